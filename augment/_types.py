@@ -1,0 +1,26 @@
+"""Shapes and dtypes that the package's signatures share.
+
+B counts images (or pairs), C channels, H and W pixels, Z offsets of a perturbation set, P parameters of a
+change. The space in ``" B"`` keeps linters from reading a lone letter as a name.
+"""
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Images = Float[Tensor, "B C H W"]
+"""Float images; pixels in [0, 1]."""
+
+PerImage = Float[Tensor, " B"]
+"""One number per image."""
+
+Parameters = Float[Tensor, "B P"]
+"""What a change was told, one row per image."""
+
+Offsets = Float[Tensor, "B Z"]
+"""Points of a perturbation set, one row per image."""
+
+Labels = Int64[Tensor, " B"]
+"""Class numbers; -1 where there is none."""
+
+Indices = Int64[Tensor, " B"]
+"""Positions in a data set."""

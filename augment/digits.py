@@ -1,0 +1,99 @@
+"""Handwritten digits that come with scikit-learn, placed in a frame so that they can move."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+from torch.utils.data import Dataset
+
+from augment._types import Images, Indices, Labels
+
+# Contiguous, because neighbours in the file were written by the same hand: a random split would put one
+# writer's digits on both sides.
+_ROWS = {"train": range(0, 1197), "validation": range(1197, 1497), "test": range(1497, 1797)}
+
+
+@dataclass(frozen=True, eq=False)
+class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
+    """1,797 scans of 8×8 pixels, enlarged bicubically and framed in zeros; needs no download.
+
+    Pixels are clean / 16, clamped to [0, 1] after enlarging. The splits are runs of the file's order, rows 0-1196,
+    1197-1496 and 1497-1796: neighbours in the file share a writer, so a random split would leak handwriting.
+
+    Args:
+        split: Which run.
+        size: Height and width of the frame, in pixels.
+        digit: Height and width of the enlarged scan inside it, in pixels; at least 8.
+
+    Attributes:
+        images: All images of the split, float32 in [0, 1].
+        labels: Their digits.
+        indices: Their rows in scikit-learn's arrays.
+
+    Raises:
+        ValueError: If `split` is unknown, `digit` below 8, or `size` below `digit`.
+
+    References:
+        Alpaydin and Kaynak, *Optical recognition of handwritten digits*, UCI, 1998 (its test set), through
+        ``sklearn.datasets.load_digits``.
+
+    Example:
+        >>> digits = Digits("test")
+        >>> images, labels = digits.batch([0, 1])
+        >>> len(digits), tuple(images.shape), labels.tolist()
+        (300, (2, 1, 28, 28), [1, 4])
+    """
+
+    name: ClassVar[str] = "digits"
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
+
+    split: Literal["train", "validation", "test"] = "train"
+    size: int = 28
+    digit: int = 16
+    images: Images = field(init=False, repr=False)
+    labels: Labels = field(init=False, repr=False)
+    indices: Indices = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.split not in _ROWS:
+            raise ValueError(f"split must be one of {', '.join(_ROWS)}, got {self.split!r}.")
+        if self.digit < 8:
+            raise ValueError(
+                f"digit must be 8 or more, got {self.digit}: the scans have 8×8 pixels, and shrinking them loses "
+                "strokes."
+            )
+        if self.size < self.digit:
+            raise ValueError(
+                f"size must be at least digit ({self.digit}), got {self.size}: the frame holds the whole digit. "
+                "Give a larger size or a smaller digit."
+            )
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow to import
+
+        scans = load_digits()
+        rows = _ROWS[self.split]
+        small = torch.from_numpy(scans.images[rows.start : rows.stop]).float()[:, None] / 16
+        large = interpolate(small, size=(self.digit, self.digit), mode="bicubic", align_corners=False)
+        before = (self.size - self.digit) // 2
+        after = self.size - self.digit - before
+        object.__setattr__(self, "images", pad(large.clamp(0, 1), (before, after, before, after)))
+        labels = scans.target[rows.start : rows.stop].astype(np.int64)
+        object.__setattr__(self, "labels", torch.from_numpy(labels))
+        object.__setattr__(self, "indices", torch.arange(rows.start, rows.stop))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "1 H W"], int]:
+        """One image and its digit."""
+        return self.images[index].clone(), int(self.labels[index])
+
+    def batch(self, indices: Sequence[int] | Tensor | np.ndarray) -> tuple[Images, Labels]:
+        """Images and digits at positions of this split."""
+        positions = torch.as_tensor(indices, dtype=torch.int64)
+        return self.images[positions], self.labels[positions]

@@ -1,0 +1,85 @@
+"""Rotation, scaling and translation drawn from a box: a change that is easy to picture and to check."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from augment._types import Images, Parameters
+from augment.functional import rotate_translate_scale
+
+
+@dataclass(frozen=True)
+class SpatialChange:
+    r"""Rotations, scales and shifts, each drawn uniformly and independently.
+
+    .. math:: \theta \sim U[-\text{rotation}, \text{rotation}], \quad s \sim U[\text{scale}], \quad
+              t_x, t_y \sim U[-\text{shift}, \text{shift}]
+
+    Args:
+        rotation: Largest angle in degrees, to both sides.
+        scale: Smallest and largest factor of size.
+        shift: Largest shift to each side, as a share of the frame.
+
+    Raises:
+        ValueError: If a range is not finite or leaves out the unchanged image (angle 0, scale 1, shift 0).
+
+    References:
+        Engstrom et al., *Exploring the landscape of spatial robustness* (arXiv 1712.02779), for rotations and
+        translations as one set of changes.
+
+    Example:
+        >>> change = SpatialChange(rotation=30.0, shift=0.0)
+        >>> parameters = change.draw(2, generator=torch.Generator().manual_seed(0))
+        >>> parameters.shape
+        torch.Size([2, 4])
+        >>> change.apply(torch.rand(2, 1, 8, 8), parameters).shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    rotation: float = 45.0
+    scale: tuple[float, float] = (0.7, 1.3)
+    shift: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name, largest in (("rotation", self.rotation), ("shift", self.shift)):
+            if not 0 <= largest < math.inf:
+                raise ValueError(
+                    f"{name} must be a finite number of 0 or more, got {largest}: it reaches to both sides of 0, "
+                    "so give the largest size alone."
+                )
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= 1 <= self.scale[1] < math.inf:
+            raise ValueError(
+                f"scale must be (smallest, largest) with 0 < smallest <= 1 <= largest, got {self.scale}: the "
+                "unchanged image, scale 1, has to lie inside. Use (1.0, 1.0) for no scaling."
+            )
+
+    @property
+    def parameter_names(self) -> tuple[str, str, str, str]:
+        """Names of the columns."""
+        return ("rotation", "scale", "shift_x", "shift_y")
+
+    @property
+    def low(self) -> tuple[float, float, float, float]:
+        """Smallest value of each column."""
+        return (-self.rotation, self.scale[0], -self.shift, -self.shift)
+
+    @property
+    def high(self) -> tuple[float, float, float, float]:
+        """Largest value of each column."""
+        return (self.rotation, self.scale[1], self.shift, self.shift)
+
+    def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
+        """Draws `count` rows, on the generator's device."""
+        device = None if generator is None else generator.device
+        share = torch.rand(count, 4, generator=generator, device=device)
+        return torch.lerp(share.new_tensor(self.low), share.new_tensor(self.high), share)
+
+    def apply(self, images: Images, parameters: Parameters) -> Images:
+        """Changes each image by its row, which need not lie inside the ranges."""
+        if parameters.ndim != 2 or parameters.shape[1] != 4:
+            raise ValueError(
+                f"parameters must have the 4 columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
+                "`draw(len(images))` gives one row per image."
+            )
+        return rotate_translate_scale(images, *parameters.unbind(dim=1))

@@ -1,0 +1,27 @@
+"""Conditional variational autoencoders that learn perturbation sets from pairs of images."""
+
+from cvae.convolutional import ConvCVAE
+from cvae.fit import FitSettings, fit
+from cvae.gaussian import DiagonalGaussian
+from cvae.likelihood import BernoulliLikelihood, GaussianLikelihood
+from cvae.loop import Draws, LoopSettings, train
+from cvae.model import CVAE, Networks, Terms
+from cvae.pretrained import Pretrained
+from cvae.spatial import SpatialCVAE
+
+__all__ = [
+    "CVAE",
+    "BernoulliLikelihood",
+    "ConvCVAE",
+    "DiagonalGaussian",
+    "Draws",
+    "FitSettings",
+    "GaussianLikelihood",
+    "LoopSettings",
+    "Networks",
+    "Pretrained",
+    "SpatialCVAE",
+    "Terms",
+    "fit",
+    "train",
+]

@@ -1,0 +1,157 @@
+"""Learning a perturbation set: maximising the evidence lower bound over pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_dtype
+
+from cvae._types import Images
+from cvae.loop import Batch, Draws, LoopSettings, fetch, train
+from cvae.metrics import Record
+from cvae.model import CVAE
+from cvae.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class FitSettings(LoopSettings):
+    """How to fit a CVAE.
+
+    Args:
+        beta: Final weight of the divergence, above 0; 1 gives the evidence lower bound.
+        beta_warmup: Share of the steps in which the weight rises from 0, in [0, 1].
+
+    Raises:
+        ValueError: If a number is outside its range.
+    """
+
+    beta: float = 1.0
+    beta_warmup: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.beta > 0 or not 0 <= self.beta_warmup <= 1:
+            raise ValueError(
+                f"beta must be above 0 and beta_warmup a share in [0, 1], got beta={self.beta}, "
+                f"beta_warmup={self.beta_warmup}"
+            )
+
+    def beta_at(self, done: float) -> float:
+        """Weight of the divergence after a share of the steps."""
+        return self.beta * min(1.0, done / self.beta_warmup) if self.beta_warmup else self.beta
+
+
+def fit(
+    model: CVAE,
+    train_pairs: Any,
+    validation_pairs: Any,
+    settings: FitSettings | None = None,
+    *,
+    folder: Path | str | None = None,
+    accelerator: Accelerator | None = None,
+    progress: bool = False,
+) -> list[Record]:
+    r"""Fits a CVAE to pairs in place and leaves it with its best weights on the validation pairs.
+
+    .. math:: \max\ \mathbb E_{q(z \mid x, \tilde x)} \ln p(\tilde x \mid z, x)
+        - \beta\,\mathrm{KL}\big(q(z \mid x, \tilde x)\,\|\,p(z \mid x)\big)
+
+    Losses are in nats per pixel. A Gaussian likelihood's scale is set in closed form: while training from the
+    batch, at the end from the validation pairs.
+
+    Args:
+        model: The model to fit.
+        train_pairs: Map-style data of (clean, changed, ...), uint8 or float in [0, 1].
+        validation_pairs: The same, from other source images.
+        settings: Steps, learning rates, the weight of the divergence.
+        folder: Where checkpoint and metrics go; a killed fit continues from there to the same weights.
+        accelerator: From Hugging Face accelerate; made from the settings if not given.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The records logged: losses of training, and of validation with the score that selects.
+
+    Raises:
+        ValueError: If pairs do not fit the model, or as :func:`cvae.train`.
+        FloatingPointError: If the loss becomes NaN.
+    """
+    settings = settings or FitSettings()
+    accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
+    for data, name in ((train_pairs, "train_pairs"), (validation_pairs, "validation_pairs")):
+        clean, changed = _pair(fetch(data, torch.arange(1)))
+        model.check(clean, f"clean images of {name}")
+        model.check(changed, f"changed images of {name}")
+
+    def loss(wrapped: nn.Module, batch: Batch, draws: Draws) -> Mapping[str, Tensor]:
+        clean, changed = _pair(batch)
+        terms = wrapped(clean, changed, draws.normal(model.latent))
+        model.likelihood.calibrate(_mean_over_processes(terms.statistic.detach().mean()), model.pixels)
+        reconstruction = -model.likelihood.log_prob(terms.statistic, model.pixels).mean() / model.pixels
+        kl = terms.kl.mean() / model.pixels
+        total = reconstruction + settings.beta_at(draws.done) * kl
+        return {"loss": total, "reconstruction": reconstruction, "kl": kl, "scale": _scale(model)}
+
+    def validate(bare: nn.Module) -> Record:
+        return _validation(bare, validation_pairs, settings, accelerator)
+
+    return train(
+        model,
+        loss,
+        train_pairs,
+        settings,
+        validate=validate,
+        folder=folder,
+        fingerprint=f"{type(model).__name__} {model.shape} latent={model.latent}",
+        accelerator=accelerator,
+        title="fit",
+        progress=progress,
+    )
+
+
+def _pair(batch: Batch) -> tuple[Images, Images]:
+    clean, changed = batch[0], batch[1]
+    return to_dtype(clean, torch.float32, scale=True), to_dtype(changed, torch.float32, scale=True)
+
+
+def _scale(model: CVAE) -> Tensor:
+    return getattr(model.likelihood, "scale", torch.zeros(())).clone()
+
+
+def _mean_over_processes(value: Tensor) -> Tensor:
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
+
+
+def _validation(bare: nn.Module, pairs: Any, settings: FitSettings, accelerator: Accelerator) -> Record:
+    """The negative evidence lower bound over validation pairs, shared among the processes."""
+    model = bare if isinstance(bare, CVAE) else None
+    if model is None:
+        raise TypeError(f"model must be a CVAE, got {type(bare).__name__}")
+    rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    noise = torch.Generator().manual_seed(derive_seed(settings.seed, "validation"))
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    for rows in torch.arange(len(pairs)).split(settings.batch):
+        draw = torch.randn(len(rows), model.latent, generator=noise)[rank::processes].to(device)
+        if len(rows[rank::processes]):
+            clean, changed = (part.to(device) for part in _pair(fetch(pairs, rows[rank::processes])))
+            terms = model(clean, changed, draw)
+            counted = [terms.statistic.sum(), terms.kl.sum(), terms.kl.new_tensor(float(len(draw)))]
+            sums += torch.stack(counted).double()
+    statistic, kl, _ = (sums := accelerator.reduce(sums)) / sums[2]
+    model.likelihood.calibrate(statistic.float(), model.pixels)
+    bound = model.likelihood.log_prob(statistic, model.pixels) - settings.beta * kl
+    return {
+        "score": float(-bound / model.pixels),
+        "validation_error": float(statistic / model.pixels),
+        "validation_kl": float(kl / model.pixels),
+        "validation_scale": float(_scale(model)),
+    }

@@ -1,0 +1,92 @@
+"""How probable a changed image is, given what the generator draws.
+
+Both likelihoods see the generator's output and the image through one number per image, its *statistic*
+(a squared error, a cross-entropy). The log-likelihood is a function of that statistic, so that a pass
+over the data that keeps statistics can be turned into likelihoods after the scale is known.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cvae._types import Images, PerImage
+
+HALF_GREY_LEVEL = 1 / 510
+"""Half of the distance between two grey levels of an 8-bit image on [0, 1]."""
+
+
+class GaussianLikelihood(nn.Module):
+    r"""Independent Gaussian pixels that share one scale.
+
+    .. math:: \ln p(\tilde x \mid z, x) = -\frac{\|\tilde x - g\|^2}{2 s^2} - \frac m2 \ln 2\pi s^2,
+        \qquad s = \max\Big(\sqrt{\tfrac1m\, \mathbb E\|\tilde x - g\|^2},\ s_{\min}\Big)
+
+    with :math:`m` the number of pixels times channels. The scale is the maximiser in closed form: learned
+    by gradient it lags far behind the error. The floor keeps constant backgrounds from inflating it
+    without bound.
+
+    Args:
+        floor: Smallest scale :math:`s_{\min} > 0`, on the pixel range [0, 1].
+
+    Raises:
+        ValueError: If the floor is not positive.
+
+    References:
+        Rybkin, Daniilidis and Levine, *Simple and effective VAE training with calibrated decoders*, 2021,
+        equation 4 (optimal scale).
+    """
+
+    scale: Tensor
+
+    def __init__(self, floor: float = HALF_GREY_LEVEL) -> None:
+        super().__init__()
+        if not floor > 0:
+            raise ValueError(f"floor must be above 0 (the default is half a grey level, 1/510), got {floor}")
+        self.floor = floor
+        self.register_buffer("scale", torch.ones(()))
+
+    def statistic(self, generated: Images, changed: Images) -> PerImage:
+        """Squared error of each image, summed over its pixels."""
+        return (generated - changed).square().flatten(1).sum(1)
+
+    def calibrate(self, error: Tensor, pixels: int) -> None:
+        """Sets the scale to its closed form.
+
+        Args:
+            error: Mean squared error of an image (a scalar: summed over pixels, averaged over images).
+            pixels: Number of pixels times channels.
+        """
+        self.scale.copy_((error.detach() / pixels).sqrt().clamp_min(self.floor))
+
+    def log_prob(self, statistic: PerImage, pixels: int) -> PerImage:
+        """Log-likelihood in nats from squared errors."""
+        normaliser = pixels * (self.scale.log() + 0.5 * math.log(2 * math.pi))
+        return -statistic / (2 * self.scale.square()) - normaliser
+
+
+class BernoulliLikelihood(nn.Module):
+    r"""Independent Bernoulli pixels whose probability is the generator's output.
+
+    .. math:: \ln p(\tilde x \mid z, x) = \sum_i \tilde x_i \ln g_i + (1 - \tilde x_i) \ln(1 - g_i)
+
+    For grey values between 0 and 1 this is a score relative to its own measure, no density on [0, 1]:
+    compare it only with other Bernoulli figures.
+    """
+
+    def statistic(self, generated: Images, changed: Images) -> PerImage:
+        """Binary cross-entropy of each image, summed over its pixels."""
+        wide = torch.promote_types(generated.dtype, torch.float32)
+        with torch.autocast(generated.device.type, enabled=False):  # torch refuses it in half precision
+            entropy = F.binary_cross_entropy(generated.to(wide), changed.to(wide), reduction="none")
+        return entropy.flatten(1).sum(1)
+
+    def calibrate(self, error: Tensor, pixels: int) -> None:
+        """Does nothing: this likelihood has no scale."""
+
+    def log_prob(self, statistic: PerImage, pixels: int) -> PerImage:
+        """Log-likelihood in nats from cross-entropies."""
+        return -statistic

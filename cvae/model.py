@@ -1,0 +1,148 @@
+"""The conditional variational autoencoder: prior, recognition and generator as conditional distributions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cvae._types import Features, Images, Latents, PerImage
+from cvae.gaussian import DiagonalGaussian
+from cvae.likelihood import BernoulliLikelihood, GaussianLikelihood
+from cvae.pretrained import Pretrained
+
+Likelihood = GaussianLikelihood | BernoulliLikelihood
+
+
+class Terms(NamedTuple):
+    """The parts of the evidence lower bound, one number per image.
+
+    Attributes:
+        statistic: What the likelihood measures (squared error or cross-entropy), summed over pixels.
+        kl: Kullback-Leibler divergence from the recognition distribution to the prior, in nats.
+    """
+
+    statistic: PerImage
+    kl: PerImage
+
+
+class Networks(NamedTuple):
+    """The four networks a conditional VAE is made of.
+
+    Attributes:
+        context: Images to features; what depends on x alone, computed once per batch.
+        prior: Features to prior mean and log-scale, ``[B, 2 * latent]``.
+        recognition: The pair, concatenated along channels, to mean and log-scale, ``[B, 2 * latent]``.
+        generator: ``(images, features, latents)`` to images in [0, 1].
+    """
+
+    context: nn.Module
+    prior: nn.Module
+    recognition: nn.Module
+    generator: nn.Module
+
+
+class CVAE(Pretrained):
+    r"""A conditional variational autoencoder over pairs of images (x, x̃).
+
+    .. math:: p(z \mid x) = \mathcal N(\mu(x), \operatorname{diag} \sigma^2(x)), \quad
+        q(z \mid x, \tilde x) = \mathcal N(\mu_q, \operatorname{diag} \sigma_q^2), \quad
+        p(\tilde x \mid z, x) \text{ around } g(x, z)
+
+    Subclasses name an architecture and give its networks; everything else is here.
+
+    Args:
+        networks: Context, prior, recognition and generator.
+        latent: Number of latent coordinates Z.
+        shape: Image shape (C, H, W).
+        likelihood: ``"gaussian"`` or ``"bernoulli"``.
+
+    Raises:
+        ValueError: If a size is below 1 or the likelihood is unknown.
+
+    References:
+        Sohn, Lee and Yan, *Learning structured output representation using deep conditional generative
+        models*, 2015; Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
+    """
+
+    def __init__(
+        self, networks: Networks, *, latent: int, shape: tuple[int, int, int], likelihood: str = "gaussian"
+    ) -> None:
+        super().__init__()
+        kinds: dict[str, type[Likelihood]] = {
+            "gaussian": GaussianLikelihood,
+            "bernoulli": BernoulliLikelihood,
+        }
+        if likelihood not in kinds:
+            raise ValueError(f"likelihood must be one of {sorted(kinds)}, got {likelihood!r}")
+        self.latent = latent
+        self.shape = shape
+        self.likelihood = kinds[likelihood]()
+        self._context, self._prior, self._recognition, self._generator = networks
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels times channels, m."""
+        channels, height, width = self.shape
+        return channels * height * width
+
+    def check(self, images: Tensor, name: str = "images") -> None:
+        """Refuses images that do not fit the model.
+
+        Raises:
+            ValueError: If the shape is not ``[B, C, H, W]`` of the model; the message names both.
+        """
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.shape:
+            raise ValueError(
+                f"{name} must have shape [B, {', '.join(map(str, self.shape))}], which this "
+                f"{type(self).__name__} was built for, got {list(images.shape)}: resize them, or build the "
+                "model with their channels, height and width"
+            )
+
+    def context(self, images: Images) -> Features:
+        """Everything the model needs to know about x alone."""
+        self.check(images)
+        return self._context(images)
+
+    def prior(self, features: Features) -> DiagonalGaussian:
+        """The prior p(z|x) from the features of :meth:`context`."""
+        return DiagonalGaussian.from_features(self._prior(features))
+
+    def recognition(self, images: Images, changed: Images) -> DiagonalGaussian:
+        """The recognition distribution q(z|x,x̃) of pairs."""
+        self.check(images)
+        self.check(changed, "changed")
+        return DiagonalGaussian.from_features(self._recognition(torch.cat([images, changed], 1)))
+
+    def generator(self, images: Images, features: Features, latents: Latents) -> Images:
+        """The generator's image g(x, z) in [0, 1]."""
+        return self._generator(images, features, latents)
+
+    def encode(self, images: Images, changed: Images) -> Latents:
+        r"""Encodings of pairs, in prior standard deviations.
+
+        .. math:: u = (\mu_q - \mu_p) / \sigma_p
+        """
+        return self.prior(self.context(images)).offsets(self.recognition(images, changed).mean)
+
+    def decode(self, images: Images, offsets: Latents) -> Images:
+        r"""Images at offsets in prior standard deviations, :math:`g(x, \mu_p + \sigma_p \odot u)`."""
+        features = self.context(images)
+        return self.generator(images, features, self.prior(features).at(offsets))
+
+    def forward(self, images: Images, changed: Images, noise: Latents) -> Terms:
+        """The terms of the evidence lower bound at one draw of the latent.
+
+        Args:
+            images: Clean images in [0, 1].
+            changed: Changed images in [0, 1].
+            noise: Standard normal draws for the reparameterised latent.
+
+        Returns:
+            The likelihood's statistic and the divergence, per image.
+        """
+        features = self.context(images)
+        prior, posterior = self.prior(features), self.recognition(images, changed)
+        generated = self.generator(images, features, posterior.at(noise))
+        return Terms(self.likelihood.statistic(generated, changed), posterior.kl(prior))

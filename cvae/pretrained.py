@@ -1,0 +1,149 @@
+"""Saving and loading models: safetensors and JSON, strict, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from torch import nn
+
+from cvae.files import atomic_file
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", tags=["perturbation-sets"]):  # type: ignore[misc, call-arg]
+    """A module with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
+
+    The mixin of ``huggingface_hub`` is not strict by default and falls back to a pickle; here every tensor
+    must fit, and nothing but safetensors is read. A subclass takes plain JSON values as constructor
+    arguments, and they are stored beside its weights under its name, so that the base class can load any
+    of them.
+    """
+
+    architectures: ClassVar[dict[str, type[Pretrained]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.architectures[cls.__name__] = cls
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = {"architecture": type(self).__name__, **(self._hub_mixin_config or {})}
+        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        with atomic_file(save_directory / WEIGHTS) as file:
+            safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
+        with atomic_file(save_directory / CONFIG) as file:
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+    ) -> Self:
+        """Loads a model, in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: A folder written by ``save_pretrained``, or ``owner/name`` of a
+                repository on the Hugging Face hub.
+            device: Where to put the weights.
+            revision: Branch, tag or commit on the hub.
+            cache_dir: Where downloads are kept.
+            force_download: Whether to download again.
+            local_files_only: Whether to use only what was downloaded before.
+            token: Access token of the hub.
+
+        Returns:
+            The model; called on a base class, the subclass that the folder names.
+
+        Raises:
+            FileNotFoundError: If the folder or one of its files is missing.
+            ValueError: If a file is corrupted, foreign or does not fit the architecture.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            if folder.exists() or len(folder.parts) != 2 or folder.is_absolute() or ".." in folder.parts:
+                raise FileNotFoundError(
+                    f"pretrained_model_name_or_path must be a folder written by `save_pretrained` or the "
+                    f"owner/name of a hub repository, got {str(folder)!r}, which is no folder"
+                )
+            for name in (CONFIG, WEIGHTS):
+                file = hf_hub_download(
+                    repo_id=folder.as_posix(),
+                    filename=name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                )
+            folder = Path(file).parent
+        return cls._read(folder / CONFIG, folder / WEIGHTS, str(device))
+
+    @classmethod
+    def _read(cls, config_file: Path, weights_file: Path, device: str) -> Self:
+        for file in (config_file, weights_file):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"{file.parent} holds no {file.name}, so it is no folder written by `save_pretrained`; it "
+                    f"holds {sorted(path.name for path in file.parent.iterdir())}. Pickled weights (.bin, .pt, "
+                    ".pth, .ckpt) are never read: load them where you trust them and call `save_pretrained`"
+                )
+        try:
+            config = json.loads(config_file.read_text())
+            name = config.pop("architecture")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"{config_file} is not the JSON that `save_pretrained` writes ({error!r}); save the model again"
+            ) from error
+        kind = cls.architectures.get(name)
+        if kind is None or not issubclass(kind, cls):
+            known = sorted(key for key, value in cls.architectures.items() if issubclass(value, cls))
+            raise ValueError(
+                f"{config_file} describes a {name!r}, expected one of {known}; import the module that "
+                "defines it before loading"
+            )
+        try:
+            tensors = safetensors.torch.load_file(weights_file, device=device)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise ValueError(
+                f"{weights_file} is not a whole safetensors file ({error}): it is corrupted, truncated or a "
+                "pickle under another name. Fetch or save it again"
+            ) from error
+        try:
+            model = kind(**config).to(device)
+        except TypeError as error:
+            raise ValueError(f"{config_file} has arguments that {name} does not take: {error}") from error
+        _load_strictly(model, tensors, weights_file)
+        return model.eval()  # type: ignore[return-value]
+
+
+def _load_strictly(model: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
+    wanted = model.state_dict()
+    faults = [f"missing {name}" for name in wanted if name not in tensors]
+    faults += [f"unknown {name}" for name in tensors if name not in wanted]
+    faults += [
+        f"{name} is {list(tensors[name].shape)} instead of {list(wanted[name].shape)}"
+        for name in wanted
+        if name in tensors and tensors[name].shape != wanted[name].shape
+    ]
+    faults += [
+        f"{name} holds NaN or infinity"
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise ValueError(f"{file} does not hold the weights of this {type(model).__name__}: {shown}")
+    model.load_state_dict(tensors)

@@ -1,0 +1,17 @@
+"""Shapes used throughout the package, named once.
+
+B counts images, C channels, H and W rows and columns, Z offset coordinates, K classes. Attacks take samples
+of any shape behind the batch; sets that know about pictures ask for images.
+"""
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+Images = Float[Tensor, "B C H W"]
+Samples = Float[Tensor, "B *shape"]
+Offsets = Float[Tensor, "B Z"]
+Logits = Float[Tensor, "B K"]
+PerImage = Float[Tensor, " B"]
+Flags = Bool[Tensor, " B"]
+Labels = Int64[Tensor, " B"]
+Rows = Int64[Tensor, " N"]

@@ -1,0 +1,114 @@
+"""An adversary searches a perturbation set for the point where an objective is highest, by some ascent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, Offsets, PerImage, Samples
+from perturbsets.ascents.base import Ascent
+from perturbsets.ascents.projected_gradient import ProjectedGradient
+from perturbsets.objectives.base import Objective
+from perturbsets.objectives.cross_entropy import CrossEntropy
+from perturbsets.purity import Mode, untouched
+from perturbsets.sets.base import PerturbationSet
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an adversary found, per image.
+
+    Attributes:
+        images: The worst samples, of the type and shape of the input.
+        offsets: Where in the set they are, ``[B, Z]``.
+        values: The objective there.
+        reached: Whether the goal is reached.
+        calls: Forward passes spent; all but one of each start had a backward pass.
+    """
+
+    images: Samples
+    offsets: Offsets
+    values: PerImage
+    reached: Flags
+    calls: Tensor
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """Set, objective and ascent together.
+
+    The model is left as it was found: modes, gradients, statistics, random states. The input is not written
+    to, and the results carry no graph.
+
+    Args:
+        perturbations: What may happen to a sample.
+        objective: What to raise.
+        ascent: How to climb.
+        mode: ``"eval"`` attacks the model in evaluation mode; ``"keep"`` leaves its mode alone.
+
+    Raises:
+        ValueError: If the mode is unknown, or ``"keep"`` meets an ascent that drops images: a normalisation
+            over the batch would see it.
+
+    Example:
+        >>> from perturbsets import PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
+        >>> found = Adversary(PixelBall("linf", 0.1))(model, x, y)
+        >>> bool(((found.images - x).abs() <= 0.1 + 1e-6).all())
+        True
+    """
+
+    perturbations: PerturbationSet
+    objective: Objective = field(default_factory=CrossEntropy)
+    ascent: Ascent = field(default_factory=ProjectedGradient)
+    mode: Mode = "eval"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("eval", "keep"):
+            raise ValueError(f'mode must be "eval" or "keep", got {self.mode!r}')
+        if self.mode == "keep" and getattr(self.ascent, "stop_when_reached", False):
+            raise ValueError('mode="keep" drops no image: set stop_when_reached=False in the ascent')
+
+    def __call__(
+        self,
+        model: nn.Module | None,
+        images: Samples,
+        labels: Any,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Found:
+        """Attacks a batch.
+
+        Args:
+            model: The model under attack; ``None`` for objectives that ask none.
+            images: Clean samples within the bounds of the set.
+            labels: What the objective needs: classes, targets, images.
+            start: First offsets; the ascent's own choice if not given.
+            generator: For random starts and draws; a fresh one, seeded by the system, if not given.
+
+        Returns:
+            The worst points found.
+
+        Raises:
+            ValueError: If samples, labels or logits are not as they must be, or the model returns NaN.
+        """
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        with untouched(model, images.device, self.mode):
+            if images.is_inference():
+                images = images.clone()
+            region = self.perturbations.at(images.detach())
+            loss = self.objective.at(model, images.detach(), labels)
+            best = self.ascent(region, loss, start=start, generator=generator)
+        if not bool(best.finite.all()):
+            raise ValueError(
+                f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
+                f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
+            )
+        return Found(best.images, best.offsets, best.values, best.reached, best.calls)

@@ -1,0 +1,89 @@
+"""What an ascent is, and how it keeps the best it has seen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets.objectives.base import Loss
+from perturbsets.sets.base import Region
+
+
+class Best:
+    """Per image the best point seen: reached before not reached, then the higher value.
+
+    A correct image may have cross-entropy ln K where a fooled one has ln 2, so value alone does not tell.
+
+    Args:
+        region: The region that is searched.
+
+    Attributes:
+        offsets: Best offsets ``[B, Z]``.
+        images: The samples there.
+        values: Their values.
+        reached: Whether the goal is reached there.
+        calls: Forward passes spent on each image.
+        finite: Whether every value seen was finite.
+    """
+
+    offsets: Offsets
+    images: Samples
+    values: PerImage
+    reached: Flags
+    calls: Tensor
+    finite: Flags
+
+    def __init__(self, region: Region) -> None:
+        count = len(region.images)
+        self.offsets = region.centre()
+        self.images = region.images.clone()
+        self.values = region.images.new_full((count,), float("-inf"))
+        self.reached = torch.zeros(count, dtype=torch.bool, device=region.images.device)
+        self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
+        self.finite = torch.ones_like(self.reached)
+
+    def update(
+        self, offsets: Offsets, images: Samples, values: PerImage, reached: Flags, rows: Rows | None = None
+    ) -> None:
+        """Takes in one evaluation of all images, or of some rows of the batch."""
+        if rows is None:
+            rows = torch.arange(len(self.values), device=self.values.device)
+        values, finite = values.detach().to(self.values.dtype), values.detach().isfinite()
+        reached = reached & finite  # NaN is not a success
+        old, held = self.values[rows], self.reached[rows]
+        better = finite & ((reached & ~held) | ((reached == held) & (values > old)))
+        self.calls[rows] += 1
+        self.finite[rows] &= finite
+        won = rows[better]
+        self.values[won] = values[better]
+        self.reached[won] = reached[better]
+        self.offsets[won] = offsets.detach()[better]
+        self.images[won] = images.detach()[better]
+
+
+class Ascent(ABC):
+    """A way to climb; one frozen dataclass of settings each."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        region: Region,
+        loss: Loss,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Best:
+        """Climbs.
+
+        Args:
+            region: Where to stay, and how to decode.
+            loss: What to raise.
+            start: First offsets; the ascent's own choice if not given.
+            generator: For random starts and draws.
+
+        Returns:
+            Per image the best point seen, the start included.
+        """

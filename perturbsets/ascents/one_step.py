@@ -1,0 +1,54 @@
+"""One step to the edge: the fast gradient sign method and its relatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from perturbsets._types import Offsets, PerImage
+from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.climb import check_steps, climb
+from perturbsets.ascents.projected_gradient import finite_radii
+from perturbsets.objectives.base import Loss
+from perturbsets.sets.base import Region
+
+
+@dataclass(frozen=True)
+class OneStep(Ascent):
+    r"""One steepest step, FGSM in L-inf and FGM in L2.
+
+    .. math:: u = \Pi_B\big(u_0 + \eta\, d(\nabla)\big)
+
+    Args:
+        step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
+        random_start: Whether :math:`u_0` is drawn uniformly (fast adversarial training) rather than zero.
+
+    Raises:
+        ValueError: If the step size is not above 0.
+
+    References:
+        Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015, sec. 4;
+        Wong, Rice and Kolter, *Fast is better than free*, 2020 (random start).
+    """
+
+    step_size: float | PerImage | None = None
+    random_start: bool = False
+
+    def __post_init__(self) -> None:
+        check_steps(1, self.step_size)
+
+    def __call__(
+        self,
+        region: Region,
+        loss: Loss,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Best:
+        if start is None:
+            start = region.random_start(generator=generator) if self.random_start else region.centre()
+        size = finite_radii(region) if self.step_size is None else self.step_size
+        best = Best(region)
+        climb(region, loss, start, best, steps=1, step_size=size)
+        return best

@@ -1,0 +1,96 @@
+"""Projected gradient ascent: BIM, PGD and, with momentum, MI-FGSM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from perturbsets._types import Offsets, PerImage
+from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.climb import check_steps, climb
+from perturbsets.objectives.base import Loss
+from perturbsets.sets.base import Region
+
+
+@dataclass(frozen=True)
+class ProjectedGradient(Ascent):
+    r"""Steepest steps, each projected back into the region; several starts, the best point of all.
+
+    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big)
+
+    Args:
+        steps: Number of steps per start.
+        step_size: Step :math:`\eta > 0` in the set's own unit; a quarter of the radius if not given. A number,
+            or one per image.
+        restarts: Number of starts.
+        random_start: Whether starts are drawn uniformly from the region; otherwise the only start is zero.
+        momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
+        decay: Whether the step shrinks to zero as a cosine, for fine searches.
+        stop_when_reached: Whether images that reached the goal leave the computation, also before later
+            starts. Leave it off in training.
+
+    Raises:
+        ValueError: If a setting is outside its range, or several starts would be the same.
+
+    References:
+        Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018, sec. 2.1;
+        Kurakin et al., *Adversarial examples in the physical world*, 2017 (BIM);
+        Dong et al., *Boosting adversarial attacks with momentum*, 2018, algorithm 1.
+    """
+
+    steps: int = 20
+    step_size: float | PerImage | None = None
+    restarts: int = 1
+    random_start: bool = True
+    momentum: float = 0.0
+    decay: bool = False
+    stop_when_reached: bool = False
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps, self.step_size)
+        if self.restarts < 1:
+            raise ValueError(f"restarts must be at least 1, got {self.restarts}")
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError(
+                f"random_start must be on for {self.restarts} restarts, or all of them would be the same"
+            )
+        if not self.momentum >= 0:
+            raise ValueError(f"momentum must be 0 or more, got {self.momentum}")
+
+    def __call__(
+        self,
+        region: Region,
+        loss: Loss,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Best:
+        best = Best(region)
+        for restart in range(self.restarts):
+            if restart or start is None:
+                start = region.random_start(generator=generator) if self.random_start else region.centre()
+            climb(
+                region,
+                loss,
+                start,
+                best,
+                steps=self.steps,
+                step_size=finite_radii(region) / 4 if self.step_size is None else self.step_size,
+                momentum=self.momentum,
+                decay=self.decay,
+                stop_when_reached=self.stop_when_reached,
+            )
+        return best
+
+
+def finite_radii(region: Region) -> PerImage:
+    """Radii of a region, one per image, for step sizes that are shares of them.
+
+    Raises:
+        ValueError: If a radius is infinite.
+    """
+    radii = region.ball.radii(region.centre())[:, 0]
+    if not bool(radii.isfinite().all()):
+        raise ValueError("step_size must be given where the radius is infinite: by default it is a share of it")
+    return radii

@@ -1,0 +1,79 @@
+"""Going through held-out pairs batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_dtype
+
+from perturbsets._types import Images, Labels
+
+BATCH = 256
+
+
+class Pairs(Protocol):
+    """Pairs of images, as :class:`augment.PairStore` gives them."""
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        ...
+
+    def batch(self, indices: Any) -> tuple[Tensor, Tensor, Labels, Labels]:
+        """Clean and changed images (uint8, or float in [0, 1]), source numbers and labels."""
+        ...
+
+
+class PairBatch(NamedTuple):
+    """A batch of pairs in floating point.
+
+    Attributes:
+        clean: Images x in [0, 1].
+        changed: Images x̃ in [0, 1].
+        source: Number of the source image of each pair.
+    """
+
+    clean: Images
+    changed: Images
+    source: Labels
+
+
+def batches(pairs: Pairs, size: int = BATCH) -> Iterator[PairBatch]:
+    """All pairs in order.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not len(pairs):
+        raise ValueError("pairs must hold at least one pair, got none: choose another split")
+    for rows in torch.arange(len(pairs)).split(size):
+        clean, changed, source, *_ = pairs.batch(rows)
+        yield PairBatch(_floats(clean), _floats(changed), source)
+
+
+def mismatched(pairs: Pairs, size: int = BATCH) -> Iterator[PairBatch]:
+    """The same changed images, each beside the clean image of another source.
+
+    Every pair is matched with the clean image half of the pairs further on, or with the next one of
+    another source where that is the same source.
+
+    Raises:
+        ValueError: If all pairs have one source.
+    """
+    count = len(pairs)
+    source = torch.cat([batch.source for batch in batches(pairs, size)])
+    if len(source.unique()) < 2:
+        raise ValueError("pairs must come from at least two sources to be mismatched, got one")
+    partner = (torch.arange(count) + count // 2) % count
+    while bool((same := source[partner] == source).any()):
+        partner[same] = (partner[same] + 1) % count
+    for rows in torch.arange(count).split(size):
+        clean, *_ = pairs.batch(partner[rows])
+        _, changed, own, *_ = pairs.batch(rows)
+        yield PairBatch(_floats(clean), _floats(changed), own)
+
+
+def _floats(images: Tensor) -> Images:
+    return to_dtype(images, torch.float32, scale=True)

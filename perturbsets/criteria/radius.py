@@ -1,0 +1,56 @@
+"""How large the ball must be: norms of the encodings of pairs."""
+
+from __future__ import annotations
+
+import torch
+
+from cvae import CVAE
+from perturbsets._types import Offsets
+from perturbsets.criteria.pairs import Pairs, batches
+
+
+@torch.no_grad()
+def encodings(model: CVAE, pairs: Pairs) -> Offsets:
+    r"""Encodings of pairs in prior standard deviations, :math:`u = (\mu_q - \mu_p) / \sigma_p`.
+
+    Args:
+        model: A fitted model, in evaluation mode.
+        pairs: Pairs of images.
+
+    Returns:
+        Offsets ``[N, Z]`` on the CPU.
+
+    Raises:
+        ValueError: If there are no pairs, or an encoding is not finite.
+    """
+    device = next(model.parameters()).device
+    parts = [
+        model.encode(batch.clean.to(device), batch.changed.to(device)).cpu() for batch in batches(pairs)
+    ]
+    offsets = torch.cat(parts)
+    if not bool(offsets.isfinite().all()):
+        raise ValueError("model must give finite encodings, got NaN or infinity: fit it again")
+    return offsets
+
+
+def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float:
+    """The radius that holds a share of the encodings of pairs kept for that.
+
+    Args:
+        model: A fitted model.
+        pairs: Pairs that were not trained on.
+        quantile: Share of the encodings to hold, in (0, 1]; 1 takes the largest norm.
+
+    Returns:
+        The radius, in prior standard deviations.
+
+    Raises:
+        ValueError: If the quantile is outside (0, 1].
+
+    References:
+        Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 4 (radius from
+        encodings of held-out data).
+    """
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile must be in (0, 1], got {quantile}; 1 takes the largest norm")
+    return float(encodings(model, pairs).norm(dim=1).quantile(quantile))

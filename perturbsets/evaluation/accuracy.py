@@ -1,0 +1,135 @@
+"""Accuracy of several classifiers under several adversaries, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, Images, Labels
+from perturbsets.adversary import Adversary
+from perturbsets.intervals import Interval, bootstrap
+from perturbsets.objectives.base import check_labels
+from perturbsets.objectives.classification import check_logits
+from perturbsets.purity import untouched
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class AccuracyTable:
+    """Which images were classified rightly, for each classifier (row) and adversary (column).
+
+    Attributes:
+        correct: Row name and column name to flags ``[seeds, images]``.
+    """
+
+    correct: Mapping[tuple[str, str], Tensor]
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of the classifiers."""
+        return list(dict.fromkeys(row for row, _ in self.correct))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the adversaries."""
+        return list(dict.fromkeys(column for _, column in self.correct))
+
+    def accuracy(self, row: str, column: str) -> Interval:
+        """Mean over images and seeds, with its bootstrap interval over images."""
+        return bootstrap(self.correct[row, column].double().mean(0))
+
+    def summary(self) -> dict[str, Any]:
+        """The table as plain values."""
+        first = next(iter(self.correct.values()))
+        return {
+            "images": first.shape[1],
+            "rows": self.rows,
+            "columns": self.columns,
+            "accuracy": {
+                row: {column: self.accuracy(row, column)._asdict() for column in self.columns} for row in self.rows
+            },
+        }
+
+
+@torch.no_grad()
+def correct_under(
+    model: nn.Module,
+    adversary: Adversary | None,
+    images: Images,
+    labels: Labels,
+    *,
+    generator: torch.Generator | None = None,
+    batch: int = BATCH,
+) -> Flags:
+    """Which images a classifier gets right under an adversary.
+
+    Args:
+        model: The classifier; it is judged in evaluation mode and left as it was.
+        adversary: The adversary; ``None`` for the clean images.
+        images: Clean images.
+        labels: Their classes.
+        generator: For the adversary's draws.
+        batch: Images attacked at a time.
+
+    Returns:
+        One flag per image.
+
+    Raises:
+        ValueError: If labels or logits are not as they must be, or there are no images.
+    """
+    check_labels(labels, images)
+    if not len(images):
+        raise ValueError("images must hold at least one image, got none")
+    parts = []
+    for x, y in zip(images.split(batch), labels.split(batch), strict=True):
+        if adversary is None:
+            with untouched(model, x.device), torch.no_grad():
+                logits = model(x)
+            check_logits(logits, y)
+            parts.append(logits.argmax(1) == y)
+        else:
+            parts.append(~adversary(model, x, y, generator=generator).reached)
+    return torch.cat(parts)
+
+
+def evaluate(
+    models: Mapping[str, nn.Module | Sequence[nn.Module]],
+    adversaries: Mapping[str, Adversary | None],
+    images: Images,
+    labels: Labels,
+    *,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> AccuracyTable:
+    """Judges classifiers under adversaries. An attack's success is a lower bound on the error.
+
+    Args:
+        models: Name to classifier, or to several trained from different seeds.
+        adversaries: Name to adversary; ``None`` for the clean images.
+        images: Clean test images.
+        labels: Their classes.
+        seed: Seed of the adversaries' draws; every classifier meets the same draws.
+        advance: Called after each cell of the table.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: As :func:`correct_under`.
+    """
+    correct = {}
+    for row, given in models.items():
+        trained = [given] if isinstance(given, nn.Module) else list(given)
+        for column, adversary in adversaries.items():
+            flags = []
+            for number, model in enumerate(trained):
+                generator = torch.Generator().manual_seed(seed + number)
+                flags.append(correct_under(model, adversary, images, labels, generator=generator))
+                advance()
+            correct[row, column] = torch.stack(flags)
+    return AccuracyTable(correct)

@@ -1,0 +1,56 @@
+"""What an objective is, and what it becomes when bound to a model and a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+
+
+class Loss(ABC):
+    """An objective bound to a model and the labels of a batch."""
+
+    @abstractmethod
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        """Judges a batch.
+
+        Args:
+            images: The changed samples.
+            offsets: Where in the set they come from; an objective may put a price on them.
+
+        Returns:
+            A value per image, higher is worse for the model, and whether the goal is reached; both from
+            one forward pass.
+        """
+
+    @abstractmethod
+    def keep(self, rows: Rows) -> Self:
+        """The loss of some of the images."""
+
+
+class Objective(ABC):
+    """What an adversary maximises."""
+
+    @abstractmethod
+    def at(self, model: nn.Module | None, images: Samples, labels: Any) -> Loss:
+        """Binds the objective to a model, clean samples and their labels.
+
+        Raises:
+            ValueError: If labels do not fit the samples.
+        """
+
+
+def check_labels(labels: Tensor, images: Samples) -> None:
+    """Refuses labels that are not one class number per image.
+
+    Raises:
+        ValueError: If shape or type are wrong; the message names what came.
+    """
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"labels must be one whole class number per image, [{len(images)}], got {list(labels.shape)} of "
+            f"{labels.dtype}"
+        )

@@ -1,0 +1,82 @@
+"""What objectives over the logits of a classifier share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, Labels, Logits, Offsets, PerImage, Rows, Samples
+from perturbsets.objectives.base import Loss, check_labels
+
+Score = Callable[[Logits, Labels], PerImage]
+
+
+class ClassifierLoss(Loss):
+    """A score of logits, bound to a classifier and labels.
+
+    Args:
+        model: Samples to logits ``[B, K]``.
+        labels: True classes, or targets.
+        score: Value per image; the goal of the untargeted form is to raise it.
+        targeted: Whether labels are classes to reach rather than to leave.
+    """
+
+    def __init__(self, model: nn.Module, labels: Labels, score: Score, *, targeted: bool) -> None:
+        self.model, self.labels, self.score, self.targeted = model, labels, score, targeted
+        self._checked = False
+
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        logits = self.model(images)
+        if not self._checked:
+            check_logits(logits, self.labels)
+            self._checked = True
+        predicted = logits.detach().argmax(1)
+        value = self.score(logits, self.labels)
+        if self.targeted:
+            return -value, predicted == self.labels
+        return value, predicted != self.labels
+
+    def keep(self, rows: Rows) -> Self:
+        kept = type(self)(self.model, self.labels[rows], self.score, targeted=self.targeted)
+        kept._checked = self._checked
+        return kept
+
+
+def bind(
+    model: nn.Module | None, images: Samples, labels: Tensor, score: Score, *, targeted: bool
+) -> ClassifierLoss:
+    """Binds a score to a classifier.
+
+    Raises:
+        ValueError: If there is no model, or labels do not fit the samples.
+    """
+    if model is None:
+        raise ValueError("model must be a classifier for this objective, got None")
+    check_labels(labels, images)
+    return ClassifierLoss(model, labels.to(images.device).long(), score, targeted=targeted)
+
+
+def check_logits(logits: Tensor, labels: Labels) -> None:
+    """Refuses what is no matrix of logits, and labels outside its classes.
+
+    Raises:
+        ValueError: The message names what was expected and what came.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
+        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(
+            f"model must return logits [B, K] with B = {len(labels)}, got {got}: wrap it so that it returns one row "
+            "of class scores per image"
+        )
+    classes = logits.shape[1]
+    if classes < 2:
+        raise ValueError(f"model must return logits of at least 2 classes, got {classes}")
+    if labels.numel():
+        low, high = (int(bound) for bound in torch.aminmax(labels))
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"labels must be within 0 and {classes - 1} for a model of {classes} classes, got {low} to {high}"
+            )

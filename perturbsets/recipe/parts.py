@@ -1,0 +1,133 @@
+"""Parts of a recipe: ``{build: NAME, argument: value, ...}``.
+
+A part's fields are read off the signature of what it builds, so that a recipe is checked against the code
+itself. Names come from an allow-list; nothing else is ever imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "source": ("augment.Digits",),
+    "change": ("augment.SpatialChange",),
+    "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE"),
+    "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox"),
+    "objective": ("perturbsets.CrossEntropy", "perturbsets.Margin"),
+    "ascent": (
+        "perturbsets.GradientAscent",
+        "perturbsets.OneStep",
+        "perturbsets.ProjectedGradient",
+        "perturbsets.RandomSearch",
+    ),
+    "method": (
+        "perturbsets.Standard",
+        "perturbsets.Augmented",
+        "perturbsets.Adversarial",
+        "perturbsets.LargerOfBoth",
+    ),
+    "classifier": ("perturbsets.SmallConvNet",),
+}
+"""What a recipe may build, by role."""
+
+GIVEN: frozenset[str] = frozenset(
+    {"split", "channels", "height", "width", "classes", "model", "bank", "change", "perturbations", "adversary"}
+)
+"""Arguments that the run fills in: they are no fields of a recipe."""
+
+NEEDS_MORE: frozenset[str] = frozenset({"model", "perturbations", "adversary"})
+"""Arguments without which a part cannot be built on trial."""
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+class Part(BaseModel):
+    """Something to build, by name, with its arguments."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    build: str
+
+    def make(self, **given: Any) -> Any:
+        """Builds it.
+
+        Args:
+            given: Arguments that the run fills in; those that the constructor does not take are left out.
+
+        Returns:
+            The object.
+        """
+        constructor = resolve(self.build)
+        takes = inspect.signature(constructor).parameters
+        arguments = {name: getattr(self, name) for name in type(self).model_fields if name in takes}
+        return constructor(**arguments, **{name: value for name, value in given.items() if name in takes})
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """The class of an allowed name."""
+    module, attribute = name.rsplit(".", 1)
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def part(role: str, **extra: Any) -> Any:
+    """The type of a recipe's field that holds a part.
+
+    Args:
+        role: Key of :data:`ALLOWED`.
+        extra: Fields beside the constructor's, as ``name=(type, default)``, for names of one constructor:
+            ``{"perturbsets.Augmented": {...}}``.
+
+    Returns:
+        A type for pydantic: the union of all parts allowed in that role, told apart by ``build``.
+    """
+    kinds = [_part_type(name, extra.get(name.rsplit(".", 1)[1], {})) for name in ALLOWED[role]]
+    if len(kinds) == 1:
+        return kinds[0]
+    return Annotated[reduce(or_, kinds), Field(discriminator="build")]
+
+
+def _part_type(name: str, extra: dict[str, Any]) -> type[Part]:
+    constructor = resolve(name)
+    fields: dict[str, Any] = {"build": (Literal[name], ...)}
+    parameters = inspect.signature(constructor, eval_str=True).parameters
+    for parameter in parameters.values():
+        if parameter.name not in GIVEN:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (_plain(parameter.annotation), default)
+    fields |= extra
+    complete = not NEEDS_MORE & set(parameters)
+
+    def tried(self: Part) -> Part:
+        if complete:
+            self.make()
+        return self
+
+    documentation = (inspect.getdoc(constructor) or name).split("\n")[0]
+    return create_model(  # type: ignore[call-overload, no-any-return]
+        name.replace(".", "_"),
+        __base__=Part,
+        __doc__=documentation,
+        __validators__={"tried": model_validator(mode="after")(tried)},
+        **fields,
+    )
+
+
+def _plain(annotation: Any) -> Any:
+    """The part of an annotation that YAML can say: tensors are left out of unions."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        kept = [_plain(member) for member in get_args(annotation) if _sayable(member)]
+        return reduce(or_, kept)
+    return annotation
+
+
+def _sayable(annotation: Any) -> bool:
+    return annotation in PLAIN or get_origin(annotation) in (Literal, tuple, list)

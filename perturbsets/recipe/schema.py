@@ -1,0 +1,103 @@
+"""What a recipe says: its sections and their types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from cvae import FitSettings, LoopSettings
+from perturbsets.criteria import NecessarySubset, SufficientLikelihood
+from perturbsets.recipe.parts import Part, part
+from perturbsets.recipe.settings import section
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    """A section: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PairsSection(Section):
+    """How many pairs to make, and how to store them."""
+
+    train: Count = Field(20, description="Changed versions of each training image.")
+    validation: Count = Field(4, description="Changed versions of each validation image.")
+    test: Count = Field(4, description="Changed versions of each test image.")
+    dtype: Literal["uint8", "float32"] = Field("uint8", description="How values are stored.")
+
+
+class SetSection(Section):
+    """The learned set's ball."""
+
+    quantile: Share = Field(1.0, description="Share of the validation encodings that the radius holds.")
+    radius: Annotated[float, Field(ge=0)] | None = Field(None, description="Fixed radius instead.")
+    bank: Count = Field(4096, description="Training encodings kept for draws.")
+
+
+class CheckSection(Section):
+    """The criteria, measured on test pairs."""
+
+    necessary: section(NecessarySubset) = Field(default_factory=section(NecessarySubset))  # type: ignore[valid-type]
+    sufficient: section(SufficientLikelihood) = Field(default_factory=section(SufficientLikelihood))  # type: ignore[valid-type]
+
+
+_ADVERSARY: dict[str, Any] = {
+    "set": (str, Field(description="Name of a set of the section `sets`.")),
+    "objective": (part("objective"), Field(default_factory=lambda: _default_objective(), validate_default=True)),
+    "ascent": (part("ascent"), ...),
+}
+
+
+def _default_objective() -> dict[str, str]:
+    return {"build": "perturbsets.CrossEntropy"}
+
+
+AdversarySection = create_model("AdversarySection", __base__=Section, __doc__="Set, objective and ascent.", **_ADVERSARY)
+MethodPart = part(
+    "method",
+    Augmented={"set": _ADVERSARY["set"]},
+    Adversarial=_ADVERSARY,
+    LargerOfBoth=_ADVERSARY,
+)
+
+
+class Recipe(Section):
+    """A recipe: from pairs over a learned set and its checks to classifiers and a report."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Split per stage by name.")
+    output: str = Field(description="The run folder.")
+    source: part("source") = Field(description="Clean images with labels.")  # type: ignore[valid-type]
+    change: part("change") = Field(description="What changes them.")  # type: ignore[valid-type]
+    pairs: PairsSection = Field(default_factory=PairsSection)
+    model: part("model") = Field(description="The CVAE; its image shape comes from the pairs.")  # type: ignore[valid-type]
+    fit: section(FitSettings) = Field(default_factory=section(FitSettings))  # type: ignore[valid-type]
+    set: SetSection = Field(default_factory=SetSection)
+    check: CheckSection = Field(default_factory=CheckSection)
+    sets: dict[Name, part("set")] = Field(description="Sets by name, for classifiers and adversaries.")  # type: ignore[valid-type]
+    classifier: part("classifier") = Field(description="The network to train.")  # type: ignore[valid-type]
+    train: section(LoopSettings) = Field(default_factory=section(LoopSettings))  # type: ignore[valid-type]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+        [0], description="Each classifier is trained once per seed."
+    )
+    classifiers: dict[Name, MethodPart] = Field(description="Classifiers by name: how each is trained.")
+    adversaries: dict[Name, AdversarySection] = Field(description="Adversaries by name.")  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        users: dict[str, Part | BaseModel] = {f"classifiers.{name}": part for name, part in self.classifiers.items()}
+        users |= {f"adversaries.{name}": part for name, part in self.adversaries.items()}
+        faults = [
+            f"{place}.set must be one of {sorted(self.sets)}, got {user.set!r}"  # type: ignore[union-attr]
+            for place, user in users.items()
+            if hasattr(user, "set") and user.set not in self.sets
+        ]
+        if len(set(self.seeds)) < len(self.seeds):
+            faults.append(f"seeds must differ, got {self.seeds}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self

@@ -1,0 +1,231 @@
+"""Charts of a run: norms and errors, training, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from perturbsets.report.drawing import Chart, draw_chart
+from perturbsets.report.inputs import Record
+from perturbsets.report.palette import LIGHT, series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMOOTHED = 5  # records in a running mean: losses of single batches are noisy
+
+
+def norms_chart(norms: Tensor, radius: float, dimensions: int | None) -> Chart:
+    """Histogram of the norms of encodings, with the radius."""
+    inside = float((norms <= radius * (1 + 1e-6)).double().mean())
+
+    def draw(axes: Axes) -> None:
+        axes.hist(norms.numpy(), bins=40, color=LIGHT["accent"], alpha=0.75)
+        axes.axvline(radius, color=LIGHT["warm"])
+        axes.annotate(
+            f"radius {radius:.2f}",
+            (radius, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5, -4),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=LIGHT["warm"],
+        )
+        if dimensions is not None:
+            typical = dimensions**0.5
+            axes.axvline(typical, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("norm of the encoding, in prior standard deviations")
+        axes.set_ylabel("validation pairs")
+
+    dotted = "" if dimensions is None else " The dotted line is where the prior itself has most of its mass, at √Z."
+    return draw_chart(
+        "norms",
+        draw,
+        title="How far encodings lie from the centre",
+        alt=f"Histogram of {len(norms)} encoding norms from {float(norms.min()):.2f} to {float(norms.max()):.2f}, "
+        f"median {float(norms.median()):.2f}; the radius is {radius:.2f}.",
+        caption=f"Norms of {len(norms):,} validation pairs; {inside:.1%} lie within the radius.{dotted}",
+    )
+
+
+def errors_chart(errors: Mapping[str, Tensor]) -> Chart:
+    """Cumulative shares of pairs by error, one curve per kind of error."""
+
+    def draw(axes: Axes) -> None:
+        for number, (label, values) in enumerate(errors.items()):
+            ordered = values.double().clamp_min(1e-9).sort().values
+            rank = torch.arange(1, len(ordered) + 1) / len(ordered)
+            points = torch.linspace(0, len(ordered) - 1, min(200, len(ordered))).long()
+            axes.plot(ordered[points].numpy(), rank[points].numpy(), color=series(number)[0], label=label)
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlabel("mean squared error per pixel")
+        axes.set_ylabel("share of pairs with less")
+        axes.legend(loc="upper left")
+
+    medians = ", ".join(f"{label} {float(values.median()):.2g}" for label, values in errors.items())
+    return draw_chart(
+        "errors",
+        draw,
+        title="Errors pair by pair",
+        alt=f"Cumulative shares of pairs over the error on a logarithmic axis. Medians: {medians}.",
+        caption="A good set pulls the curve of the nearest member far to the left of no set at all, and leaves that "
+        "of mismatched pairs to the right.",
+    )
+
+
+def fit_charts(records: Sequence[Record]) -> list[Chart]:
+    """The objective, the divergence and the generator's scale over the steps of the fit."""
+    plans = [
+        ("fit-score", "Negative evidence bound", ("loss", "score"), "nats per pixel; lower is better", False),
+        ("fit-kl", "What the latents carry", ("kl", "validation_kl"), "divergence, nats per pixel", False),
+        ("fit-scale", "Scale of the generator's error", ("scale", "validation_scale"), "pixel value", True),
+    ]
+    captions = {
+        "fit-score": "Training weighs the divergence less while its weight warms up; the weights kept are those of "
+        "the lowest validation score.",
+        "fit-kl": "Zero would mean that the generator ignores the latents and the set is a single image.",
+        "fit-scale": "The root mean square of what the generator cannot explain.",
+    }
+    charts = []
+    for name, title, keys, label, logarithmic in plans:
+        curves = [(text, _column(records, key)) for text, key in zip(("training", "validation"), keys, strict=True)]
+        curves = [(text, curve) for text, curve in curves if curve[0]]
+        if curves:
+            charts.append(_training_chart(name, title, label, curves, captions[name], logarithmic))
+    return charts
+
+
+def _training_chart(
+    name: str,
+    title: str,
+    label: str,
+    curves: Sequence[tuple[str, tuple[list[float], list[float]]]],
+    caption: str,
+    logarithmic: bool,
+) -> Chart:
+    def draw(axes: Axes) -> None:
+        for text, (steps, values) in curves:
+            validating = text == "validation"
+            axes.plot(
+                steps,
+                values,
+                color=LIGHT["warm" if validating else "accent"],
+                linewidth=1.6 if validating else 1,
+                marker="o" if validating else None,
+                markersize=4,
+                label=text,
+            )
+        settled = [value for _, (steps, values) in curves for value in values[len(values) // 20 :]]
+        if logarithmic and min(settled) > 0:
+            axes.set_yscale("log")
+        else:
+            margin = 0.06 * (max(settled) - min(settled)) or 1.0
+            axes.set_ylim(min(settled) - margin, max(settled) + margin)
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.legend()
+
+    ends = "; ".join(f"{text} ends at {values[-1]:.4g}" for text, (_, values) in curves)
+    return draw_chart(name, draw, title=title, alt=f"{title} over the steps: {ends}.", caption=caption)
+
+
+def classifier_charts(trained: Mapping[str, Sequence[Sequence[Record]]], order: Sequence[str]) -> list[Chart]:
+    """Accuracy and loss of every classifier on what it was shown, over its steps."""
+    named = [name for name in order if name in trained] + [name for name in trained if name not in order]
+    charts = []
+    for key, title in (("accuracy", "Accuracy in training"), ("loss", "Loss in training")):
+        curves = {name: curve for name in named if (curve := _mean_curve(trained[name], key))[0]}
+        if not curves:
+            continue
+
+        def draw(
+            axes: Axes, curves: dict[str, tuple[list[float], list[float]]] = curves, share: bool = key == "accuracy"
+        ) -> None:
+            for name, (steps, values) in curves.items():
+                axes.plot(steps, values, color=series(named.index(name))[0], linewidth=1.3, label=name)
+            if share:
+                axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+                axes.legend(loc="lower right")
+            axes.set_xlabel("step")
+
+        ends = ", ".join(f"{name} {values[-1]:.3g}" for name, (_, values) in curves.items())
+        caption = f"On the images each method shows, so harder for robust ones. Running means of {SMOOTHED} records."
+        charts.append(
+            draw_chart(
+                f"classifiers-{key}",
+                draw,
+                title=title,
+                alt=f"{title} over the steps, one curve per classifier; at the end: {ends}.",
+                caption=caption if key == "accuracy" else "",
+            )
+        )
+    return charts
+
+
+def accuracy_chart(table: Mapping[str, Any]) -> Chart:
+    """Accuracy of every classifier under every attack, as dots with intervals."""
+    rows, columns = table["rows"], table["columns"]
+    step, apart = 1.0, 1.4
+
+    def draw(axes: Axes) -> None:
+        middles, place = [], 0.0
+        for column in columns:
+            middles.append(place + step * (len(rows) - 1) / 2)
+            for number, row in enumerate(rows):
+                cell, (colour, marker) = table["accuracy"][row][column], series(number)
+                at = place + step * number
+                axes.plot([cell["low"], cell["high"]], [at, at], color=colour, linewidth=2.2, alpha=0.45)
+                axes.plot([cell["mean"]], [at], marker, color=colour, markersize=5, label=row if not place else None)
+            place += step * len(rows) + apart
+            if column != columns[-1]:
+                axes.axhline(place - (step + apart) / 2, color=LIGHT["line"], linewidth=0.8)
+        axes.set_yticks(middles, columns)
+        axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
+        axes.set_ylim(place - apart, -step)
+        axes.set_xlim(-0.02, 1.02)
+        axes.grid(axis="y", visible=False)
+        axes.grid(axis="x", visible=True)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlabel("accuracy")
+        axes.figure.legend(loc="outside upper left", ncols=3, handletextpad=0.2, columnspacing=1.2)
+
+    worst = {column: min(rows, key=lambda row: table["accuracy"][row][column]["mean"]) for column in columns}
+    best = {column: max(rows, key=lambda row: table["accuracy"][row][column]["mean"]) for column in columns}
+    spans = "; ".join(
+        f"{column}: {table['accuracy'][worst[column]][column]['mean']:.0%} ({worst[column]}) to "
+        f"{table['accuracy'][best[column]][column]['mean']:.0%} ({best[column]})"
+        for column in columns
+    )
+    return draw_chart(
+        "accuracy",
+        draw,
+        title="Accuracy under each attack",
+        alt=f"Accuracies with intervals, grouped by attack. {spans}.",
+        caption="Dots are means, bars 95 % intervals.",
+        width=5.4,
+        height=1.1 + 0.145 * len(columns) * (len(rows) + 1.4),
+    )
+
+
+def _column(records: Sequence[Record], key: str) -> tuple[list[float], list[float]]:
+    chosen = [record for record in records if key in record]
+    return [record["step"] for record in chosen], [record[key] for record in chosen]
+
+
+def _mean_curve(runs: Sequence[Sequence[Record]], key: str) -> tuple[list[float], list[float]]:
+    """Mean over seeds at the steps all have, smoothed by a running mean of what came before."""
+    by_step: dict[float, list[float]] = {}
+    for records in runs:
+        for step, value in zip(*_column(records, key), strict=True):
+            by_step.setdefault(step, []).append(value)
+    steps = sorted(step for step, values in by_step.items() if len(values) == len(runs))
+    means = [sum(by_step[step]) / len(runs) for step in steps]
+    windows = [means[max(0, number + 1 - SMOOTHED) : number + 1] for number in range(len(means))]
+    return steps, [sum(window) / len(window) for window in windows]

@@ -1,0 +1,186 @@
+"""What the numbers of a run say, in words: the summary, the key figures, the criteria."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Content = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A number worth seeing first.
+
+    Attributes:
+        label: What it is.
+        value: The number.
+        detail: Its interval and where it comes from.
+    """
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One criterion with what it asks.
+
+    Attributes:
+        name: Its name.
+        question: What it asks, in a sentence.
+        value: The figure.
+        interval: Its 95 % interval.
+        meaning: How to read it.
+    """
+
+    name: str
+    question: str
+    value: str
+    interval: str
+    meaning: str
+
+
+def share(entry: Content) -> str:
+    """A share of the identity error."""
+    return f"{entry['share']:.1%}"
+
+
+def share_interval(entry: Content) -> str:
+    """The 95 % interval of a share."""
+    return f"{entry['share_low']:.1%} to {entry['share_high']:.1%}"
+
+
+def hardest(evaluation: Content) -> str | None:
+    """The attack under which accuracy is lowest on average; ``None`` if there is none but the clean images."""
+    table, rows = evaluation["accuracy"], evaluation["rows"]
+    attacks = [column for column in evaluation["columns"] if column != "clean"]
+    return min(attacks, key=lambda column: float(sum(table[row][column]["mean"] for row in rows)), default=None)
+
+
+def summary(checks: Content | None, evaluation: Content | None, about: Content) -> str:
+    """The run in a paragraph."""
+    sentences = [
+        "From pairs of clean and changed images this run learns a perturbation set: around any clean image, "
+        "everything a conditional VAE makes from a ball of latent offsets."
+    ]
+    if checks is not None:
+        necessary = checks["necessary"]
+        sentences.append(
+            f"On {necessary['pairs']:,} held-out pairs of {necessary['sources']:,} source images, the nearest member "
+            f"found in the set leaves {share(necessary['search'])} of the squared difference between the two images "
+            f"(95 % interval {share_interval(necessary['search'])}). Asked for changes of another image, it leaves "
+            f"{share(necessary['mismatched_search'])} ({share_interval(necessary['mismatched_search'])})."
+        )
+    attack = hardest(evaluation) if evaluation is not None else None
+    if evaluation is not None and attack is not None:
+        cells = {row: evaluation["accuracy"][row][attack] for row in evaluation["rows"]}
+        low, high = (choose(cells, key=lambda row: cells[row]["mean"]) for choose in (min, max))
+        sentences.append(
+            f"Under {attack}, the hardest attack here, classifiers keep between {_accuracy(cells[low])} ({low}) and "
+            f"{_accuracy(cells[high])} ({high}) of {evaluation['images']:,} test images right."
+        )
+    if "seed" in about:
+        sentences.append(f"Seed {about['seed']}.")
+    return " ".join(sentences)
+
+
+def key_figures(checks: Content | None, evaluation: Content | None) -> list[KeyFigure]:
+    """The numbers worth seeing first."""
+    figures = []
+    if checks is not None:
+        necessary, radius = checks["necessary"], checks["radius"]
+        size = f"{necessary['pairs']:,} pairs, {necessary['sources']:,} sources"
+        bits = checks["sufficient"]["bits_per_pixel"]
+        figures = [
+            KeyFigure("left by the nearest member", share(necessary["search"]), share_interval(necessary["search"])),
+            KeyFigure(
+                "left on mismatched pairs",
+                share(necessary["mismatched_search"]),
+                share_interval(necessary["mismatched_search"]),
+            ),
+            KeyFigure("bits per pixel", f"{bits['mean']:.2f}", f"{bits['low']:.2f} to {bits['high']:.2f}"),
+            KeyFigure(
+                "radius",
+                f"{radius['value']:.2f}",
+                f"prior standard deviations, quantile {radius['quantile']:g} of {radius['pairs']:,} pairs",
+            ),
+        ]
+        figures = [
+            KeyFigure(figure.label, figure.value, f"{figure.detail}; {size}" if number < 3 else figure.detail)
+            for number, figure in enumerate(figures)
+        ]
+    attack = hardest(evaluation) if evaluation is not None else None
+    if evaluation is not None and attack is not None:
+        cells = [evaluation["accuracy"][row][attack] for row in evaluation["rows"]]
+        best = max(cells, key=lambda cell: float(cell["mean"]))
+        figures.append(
+            KeyFigure(
+                f"best accuracy under {attack}",
+                f"{best['mean']:.1%}",
+                f"{best['low']:.1%} to {best['high']:.1%}; {evaluation['images']:,} images, "
+                f"{_seeds(evaluation['seeds'])}",
+            )
+        )
+    return figures
+
+
+def criteria(checks: Content) -> list[Criterion]:
+    """The criteria with their figures and how to read them."""
+    necessary, sufficient, approximation = checks["necessary"], checks["sufficient"], checks["approximation"]
+    search, encoding, mismatched = (necessary[name] for name in ("search", "encoding", "mismatched_search"))
+    bits = sufficient["bits_per_pixel"]
+    return [
+        Criterion(
+            "Necessary subset property",
+            "Is every real change in the set?",
+            share(search),
+            share_interval(search),
+            "What the nearest member found leaves of the squared difference between clean and changed image; lower "
+            f"is better, 0 % means that every change is in the set. At the encoding alone it is {share(encoding)}. "
+            f"Per pixel: mean {search['mean']:.2g}, 95 % of pairs below {search['q95']:.2g}. The search bounds the "
+            "true minimum from above.",
+        ),
+        Criterion(
+            "Mismatched pairs",
+            "Can the set make anything out of anything?",
+            share(mismatched),
+            share_interval(mismatched),
+            "The same search, but towards changed images of another source. It should stay far above the line before: "
+            "a set that holds all images would meet that one as well.",
+        ),
+        Criterion(
+            "Sufficient likelihood property",
+            "Are real changes likely in the set?",
+            f"{bits['mean']:.2f} bits",
+            f"{bits['low']:.2f} to {bits['high']:.2f}",
+            "Mean log-likelihood of changed images per pixel, with offsets drawn from the prior within the ball; "
+            "higher is better. Compare only models of the same likelihood and floor. Estimated by importance "
+            f"sampling with {2 * sufficient['draws']} draws a pair, worth {sufficient['effective_sample_size']:.1f} "
+            "independent ones.",
+        ),
+        Criterion(
+            "Expected approximation error",
+            "How near is a change drawn at random?",
+            share(approximation),
+            f"{approximation['low']:.2g} to {approximation['high']:.2g} per pixel",
+            f"Mean squared error of random members, {approximation['mean']:.2g} per pixel, as a share of the "
+            "difference between clean and changed image. A set with many different changes in it misses any one "
+            "of them by chance, so this is no fault by itself.",
+        ),
+    ]
+
+
+def sample_note(evaluation: Content) -> str:
+    """What the accuracies were measured on."""
+    return f"{evaluation['images']:,} test images, {_seeds(evaluation['seeds'])}, bootstrap intervals over images."
+
+
+def _accuracy(cell: Content) -> str:
+    return f"{cell['mean']:.1%} [{cell['low']:.1%}, {cell['high']:.1%}]"
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -1,0 +1,49 @@
+"""Reading what the stages of a run left in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, float]
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """The content of a JSON file, or ``None`` if its stage has not written it yet.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON ({error}): carry out the stage that wrote it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{file} must hold a JSON object, got a {type(content).__name__}: carry out the stage that wrote it again"
+        )
+    return content
+
+
+def read_records(file: Path) -> list[Record]:
+    """The records of a training, up to a last line that a kill cut short; none if there is no file."""
+    records: list[Record] = []
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:
+    """Records of every classifier: name to one list of records per seed, in order of name and seed."""
+    trained: dict[str, list[list[Record]]] = {}
+    for file in sorted(folder.glob("*/*/metrics.jsonl")):
+        records = read_records(file)
+        if records:
+            trained.setdefault(file.parent.parent.name, []).append(records)
+    return trained

@@ -1,0 +1,173 @@
+"""The page: gathers what a run folder holds and writes it as one HTML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cvae import derive_seed
+from cvae.files import atomic_file
+from perturbsets.report import charts, findings, members
+from perturbsets.report.drawing import Chart
+from perturbsets.report.inputs import read_classifiers, read_json, read_records
+from perturbsets.report.palette import COLOURS
+from perturbsets.report.pictures import Grid
+from perturbsets.sets.latent import LatentBall
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        key: Its anchor, and what the template knows it by.
+        title: Its heading.
+        needs: The stage to carry out first, if its input is absent.
+        grids: Its pictures.
+        charts: Its charts.
+        content: What else the template shows in it.
+    """
+
+    key: str
+    title: str
+    needs: str | None = None
+    grids: list[Grid] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    content: Any = None
+
+
+def write_report(run: Path) -> Path:
+    """Writes ``report.html`` from what a run folder holds, and each figure into ``figures/``.
+
+    Sections whose stage has not been carried out yet are left out, with a line that says which command makes
+    them. The same folder gives the same pictures: the seed of the run chooses them.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The page: one file without links or scripts, in a light and a dark scheme.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If a file in it is damaged.
+        OSError: If the folder cannot be written.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run} is no folder: `perturbsets run RECIPE` makes one and its report")
+    about = read_json(run / "run.json") or {}
+    checks = read_json(run / "checks" / "checks.json")
+    evaluation = read_json(run / "evaluation" / "evaluation.json")
+    recipe = run / "recipe.yaml"
+    sections = [
+        *_pictures(run, int(about.get("seed", 0))),
+        *_checks(run, checks),
+        _training(run, evaluation),
+        _accuracy(evaluation),
+    ]
+    page = _render(
+        title=run.resolve().name,
+        run=str(run),
+        about=about,
+        summary=findings.summary(checks, evaluation, about),
+        figures=findings.key_figures(checks, evaluation),
+        sections=sections,
+        recipe=recipe.read_text() if recipe.is_file() else None,
+    )
+    for section in sections:
+        for grid in section.grids:
+            _write(run / "figures" / f"{grid.name}.png", grid.png())
+        for chart in section.charts:
+            _write(run / "figures" / f"{chart.name}.png", chart.png)
+    return _write(run / "report.html", page.encode())
+
+
+def _pictures(run: Path, seed: int) -> list[Section]:
+    """The sections that show images."""
+    titles = {
+        "pairs": "Real changes, and the nearest members of the set",
+        "samples": "Samples from the set",
+        "walk": "A walk through the ball",
+    }
+    missing = "pairs" if not (run / "pairs.h5").is_file() else "fit" if not (run / "set").is_dir() else None
+    if missing is not None:
+        return [Section(key, title, needs=missing) for key, title in titles.items()]
+    from augment import PairStore
+
+    generator = torch.Generator().manual_seed(derive_seed(seed, "report"))
+    clean, changed = members.pick_pairs(PairStore(run / "pairs.h5", split="test"), generator)
+    learned = LatentBall.load(run / "set")
+    grids = [
+        members.compare(learned, clean, changed),
+        members.samples(learned, clean, generator),
+        members.walk(learned, clean),
+    ]
+    return [Section(grid.name, titles[grid.name], grids=[grid]) for grid in grids]
+
+
+def _checks(run: Path, checks: dict[str, Any] | None) -> list[Section]:
+    """The sections on norms and criteria."""
+    norms, criteria = ("norms", "Where encodings lie"), ("criteria", "The criteria")
+    file = run / "checks" / "arrays.safetensors"
+    if checks is None or not file.is_file():
+        return [Section(*norms, needs="check"), Section(*criteria, needs="check")]
+    import safetensors
+    from safetensors.torch import load_file
+
+    try:
+        arrays = load_file(file)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}): `perturbsets check {run}` writes it again") from error
+    errors = {
+        "nearest member": arrays["search_error"],
+        "at the encoding": arrays["encoding_error"],
+        "no set at all": arrays["identity_error"],
+        "nearest, mismatched": arrays["mismatched_error"],
+    }
+    config = read_json(run / "set" / "config.json") or {}
+    return [
+        Section(*norms, charts=[charts.norms_chart(arrays["norms"], checks["radius"]["value"], config.get("latent"))]),
+        Section(
+            *criteria,
+            charts=[charts.errors_chart(errors)],
+            content={"criteria": findings.criteria(checks), "necessary": checks["necessary"]},
+        ),
+    ]
+
+
+def _training(run: Path, evaluation: dict[str, Any] | None) -> Section:
+    """The section on fitting and training."""
+    records = read_records(run / "fit" / "metrics.jsonl")
+    trained = read_classifiers(run / "classifiers")
+    drawn = charts.fit_charts(records) + charts.classifier_charts(trained, evaluation["rows"] if evaluation else [])
+    needs = "fit" if not records else "train" if not trained else None
+    return Section("training", "Training", needs=needs, charts=drawn)
+
+
+def _accuracy(evaluation: dict[str, Any] | None) -> Section:
+    """The section on classifiers under attack."""
+    title = "Classifiers under attack"
+    if evaluation is None:
+        return Section("accuracy", title, needs="evaluate")
+    content = {**evaluation, "note": findings.sample_note(evaluation)}
+    return Section("accuracy", title, charts=[charts.accuracy_chart(evaluation)], content=content)
+
+
+def _render(**content: Any) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["zip"] = zip
+    template = resources.files("perturbsets.report").joinpath("template.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(colours=COLOURS, **content)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with atomic_file(path) as file:
+        file.write_bytes(content)
+    return path

@@ -1,0 +1,145 @@
+"""Grids of small images: single tiles for the page, one labelled PNG for other uses."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Images
+from perturbsets.report.palette import LIGHT
+
+SMALL = 64  # images below this width are shown with their pixels as squares
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a grid.
+
+    Attributes:
+        label: What the row shows.
+        images: Its images, in [0, 1].
+    """
+
+    label: str
+    images: Images
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring columns under one heading.
+
+    Attributes:
+        heading: The heading, or nothing.
+        columns: How many columns.
+    """
+
+    heading: str
+    columns: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Images in rows and columns.
+
+    Attributes:
+        name: Name of its file, without ending.
+        title: What it shows, in a few words.
+        alt: What can be seen, for those who do not see it.
+        caption: What to look for.
+        rows: Rows of equally many images.
+        groups: Columns by heading; together as many as the rows have images.
+        labelled: Whether row labels are shown.
+        apart: Whether groups are set apart.
+    """
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    rows: Sequence[Row]
+    groups: Sequence[Group]
+    labelled: bool = True
+    apart: bool = True
+
+    @property
+    def headed(self) -> bool:
+        """Whether any column has a heading."""
+        return any(group.heading for group in self.groups)
+
+    @property
+    def template(self) -> str:
+        """The columns in the words of CSS."""
+        tiles = [f"repeat({group.columns}, minmax(0, 1fr))" for group in self.groups]
+        return " var(--apart) ".join(tiles) if self.apart else " ".join(tiles)
+
+    @property
+    def pixelated(self) -> bool:
+        """Whether images are small enough to be shown as squares."""
+        return self.rows[0].images.shape[-1] < SMALL
+
+    def tiles(self, row: Row) -> list[list[str]]:
+        """Sources of a row's tiles, by group."""
+        parts = row.images.split([group.columns for group in self.groups])
+        return [[data_uri(encode_png(image)) for image in part] for part in parts]
+
+    def png(self) -> bytes:
+        """The whole grid with labels and headings, in light colours."""
+        return _grid_png(self)
+
+
+def encode_png(image: Tensor) -> bytes:
+    """One image ``[C, H, W]`` in [0, 1] as a PNG file; other than 1 or 3 channels are averaged."""
+    from torchvision.io import encode_png as encode
+
+    image = image if len(image) in (1, 3) else image.mean(0, keepdim=True)
+    return bytes(encode((image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)).numpy())
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG file as the source of an image element."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _grid_png(grid: Grid) -> bytes:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    height, width = grid.rows[0].images.shape[-2:]
+    gap = max(1, round(0.07 * width))
+    starts, centres, place = [], [], 0
+    for group in grid.groups:
+        first = place
+        for _ in range(group.columns):
+            starts.append(place)
+            place += width + gap
+        centres.append((first + place - gap) / 2)
+        place += 3 * gap if grid.apart else 0
+    across = starts[-1] + width
+    down = len(grid.rows) * (height + gap) - gap
+    canvas = torch.ones(down, across, 3)
+    middles = []
+    for number, row in enumerate(grid.rows):
+        top = number * (height + gap)
+        middles.append(top + height / 2)
+        for image, left in zip(row.images, starts, strict=True):
+            shown = image if len(image) in (1, 3) else image.mean(0, keepdim=True)
+            canvas[top : top + height, left : left + width] = shown.clamp(0, 1).permute(1, 2, 0).cpu()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        inches = 0.55 / width
+        figure = Figure(figsize=(across * inches + 1.6 * grid.labelled + 0.2, down * inches + 0.5))
+        figure.set_layout_engine("constrained")
+        axes = figure.add_subplot()
+        axes.imshow(canvas.numpy(), interpolation="nearest")
+        axes.set_frame_on(False)
+        axes.tick_params(length=0, labelcolor=LIGHT["ink"], labelsize=9, top=True, labeltop=True, labelbottom=False)
+        axes.set_xticks(centres, [group.heading for group in grid.groups])
+        axes.set_yticks(middles if grid.labelled else [], [row.label for row in grid.rows] if grid.labelled else [])
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=160)
+    return file.getvalue()

@@ -1,0 +1,66 @@
+"""The order of the stages, and carrying them out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from perturbsets.recipe import Recipe
+from perturbsets.runs import stages
+from perturbsets.runs.folder import RunFolder
+
+Stage = Callable[[Recipe, RunFolder, Accelerator, Console], None]
+
+STAGES: dict[str, Stage] = {
+    "pairs": stages.pairs,
+    "fit": stages.fit,
+    "check": stages.check,
+    "train": stages.train,
+    "evaluate": stages.evaluate,
+    "report": stages.report,
+}
+"""All stages in order, by the name of their command."""
+
+SHARED = ("fit", "train")  # stages in which every process takes part; the others run on the first one
+
+
+def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
+    """Carries out a recipe, from the first stage that is not finished.
+
+    Args:
+        recipe: The recipe.
+        only: One stage to carry out alone, again if it was finished.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ValueError: If the output folder belongs to another recipe, or as a stage raises.
+        OSError: If the folder cannot be written.
+    """
+    accelerator = Accelerator(mixed_precision=recipe.fit.mixed_precision)
+    console = Console(quiet=not accelerator.is_main_process)
+    with accelerator.main_process_first():
+        run = RunFolder(recipe)
+    names = list(STAGES)
+    for number, name in enumerate(names):
+        if only not in (None, name) or (only is None and run.done(name)):
+            continue
+        console.print(f"[bold]{name}[/bold]")
+        begun = time.perf_counter()
+        if accelerator.is_main_process or name in SHARED:
+            STAGES[name](recipe, run, accelerator, console)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            run.finish(
+                name,
+                time.perf_counter() - begun,
+                tuple(names[number + 1 :]),
+                seed=recipe.seed,
+                processes=accelerator.num_processes,
+            )
+        accelerator.wait_for_everyone()
+    return run

@@ -1,0 +1,186 @@
+"""The stages: each reads what former ones wrote and writes its own part of the run folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import safetensors.torch
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import cvae
+from augment import write_pairs
+from cvae import derive_seed
+from cvae.files import atomic_file
+from perturbsets import evaluation
+from perturbsets.criteria import encodings
+from perturbsets.models import SmallConvNet
+from perturbsets.recipe import Recipe
+from perturbsets.runs import build
+from perturbsets.runs.folder import RunFolder
+from perturbsets.sets import LatentBall
+from perturbsets.training import train_classifier
+
+SPLITS = ("train", "validation", "test")
+
+
+def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Makes pairs of images and stores them."""
+    sources = {split: recipe.source.make(split=split) for split in SPLITS}
+    with Progress(console=console) as bar:
+        task = bar.add_task("pairs")
+        write_pairs(
+            run.path / "pairs.h5",
+            sources,
+            recipe.change.make(),
+            draws={split: getattr(recipe.pairs, split) for split in SPLITS},
+            seed=derive_seed(recipe.seed, "pairs"),
+            dtype=recipe.pairs.dtype,
+            device=accelerator.device,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Fits the CVAE to the pairs, measures the radius, and saves the set with its bank."""
+    train_pairs, validation_pairs = build.store(run, "train"), build.store(run, "validation")
+    model = build.cvae_model(recipe, train_pairs.shape)
+    cvae.fit(
+        model,
+        train_pairs,
+        validation_pairs,
+        recipe.fit.make(seed=derive_seed(recipe.seed, "fit")),
+        folder=run.path / "fit",
+        accelerator=accelerator,
+        progress=True,
+    )
+    if not accelerator.is_main_process:
+        return
+    norms = encodings(model, validation_pairs).norm(dim=1)
+    radius = recipe.set.radius
+    if radius is None:
+        radius = float(norms.quantile(recipe.set.quantile))
+    bank = encodings(model, train_pairs)
+    order = torch.Generator().manual_seed(derive_seed(recipe.seed, "bank"))
+    bank = bank[torch.randperm(len(bank), generator=order)[: recipe.set.bank]]
+    LatentBall(model, radius, bank).save(run.path / "set")
+    console.print(f"radius {radius:.2f} prior standard deviations, from {len(norms)} validation pairs")
+
+
+def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Measures the criteria on test pairs."""
+    learned = LatentBall.load(run.need("set", "fit"))
+    learned.model.to(accelerator.device)
+    test_pairs = build.store(run, "test")
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "check"))
+    necessary = recipe.check.necessary.make()(learned, test_pairs, generator=generator)
+    measure = recipe.check.sufficient.make()
+    sufficient = measure(learned, test_pairs, generator=generator)
+    norms = encodings(learned.model, build.store(run, "validation")).norm(dim=1)
+    summary = necessary.summary()
+    likelihood = sufficient.summary()
+    approximation = likelihood.pop("approximation")
+    approximation["share"] = approximation["mean"] / summary["identity"]["mean"]
+    arrays = {
+        "norms": norms,
+        "encoding_error": necessary.encoding,
+        "search_error": necessary.search,
+        "identity_error": necessary.identity,
+        "mismatched_error": necessary.mismatched_search,
+    }
+    with atomic_file(run.path / "checks" / "arrays.safetensors") as file:
+        safetensors.torch.save_file({name: array.cpu().contiguous() for name, array in arrays.items()}, file)
+    run.write_json(
+        "checks/checks.json",
+        {
+            "radius": {"value": learned.radius, "quantile": recipe.set.quantile, "pairs": len(norms)},
+            "necessary": summary,
+            "sufficient": {**likelihood, "draws": measure.draws},
+            "approximation": approximation,
+        },
+    )
+    table = Table("error", "mean", "share of identity", "95 % interval")
+    for name in ("identity", "reconstruction", "encoding", "search", "mismatched_search"):
+        entry = summary[name]
+        interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
+        table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
+    console.print(table)
+    bits = likelihood["bits_per_pixel"]
+    console.print(f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})")
+
+
+def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Trains every classifier once per seed."""
+    data = recipe.source.make(split="train")
+    sets = build.perturbation_sets(recipe, run)
+    shape = tuple(data.images.shape[1:])
+    for name, part in recipe.classifiers.items():
+        for seed in recipe.seeds:
+            model = build.classifier(recipe, shape, len(data.classes), seed)
+            folder = run.path / "classifiers" / name / str(seed)
+            train_classifier(
+                model,
+                data,
+                build.method(part, sets),
+                recipe.train.make(seed=derive_seed(recipe.seed, "train", seed)),
+                folder=folder,
+                accelerator=accelerator,
+                title=f"{name} ({seed})",
+                progress=True,
+            )
+            if accelerator.is_main_process:
+                model.save_pretrained(folder)
+
+
+def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Judges every classifier under every adversary, on test images."""
+    data = recipe.source.make(split="test")
+    sets = build.perturbation_sets(recipe, run)
+    adversaries: dict[str, Any] = {"clean": None}
+    adversaries |= {name: build.adversary(section, sets) for name, section in recipe.adversaries.items()}
+    models = {
+        name: [
+            SmallConvNet.from_pretrained(run.need(f"classifiers/{name}/{seed}", "train"), device=accelerator.device)
+            for seed in recipe.seeds
+        ]
+        for name in recipe.classifiers
+    }
+    with Progress(console=console) as bar:
+        task = bar.add_task("evaluate", total=len(models) * len(adversaries) * len(recipe.seeds))
+        table = evaluation.evaluate(
+            models,
+            adversaries,
+            data.images.to(accelerator.device),
+            data.labels.to(accelerator.device),
+            seed=derive_seed(recipe.seed, "evaluate"),
+            advance=lambda: bar.advance(task),
+        )
+    descriptions = {name: _described(section) for name, section in recipe.adversaries.items()}
+    content = {**table.summary(), "seeds": recipe.seeds, "descriptions": {"clean": "no adversary", **descriptions}}
+    with atomic_file(run.path / "evaluation" / "correct.safetensors") as file:
+        flags = {f"{row}/{column}": value.cpu() for (row, column), value in table.correct.items()}
+        safetensors.torch.save_file(flags, file)
+    run.write_json("evaluation/evaluation.json", content)
+    shown = Table("accuracy in %", *table.columns)
+    for row in table.rows:
+        cells = [table.accuracy(row, column) for column in table.columns]
+        shown.add_row(row, *(f"{100 * c.mean:.1f} [{100 * c.low:.0f}, {100 * c.high:.0f}]" for c in cells))
+    console.print(shown)
+
+
+def report(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Writes the report."""
+    from perturbsets.report import write_report
+
+    write_report(run.path)
+
+
+def _described(section: Any) -> str:
+    """An adversary in words: its set and its ascent with the settings given."""
+    settings = section.ascent.model_dump(exclude={"build"}, exclude_unset=True)
+    name = section.ascent.build.rsplit(".", 1)[1]
+    return f"{section.set}: {name}({', '.join(f'{key}={value}' for key, value in settings.items())})"

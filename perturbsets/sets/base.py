@@ -1,0 +1,91 @@
+"""What a perturbation set is, and what it becomes when bound to a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Offsets, Rows, Samples
+from perturbsets.sets.ball import Ball
+
+
+class Region(ABC):
+    """A perturbation set bound to a batch: where an ascent may go, and what it finds there.
+
+    Ascents need to know no more than this class. Offsets are always one matrix ``[B, Z]``.
+
+    Attributes:
+        images: The batch.
+        ball: The ball of offsets.
+    """
+
+    images: Samples
+    ball: Ball
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of offset coordinates Z."""
+
+    @abstractmethod
+    def decode(self, offsets: Offsets) -> Samples:
+        """The samples at offsets, differentiable; zero offsets need not give the batch back."""
+
+    @abstractmethod
+    def keep(self, rows: Rows) -> Self:
+        """The region of some of the images."""
+
+    def project(self, offsets: Offsets) -> Offsets:
+        """The nearest offsets inside the region."""
+        return self.ball.project(offsets)
+
+    def steepest(self, gradient: Offsets) -> Offsets:
+        """The unit step that climbs fastest."""
+        return self.ball.steepest(gradient)
+
+    def random_start(self, *, generator: torch.Generator | None = None) -> Offsets:
+        """Offsets drawn uniformly from the region."""
+        return self.project(self.ball.uniform(self.centre(), generator))
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
+        """Offsets drawn from the set's own distribution; uniform if it has none."""
+        return self.random_start(generator=generator)
+
+    def centre(self) -> Offsets:
+        """Zero offsets."""
+        return self.images.new_zeros(len(self.images), self.size)
+
+
+class PerturbationSet(ABC):
+    r"""A set of changed versions of a sample, :math:`S(x) = \{\, g(x, u) : u \in B \,\}`.
+
+    A set of one's own needs a class with :meth:`at`, and a :class:`Region` with ``size``, ``decode`` and
+    ``keep``; it then works with every objective, ascent, criterion and transform.
+    """
+
+    @abstractmethod
+    def at(self, images: Any) -> Region:
+        """Binds the set to a batch; what depends on x alone is computed once per region."""
+
+
+def check_bounds(images: Tensor, bounds: tuple[float, float]) -> None:
+    """Refuses samples outside the bounds.
+
+    Raises:
+        ValueError: If a value is outside, NaN or of an integer type.
+    """
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images must be floating point within {list(bounds)}, got {images.dtype}: convert them first, e.g. "
+            "torchvision.transforms.v2.functional.to_dtype(images, torch.float32, scale=True)"
+        )
+    if images.numel():
+        low, high = torch.aminmax(images)
+        if not (bounds[0] <= float(low) and float(high) <= bounds[1]):  # NaN fails too
+            raise ValueError(
+                f"images must lie within {list(bounds)}, got values from {float(low):.4g} to {float(high):.4g}: "
+                "scale them, and put a normalisation inside the model"
+            )

@@ -1,0 +1,207 @@
+"""The learned set: everything a CVAE's generator makes from a ball of latent offsets."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cvae import CVAE, DiagonalGaussian
+from cvae.files import atomic_folder
+from perturbsets._types import Images, Offsets, PerImage, Rows
+from perturbsets.sets.ball import L2Ball
+from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+
+Draw = Literal["bank", "prior"]
+
+
+class LatentRegion(Region):
+    """A :class:`LatentBall` bound to images; the prior of x is computed once, when first needed.
+
+    Args:
+        images: The images, in [0, 1].
+        perturbations: The set.
+        ball: The ball of offsets, in prior standard deviations.
+    """
+
+    def __init__(self, images: Images, perturbations: LatentBall, ball: L2Ball) -> None:
+        self.images, self.perturbations, self.ball = images, perturbations, ball
+        self._inputs = images.to(perturbations.dtype)
+
+    @property
+    def size(self) -> int:
+        return self.perturbations.model.latent
+
+    @cached_property
+    def _features(self) -> Tensor:
+        with torch.no_grad():
+            return self.perturbations.model.context(self._inputs)
+
+    @cached_property
+    def prior(self) -> DiagonalGaussian:
+        """The prior p(z|x)."""
+        with torch.no_grad():
+            return self.perturbations.model.prior(self._features)
+
+    def decode(self, offsets: Offsets) -> Images:
+        latents = self.prior.at(offsets.to(self._inputs.dtype))
+        return self.perturbations.model.generator(self._inputs, self._features, latents).to(self.images.dtype)
+
+    def encode(self, changed: Images) -> Offsets:
+        r"""Offsets of changed images by the recognition network, :math:`(\mu_q - \mu_p)/\sigma_p`, not projected."""
+        with torch.no_grad():
+            posterior = self.perturbations.model.recognition(self._inputs, changed.to(self._inputs.dtype))
+            return self.prior.offsets(posterior.mean).to(self.images.dtype)
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
+        """Encodings of other pairs carried over (``draw="bank"``), or normal draws conditioned on the ball."""
+        bank = self.perturbations.bank
+        if self.perturbations.draw == "prior" or bank is None:
+            return self.ball.normal(self.centre(), generator)
+        device = "cpu" if generator is None else generator.device
+        rows = torch.randint(len(bank), (len(self.images),), generator=generator, device=device)
+        return self.project(bank[rows.to(bank.device)].to(self.images))
+
+    def keep(self, rows: Rows) -> Self:
+        kept = type(self)(self.images[rows], self.perturbations, self.ball.keep(rows))
+        kept._features = self._features[rows]
+        kept.prior = DiagonalGaussian(self.prior.mean[rows], self.prior.log_scale[rows])
+        return kept
+
+
+@dataclass(frozen=True)
+class LatentBall(PerturbationSet):
+    r"""All images a conditional VAE can reach from an L2 ball of latent offsets.
+
+    .. math:: S_\epsilon(x) = \{\, g(x, \mu(x) + \sigma(x) \odot u) : \|u\|_2 \le \epsilon \,\}
+
+    Args:
+        model: Gives the prior :math:`\mu(x), \sigma(x)` and the generator :math:`g`. The set keeps a frozen copy
+            in evaluation mode unless the model is frozen already, so that training the original does not
+            change the set.
+        radius: :math:`0 \le \epsilon \le \infty`, in prior standard deviations (not pixels); a number, or one
+            per image.
+        bank: Encodings of pairs ``[N, Z]`` in the same unit, to be carried over to other images.
+        draw: Where samples come from: ``"bank"``, or ``"prior"``, the standard normal conditioned on the ball.
+            By default the bank if there is one: encodings rarely fill the prior.
+
+    Raises:
+        ValueError: If a radius is negative or NaN, or the bank is missing, empty or of another size.
+
+    References:
+        Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
+
+    Example:
+        >>> from cvae import SpatialCVAE
+        >>> region = LatentBall(SpatialCVAE(latent=8), radius=2.0).at(torch.rand(4, 1, 28, 28))
+        >>> region.decode(region.sample()).shape
+        torch.Size([4, 1, 28, 28])
+    """
+
+    model: CVAE
+    radius: float | PerImage
+    bank: Tensor | None = None
+    draw: Draw | None = None
+
+    def __post_init__(self) -> None:
+        if not bool((torch.as_tensor(self.radius) >= 0).all()):  # NaN fails too
+            raise ValueError(
+                f"radius must be 0 or more, got {self.radius}: it counts prior standard deviations. "
+                "`radius_from_pairs(model, pairs)` measures one"
+            )
+        draw = self.draw or ("prior" if self.bank is None else "bank")
+        if draw not in ("bank", "prior"):
+            raise ValueError(f'draw must be "bank" or "prior", got {draw!r}')
+        if draw == "bank" and self.bank is None:
+            raise ValueError('draw="bank" needs a bank of encodings; `encodings(model, pairs)` makes one')
+        if self.bank is not None and (self.bank.ndim != 2 or self.bank.shape[1] != self.model.latent or not len(self.bank)):
+            raise ValueError(
+                f"bank must hold encodings [N, {self.model.latent}] with N of 1 or more, got {list(self.bank.shape)}"
+            )
+        object.__setattr__(self, "draw", draw)
+        object.__setattr__(self, "model", _frozen(self.model))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which the networks compute; images come back in their own."""
+        return next(self.model.parameters()).dtype
+
+    def at(self, images: Images) -> LatentRegion:
+        """Binds the ball to images, on their device.
+
+        Raises:
+            ValueError: If images are outside [0, 1] or do not fit the model.
+        """
+        check_bounds(images, (0.0, 1.0))
+        self.model.check(images)
+        if next(self.model.parameters()).device != images.device:
+            self.model.to(images.device)
+        return LatentRegion(images.detach(), self, L2Ball(self.radius))
+
+    def save(self, path: Path | str) -> Path:
+        """Writes weights, radius and bank as one folder of safetensors and JSON, whole or not at all.
+
+        Args:
+            path: The folder; an existing one is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If the radius is one per image.
+            OSError: If the folder cannot be written.
+        """
+        if isinstance(self.radius, Tensor) and self.radius.ndim:
+            raise ValueError("radius must be a number to save a set, got one per image")
+        with atomic_folder(path) as folder:
+            self.model.save_pretrained(folder)
+            about = {"kind": "LatentBall", "radius": float(self.radius), "draw": self.draw}
+            (folder / "set.json").write_text(json.dumps(about, indent=2) + "\n")
+            if self.bank is not None:
+                safetensors.torch.save_file({"bank": self.bank.cpu().contiguous()}, folder / "bank.safetensors")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> LatentBall:
+        """Reads a folder written by :meth:`save`.
+
+        Raises:
+            FileNotFoundError: If the folder or a file in it is missing.
+            ValueError: If a file is corrupted or foreign.
+        """
+        folder = Path(path)
+        file = folder / "set.json"
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no set.json, so it is no folder written by `LatentBall.save`; a finished run "
+                "keeps its set in RUN/set"
+            )
+        try:
+            about = json.loads(file.read_text())
+            radius, draw = float(about["radius"]), about["draw"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} is not what `LatentBall.save` writes ({error!r}); save the set again") from error
+        bank = None
+        if (folder / "bank.safetensors").exists():
+            try:
+                bank = safetensors.torch.load_file(folder / "bank.safetensors")["bank"]
+            except (safetensors.SafetensorError, KeyError) as error:
+                raise ValueError(f"{folder / 'bank.safetensors'} is corrupted ({error}); save the set again") from error
+        return cls(CVAE.from_pretrained(folder), radius, bank, draw)
+
+
+def _frozen(model: CVAE) -> CVAE:
+    """The model itself if it is frozen and in evaluation mode, otherwise a copy that is."""
+    if not any(module.training for module in model.modules()) and not any(
+        parameter.requires_grad for parameter in model.parameters()
+    ):
+        return model
+    return copy.deepcopy(model).eval().requires_grad_(False)

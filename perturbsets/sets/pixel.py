@@ -1,0 +1,87 @@
+"""Balls around the sample itself, cut by the bounds of its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Offsets, PerImage, Rows, Samples
+from perturbsets.sets.ball import BALLS, Ball
+from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+
+
+class PixelRegion(Region):
+    """A :class:`PixelBall` bound to samples.
+
+    Args:
+        images: The samples.
+        ball: The ball of offsets.
+        bounds: Smallest and largest value of a sample.
+    """
+
+    def __init__(self, images: Samples, ball: Ball, bounds: tuple[float, float]) -> None:
+        self.images, self.ball, self.bounds = images, ball, bounds
+        flat = images.flatten(1) if images.ndim > 1 else images[:, None]
+        self.low, self.high = bounds[0] - flat, bounds[1] - flat
+
+    @property
+    def size(self) -> int:
+        return self.low.shape[1]
+
+    def decode(self, offsets: Offsets) -> Samples:
+        return (self.images + offsets.view(self.images.shape)).clamp(*self.bounds)
+
+    def project(self, offsets: Offsets) -> Offsets:
+        return self.ball.project_in_box(offsets, self.low, self.high)
+
+    def keep(self, rows: Rows) -> Self:
+        return type(self)(self.images[rows], self.ball.keep(rows), self.bounds)
+
+
+@dataclass(frozen=True)
+class PixelBall(PerturbationSet):
+    r"""All samples within a distance of x and within the bounds.
+
+    .. math:: S(x) = \{\, x + u : \|u\|_p \le r,\ a \le x + u \le b \,\}
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        radius: :math:`0 \le r \le \infty` in the unit of the values (0.1 of [0, 1]); a number, or one per image.
+        bounds: Smallest and largest value (a, b).
+
+    Raises:
+        ValueError: If the norm is unknown, the radius negative or NaN, or the bounds are not in order.
+
+    References:
+        Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015;
+        Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018.
+
+    Example:
+        >>> region = PixelBall("linf", 0.1).at(torch.full((1, 1, 2, 2), 0.95))
+        >>> region.project(torch.full((1, 4), 1.0))  # 0.1 by the ball, 0.05 by the bounds
+        tensor([[0.0500, 0.0500, 0.0500, 0.0500]])
+    """
+
+    norm: Literal["l2", "linf"]
+    radius: float | PerImage
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.norm not in BALLS:
+            raise ValueError(f"norm must be one of {sorted(BALLS)}, got {self.norm!r}")
+        if not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds must be (smallest, largest), got {self.bounds}")
+        BALLS[self.norm](self.radius)
+
+    def at(self, images: Tensor) -> PixelRegion:
+        """Binds the ball to samples.
+
+        Raises:
+            ValueError: If samples are outside the bounds.
+        """
+        check_bounds(images, self.bounds)
+        with torch.no_grad():
+            return PixelRegion(images.detach(), BALLS[self.norm](self.radius), self.bounds)

@@ -1,0 +1,86 @@
+"""The box of rotations, translations and scales: a known perturbation set, for comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from augment import SpatialChange
+from perturbsets._types import Images, Offsets, PerImage, Rows
+from perturbsets.sets.ball import LinfBall
+from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+
+
+class SpatialRegion(Region):
+    """A :class:`SpatialBox` bound to images.
+
+    Args:
+        images: The images.
+        ball: The box of offsets, in shares of the ranges.
+        change: Ranges and application.
+    """
+
+    def __init__(self, images: Images, ball: LinfBall, change: SpatialChange) -> None:
+        self.images, self.ball, self.change = images, ball, change
+        self._identity = images.new_tensor(change.identity)
+        self._below = self._identity - images.new_tensor(change.low)
+        self._above = images.new_tensor(change.high) - self._identity
+
+    @property
+    def size(self) -> int:
+        return len(self.change.parameter_names)
+
+    def parameters(self, offsets: Offsets) -> Tensor:
+        """Angles, scales and shifts at offsets: from -1 (lowest) over 0 (no change) to 1 (highest)."""
+        return self._identity + torch.where(offsets < 0, self._below, self._above) * offsets
+
+    def decode(self, offsets: Offsets) -> Images:
+        return self.change.apply(self.images, self.parameters(offsets))
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
+        """Offsets whose parameters are uniform in their ranges (shrunk by the radius)."""
+        shift = self.change.draw(len(self.images), generator=generator).to(self.images) - self._identity
+        spread = torch.where(shift < 0, self._below, self._above)
+        return self.project(self.ball.radii(self.images) * shift / spread.where(spread > 0, 1))
+
+    def keep(self, rows: Rows) -> Self:
+        return type(self)(self.images[rows], self.ball.keep(rows), self.change)
+
+
+@dataclass(frozen=True)
+class SpatialBox(PerturbationSet):
+    """All rotations, scales and translations of an image within ranges.
+
+    Args:
+        change: The ranges.
+        radius: Share of the ranges in use, from 0 (only the image itself) to 1; a number, or one per image.
+
+    Raises:
+        ValueError: If a radius is outside [0, 1].
+
+    References:
+        Engstrom et al., *Exploring the landscape of spatial robustness*, 2019.
+    """
+
+    change: SpatialChange = field(default_factory=SpatialChange)
+    radius: float | PerImage = 1.0
+
+    def __post_init__(self) -> None:
+        radii = torch.as_tensor(self.radius)
+        if not bool(((radii >= 0) & (radii <= 1)).all()):
+            raise ValueError(
+                f"radius must be within [0, 1], the share of the ranges in use, got {self.radius}: to go further, "
+                "widen the ranges of the change"
+            )
+
+    def at(self, images: Images) -> SpatialRegion:
+        """Binds the box to images.
+
+        Raises:
+            ValueError: If images are outside [0, 1].
+        """
+        check_bounds(images, (0.0, 1.0))
+        return SpatialRegion(images.detach(), LinfBall(self.radius), self.change)

@@ -1,0 +1,68 @@
+"""Training a classifier with any method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_dtype
+
+from cvae import Draws, LoopSettings, train
+from perturbsets.objectives.classification import check_logits
+from perturbsets.training.methods import Method
+
+
+def train_classifier(
+    model: nn.Module,
+    data: Any,
+    method: Method,
+    settings: LoopSettings,
+    *,
+    folder: Path | str | None = None,
+    accelerator: Accelerator | None = None,
+    title: str = "train",
+    progress: bool = False,
+) -> list[dict[str, float]]:
+    """Trains a classifier in place; it ends in evaluation mode.
+
+    Args:
+        model: Images in [0, 1] to logits.
+        data: Map-style data of (image, class number).
+        method: What the classifier is shown.
+        settings: Steps, batch size, learning rate and the like.
+        folder: Where checkpoint and metrics go; a killed training continues from there to the same weights.
+        accelerator: From Hugging Face accelerate; made from the settings if not given.
+        title: Label of the progress bar.
+        progress: Whether to show one.
+
+    Returns:
+        The records logged: loss and accuracy on what the classifier was shown.
+
+    Raises:
+        ValueError: If labels or logits are not as they must be.
+        FloatingPointError: If the loss becomes NaN.
+    """
+
+    def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
+        images, labels = to_dtype(batch[0], torch.float32, scale=True), batch[1]
+        losses, logits = method(wrapped, model, images, labels, draws.generator())
+        if draws.step == 0:
+            check_logits(logits, labels)
+        accuracy = (logits.detach().argmax(1) == labels).float().mean()
+        return {"loss": losses.mean(), "accuracy": accuracy}
+
+    return train(
+        model,
+        loss,
+        data,
+        settings,
+        folder=folder,
+        fingerprint=f"{type(model).__name__} {method}",
+        accelerator=accelerator,
+        title=title,
+        progress=progress,
+    )

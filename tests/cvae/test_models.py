@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from cvae import CVAE, ConvCVAE, DiagonalGaussian, SpatialCVAE
+from cvae.blocks import downsampler
+
+MODELS = [SpatialCVAE, ConvCVAE]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 14)])
+def test_any_size_and_channels(kind: type[CVAE], shape: tuple[int, int, int]) -> None:
+    channels, height, width = shape
+    model = kind(channels=channels, height=height, width=width, latent=3)  # type: ignore[call-arg]
+    x, changed = torch.rand(2, 2, *shape).unbind()
+
+    generated = model.decode(x, torch.randn(2, 3))
+    terms = model(x, changed, torch.randn(2, 3))
+
+    assert generated.shape == x.shape
+    assert 0 <= generated.min() <= generated.max() <= 1
+    assert terms.statistic.shape == terms.kl.shape == (2,)
+    assert (terms.kl >= 0).all()
+
+
+def test_spatial_generator_starts_as_the_identity() -> None:
+    x = torch.rand(3, 1, 28, 28)
+
+    assert_close(SpatialCVAE().decode(x, torch.randn(3, 16)), x, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_prior_starts_as_the_standard_normal(kind: type[CVAE]) -> None:
+    model = kind()  # type: ignore[call-arg]
+    prior = model.prior(model.context(torch.rand(2, 1, 28, 28)))
+
+    assert_close(prior.mean, torch.zeros(2, 16))
+    assert_close(prior.scale, torch.ones(2, 16))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_encoding_is_the_posterior_mean_in_prior_standard_deviations(kind: type[CVAE]) -> None:
+    model = kind()  # type: ignore[call-arg]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    x, changed = torch.rand(2, 2, 1, 28, 28).unbind()
+    prior, posterior = model.prior(model.context(x)), model.recognition(x, changed)
+
+    assert_close(model.encode(x, changed), (posterior.mean - prior.mean) / prior.log_scale.exp())
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_images_that_do_not_fit_are_refused_by_name(kind: type[CVAE]) -> None:
+    model = kind()  # type: ignore[call-arg]
+
+    with pytest.raises(ValueError, match=r"images must have shape \[B, 1, 28, 28\].*got \[2, 1, 32, 32\]"):
+        model.decode(torch.rand(2, 1, 32, 32), torch.zeros(2, 16))
+    with pytest.raises(ValueError, match="changed must have shape"):
+        model.encode(torch.rand(2, 1, 28, 28), torch.rand(2, 3, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"latent": 0}, "latent must be at least 1"),
+        ({"height": 4}, "height and width at least 8"),
+        ({"channels": 0}, "channels must be at least 1"),
+        ({"likelihood": "laplace"}, "likelihood must be one of"),
+    ],
+)
+@pytest.mark.parametrize("kind", MODELS)
+def test_impossible_sizes_are_refused(kind: type[CVAE], arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**arguments)  # type: ignore[arg-type]
+
+
+def test_downsampler_reports_its_output_size() -> None:
+    network, flat = downsampler(2, (4, 8), (9, 14))
+
+    assert network(torch.zeros(1, 2, 9, 14)).shape == (1, flat)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_saved_model_gives_the_same_images_through_the_base_class(tmp_path: Path, likelihood: str) -> None:
+    model = SpatialCVAE(latent=5, hidden=32, likelihood=likelihood)
+    model.likelihood.calibrate(torch.tensor(7.84), model.pixels)
+    model.save_pretrained(tmp_path)
+    x, u = torch.rand(2, 1, 28, 28), torch.randn(2, 5)
+
+    loaded = CVAE.from_pretrained(tmp_path)
+
+    assert type(loaded) is SpatialCVAE
+    assert not loaded.training
+    assert_close(loaded.decode(x, u), model.decode(x, u), rtol=0, atol=0)
+    statistic = torch.tensor([3.0])
+    assert_close(loaded.likelihood.log_prob(statistic, 784), model.likelihood.log_prob(statistic, 784))
+
+
+def saved(folder: Path) -> Path:
+    SpatialCVAE(latent=4, hidden=16).save_pretrained(folder)
+    return folder
+
+
+def test_missing_weights_name_what_is_there_and_that_pickles_are_not_read(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+    with pytest.raises(FileNotFoundError, match=r"holds no model.safetensors.*Pickled weights .* never read"):
+        CVAE.from_pretrained(folder)
+
+
+def test_pickle_under_the_right_name_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    torch.save({"a": torch.zeros(1)}, folder / "model.safetensors")
+
+    with pytest.raises(ValueError, match=r"corrupted, truncated or a\s+pickle"):
+        CVAE.from_pretrained(folder)
+
+
+def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+    file = saved(tmp_path) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        CVAE.from_pretrained(tmp_path)
+
+
+def test_weights_of_another_size_are_refused_with_the_names(tmp_path: Path) -> None:
+    saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "latent": 6}))
+
+    with pytest.raises(ValueError, match=r"does not hold the weights of this SpatialCVAE: .*instead of"):
+        CVAE.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("not json", "is not the JSON"),
+        ("[]", "is not the JSON"),
+        ('{"latent": 4}', "is not the JSON"),
+        ('{"architecture": "os.system"}', "describes a 'os.system', expected one of"),
+        ('{"architecture": "SpatialCVAE", "colour": 1}', "arguments that SpatialCVAE does not take"),
+    ],
+)
+def test_foreign_configurations_are_refused(tmp_path: Path, config: str, message: str) -> None:
+    saved(tmp_path)
+    (tmp_path / "config.json").write_text(config)
+
+    with pytest.raises(ValueError, match=message):
+        CVAE.from_pretrained(tmp_path)
+
+
+def test_nan_weights_are_refused(tmp_path: Path) -> None:
+    model = SpatialCVAE(latent=4, hidden=16)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    model.save_pretrained(tmp_path)
+
+    with pytest.raises(ValueError, match="holds NaN or infinity"):
+        CVAE.from_pretrained(tmp_path)
+
+
+def test_missing_folder_is_no_download(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="must be a folder written by"):
+        CVAE.from_pretrained(tmp_path / "nothing")
+
+
+def test_prior_of_a_batch_is_a_distribution() -> None:
+    assert isinstance(SpatialCVAE().prior(torch.zeros(1, 32)), DiagonalGaussian)
