@@ -60,6 +60,11 @@ class SpatialChange:
         return ("rotation", "scale", "shift_x", "shift_y")
 
     @property
+    def identity(self) -> tuple[float, float, float, float]:
+        """The row that changes nothing."""
+        return (0.0, 1.0, 0.0, 0.0)
+
+    @property
     def low(self) -> tuple[float, float, float, float]:
         """Smallest value of each column."""
         return (-self.rotation, self.scale[0], -self.shift, -self.shift)

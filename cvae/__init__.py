@@ -7,6 +7,7 @@ from cvae.likelihood import BernoulliLikelihood, GaussianLikelihood
 from cvae.loop import Draws, LoopSettings, train
 from cvae.model import CVAE, Networks, Terms
 from cvae.pretrained import Pretrained
+from cvae.seeds import derive_seed
 from cvae.spatial import SpatialCVAE
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Pretrained",
     "SpatialCVAE",
     "Terms",
+    "derive_seed",
     "fit",
     "train",
 ]

@@ -76,6 +76,8 @@ class CVAE(Pretrained):
         }
         if likelihood not in kinds:
             raise ValueError(f"likelihood must be one of {sorted(kinds)}, got {likelihood!r}")
+        if latent < 1:
+            raise ValueError(f"latent must be at least 1, got {latent}")
         self.latent = latent
         self.shape = shape
         self.likelihood = kinds[likelihood]()
@@ -100,7 +102,7 @@ class CVAE(Pretrained):
                 "model with their channels, height and width"
             )
 
-    def context(self, images: Images) -> Features:
+    def context(self, images: Tensor) -> Features:
         """Everything the model needs to know about x alone."""
         self.check(images)
         return self._context(images)
@@ -109,7 +111,7 @@ class CVAE(Pretrained):
         """The prior p(z|x) from the features of :meth:`context`."""
         return DiagonalGaussian.from_features(self._prior(features))
 
-    def recognition(self, images: Images, changed: Images) -> DiagonalGaussian:
+    def recognition(self, images: Tensor, changed: Tensor) -> DiagonalGaussian:
         """The recognition distribution q(z|x,x̃) of pairs."""
         self.check(images)
         self.check(changed, "changed")
@@ -119,14 +121,14 @@ class CVAE(Pretrained):
         """The generator's image g(x, z) in [0, 1]."""
         return self._generator(images, features, latents)
 
-    def encode(self, images: Images, changed: Images) -> Latents:
+    def encode(self, images: Tensor, changed: Tensor) -> Latents:
         r"""Encodings of pairs, in prior standard deviations.
 
         .. math:: u = (\mu_q - \mu_p) / \sigma_p
         """
         return self.prior(self.context(images)).offsets(self.recognition(images, changed).mean)
 
-    def decode(self, images: Images, offsets: Latents) -> Images:
+    def decode(self, images: Tensor, offsets: Latents) -> Images:
         r"""Images at offsets in prior standard deviations, :math:`g(x, \mu_p + \sigma_p \odot u)`."""
         features = self.context(images)
         return self.generator(images, features, self.prior(features).at(offsets))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from cvae.files import atomic_file
 
+T = TypeVar("T", bound="Pretrained")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -42,7 +43,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls,
+        cls: type[T],
         pretrained_model_name_or_path: str | Path,
         *,
         device: str | torch.device = "cpu",
@@ -51,7 +52,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         force_download: bool = False,
         local_files_only: bool = False,
         token: str | bool | None = None,
-    ) -> Self:
+    ) -> T:
         """Loads a model, in evaluation mode.
 
         Args:
@@ -92,7 +93,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         return cls._read(folder / CONFIG, folder / WEIGHTS, str(device))
 
     @classmethod
-    def _read(cls, config_file: Path, weights_file: Path, device: str) -> Self:
+    def _read(cls: type[T], config_file: Path, weights_file: Path, device: str) -> T:
         for file in (config_file, weights_file):
             if not file.is_file():
                 raise FileNotFoundError(

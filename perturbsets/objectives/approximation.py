@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,8 @@ class ApproximationLoss(Loss):
         value = -(images - self.changed).square().flatten(1).mean(1)
         return value, torch.zeros_like(value, dtype=torch.bool)
 
-    def keep(self, rows: Rows) -> Self:
-        return type(self)(self.changed[rows])
+    def keep(self, rows: Rows) -> ApproximationLoss:
+        return ApproximationLoss(self.changed[rows])
 
 
 @dataclass(frozen=True)

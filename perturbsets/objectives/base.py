@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def keep(self, rows: Rows) -> Self:
+    def keep(self, rows: Rows) -> Loss:
         """The loss of some of the images."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +38,8 @@ class ClassifierLoss(Loss):
             return -value, predicted == self.labels
         return value, predicted != self.labels
 
-    def keep(self, rows: Rows) -> Self:
-        kept = type(self)(self.model, self.labels[rows], self.score, targeted=self.targeted)
+    def keep(self, rows: Rows) -> ClassifierLoss:
+        kept = ClassifierLoss(self.model, self.labels[rows], self.score, targeted=self.targeted)
         kept._checked = self._checked
         return kept
 

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
+from perturbsets.recipe.signature import arguments
+
 ALLOWED: dict[str, tuple[str, ...]] = {
     "source": ("augment.Digits",),
     "change": ("augment.SpatialChange",),
@@ -38,13 +40,20 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 """What a recipe may build, by role."""
 
-GIVEN: frozenset[str] = frozenset(
-    {"split", "channels", "height", "width", "classes", "model", "bank", "change", "perturbations", "adversary"}
-)
-"""Arguments that the run fills in: they are no fields of a recipe."""
+_SHAPE = frozenset({"channels", "height", "width"})
 
-NEEDS_MORE: frozenset[str] = frozenset({"model", "perturbations", "adversary"})
-"""Arguments without which a part cannot be built on trial."""
+GIVEN: dict[str, frozenset[str]] = {
+    "augment.Digits": frozenset({"split"}),
+    "cvae.SpatialCVAE": _SHAPE,
+    "cvae.ConvCVAE": _SHAPE,
+    "perturbsets.LatentBall": frozenset({"model", "radius", "bank"}),
+    "perturbsets.SpatialBox": frozenset({"change"}),
+    "perturbsets.Augmented": frozenset({"perturbations"}),
+    "perturbsets.Adversarial": frozenset({"adversary"}),
+    "perturbsets.LargerOfBoth": frozenset({"adversary"}),
+    "perturbsets.SmallConvNet": _SHAPE | {"classes"},
+}
+"""Arguments that the run fills in: they are no fields of a recipe."""
 
 PLAIN = (bool, int, float, str, type(None))
 
@@ -98,13 +107,12 @@ def part(role: str, **extra: Any) -> Any:
 def _part_type(name: str, extra: dict[str, Any]) -> type[Part]:
     constructor = resolve(name)
     fields: dict[str, Any] = {"build": (Literal[name], ...)}
-    parameters = inspect.signature(constructor, eval_str=True).parameters
-    for parameter in parameters.values():
-        if parameter.name not in GIVEN:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[parameter.name] = (_plain(parameter.annotation), default)
+    taken, given = arguments(constructor), GIVEN.get(name, frozenset())
+    for argument, (annotation, default) in taken.items():
+        if argument not in given:
+            fields[argument] = (_plain(annotation), default)
     fields |= extra
-    complete = not NEEDS_MORE & set(parameters)
+    complete = all(taken[argument][1] is not ... for argument in given)
 
     def tried(self: Part) -> Part:
         if complete:

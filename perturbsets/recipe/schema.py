@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -88,7 +88,7 @@ class Recipe(Section):
     adversaries: dict[Name, AdversarySection] = Field(description="Adversaries by name.")  # type: ignore[valid-type]
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
+    def _names_are_known(self) -> Recipe:
         users: dict[str, Part | BaseModel] = {f"classifiers.{name}": part for name, part in self.classifiers.items()}
         users |= {f"adversaries.{name}": part for name, part in self.adversaries.items()}
         faults = [

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
+from perturbsets.recipe.signature import arguments
+
 
 class Settings(BaseModel):
     """Settings of one class."""
@@ -35,11 +37,7 @@ def section(constructor: Callable[..., Any]) -> type[Settings]:
     Returns:
         A model whose ``make`` builds the object, and which refuses what the constructor refuses.
     """
-    fields: dict[str, Any] = {
-        parameter.name: (parameter.annotation, parameter.default)
-        for parameter in inspect.signature(constructor, eval_str=True).parameters.values()
-        if parameter.name != "seed"
-    }
+    fields: dict[str, Any] = {name: field for name, field in arguments(constructor).items() if name != "seed"}
 
     def tried(self: Settings) -> Settings:
         self.make()

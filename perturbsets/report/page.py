@@ -104,7 +104,7 @@ def _pictures(run: Path, seed: int) -> list[Section]:
     learned = LatentBall.load(run / "set")
     grids = [
         members.compare(learned, clean, changed),
-        members.samples(learned, clean, generator),
+        members.draw_samples(learned, clean, generator),
         members.walk(learned, clean),
     ]
     return [Section(grid.name, titles[grid.name], grids=[grid]) for grid in grids]

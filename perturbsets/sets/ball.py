@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -49,7 +48,7 @@ class Ball(ABC):
             )
         return radius.expand(len(like))[:, None]
 
-    def keep(self, rows: Rows) -> Self:
+    def keep(self, rows: Rows) -> Ball:
         """The ball of some of the images."""
         if isinstance(self.radius, Tensor) and self.radius.ndim:
             return replace(self, radius=self.radius[rows.to(self.radius.device)])

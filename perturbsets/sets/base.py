@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class Region(ABC):
         """The samples at offsets, differentiable; zero offsets need not give the batch back."""
 
     @abstractmethod
-    def keep(self, rows: Rows) -> Self:
+    def keep(self, rows: Rows) -> Region:
         """The region of some of the images."""
 
     def project(self, offsets: Offsets) -> Offsets:

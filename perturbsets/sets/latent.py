@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import safetensors
 import safetensors.torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from cvae import CVAE, DiagonalGaussian
 from cvae.files import atomic_folder
 from perturbsets._types import Images, Offsets, PerImage, Rows
-from perturbsets.sets.ball import L2Ball
+from perturbsets.sets.ball import Ball, L2Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
 
 Draw = Literal["bank", "prior"]
@@ -32,7 +32,7 @@ class LatentRegion(Region):
         ball: The ball of offsets, in prior standard deviations.
     """
 
-    def __init__(self, images: Images, perturbations: LatentBall, ball: L2Ball) -> None:
+    def __init__(self, images: Images, perturbations: LatentBall, ball: Ball) -> None:
         self.images, self.perturbations, self.ball = images, perturbations, ball
         self._inputs = images.to(perturbations.dtype)
 
@@ -70,8 +70,8 @@ class LatentRegion(Region):
         rows = torch.randint(len(bank), (len(self.images),), generator=generator, device=device)
         return self.project(bank[rows.to(bank.device)].to(self.images))
 
-    def keep(self, rows: Rows) -> Self:
-        kept = type(self)(self.images[rows], self.perturbations, self.ball.keep(rows))
+    def keep(self, rows: Rows) -> LatentRegion:
+        kept = LatentRegion(self.images[rows], self.perturbations, self.ball.keep(rows))
         kept._features = self._features[rows]
         kept.prior = DiagonalGaussian(self.prior.mean[rows], self.prior.log_scale[rows])
         return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -37,8 +37,8 @@ class PixelRegion(Region):
     def project(self, offsets: Offsets) -> Offsets:
         return self.ball.project_in_box(offsets, self.low, self.high)
 
-    def keep(self, rows: Rows) -> Self:
-        return type(self)(self.images[rows], self.ball.keep(rows), self.bounds)
+    def keep(self, rows: Rows) -> PixelRegion:
+        return PixelRegion(self.images[rows], self.ball.keep(rows), self.bounds)
 
 
 @dataclass(frozen=True)

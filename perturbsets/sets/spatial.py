@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from augment import SpatialChange
 from perturbsets._types import Images, Offsets, PerImage, Rows
-from perturbsets.sets.ball import LinfBall
+from perturbsets.sets.ball import Ball, LinfBall
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
 
 
@@ -23,7 +22,7 @@ class SpatialRegion(Region):
         change: Ranges and application.
     """
 
-    def __init__(self, images: Images, ball: LinfBall, change: SpatialChange) -> None:
+    def __init__(self, images: Images, ball: Ball, change: SpatialChange) -> None:
         self.images, self.ball, self.change = images, ball, change
         self._identity = images.new_tensor(change.identity)
         self._below = self._identity - images.new_tensor(change.low)
@@ -46,8 +45,8 @@ class SpatialRegion(Region):
         spread = torch.where(shift < 0, self._below, self._above)
         return self.project(self.ball.radii(self.images) * shift / spread.where(spread > 0, 1))
 
-    def keep(self, rows: Rows) -> Self:
-        return type(self)(self.images[rows], self.ball.keep(rows), self.change)
+    def keep(self, rows: Rows) -> SpatialRegion:
+        return SpatialRegion(self.images[rows], self.ball.keep(rows), self.change)
 
 
 @dataclass(frozen=True)
