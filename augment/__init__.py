@@ -1,0 +1,23 @@
+"""Images and pairs of images: sources, changes, stores and transforms."""
+
+from augment.change import Change
+from augment.digits import Digits
+from augment.pairs import Pair, PairStore
+from augment.perturb import Perturb
+from augment.perturbations import BoundPerturbations, Perturbations
+from augment.source import Source
+from augment.spatial import SpatialChange
+from augment.writing import write_pairs
+
+__all__ = [
+    "BoundPerturbations",
+    "Change",
+    "Digits",
+    "Pair",
+    "PairStore",
+    "Perturb",
+    "Perturbations",
+    "Source",
+    "SpatialChange",
+    "write_pairs",
+]
