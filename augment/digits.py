@@ -46,7 +46,7 @@ class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
         >>> digits = Digits("test")
         >>> images, labels = digits.batch([0, 1])
         >>> len(digits), tuple(images.shape), labels.tolist()
-        (300, (2, 1, 28, 28), [1, 4])
+        (300, (2, 1, 28, 28), [6, 3])
     """
 
     name: ClassVar[str] = "digits"

@@ -113,7 +113,8 @@ class PairStore(Dataset[Pair]):
             rows = rows[arrays["split"][arrays["source"]] == splits.index(split)]
         if not len(rows):
             raise ValueError(f"split {split!r} of {self.path} holds no pairs: choose one of {splits}")
-        self.shape: tuple[int, int, int] = tuple(int(size) for size in changed[1:])
+        channels, height, width = changed[1:]
+        self.shape = (int(channels), int(height), int(width))
         self.seed = int(file.attrs["seed"])
         self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
         self.parameter_names = [str(name) for name in file["parameters"].attrs["names"]]
@@ -154,7 +155,7 @@ class PairStore(Dataset[Pair]):
         for start in range(0, len(values), BLOCK):
             block = values[start : start + BLOCK]
             low, high = float(block.min()), float(block.max())
-            if not (0 <= low and high <= 1):  # NaN fails too
+            if not (low >= 0 and high <= 1):  # NaN fails too
                 raise self._refuse(f"{name!r} must hold values in [0, 1], got {low:.4g} to {high:.4g}")
 
     def _map(self, name: str) -> Array:

@@ -16,9 +16,7 @@ from augment._types import Offsets
 from augment.perturbations import Perturbations
 
 GEOMETRIES = tuple(
-    kind
-    for name in ("Mask", "BoundingBoxes", "KeyPoints")
-    if (kind := getattr(tv_tensors, name, None)) is not None
+    kind for name in ("Mask", "BoundingBoxes", "KeyPoints") if (kind := getattr(tv_tensors, name, None)) is not None
 )
 MODES = ("L", "RGB")
 
@@ -204,7 +202,7 @@ def _unit_batch(image: Any) -> Tensor:
         raise ValueError(f"images must be uint8 or floating point, got {batch.dtype}: scale them to one of these")
     if batch.numel():
         low, high = torch.aminmax(batch)
-        if not (0 <= float(low) and float(high) <= 1):  # NaN fails too
+        if not (float(low) >= 0 and float(high) <= 1):  # NaN fails too
             raise ValueError(
                 f"images must lie in [0, 1], got {float(low):.4g} to {float(high):.4g}: put Perturb before a Normalize"
             )

@@ -62,8 +62,8 @@ def write_pairs(
     counts = {name: draws if isinstance(draws, int) else draws.get(name, 0) for name in sources}
     if not sources or min(counts.values()) < 1 or batch < 1 or seed < 0:
         raise ValueError(
-            f"sources must hold at least one split, draws and batch be at least 1 and seed 0 or more, got draws={counts}, "
-            f"batch={batch}, seed={seed}"
+            "sources must hold at least one split, draws and batch be at least 1 and seed 0 or more, got "
+            f"draws={counts}, batch={batch}, seed={seed}"
         )
     if dtype not in ("uint8", "float32"):
         raise ValueError(f'dtype must be "uint8" or "float32", got {dtype!r}')
@@ -138,7 +138,11 @@ def _fill(
         _create(file, name, None, None, np.concatenate(parts))
     file["parameters"].attrs["names"] = list(change.parameter_names)
     first = next(iter(sources.values()))
-    about = {"source": _described(first, without="split"), "change": _described(change), "draws": dict(counts)}
+    about = {
+        "source": _described(first, without="split"),
+        "change": _described(change),
+        "draws": dict(counts),
+    }
     versions = {package: metadata.version(package) for package in ("torch", "torchvision", "h5py")}
     file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
     file.attrs["splits"], file.attrs["seed"] = list(sources), seed
@@ -151,7 +155,7 @@ def _create(file: h5py.File, name: str, shape: Any, dtype: Any, data: Any = None
 
 def _stored(images: torch.Tensor, dtype: str) -> Any:
     low, high = torch.aminmax(images)
-    if not (-1e-6 <= float(low) and float(high) <= 1 + 1e-6):  # NaN fails too
+    if not (float(low) >= -1e-6 and float(high) <= 1 + 1e-6):  # NaN fails too
         raise ValueError(f"change must give images in [0, 1], got {float(low):.4g} to {float(high):.4g}")
     images = images.clamp(0, 1).cpu()
     return (images * 255).round().byte().numpy() if dtype == "uint8" else images.float().numpy()

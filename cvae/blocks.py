@@ -7,6 +7,19 @@ from torch import nn
 SMALLEST = 8
 
 
+def check_sizes(channels: int, height: int, width: int, latent: int) -> None:
+    """Refuses sizes that no network can be built for.
+
+    Raises:
+        ValueError: If there is no channel or latent, or the image is too small to be halved thrice.
+    """
+    if channels < 1 or min(height, width) < SMALLEST or latent < 1:
+        raise ValueError(
+            f"channels must be at least 1, height and width at least {SMALLEST}, latent must be at least 1, got "
+            f"channels={channels}, height={height}, width={width}, latent={latent}"
+        )
+
+
 def perceptron(inputs: int, hidden: int, outputs: int, *, zero_last: bool = False) -> nn.Sequential:
     """Two hidden layers with SiLU.
 
@@ -26,9 +39,7 @@ def perceptron(inputs: int, hidden: int, outputs: int, *, zero_last: bool = Fals
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
 
 
-def downsampler(
-    channels: int, widths: tuple[int, ...], size: tuple[int, int]
-) -> tuple[nn.Sequential, int]:
+def downsampler(channels: int, widths: tuple[int, ...], size: tuple[int, int]) -> tuple[nn.Sequential, int]:
     """Convolutions that each halve the image, flattened at the end.
 
     Positions are kept (no pooling over the image), since where something went is what a change is about.
@@ -40,15 +51,7 @@ def downsampler(
 
     Returns:
         The network and the size of its output.
-
-    Raises:
-        ValueError: If there is no channel, or the image is too small to be halved.
     """
-    if channels < 1 or min(size) < SMALLEST:
-        raise ValueError(
-            f"channels must be at least 1, height and width at least {SMALLEST}, got channels={channels}, "
-            f"height={size[0]}, width={size[1]}: enlarge the images first"
-        )
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.SiLU()]

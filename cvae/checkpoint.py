@@ -63,9 +63,7 @@ def save_checkpoint(
         )
 
 
-def load_checkpoint(
-    file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: str
-) -> Progress:
+def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: str) -> Progress:
     """Puts a checkpoint back into a model and its optimizer.
 
     Args:

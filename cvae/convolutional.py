@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from cvae._types import Features, Images, Latents
-from cvae.blocks import downsampler, perceptron
+from cvae.blocks import check_sizes, downsampler, perceptron
 from cvae.model import CVAE, Networks
 
 
@@ -43,10 +45,7 @@ class ConvGenerator(nn.Module):
         self.sizes = sizes
         self.coarse = (widths[0], *sizes[0])
         self.expand = perceptron(features + latent, hidden, widths[0] * sizes[0][0] * sizes[0][1])
-        self.steps = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1)
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.steps = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 
     def forward(self, images: Images, features: Features, latents: Latents) -> Images:
@@ -82,6 +81,7 @@ class ConvCVAE(CVAE):
         features: int = 128,
         likelihood: str = "gaussian",
     ) -> None:
+        check_sizes(channels, height, width, latent)
         pixels = (height, width)
         encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
         context, context_flat = downsampler(channels, (32, 64, 64), pixels)

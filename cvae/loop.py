@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from cvae.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cvae.metrics import MetricLog, Record
+from cvae.progress import progress_bar
 from cvae.seeds import derive_seed
 
 LOG_EVERY = 10
@@ -218,12 +219,12 @@ def train(
             batches, batch_size=None, sampler=range(state.step, settings.steps), num_workers=settings.workers
         )
         pending: list[dict[str, Tensor]] = []
-        with _bar(title, settings.steps, state.step, shown=progress and lead) as advance:
+        wrapped.train()
+        with progress_bar(title, settings.steps, state.step, shown=progress and lead) as advance:
             for step, batch in enumerate(loader, state.step):
                 draws = Draws(step, settings.steps, settings.seed, batches.batch, rank, processes, device)
                 for group in optimizer.param_groups:
                     group["lr"] = settings.learning_rate * settings.rate(step)
-                wrapped.train()
                 scalars = dict(loss(wrapped, _moved(batch, device), draws))
                 accelerator.backward(scalars["loss"])
                 scalars["gradient_norm"] = accelerator.clip_grad_norm_(model.parameters(), settings.clip)
@@ -238,6 +239,7 @@ def train(
                 if due:
                     if validate is not None:
                         log.add({"step": state.step, **_validated(model, validate)})
+                        wrapped.train()
                         state.offer(log.records[-1]["score"], model)
                     if checkpoint is not None and lead:
                         save_checkpoint(checkpoint, model, optimizer, state, text)
@@ -277,7 +279,9 @@ def _summary(
     broken = (~table.isfinite().all(1)).nonzero()
     if len(broken):
         first = step - len(pending) + int(broken[0]) + 1
-        raise FloatingPointError(f"the loss or its gradient became NaN or infinite at step {first}: {_cause(model, batch)}")
+        raise FloatingPointError(
+            f"the loss or its gradient became NaN or infinite at step {first}: {_cause(model, batch)}"
+        )
     return {"step": step, **dict(zip(pending[0], table.mean(0).tolist(), strict=True))}
 
 
@@ -288,35 +292,3 @@ def _cause(model: nn.Module, batch: Batch) -> str:
     if all(parameter.isfinite().all() for parameter in model.parameters()):
         return "the weights are still finite, so the loss overflowed; try a lower learning_rate or mixed_precision='no'"
     return "the weights diverged; try a lower learning_rate, a longer warmup or a smaller clip"
-
-
-class _bar:
-    """A progress bar that shows the newest numbers, or nothing at all."""
-
-    def __init__(self, title: str, total: int, start: int, *, shown: bool) -> None:
-        self.title, self.total, self.start, self.shown = title, total, start, shown
-
-    def __enter__(self) -> Callable[[int, list[Record]], None]:
-        if not self.shown:
-            return lambda step, records: None
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.display = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[newest]}"),
-        )
-        self.display.start()
-        task = self.display.add_task(self.title, total=self.total, completed=self.start, newest="")
-
-        def advance(step: int, records: list[Record]) -> None:
-            newest = f"loss {records[-1]['loss']:.4g}" if records and "loss" in records[-1] else ""
-            self.display.update(task, completed=step, **({"newest": newest} if newest else {}))
-
-        return advance
-
-    def __exit__(self, *error: object) -> None:
-        if self.shown:
-            self.display.stop()

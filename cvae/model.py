@@ -76,8 +76,6 @@ class CVAE(Pretrained):
         }
         if likelihood not in kinds:
             raise ValueError(f"likelihood must be one of {sorted(kinds)}, got {likelihood!r}")
-        if latent < 1:
-            raise ValueError(f"latent must be at least 1, got {latent}")
         self.latent = latent
         self.shape = shape
         self.likelihood = kinds[likelihood]()

@@ -34,7 +34,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         cls.architectures[cls.__name__] = cls
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        config = {"architecture": type(self).__name__, **(self._hub_mixin_config or {})}
+        config = {"architecture": type(self).__name__, **dict(self._hub_mixin_config or {})}  # type: ignore[arg-type, call-overload]
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         with atomic_file(save_directory / WEIGHTS) as file:
             safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cvae._types import Features, Images, Latents
-from cvae.blocks import downsampler, perceptron
+from cvae.blocks import check_sizes, downsampler, perceptron
 from cvae.model import CVAE, Networks
 
 
@@ -90,6 +90,7 @@ class SpatialCVAE(CVAE):
         grid: int = 7,
         likelihood: str = "gaussian",
     ) -> None:
+        check_sizes(channels, height, width, latent)
         pixels = (height, width)
         encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
         context, context_flat = downsampler(channels, (16, 32, 32), pixels)

@@ -16,15 +16,14 @@ app = typer.Typer(
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe (YAML), or the folder of a run.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Values that override the recipe's: key.key=value.", show_default=False)
+    list[str] | None,
+    typer.Argument(help="Values that override the recipe's: key.key=value.", show_default=False),
 ]
 
 
 @app.callback()
 def _settings(
-    tune_malloc: Annotated[
-        bool, typer.Option(help="Let glibc keep freed memory, which is faster on CPUs.")
-    ] = True,
+    tune_malloc: Annotated[bool, typer.Option(help="Let glibc keep freed memory, which is faster on CPUs.")] = True,
 ) -> None:
     if tune_malloc:
         from perturbsets.memory import keep_freed_memory

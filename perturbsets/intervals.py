@@ -25,9 +25,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap(
-    values: Tensor, groups: Tensor | None = None, *, over: Tensor | None = None, seed: int = 0
-) -> Interval:
+def bootstrap(values: Tensor, groups: Tensor | None = None, *, over: Tensor | None = None, seed: int = 0) -> Interval:
     """Percentile interval of a mean, or of a ratio of means, at 95 %.
 
     Args:

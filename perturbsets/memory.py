@@ -25,4 +25,5 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     settings = ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, 1 << 30), (M_TOP_PAD, 100 << 20))
-    return all([bool(mallopt(name, value)) for name, value in settings])
+    taken = [bool(mallopt(name, value)) for name, value in settings]
+    return all(taken)

@@ -49,12 +49,20 @@ class Best:
         self, offsets: Offsets, images: Samples, values: PerImage, reached: Flags, rows: Rows | None = None
     ) -> None:
         """Takes in one evaluation of all images, or of some rows of the batch."""
-        if rows is None:
-            rows = torch.arange(len(self.values), device=self.values.device)
         values, finite = values.detach().to(self.values.dtype), values.detach().isfinite()
         reached = reached & finite  # NaN is not a success
-        old, held = self.values[rows], self.reached[rows]
+        every = rows is None
+        old, held = (self.values, self.reached) if every else (self.values[rows], self.reached[rows])
         better = finite & ((reached & ~held) | ((reached == held) & (values > old)))
+        if every:
+            self.calls += 1
+            self.finite &= finite
+            self.values = torch.where(better, values, old)
+            self.reached = torch.where(better, reached, held)
+            self.offsets = torch.where(better[:, None], offsets.detach(), self.offsets)
+            spread = better.view(-1, *[1] * (images.ndim - 1))
+            self.images = torch.where(spread, images.detach(), self.images)
+            return
         self.calls[rows] += 1
         self.finite[rows] &= finite
         won = rows[better]

@@ -52,9 +52,7 @@ class ProjectedGradient(Ascent):
         if self.restarts < 1:
             raise ValueError(f"restarts must be at least 1, got {self.restarts}")
         if self.restarts > 1 and not self.random_start:
-            raise ValueError(
-                f"random_start must be on for {self.restarts} restarts, or all of them would be the same"
-            )
+            raise ValueError(f"random_start must be on for {self.restarts} restarts, or all of them would be the same")
         if not self.momentum >= 0:
             raise ValueError(f"momentum must be 0 or more, got {self.momentum}")
 

@@ -40,8 +40,8 @@ class RandomSearch(Ascent):
         best = Best(region)
         with torch.no_grad():
             for draw in range(self.draws):
-                given = draw == 0 and start is not None
-                offsets = region.project(start) if given else region.sample(generator=generator)
+                first = start if draw == 0 else None
+                offsets = region.sample(generator=generator) if first is None else region.project(first)
                 images = region.decode(offsets)
                 best.update(offsets, images, *loss(images, offsets))
         return best

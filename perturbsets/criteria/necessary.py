@@ -44,7 +44,14 @@ class NecessaryResult:
     def summary(self) -> dict[str, Any]:
         """Means, quantiles, and shares of the identity error, with intervals over sources."""
         figures: dict[str, Any] = {"pairs": len(self.source), "sources": len(self.source.unique())}
-        for name in ("identity", "reconstruction", "encoding", "search", "mismatched_search", "mismatched_identity"):
+        for name in (
+            "identity",
+            "reconstruction",
+            "encoding",
+            "search",
+            "mismatched_search",
+            "mismatched_identity",
+        ):
             errors: Tensor = getattr(self, name)
             identity = self.mismatched_identity if name.startswith("mismatched") else self.identity
             mean = bootstrap(errors, self.source)

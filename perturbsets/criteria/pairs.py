@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from perturbsets._types import Images, Labels
 BATCH = 256
 
 
+@runtime_checkable
 class Pairs(Protocol):
     """Pairs of images, as :class:`augment.PairStore` gives them."""
 

@@ -35,7 +35,12 @@ class SmallConvNet(Pretrained):
         for before, after in ((channels, 16), (16, 32), (32, 64)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
             height, width = (height + 1) // 2, (width + 1) // 2
-        layers += [nn.Flatten(), nn.Linear(64 * height * width, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
+        layers += [
+            nn.Flatten(),
+            nn.Linear(64 * height * width, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, classes),
+        ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Images) -> Logits:

@@ -44,9 +44,7 @@ class ClassifierLoss(Loss):
         return kept
 
 
-def bind(
-    model: nn.Module | None, images: Samples, labels: Tensor, score: Score, *, targeted: bool
-) -> ClassifierLoss:
+def bind(model: nn.Module | None, images: Samples, labels: Tensor, score: Score, *, targeted: bool) -> ClassifierLoss:
     """Binds a score to a classifier.
 
     Raises:

@@ -69,15 +69,17 @@ class Part(BaseModel):
         """Builds it.
 
         Args:
-            given: Arguments that the run fills in; those that the constructor does not take are left out.
+            given: Arguments that the run fills in where the recipe says nothing; those that the constructor does not
+                take are left out.
 
         Returns:
             The object.
         """
         constructor = resolve(self.build)
         takes = inspect.signature(constructor).parameters
-        arguments = {name: getattr(self, name) for name in type(self).model_fields if name in takes}
-        return constructor(**arguments, **{name: value for name, value in given.items() if name in takes})
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        said = {name: value for name, value in own.items() if value is not None}
+        return constructor(**{name: value for name, value in {**given, **said}.items() if name in takes})
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -120,11 +122,11 @@ def _part_type(name: str, extra: dict[str, Any]) -> type[Part]:
         return self
 
     documentation = (inspect.getdoc(constructor) or name).split("\n")[0]
-    return create_model(  # type: ignore[call-overload, no-any-return]
+    return create_model(  # type: ignore[call-overload, no-any-return, dict-item]
         name.replace(".", "_"),
         __base__=Part,
         __doc__=documentation,
-        __validators__={"tried": model_validator(mode="after")(tried)},
+        __validators__={"tried": model_validator(mode="after")(tried)},  # type: ignore[dict-item]
         **fields,
     )
 

@@ -48,7 +48,10 @@ class CheckSection(Section):
 
 _ADVERSARY: dict[str, Any] = {
     "set": (str, Field(description="Name of a set of the section `sets`.")),
-    "objective": (part("objective"), Field(default_factory=lambda: _default_objective(), validate_default=True)),
+    "objective": (
+        part("objective"),
+        Field(default_factory=lambda: _default_objective(), validate_default=True),
+    ),
     "ascent": (part("ascent"), ...),
 }
 
@@ -57,7 +60,18 @@ def _default_objective() -> dict[str, str]:
     return {"build": "perturbsets.CrossEntropy"}
 
 
-AdversarySection = create_model("AdversarySection", __base__=Section, __doc__="Set, objective and ascent.", **_ADVERSARY)
+AdversarySection = create_model(
+    "AdversarySection", __base__=Section, __doc__="Set, objective and ascent.", **_ADVERSARY
+)
+SetPart = part(
+    "set",
+    LatentBall={
+        "radius": (
+            Annotated[float, Field(ge=0)] | None,
+            Field(None, description="Radius of its own; the one measured from pairs if not given."),
+        )
+    },
+)
 MethodPart = part(
     "method",
     Augmented={"set": _ADVERSARY["set"]},
@@ -73,18 +87,18 @@ class Recipe(Section):
     output: str = Field(description="The run folder.")
     source: part("source") = Field(description="Clean images with labels.")  # type: ignore[valid-type]
     change: part("change") = Field(description="What changes them.")  # type: ignore[valid-type]
-    pairs: PairsSection = Field(default_factory=PairsSection)
+    pairs: PairsSection = Field(default_factory=PairsSection)  # type: ignore[arg-type]
     model: part("model") = Field(description="The CVAE; its image shape comes from the pairs.")  # type: ignore[valid-type]
     fit: section(FitSettings) = Field(default_factory=section(FitSettings))  # type: ignore[valid-type]
-    set: SetSection = Field(default_factory=SetSection)
+    set: SetSection = Field(default_factory=SetSection)  # type: ignore[arg-type]
     check: CheckSection = Field(default_factory=CheckSection)
-    sets: dict[Name, part("set")] = Field(description="Sets by name, for classifiers and adversaries.")  # type: ignore[valid-type]
+    sets: dict[Name, SetPart] = Field(description="Sets by name, for classifiers and adversaries.")  # type: ignore[valid-type]
     classifier: part("classifier") = Field(description="The network to train.")  # type: ignore[valid-type]
     train: section(LoopSettings) = Field(default_factory=section(LoopSettings))  # type: ignore[valid-type]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         [0], description="Each classifier is trained once per seed."
     )
-    classifiers: dict[Name, MethodPart] = Field(description="Classifiers by name: how each is trained.")
+    classifiers: dict[Name, MethodPart] = Field(description="How each classifier is trained.")  # type: ignore[valid-type]
     adversaries: dict[Name, AdversarySection] = Field(description="Adversaries by name.")  # type: ignore[valid-type]
 
     @model_validator(mode="after")

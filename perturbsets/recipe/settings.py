@@ -48,7 +48,7 @@ def section(constructor: Callable[..., Any]) -> type[Settings]:
         name,
         __base__=Settings,
         __doc__=(inspect.getdoc(constructor) or name).split("\n")[0],
-        __validators__={"tried": model_validator(mode="after")(tried)},
+        __validators__={"tried": model_validator(mode="after")(tried)},  # type: ignore[dict-item]
         **fields,
     )
     made.constructor = classmethod(lambda cls: constructor)  # type: ignore[method-assign, assignment]

@@ -146,7 +146,9 @@ def classifier_charts(trained: Mapping[str, Sequence[Sequence[Record]]], order: 
             continue
 
         def draw(
-            axes: Axes, curves: dict[str, tuple[list[float], list[float]]] = curves, share: bool = key == "accuracy"
+            axes: Axes,
+            curves: dict[str, tuple[list[float], list[float]]] = curves,
+            share: bool = key == "accuracy",
         ) -> None:
             for name, (steps, values) in curves.items():
                 axes.plot(steps, values, color=series(named.index(name))[0], linewidth=1.3, label=name)

@@ -96,7 +96,7 @@ def draw_chart(
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**SETTINGS, "svg.hashsalt": name})
+        matplotlib.rcParams.update({**SETTINGS, "svg.hashsalt": name})  # type: ignore[dict-item]
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)

@@ -131,7 +131,10 @@ def _checks(run: Path, checks: dict[str, Any] | None) -> list[Section]:
     }
     config = read_json(run / "set" / "config.json") or {}
     return [
-        Section(*norms, charts=[charts.norms_chart(arrays["norms"], checks["radius"]["value"], config.get("latent"))]),
+        Section(
+            *norms,
+            charts=[charts.norms_chart(arrays["norms"], checks["radius"]["value"], config.get("latent"))],
+        ),
         Section(
             *criteria,
             charts=[charts.errors_chart(errors)],

@@ -41,11 +41,7 @@ def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationS
         "bank": learned.bank,
         "change": recipe.change.make(),
     }
-    built = {}
-    for name, part in recipe.sets.items():
-        own = {key: value for key, value in given.items() if key not in type(part).model_fields}
-        built[name] = part.make(**own)
-    return built
+    return {name: part.make(**given) for name, part in recipe.sets.items()}  # type: ignore[attr-defined]
 
 
 def adversary(section: Any, sets: dict[str, PerturbationSet]) -> Adversary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import safetensors.torch
@@ -160,7 +159,11 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
             advance=lambda: bar.advance(task),
         )
     descriptions = {name: _described(section) for name, section in recipe.adversaries.items()}
-    content = {**table.summary(), "seeds": recipe.seeds, "descriptions": {"clean": "no adversary", **descriptions}}
+    content = {
+        **table.summary(),
+        "seeds": recipe.seeds,
+        "descriptions": {"clean": "no adversary", **descriptions},
+    }
     with atomic_file(run.path / "evaluation" / "correct.safetensors") as file:
         flags = {f"{row}/{column}": value.cpu() for (row, column), value in table.correct.items()}
         safetensors.torch.save_file(flags, file)

@@ -120,23 +120,24 @@ class L2Ball(Ball):
         ball. For a fixed set of clipped coordinates that t has a closed form, and from below the set only
         grows, so a few rounds end at the exact t, every one of them inside.
         """
-        squared_radii = self.radii(offsets).square()
+        radii = self.radii(offsets)
+        squared_radii = radii.square()
         clipped = offsets.clamp(low, high)
-        if bool((clipped.square().sum(1, keepdim=True) <= squared_radii).all()):
+        if bool((clipped.norm(dim=1, keepdim=True) <= radii).all()):
             return clipped
         tiny = torch.finfo(offsets.dtype).tiny
-        shrink = (squared_radii / offsets.square().sum(1, keepdim=True).clamp_min(tiny)).sqrt().clamp_max(1)
+        shrink = (radii / offsets.norm(dim=1, keepdim=True).clamp_min(tiny)).clamp_max(1)
         for _ in range(MOST_ROUNDS):
             scaled = shrink * offsets
             clipped = scaled.clamp(low, high)
             free = scaled == clipped
-            fixed = clipped.square().masked_fill(free, 0).sum(1, keepdim=True)
-            rest = offsets.square().masked_fill(~free, 0).sum(1, keepdim=True).clamp_min(tiny)
-            larger = ((squared_radii - fixed).clamp_min(0) / rest).sqrt().clamp_max(1).maximum(shrink)
+            fixed = clipped.masked_fill(free, 0).norm(dim=1, keepdim=True).square()
+            rest = offsets.where(free, 0).norm(dim=1, keepdim=True).clamp_min(tiny)
+            larger = ((squared_radii - fixed).clamp_min(0).sqrt() / rest).clamp_max(1).maximum(shrink)
             if torch.equal(larger, shrink):
                 break
             shrink = larger
-        return self.project((shrink * offsets).clamp(low, high))  # the last rounding stays inside too
+        return self.project(clipped)  # the last rounding stays inside too
 
     def steepest(self, gradient: Offsets) -> Offsets:
         largest = gradient.abs().amax(1, keepdim=True)

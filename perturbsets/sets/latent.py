@@ -122,7 +122,9 @@ class LatentBall(PerturbationSet):
             raise ValueError(f'draw must be "bank" or "prior", got {draw!r}')
         if draw == "bank" and self.bank is None:
             raise ValueError('draw="bank" needs a bank of encodings; `encodings(model, pairs)` makes one')
-        if self.bank is not None and (self.bank.ndim != 2 or self.bank.shape[1] != self.model.latent or not len(self.bank)):
+        if self.bank is not None and (
+            self.bank.ndim != 2 or self.bank.shape[1] != self.model.latent or not len(self.bank)
+        ):
             raise ValueError(
                 f"bank must hold encodings [N, {self.model.latent}] with N of 1 or more, got {list(self.bank.shape)}"
             )

@@ -32,7 +32,9 @@ class PixelRegion(Region):
         return self.low.shape[1]
 
     def decode(self, offsets: Offsets) -> Samples:
-        return (self.images + offsets.view(self.images.shape)).clamp(*self.bounds)
+        images = self.images + offsets.view(self.images.shape)
+        with torch.no_grad():  # what clamps here is rounding, through which the gradient passes
+            return images.clamp_(*self.bounds)
 
     def project(self, offsets: Offsets) -> Offsets:
         return self.ball.project_in_box(offsets, self.low, self.high)
