@@ -227,7 +227,9 @@ def train(
                     group["lr"] = settings.learning_rate * settings.rate(step)
                 scalars = dict(loss(wrapped, _moved(batch, device), draws))
                 accelerator.backward(scalars["loss"])
-                scalars["gradient_norm"] = accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+                if settings.mixed_precision == "fp16":
+                    accelerator.unscale_gradients(wrapped_optimizer)
+                scalars["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 wrapped_optimizer.step()
                 wrapped_optimizer.zero_grad(set_to_none=True)
                 pending.append({name: torch.as_tensor(value).detach() for name, value in scalars.items()})

@@ -25,7 +25,7 @@ class PixelRegion(Region):
     def __init__(self, images: Samples, ball: Ball, bounds: tuple[float, float]) -> None:
         self.images, self.ball, self.bounds = images, ball, bounds
         flat = images.flatten(1) if images.ndim > 1 else images[:, None]
-        self.low, self.high = bounds[0] - flat, bounds[1] - flat
+        self.low, self.high = ball.cut(bounds[0] - flat, bounds[1] - flat)
 
     @property
     def size(self) -> int:
