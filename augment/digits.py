@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
     name: ClassVar[str] = "digits"
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
-    split: Literal["train", "validation", "test"] = "train"
+    split: str = "train"
     size: int = 28
     digit: int = 16
     images: Images = field(init=False, repr=False)

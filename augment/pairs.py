@@ -86,8 +86,8 @@ class PairStore(Dataset[Pair]):
 
     def _read(self, file: h5py.File, split: str | None) -> None:
         if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-            found = f"{file.attrs.get('format')!r} version {file.attrs.get('version')!r}"
-            raise self._refuse(f"its format is {found}, expected {FORMAT!r} version {VERSION}")
+            found = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
+            raise self._refuse(f"its format is {found}, expected {FORMAT} version {VERSION}")
         self._layout = {name: self._dataset(file, name) for name in _DIMENSIONS}
         arrays = {name: file[name][()] for name in ("source", "label", "origin", "split", "parameters")}
         changed, clean = file["changed"].shape, file["clean"].shape

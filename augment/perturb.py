@@ -87,7 +87,8 @@ class Perturb(Transform):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if self.generator is not None:
-            state["generator"] = (str(self.generator.device), self.generator.get_state())
+            words = self.generator.get_state().numpy().tobytes()  # plain bytes travel to spawned workers too
+            state["generator"] = (str(self.generator.device), words)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -95,7 +96,7 @@ class Perturb(Transform):
         if isinstance(self.generator, tuple):
             device, words = self.generator
             self.generator = torch.Generator(device)
-            self.generator.set_state(words)
+            self.generator.set_state(torch.frombuffer(bytearray(words), dtype=torch.uint8))
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         """Refuses what cannot be changed rightly.

@@ -85,10 +85,13 @@ def write_pairs(
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space" in str(error)
+    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
+        codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = getattr(error, "errno", None) in codes or any(f"errno = {code}" in str(error) for code in codes)
+        if not full and not isinstance(error, OSError):
+            raise
         reason = f"the disk is full, {size:,} bytes are needed" if full else str(error)
-        raise OSError(error.errno, f"could not write {path}: {reason}. Nothing half-written was left") from error
+        raise OSError(f"could not write {path}: {reason}. Nothing half-written was left") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

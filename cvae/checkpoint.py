@@ -83,12 +83,13 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     try:
         with safetensors.safe_open(file, "pt") as reader:
             about: dict[str, Any] = json.loads((reader.metadata() or {})["checkpoint"])
+            step, best_score, former = about["step"], about["best_score"], about["settings"]
             tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is no whole checkpoint ({error}): delete it to start afresh") from error
-    if about["settings"] != settings:
+    if former != settings:
         raise ValueError(
-            f"{file} was made with other settings:\n  then {about['settings']}\n  now  {settings}\n"
+            f"{file} was made with other settings:\n  then {former}\n  now  {settings}\n"
             "Continue with the former settings, or choose another folder"
         )
 
@@ -104,4 +105,4 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         index, key = name.split(".", 1)
         entries.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(about["step"], about["best_score"], part("best.") or None)
+    return Progress(step, best_score, part("best.") or None)

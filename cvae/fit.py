@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
-from cvae._types import Images
 from cvae.loop import Batch, Draws, LoopSettings, fetch, train
 from cvae.metrics import Record
 from cvae.model import CVAE
@@ -29,19 +29,18 @@ class FitSettings(LoopSettings):
         beta_warmup: Share of the steps in which the weight rises from 0, in [0, 1].
 
     Raises:
-        ValueError: If a number is outside its range.
+        ValueError: If a number is outside its range; all such faults are listed.
     """
 
     beta: float = 1.0
     beta_warmup: float = 0.25
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.beta > 0 or not 0 <= self.beta_warmup <= 1:
-            raise ValueError(
-                f"beta must be above 0 and beta_warmup a share in [0, 1], got beta={self.beta}, "
-                f"beta_warmup={self.beta_warmup}"
-            )
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        return {
+            **super()._rules(),
+            "beta": (0 < self.beta < math.inf, "above 0"),
+            "beta_warmup": (0 <= self.beta_warmup <= 1, "a share in [0, 1]"),
+        }
 
     def beta_at(self, done: float) -> float:
         """Weight of the divergence after a share of the steps."""
@@ -115,7 +114,7 @@ def fit(
     )
 
 
-def _pair(batch: Batch) -> tuple[Images, Images]:
+def _pair(batch: Batch) -> tuple[Tensor, Tensor]:
     clean, changed = batch[0], batch[1]
     return to_dtype(clean, torch.float32, scale=True), to_dtype(changed, torch.float32, scale=True)
 
@@ -148,7 +147,7 @@ def _validation(bare: nn.Module, pairs: Any, settings: FitSettings, accelerator:
             sums += torch.stack(counted).double()
     statistic, kl, _ = (sums := accelerator.reduce(sums)) / sums[2]
     model.likelihood.calibrate(statistic.float(), model.pixels)
-    bound = model.likelihood.log_prob(statistic, model.pixels) - settings.beta * kl
+    bound = model.likelihood.log_prob(statistic[None], model.pixels)[0] - settings.beta * kl
     return {
         "score": float(-bound / model.pixels),
         "validation_error": float(statistic / model.pixels),

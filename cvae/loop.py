@@ -64,7 +64,14 @@ class LoopSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        rules = {
+        rules = self._rules().items()
+        faults = [f"{name} must be {want}, got {getattr(self, name)}" for name, (ok, want) in rules if not ok]
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        """Whether each number is in its range, and what the range is."""
+        return {
             "steps": (self.steps >= 1, "at least 1"),
             "batch": (self.batch >= 1, "at least 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
@@ -74,9 +81,6 @@ class LoopSettings:
             "validate_every": (self.validate_every >= 1, "at least 1"),
             "workers": (self.workers >= 0, "0 or more"),
         }
-        faults = [f"{name} must be {want}, got {getattr(self, name)}" for name, (ok, want) in rules.items() if not ok]
-        if faults:
-            raise ValueError("; ".join(faults))
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, as a share of the peak."""

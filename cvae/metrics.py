@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvae.files import atomic_file
 
-Record = dict[str, float]
+Record = dict[str, int | float]
 
 
 class MetricLog:

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from perturbsets.recipe import Recipe, read_recipe
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+SMALL: dict[str, Any] = {
+    "output": "runs/small",
+    "source": {"build": "augment.Digits", "size": 8, "digit": 8},
+    "change": {"build": "augment.SpatialChange"},
+    "model": {"build": "cvae.SpatialCVAE"},
+    "sets": {"learned": {"build": "perturbsets.LatentBall"}},
+    "classifier": {"build": "perturbsets.SmallConvNet"},
+    "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+    "adversaries": {"step": {"set": "learned", "ascent": {"build": "perturbsets.OneStep"}}},
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(SMALL))
+    return file
+
+
+def faults(file: Path, *overrides: str) -> dict[str, str]:
+    """The faults of a recipe: place to reason."""
+    with pytest.raises(ValueError, match=r"has \d+ faults?:") as caught:
+        read_recipe(file, overrides)
+    first, *lines = str(caught.value).splitlines()
+    assert f"has {len(lines)} fault" in first
+    places, reasons = zip(*(line.strip().split(": ", 1) for line in lines), strict=True)
+    return dict(zip(places, reasons, strict=True))
+
+
+def test_recipes_are_found() -> None:
+    assert RECIPES
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_recipe_is_valid_and_survives_the_run_folder(file: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(file)
+    kept = tmp_path / "recipe.yaml"
+    kept.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+
+    assert read_recipe(tmp_path) == recipe
+    assert file.read_text().count("perturbsets run recipes/") >= 1
+
+
+def test_smallest_recipe_takes_defaults(small: Path) -> None:
+    recipe = read_recipe(small)
+
+    assert (recipe.seed, recipe.seeds, recipe.fit.steps, recipe.set.quantile) == (0, [0], 1000, 1.0)
+    assert recipe.fit.make(seed=3).seed == 3
+    assert recipe.change.make().rotation == 45.0
+
+
+def test_all_faults_are_listed_at_once(small: Path) -> None:
+    found = faults(
+        small,
+        "stray=1",
+        "fit.stray=2",
+        "fit.steps=many",
+        "train.batch=0",
+        "pairs.test=0",
+        "set.quantile=1.5",
+        "model.latent=three",
+        "model.stray=3",
+        "source.digit=2",
+        "change.rotation=-1",
+        "seeds=[]",
+        "check.sufficient.draws=0",
+        "sets.learned.draw=never",
+        "classifiers.plain.build=os.system",
+        "adversaries.step.ascent.stray=4",
+    )
+
+    expected = {
+        "stray": "unknown key, got 1",
+        "fit.stray": "unknown key, got 2",
+        "fit.steps": "got 'many'",
+        "train": "batch must be at least 1, got 0",
+        "pairs.test": "greater than or equal to 1, got 0",
+        "set.quantile": "less than or equal to 1, got 1.5",
+        "model.latent": "got 'three'",
+        "model.stray": "unknown key, got 3",
+        "source": "digit must be 8 or more, got 2",
+        "change": "rotation must be a finite number of 0 or more, got -1",
+        "seeds": "at least 1 item",
+        "check.sufficient": "draws must be at least 1, got 0",
+        "sets.learned.draw": "got 'never'",
+        "classifiers.plain": "os.system",
+        "adversaries.step.ascent.stray": "unknown key, got 4",
+    }
+    assert set(found) == set(expected)
+    for place, reason in expected.items():
+        assert reason in found[place], place
+
+
+def test_unknown_names_of_sets_are_listed(small: Path) -> None:
+    with pytest.raises(ValueError, match="has 1 fault:") as caught:
+        read_recipe(
+            small,
+            [
+                "adversaries.step.set=lerned",
+                "classifiers.more={build: perturbsets.Augmented, set: other}",
+                "seeds=[1, 1]",
+            ],
+        )
+
+    message = str(caught.value)
+    assert "adversaries.step.set must be one of ['learned'], got 'lerned'" in message
+    assert "classifiers.more.set must be one of ['learned'], got 'other'" in message
+    assert "seeds must differ, got [1, 1]" in message
+
+
+def test_missing_sections_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("seed: 1\n")
+
+    assert set(faults(file)) == set(SMALL)
+
+
+@pytest.mark.parametrize(
+    "place", ["source", "change", "model", "sets.learned", "classifier", "classifiers.plain", "adversaries.step.ascent"]
+)
+@pytest.mark.parametrize("name", ["os.system", "antigravity.fly", "cvae.train", "augment.Digits.batch", ""])
+def test_names_outside_the_list_are_refused_and_never_imported(small: Path, place: str, name: str) -> None:
+    found = faults(small, f"{place}.build={name}")
+
+    assert any(where.startswith(place) for where in found)
+    assert "antigravity" not in sys.modules
+
+
+def test_parts_of_another_role_are_refused(small: Path) -> None:
+    assert "sets.learned" in faults(small, "sets.learned.build=cvae.SpatialCVAE")
+
+
+def test_arguments_that_the_run_fills_in_are_no_keys(small: Path) -> None:
+    found = faults(small, "model.height=28", "source.split=test", "sets.learned.bank=[1]", "fit.seed=1")
+
+    assert set(found) == {"model.height", "source.split", "sets.learned.bank", "fit.seed"}
+
+
+def test_overrides_reach_nested_keys_and_lists(small: Path) -> None:
+    recipe = read_recipe(
+        small,
+        [
+            "fit.steps=7",
+            "seeds=[3, 1, 2]",
+            "change.scale=[0.5, 1.5]",
+            "check.necessary.restarts=2",
+            "adversaries.step.ascent={build: perturbsets.RandomSearch, draws: 4}",
+            "adversaries.more={set: learned, ascent: {build: perturbsets.OneStep}}",
+            "output=runs/a=b",
+        ],
+    )
+
+    assert recipe.fit.steps == 7
+    assert recipe.seeds == [3, 1, 2]
+    assert tuple(recipe.change.scale) == (0.5, 1.5)
+    assert recipe.check.necessary.restarts == 2
+    assert recipe.adversaries["step"].ascent.make().draws == 4
+    assert list(recipe.adversaries) == ["step", "more"]
+    assert recipe.output == "runs/a=b"
+
+
+def test_later_override_wins(small: Path) -> None:
+    assert read_recipe(small, ["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize("text", ["fit.steps", "=3", "--steps"])
+def test_override_without_key_or_value_is_refused(small: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"must look like key\.key=value, got .*, for example fit\.steps=100"):
+        read_recipe(small, [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("fit.steps.more=1", "steps holds no keys"), ("seed.more=1", "seed holds no keys"), ("seeds=[1", "is no YAML value")],
+)
+def test_override_that_cannot_be_read_is_refused(small: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe(small, ["fit.steps=1", "seed=0", text])
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "0.001", ".001", "'1e-3'"])
+def test_numbers_that_yaml_takes_for_text_are_floats(small: Path, text: str) -> None:
+    assert read_recipe(small, [f"fit.learning_rate={text}"]).fit.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("text", [".nan", ".inf", "-1", "0"])
+def test_impossible_learning_rates_are_refused(small: Path, text: str) -> None:
+    assert "learning_rate must be above 0" in faults(small, f"fit.learning_rate={text}")["fit"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "is no YAML"),
+        (b"\xff\xfe\x00", "is no YAML"),
+        (b"!!python/object/apply:os.system ['true']", "is no YAML"),
+        (b"", "must hold a mapping of sections, got NoneType"),
+        (b"- 1", "must hold a mapping of sections, got list"),
+    ],
+)
+def test_what_is_no_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_bytes(content)
+
+    with pytest.raises(ValueError, match=message):
+        read_recipe(file)
+
+
+def test_keys_that_are_no_text_are_refused(tmp_path: Path, small: Path) -> None:
+    file = tmp_path / "numbers.yaml"
+    file.write_text(small.read_text() + "1: 2\n")
+
+    assert set(faults(file)) == {"1"}
+
+
+def test_missing_file_and_folder_without_recipe_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"must be a YAML file or a run folder with a recipe\.yaml"):
+            read_recipe(path)
+
+
+def test_schema_in_the_repository_is_that_of_the_code() -> None:
+    schema = json.loads((ROOT / "recipes" / "schema.json").read_text())
+
+    assert schema == json.loads(json.dumps(Recipe.model_json_schema()))
+    assert set(schema["properties"]) == set(Recipe.model_fields)
+    assert schema["additionalProperties"] is False
