@@ -101,8 +101,7 @@ class Adversary:
             generator = torch.Generator()
             generator.seed()
         with untouched(model, images.device, self.mode):
-            if images.is_inference():
-                images = images.clone()
+            images, labels, start = _ordinary(images), _ordinary(labels), _ordinary(start)
             region = self.perturbations.at(images.detach())
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss, start=start, generator=generator)
@@ -112,3 +111,8 @@ class Adversary:
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
         return Found(best.images, best.offsets, best.values, best.reached, best.calls)
+
+
+def _ordinary(given: Any) -> Any:
+    """A copy of what was made in inference mode, since autograd refuses it; anything else itself."""
+    return given.clone() if isinstance(given, Tensor) and given.is_inference() else given

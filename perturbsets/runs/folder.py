@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cvae.files import atomic_file
 from perturbsets.recipe import Recipe
 
 PACKAGES = ("perturbsets", "torch", "torchvision", "numpy", "h5py", "accelerate", "safetensors")
+_REMEDY = "bring it back, remove the folder, or choose another one by output=..."
 
 
 class RunFolder:
@@ -38,7 +40,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"output must be a folder, got {self.path}, which is a file: choose another output=...")
         if held.is_file():
-            differences = _differences(yaml.safe_load(held.read_text()), resolved)
+            differences = _differences(_parsed(held, yaml.safe_load, yaml.YAMLError), resolved)
             if differences:
                 raise ValueError(
                     f"output folder {self.path} belongs to another recipe: {'; '.join(differences[:5])}"
@@ -60,7 +62,10 @@ class RunFolder:
     def about(self) -> dict[str, Any]:
         """What ``run.json`` says: command, versions, hardware, stages done."""
         file = self.path / "run.json"
-        return json.loads(file.read_text()) if file.is_file() else {"stages": {}}
+        if not file.is_file():
+            return {"stages": {}}
+        about: dict[str, Any] = _parsed(file, json.loads, json.JSONDecodeError)
+        return about
 
     def done(self, stage: str) -> bool:
         """Whether a stage was finished."""
@@ -100,6 +105,17 @@ class RunFolder:
                 "for all stages"
             )
         return path
+
+
+def _parsed(file: Path, parse: Callable[[str], Any], fault: type[Exception]) -> Any:
+    """What a file of the run folder says; refuses one that was damaged."""
+    try:
+        content = parse(file.read_text())
+    except (fault, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} was damaged ({error}): {_REMEDY}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} was damaged (it holds no mapping): {_REMEDY}")
+    return content
 
 
 def _differences(held: Any, wanted: Any, place: str = "") -> list[str]:

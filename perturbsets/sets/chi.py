@@ -9,6 +9,8 @@ solved for logarithms.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -39,13 +41,15 @@ def log_chi_cdf(radius: Array, size: int) -> Array:
     a = size / 2
     x = np.square(np.asarray(radius, dtype=np.float64)) / 2
     direct = special.gammainc(a, x)
+    small = np.minimum(x, a)  # the tail is asked for far below a only
     with np.errstate(divide="ignore"):
-        tail = a * np.log(x) - x - special.gammaln(a + 1) + np.log(_series(a, np.minimum(x, a)))
-        return np.where(direct > SMALLEST, np.log(direct), tail)
+        tail = a * np.log(small) - small - special.gammaln(a + 1) + np.log(_series(a, small))
+        return np.asarray(np.where(direct > SMALLEST, np.log(direct), tail))
 
 
-def _series(a: float, x: Array) -> Array:
+def _series(a: float, x: npt.ArrayLike) -> Any:
     """The sum over k of x^k / ((a+1)...(a+k)), for x at most a."""
+    x = np.asarray(x)
     term = np.ones_like(x)
     total = np.ones_like(x)
     k = 0

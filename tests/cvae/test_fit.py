@@ -111,8 +111,7 @@ def test_all_faults_are_listed_with_those_of_the_loop() -> None:
         FitSettings(steps=0, beta=0.0, beta_warmup=1.5)
 
     assert str(caught.value) == (
-        "steps must be at least 1, got 0; beta must be above 0, got 0.0; "
-        "beta_warmup must be a share in [0, 1], got 1.5"
+        "steps must be at least 1, got 0; beta must be above 0, got 0.0; beta_warmup must be a share in [0, 1], got 1.5"
     )
 
 

@@ -185,7 +185,11 @@ def test_override_without_key_or_value_is_refused(small: Path, text: str) -> Non
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("fit.steps.more=1", "steps holds no keys"), ("seed.more=1", "seed holds no keys"), ("seeds=[1", "is no YAML value")],
+    [
+        ("fit.steps.more=1", "steps holds no keys"),
+        ("seed.more=1", "seed holds no keys"),
+        ("seeds=[1", "is no YAML value"),
+    ],
 )
 def test_override_that_cannot_be_read_is_refused(small: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

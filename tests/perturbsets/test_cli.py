@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from perturbsets import cli, memory
+from perturbsets.recipe import Recipe
+from perturbsets.runs import STAGES
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "perturbsets"]
+COMMANDS = [*STAGES, "run", "schema"]
+SMALL: dict[str, Any] = {
+    "source": {"build": "augment.Digits", "size": 8, "digit": 8},
+    "change": {"build": "augment.SpatialChange"},
+    "pairs": {"train": 1, "validation": 1, "test": 1},
+    "model": {"build": "cvae.SpatialCVAE", "latent": 2},
+    "sets": {"learned": {"build": "perturbsets.LatentBall"}},
+    "classifier": {"build": "perturbsets.SmallConvNet"},
+    "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+    "adversaries": {"step": {"set": "learned", "ascent": {"build": "perturbsets.OneStep"}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _leave_malloc_alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tells when the program would set malloc, which would hold for all later tests."""
+    calls: list[str] = []
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: calls.append("called"))
+    return calls
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, "output": str(tmp_path / "run")}))
+    return file
+
+
+def invoke(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], terminal_width=200)
+
+
+def words(text: str) -> str:
+    """The words of a help page, without the lines drawn around them."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]|\x1b\[[0-9;]*m", " ", text).split())
+
+
+def test_help_answers_within_a_second() -> None:
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        done = subprocess.run([*PROGRAM, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - begun)
+    print(f"perturbsets --help: {min(times):.2f} s")
+
+    assert all(command in done.stdout for command in COMMANDS)
+    assert min(times) <= 1.0, "the aim is half a second; a busy machine may take twice that"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from perturbsets.cli import app
+try:
+    app(["--help"])
+except SystemExit as end:
+    assert end.code == 0
+print("heavy:", sorted({"torch", "numpy", "h5py", "matplotlib", "accelerate", "pydantic"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_is_its_docstring(command: str) -> None:
+    shown = invoke(command, "--help")
+    documented = inspect.getdoc(getattr(cli, command))
+
+    assert documented
+    assert shown.exit_code == 0
+    assert documented in words(shown.stdout)
+
+
+def test_every_stage_has_a_command() -> None:
+    assert {command.callback.__name__ for command in cli.app.registered_commands if command.callback} == set(COMMANDS)
+
+
+def test_schema_is_that_of_recipes() -> None:
+    shown = invoke("schema")
+
+    assert json.loads(shown.stdout) == json.loads(json.dumps(Recipe.model_json_schema()))
+    assert shown.stdout == (ROOT / "recipes" / "schema.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "recipe must be a YAML file or a run folder"),
+        (["run", "RECIPE", "fit.steps=0"], "has 1 fault:\n  fit: steps must be at least 1, got 0"),
+        (["run", "RECIPE", "steps"], "an override must look like key.key=value"),
+        (["fit", "RECIPE"], "pairs.h5 is not there yet: run `perturbsets pairs"),
+        (["check", "RECIPE"], "set is not there yet: run `perturbsets fit"),
+        (["train", "RECIPE"], "set is not there yet: run `perturbsets fit"),
+        (["evaluate", "RECIPE"], "set is not there yet: run `perturbsets fit"),
+    ],
+)
+def test_errors_are_told_on_stderr_without_a_traceback(small: Path, arguments: list[str], message: str) -> None:
+    shown = invoke(*(str(small) if argument == "RECIPE" else argument for argument in arguments))
+
+    assert shown.exit_code == 2
+    assert shown.stderr.startswith("error: ")
+    assert message in shown.stderr
+    assert shown.stderr.count("error: ") == 1
+    assert "Traceback" not in shown.stderr + shown.stdout
+
+
+def test_program_ends_with_status_2_and_one_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*PROGRAM, "run", tmp_path / "none.yaml"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: recipe must be a YAML file")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_bugs_keep_their_traceback(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import perturbsets.runs
+
+    def broken(*arguments: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(perturbsets.runs, "execute", broken)
+    shown = invoke("run", small)
+
+    assert isinstance(shown.exception, RuntimeError)
+
+
+def test_overrides_reach_the_run(small: Path, tmp_path: Path) -> None:
+    shown = invoke("pairs", small, f"output={tmp_path / 'other'}", "pairs.train=2")
+
+    assert shown.exit_code == 0, shown.output
+    assert (tmp_path / "other" / "pairs.h5").is_file()
+    assert yaml.safe_load((tmp_path / "other" / "recipe.yaml").read_text())["pairs"]["train"] == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_malloc_is_set_by_the_program_unless_told_not_to(small: Path, _leave_malloc_alone: list[str]) -> None:
+    invoke("--no-tune-malloc", "run", "none.yaml")
+    assert _leave_malloc_alone == []
+
+    invoke("run", "none.yaml")
+    assert _leave_malloc_alone == ["called"]

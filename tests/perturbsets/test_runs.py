@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from perturbsets.recipe import Recipe, read_recipe
+from perturbsets.runs import STAGES, RunFolder, execute
+
+SMALL: dict[str, Any] = {
+    "source": {"build": "augment.Digits", "size": 8, "digit": 8},
+    "change": {"build": "augment.SpatialChange", "rotation": 30, "scale": [0.9, 1.1], "shift": 0.1},
+    "pairs": {"train": 1, "validation": 1, "test": 1},
+    "model": {"build": "cvae.SpatialCVAE", "latent": 2, "hidden": 8, "features": 4, "grid": 2},
+    "fit": {"steps": 4, "batch": 16, "validate_every": 2},
+    "set": {"bank": 16},
+    "check": {"necessary": {"steps": 2, "restarts": 1}, "sufficient": {"draws": 2}},
+    "sets": {
+        "learned": {"build": "perturbsets.LatentBall"},
+        "pixels": {"build": "perturbsets.PixelBall", "norm": "linf", "radius": 0.1},
+    },
+    "classifier": {"build": "perturbsets.SmallConvNet", "hidden": 8},
+    "train": {"steps": 2, "batch": 16},
+    "classifiers": {
+        "plain": {"build": "perturbsets.Standard"},
+        "augmented": {"build": "perturbsets.Augmented", "set": "learned"},
+        "adversarial": {
+            "build": "perturbsets.LargerOfBoth",
+            "set": "learned",
+            "ascent": {"build": "perturbsets.OneStep"},
+        },
+    },
+    "adversaries": {"step": {"set": "pixels", "ascent": {"build": "perturbsets.OneStep"}}},
+}
+FILES = {
+    "recipe.yaml",
+    "run.json",
+    "pairs.h5",
+    "fit/checkpoint.safetensors",
+    "fit/metrics.jsonl",
+    "set/config.json",
+    "set/model.safetensors",
+    "set/set.json",
+    "set/bank.safetensors",
+    "checks/checks.json",
+    "checks/arrays.safetensors",
+    "evaluation/evaluation.json",
+    "evaluation/correct.safetensors",
+    "report.html",
+    *(f"classifiers/{name}/0/model.safetensors" for name in SMALL["classifiers"]),
+}
+
+
+def recipe_for(output: Path, overrides: Sequence[str] = ()) -> Recipe:
+    file = output.parent / f"{output.name}.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, "output": str(output)}))
+    return read_recipe(file, overrides)
+
+
+def files_of(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of all stages."""
+    return execute(recipe_for(tmp_path_factory.mktemp("runs") / "finished"))
+
+
+def test_all_stages_leave_their_files(finished: RunFolder) -> None:
+    found = files_of(finished.path)
+
+    assert found >= FILES
+    assert list(finished.about["stages"]) == list(STAGES)
+    assert {entry["processes"] for entry in finished.about["stages"].values()} == {1}
+    assert not [name for name in found if name.endswith((".pt", ".pth", ".bin", ".pkl", ".ckpt"))]
+    assert not [name for name in found if Path(name).name.startswith(".")], "half-written files"
+
+
+def test_results_are_complete(finished: RunFolder) -> None:
+    checks = json.loads((finished.path / "checks" / "checks.json").read_text())
+    table = json.loads((finished.path / "evaluation" / "evaluation.json").read_text())
+
+    assert checks["radius"]["value"] >= 0
+    assert checks["necessary"]["pairs"] == checks["radius"]["pairs"] == 300
+    assert set(table["descriptions"]) == {"clean", "step"}
+    assert table["descriptions"]["step"] == "pixels: OneStep()"
+    assert finished.about["seed"] == 0
+    assert finished.about["versions"]["torch"]
+
+
+def test_second_run_does_nothing(finished: RunFolder) -> None:
+    def state() -> dict[str, int]:
+        return {name: (finished.path / name).stat().st_mtime_ns for name in files_of(finished.path)}
+
+    before, about = state(), finished.about
+    again = execute(read_recipe(finished.path))
+
+    assert state() == before
+    assert again.about == about
+
+
+def test_folder_of_another_recipe_is_refused_with_the_keys_that_differ(finished: RunFolder) -> None:
+    overrides = ["fit.steps=5", "adversaries.more={set: pixels, ascent: {build: perturbsets.OneStep}}"]
+    message = r"belongs to another recipe: fit\.steps is 4 there and 5 here; adversaries\.more is None there"
+
+    with pytest.raises(ValueError, match=message):
+        execute(read_recipe(finished.path, overrides))
+    with pytest.raises(ValueError, match=r"Choose another one by output=\.\.\., or remove it"):
+        execute(read_recipe(finished.path, ["seed=9"]), "fit")
+
+
+def test_moved_run_folder_is_still_the_same_run(finished: RunFolder) -> None:
+    recipe = read_recipe(finished.path, [f"output={os.path.relpath(finished.path)}"])
+
+    assert RunFolder(recipe).done("report")
+
+
+def test_rerun_stage_marks_later_ones_unfinished(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path / "run")
+    run = RunFolder(recipe)
+    names = list(STAGES)
+    for number, name in enumerate(names):
+        run.finish(name, 1.0, tuple(names[number + 1 :]), seed=0, processes=1)
+    assert list(run.about["stages"]) == names
+
+    execute(recipe, "pairs")
+
+    assert list(run.about["stages"]) == ["pairs"]
+    assert not run.done("fit")
+
+
+def test_stages_alone_give_the_same_as_a_whole_run(finished: RunFolder, tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path / "alone")
+    for name in ("pairs", "fit", "check"):
+        run = execute(recipe, name)
+
+    for name in ("set/model.safetensors", "set/bank.safetensors", "fit/metrics.jsonl", "checks/checks.json"):
+        assert (run.path / name).read_bytes() == (finished.path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing", "command"),
+    [
+        ("fit", "pairs.h5", "pairs"),
+        ("check", "set", "fit"),
+        ("train", "set", "fit"),
+        ("evaluate", "set", "fit"),
+    ],
+)
+def test_stage_without_its_input_says_which_command_makes_it(
+    tmp_path: Path, stage: str, missing: str, command: str
+) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(missing)} is not there yet: run `perturbsets {command} "):
+        execute(recipe_for(tmp_path / "run"), stage)
+
+    assert (
+        json.loads((tmp_path / "run" / "run.json").read_text())["stages"] == {}
+        if (tmp_path / "run" / "run.json").exists()
+        else True
+    )
+
+
+def test_evaluation_without_classifiers_says_which_command_makes_them(finished: RunFolder, tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path / "run")
+    run = RunFolder(recipe)
+    (run.path / "set").symlink_to(finished.path / "set")
+
+    with pytest.raises(FileNotFoundError, match=r"classifiers/plain/0 is not there yet: run `perturbsets train "):
+        execute(recipe, "evaluate")
+
+
+def test_pairs_of_another_size_are_refused(finished: RunFolder, tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path / "run", ["source.size=12"])
+    execute(recipe, "pairs")
+    (tmp_path / "run" / "set").symlink_to(finished.path / "set")
+
+    with pytest.raises(ValueError, match=r"must have shape \[B, 1, 8, 8\].*got \[\d+, 1, 12, 12\]"):
+        execute(recipe, "check")
+
+
+def test_folder_with_strange_files_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter.tex").write_text("precious")
+
+    with pytest.raises(ValueError, match=r"holds files of something else \(chapter\.tex, \.\.\.\) and no recipe\.yaml"):
+        execute(recipe_for(folder))
+    assert files_of(folder) == {"chapter.tex"}
+
+
+def test_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("precious")
+
+    with pytest.raises(ValueError, match=r"output must be a folder, got .*, which is a file: choose another output="):
+        execute(recipe_for(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path / "run")
+    RunFolder(recipe)
+    (tmp_path / "run").chmod(0o500)
+
+    with pytest.raises(PermissionError, match=r"is not writable: choose another one by output="):
+        execute(recipe)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_parent_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    recipe = recipe_for(closed / "run")
+    closed.chmod(0o500)
+
+    with pytest.raises(OSError, match="the folder is not writable"):
+        execute(recipe)
+
+
+def test_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = RunFolder(recipe_for(tmp_path / "run"))
+
+    assert files_of(run.path) == {"recipe.yaml"}
+    assert run.about == {"stages": {}}
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", ""])
+def test_recipe_in_the_folder_that_was_damaged_is_refused(tmp_path: Path, text: str) -> None:
+    recipe = recipe_for(tmp_path / "run")
+    RunFolder(recipe)
+    (tmp_path / "run" / "recipe.yaml").write_text(text)
+
+    with pytest.raises(ValueError, match=r"recipe\.yaml was damaged .*bring it back, remove the folder, or choose"):
+        RunFolder(recipe)
+
+
+def test_record_of_the_run_that_was_damaged_is_refused(tmp_path: Path) -> None:
+    run = RunFolder(recipe_for(tmp_path / "run"))
+    (run.path / "run.json").write_text('{"stages": ')
+
+    with pytest.raises(ValueError, match=r"run\.json was damaged .*: bring it back"):
+        run.done("pairs")
+
+
+def test_seeds_and_sets_of_a_recipe_reach_the_classifiers(finished: RunFolder) -> None:
+    lines = (finished.path / "classifiers" / "plain" / "0" / "metrics.jsonl").read_text().splitlines()
+
+    assert json.loads(lines[-1])["step"] == 2
