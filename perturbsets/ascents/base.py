@@ -51,10 +51,9 @@ class Best:
         """Takes in one evaluation of all images, or of some rows of the batch."""
         values, finite = values.detach().to(self.values.dtype), values.detach().isfinite()
         reached = reached & finite  # NaN is not a success
-        every = rows is None
-        old, held = (self.values, self.reached) if every else (self.values[rows], self.reached[rows])
+        old, held = (self.values, self.reached) if rows is None else (self.values[rows], self.reached[rows])
         better = finite & ((reached & ~held) | ((reached == held) & (values > old)))
-        if every:
+        if rows is None:  # whole columns are cheaper to choose from than to index
             self.calls += 1
             self.finite &= finite
             self.values = torch.where(better, values, old)

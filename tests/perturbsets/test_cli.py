@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _leave_malloc_alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def malloc_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Tells when the program would set malloc, which would hold for all later tests."""
     calls: list[str] = []
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: calls.append("called"))
@@ -158,9 +158,9 @@ def test_overrides_reach_the_run(small: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_malloc_is_set_by_the_program_unless_told_not_to(small: Path, _leave_malloc_alone: list[str]) -> None:
+def test_malloc_is_set_by_the_program_unless_told_not_to(small: Path, malloc_calls: list[str]) -> None:
     invoke("--no-tune-malloc", "run", "none.yaml")
-    assert _leave_malloc_alone == []
+    assert malloc_calls == []
 
     invoke("run", "none.yaml")
-    assert _leave_malloc_alone == ["called"]
+    assert malloc_calls == ["called"]

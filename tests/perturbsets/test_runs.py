@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ FILES = {
 
 def recipe_for(output: Path, overrides: Sequence[str] = ()) -> Recipe:
     file = output.parent / f"{output.name}.yaml"
-    file.write_text(yaml.safe_dump({**SMALL, "output": str(output)}))
+    file.write_text(yaml.safe_dump({**SMALL, "output": str(output)}, sort_keys=False))
     return read_recipe(file, overrides)
 
 
@@ -69,8 +71,14 @@ def files_of(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run of all stages."""
-    return execute(recipe_for(tmp_path_factory.mktemp("runs") / "finished"))
+    """A run of all stages, by the program itself."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    recipe = recipe_for(folder)
+    command = [sys.executable, "-m", "perturbsets", "run", folder.with_suffix(".yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "report.html" in done.stdout
+    return RunFolder(recipe)
 
 
 def test_all_stages_leave_their_files(finished: RunFolder) -> None:
@@ -160,11 +168,7 @@ def test_stage_without_its_input_says_which_command_makes_it(
     with pytest.raises(FileNotFoundError, match=rf"{re.escape(missing)} is not there yet: run `perturbsets {command} "):
         execute(recipe_for(tmp_path / "run"), stage)
 
-    assert (
-        json.loads((tmp_path / "run" / "run.json").read_text())["stages"] == {}
-        if (tmp_path / "run" / "run.json").exists()
-        else True
-    )
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_evaluation_without_classifiers_says_which_command_makes_them(finished: RunFolder, tmp_path: Path) -> None:
@@ -172,7 +176,7 @@ def test_evaluation_without_classifiers_says_which_command_makes_them(finished: 
     run = RunFolder(recipe)
     (run.path / "set").symlink_to(finished.path / "set")
 
-    with pytest.raises(FileNotFoundError, match=r"classifiers/plain/0 is not there yet: run `perturbsets train "):
+    with pytest.raises(FileNotFoundError, match=r"classifiers/.*/0 is not there yet: run `perturbsets train "):
         execute(recipe, "evaluate")
 
 
@@ -238,7 +242,7 @@ def test_recipe_in_the_folder_that_was_damaged_is_refused(tmp_path: Path, text: 
     RunFolder(recipe)
     (tmp_path / "run" / "recipe.yaml").write_text(text)
 
-    with pytest.raises(ValueError, match=r"recipe\.yaml was damaged .*bring it back, remove the folder, or choose"):
+    with pytest.raises(ValueError, match=r"(?s)recipe\.yaml was damaged .*bring it back, remove the folder, or choose"):
         RunFolder(recipe)
 
 
