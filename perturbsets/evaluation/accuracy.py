@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Images, Labels
+from perturbsets._types import Flags, Images
 from perturbsets.adversary import Adversary
 from perturbsets.intervals import Interval, bootstrap
 from perturbsets.objectives.base import check_labels
@@ -61,7 +61,7 @@ def correct_under(
     model: nn.Module,
     adversary: Adversary | None,
     images: Images,
-    labels: Labels,
+    labels: Tensor,
     *,
     generator: torch.Generator | None = None,
     batch: int = BATCH,
@@ -86,7 +86,7 @@ def correct_under(
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
     parts = []
-    for x, y in zip(images.split(batch), labels.split(batch), strict=True):
+    for x, y in zip(images.split(batch), labels.long().split(batch), strict=True):
         if adversary is None:
             with untouched(model, x.device), torch.no_grad():
                 logits = model(x)
@@ -101,7 +101,7 @@ def evaluate(
     models: Mapping[str, nn.Module | Sequence[nn.Module]],
     adversaries: Mapping[str, Adversary | None],
     images: Images,
-    labels: Labels,
+    labels: Tensor,
     *,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,

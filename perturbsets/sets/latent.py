@@ -136,7 +136,7 @@ class LatentBall(PerturbationSet):
         """Type in which the networks compute; images come back in their own."""
         return next(self.model.parameters()).dtype
 
-    def at(self, images: Images) -> LatentRegion:
+    def at(self, images: Tensor) -> LatentRegion:
         """Binds the ball to images, on their device.
 
         Raises:

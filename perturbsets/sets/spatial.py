@@ -75,7 +75,7 @@ class SpatialBox(PerturbationSet):
                 "widen the ranges of the change"
             )
 
-    def at(self, images: Images) -> SpatialRegion:
+    def at(self, images: Tensor) -> SpatialRegion:
         """Binds the box to images.
 
         Raises:

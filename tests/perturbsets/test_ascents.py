@@ -1,0 +1,260 @@
+"""Ascents in a plane of one's own, where the right answer is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from perturbsets import Ascent, Ball, GradientAscent, L2Ball, LinfBall, Loss, OneStep, ProjectedGradient, RandomSearch
+from perturbsets import Region as AnyRegion
+
+EVERY = [
+    GradientAscent(0.1, steps=3),
+    OneStep(),
+    OneStep(random_start=True),
+    ProjectedGradient(3),
+    ProjectedGradient(3, restarts=2, momentum=0.9, decay=True),
+    ProjectedGradient(3, stop_when_reached=True),
+    RandomSearch(3),
+]
+
+
+class Region(AnyRegion):
+    """Offsets are the samples themselves: the least a region has to have."""
+
+    def __init__(self, count: int, size: int, ball: Ball) -> None:
+        self.images, self.ball = torch.zeros(count, size, dtype=torch.float64), ball
+
+    @property
+    def size(self) -> int:
+        return self.images.shape[1]
+
+    def decode(self, offsets: Tensor) -> Tensor:
+        return self.images + offsets
+
+    def keep(self, rows: Tensor) -> Region:
+        return Region(len(rows), self.size, self.ball.keep(rows))
+
+
+class Linear(Loss):
+    """<w, x>; the goal is reached above a level per image. Counts the images it is asked about."""
+
+    def __init__(self, weights: Tensor, levels: Tensor | None = None, counter: list[int] | None = None) -> None:
+        self.weights, self.counter = weights, [] if counter is None else counter
+        self.levels = torch.full((len(weights),), math.inf) if levels is None else levels
+
+    def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        self.counter.append(len(images))
+        value = (images * self.weights).sum(1)
+        return value, value.detach() > self.levels
+
+    def keep(self, rows: Tensor) -> Linear:
+        return Linear(self.weights[rows], self.levels[rows], self.counter)
+
+
+class Quadratic(Loss):
+    """-|x - c|²."""
+
+    def __init__(self, centre: Tensor) -> None:
+        self.centre = centre
+
+    def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        value = -(images - self.centre).square().sum(1)
+        return value, torch.zeros(len(value), dtype=torch.bool)
+
+    def keep(self, rows: Tensor) -> Quadratic:
+        return Quadratic(self.centre[rows])
+
+
+class Waves(Loss):
+    """A hilly loss, the same for every image; takes down every value."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        value = (9 * images).sin().sum(1) + images.sum(1)
+        self.seen.append(value.detach())
+        return value, torch.zeros(len(value), dtype=torch.bool)
+
+    def keep(self, rows: Tensor) -> Waves:
+        return self
+
+
+@pytest.mark.parametrize("kind", [L2Ball, LinfBall])
+@pytest.mark.parametrize("radius", [0.5, torch.tensor([0.1, 2.0, 0.0, 1.0], dtype=torch.float64)])
+@pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(40, random_start=False)])
+def test_linear_losses_rise_by_radius_times_dual_norm(kind: type[Ball], radius: Any, ascent: Ascent) -> None:
+    weights = torch.randn(4, 6, dtype=torch.float64)
+    ball = kind(radius)
+    best = ascent(Region(4, 6, ball), Linear(weights))
+
+    dual = weights.norm(dim=1) if kind is L2Ball else weights.abs().sum(1)  # Hölder
+    assert_close(best.values, torch.as_tensor(radius, dtype=torch.float64) * dual)
+    assert_close(best.offsets, torch.as_tensor(radius, dtype=torch.float64).expand(4)[:, None] * ball.steepest(weights))
+
+
+@pytest.mark.parametrize("ascent", EVERY)
+def test_the_best_point_seen_is_returned_and_consistent(ascent: Ascent, generator: torch.Generator) -> None:
+    loss = Waves()
+    region = Region(5, 3, LinfBall(1.0))
+    best = ascent(region, loss, generator=generator)
+
+    assert_close(best.values, torch.stack(loss.seen).amax(0))
+    assert_close(best.images, region.decode(best.offsets))
+    assert_close(loss(best.images, best.offsets)[0], best.values)
+    assert (best.calls == len(loss.seen) - 1).all()
+    assert (region.ball.norm(best.offsets) <= 1 + 1e-12).all()
+    assert not best.values.requires_grad
+    assert not best.images.requires_grad
+
+
+@pytest.mark.parametrize("ascent", EVERY)
+def test_the_given_start_is_used_and_projected(ascent: Ascent, generator: torch.Generator) -> None:
+    start = torch.full((2, 3), 5.0, dtype=torch.float64)
+    loss = Linear(torch.ones(2, 3, dtype=torch.float64))
+    best = ascent(Region(2, 3, LinfBall(1.0)), loss, start=start, generator=generator)
+
+    # The corner nearest to the start is the best point of the cube, so nothing later can beat it.
+    assert_close(best.offsets, torch.ones(2, 3, dtype=torch.float64))
+
+
+def test_restarts_keep_the_worst_of_all_per_image() -> None:
+    region = Region(6, 2, LinfBall(2.0))
+    settings: dict[str, Any] = {"steps": 6, "step_size": 0.05}
+    draw = torch.Generator().manual_seed(3)
+    single = torch.stack([ProjectedGradient(**settings)(region, Waves(), generator=draw).values for _ in range(4)])
+    together = ProjectedGradient(**settings, restarts=4)(region, Waves(), generator=torch.Generator().manual_seed(3))
+
+    assert_close(together.values, single.amax(0))
+    assert len(set(single.argmax(0).tolist())) > 1
+    assert (together.calls == 4 * 7).all()
+
+
+def test_gradient_ascent_on_a_parabola_follows_its_closed_form() -> None:
+    centre = torch.randn(3, 4, dtype=torch.float64)
+    eta, steps = torch.tensor([0.05, 0.1, 0.3], dtype=torch.float64), 7
+    best = GradientAscent(eta, steps)(Region(3, 4, L2Ball(math.inf)), Quadratic(centre))
+
+    # u' = u + 2 eta (c - u) shrinks the way by 1 - 2 eta a step.
+    assert_close(best.offsets, (1 - (1 - 2 * eta[:, None]) ** steps) * centre)
+
+
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, False), (0.9, False), (1.0, True), (0.0, True)])
+def test_projected_gradient_agrees_with_a_plain_loop(momentum: float, decay: bool) -> None:
+    steps, size = 9, 0.07
+    region = Region(4, 3, L2Ball(0.6))
+    best = ProjectedGradient(steps, size, random_start=False, momentum=momentum, decay=decay)(region, Waves())
+    u = torch.zeros(4, 3, dtype=torch.float64)
+    velocity, values = torch.zeros_like(u), []
+    for step in range(steps + 1):
+        values.append((9 * u).sin().sum(1) + u.sum(1))
+        gradient = 9 * (9 * u).cos() + 1
+        velocity = momentum * velocity + gradient / gradient.abs().mean(1, keepdim=True)
+        shrunk = (1 + math.cos(math.pi * step / steps)) / 2 if decay else 1.0
+        u = u + shrunk * size * velocity / velocity.norm(dim=1, keepdim=True)
+        u = u * (0.6 / u.norm(dim=1, keepdim=True)).clamp(max=1)
+
+    assert_close(best.values, torch.stack(values).amax(0))
+
+
+def test_steps_differ_per_image() -> None:
+    size = torch.tensor([0.01, 0.02, 0.5], dtype=torch.float64)
+    weights = torch.ones(3, 2, dtype=torch.float64)
+    best = ProjectedGradient(4, size, random_start=False)(Region(3, 2, LinfBall(1.0)), Linear(weights))
+
+    assert_close(best.offsets, (4 * size).clamp(max=1)[:, None].expand(3, 2))
+
+
+def test_images_that_are_reached_cost_no_more_calls() -> None:
+    weights = torch.ones(3, 2, dtype=torch.float64)
+    levels = torch.tensor([0.15, 0.85, math.inf], dtype=torch.float64)
+    settings: dict[str, Any] = {"steps": 20, "step_size": 0.05, "random_start": False}
+    stopping, whole = Linear(weights, levels), Linear(weights, levels)
+    region = Region(3, 2, LinfBall(1.0))
+    stopped = ProjectedGradient(**settings, stop_when_reached=True)(region, stopping)
+    full = ProjectedGradient(**settings)(region, whole)
+
+    # 0.1 a step: reached at steps 2 and 9, which is noticed at every fifth step.
+    assert stopped.calls.tolist() == [5, 10, 21]
+    assert sum(stopping.counter) == int(stopped.calls.sum())
+    assert sum(whole.counter) == 3 * 21
+    assert stopped.reached.tolist() == full.reached.tolist() == [True, True, False]
+    assert_close(stopped.offsets[2], full.offsets[2], rtol=0, atol=0)
+    assert (stopped.values[:2] > levels[:2]).all()
+
+
+def test_images_reached_in_one_restart_leave_the_next() -> None:
+    weights, levels = torch.ones(2, 2, dtype=torch.float64), torch.tensor([0.5, math.inf], dtype=torch.float64)
+    ascent = ProjectedGradient(10, restarts=3, stop_when_reached=True)
+    best = ascent(Region(2, 2, LinfBall(1.0)), Linear(weights, levels), generator=torch.Generator().manual_seed(0))
+
+    assert best.calls[0] <= 11
+    assert best.calls[1] == 33
+
+
+def test_reaching_the_goal_counts_more_than_a_high_value() -> None:
+    class Trap(Loss):
+        """Reached on the left half only, though the value is higher to the right."""
+
+        def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+            return images[:, 0], images.detach()[:, 0] < 0
+
+        def keep(self, rows: Tensor) -> Trap:
+            return self
+
+    start = torch.tensor([[-0.3]], dtype=torch.float64)
+    best = ProjectedGradient(10, 0.1)(Region(1, 1, LinfBall(1.0)), Trap(), start=start)
+
+    assert best.reached.item()
+    assert -0.11 < best.offsets.item() < 0
+
+
+def test_random_search_is_the_worst_of_its_draws() -> None:
+    region = Region(5, 3, L2Ball(1.0))
+    best = RandomSearch(7)(region, Waves(), generator=torch.Generator().manual_seed(5))
+    draw = torch.Generator().manual_seed(5)
+    values = torch.stack([Waves()(u, u)[0] for u in (region.sample(generator=draw) for _ in range(7))])
+
+    assert_close(best.values, values.amax(0))
+    assert (best.calls == 7).all()
+
+
+@pytest.mark.parametrize("ascent", EVERY)
+def test_the_same_generator_gives_the_same_points(ascent: Ascent) -> None:
+    region = Region(4, 3, L2Ball(1.0))
+    first, second = (ascent(region, Waves(), generator=torch.Generator().manual_seed(9)) for _ in range(2))
+
+    assert torch.equal(first.offsets, second.offsets)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (ProjectedGradient, {"steps": 0}, "steps must be at least 1"),
+        (ProjectedGradient, {"step_size": 0.0}, "step_size must be above 0"),
+        (ProjectedGradient, {"step_size": math.nan}, "step_size must be above 0"),
+        (ProjectedGradient, {"restarts": 0}, "restarts must be at least 1"),
+        (ProjectedGradient, {"restarts": 2, "random_start": False}, "random_start must be on"),
+        (ProjectedGradient, {"momentum": -0.1}, "momentum must be 0 or more"),
+        (ProjectedGradient, {"momentum": math.nan}, "momentum must be 0 or more"),
+        (GradientAscent, {"step_size": -1.0}, "step_size must be above 0"),
+        (GradientAscent, {"step_size": 1.0, "steps": 0}, "steps must be at least 1"),
+        (OneStep, {"step_size": -0.1}, "step_size must be above 0"),
+        (RandomSearch, {"draws": 0}, "draws must be at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused(kind: type[Ascent], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**settings)
+
+
+@pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(2, random_start=False)])
+def test_an_infinite_radius_needs_a_step_size(ascent: Ascent) -> None:
+    with pytest.raises(ValueError, match="step_size must be given where the radius is infinite"):
+        ascent(Region(1, 2, L2Ball(math.inf)), Linear(torch.ones(1, 2, dtype=torch.float64)))
