@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import Draws, LoopSettings, train
+from cvae.metrics import Record
 from perturbsets.objectives.classification import check_logits
+from perturbsets.purity import untouched
 from perturbsets.training.methods import Method
 
 
@@ -26,7 +28,7 @@ def train_classifier(
     accelerator: Accelerator | None = None,
     title: str = "train",
     progress: bool = False,
-) -> list[dict[str, float]]:
+) -> list[Record]:
     """Trains a classifier in place; it ends in evaluation mode.
 
     Args:
@@ -49,9 +51,10 @@ def train_classifier(
 
     def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
         images, labels = to_dtype(batch[0], torch.float32, scale=True), batch[1]
+        if draws.step == 0:  # before the loss, which tells nobody what is wrong with a label
+            with untouched(model, images.device), torch.no_grad():
+                check_logits(model(images), labels)
         losses, logits = method(wrapped, model, images, labels, draws.generator())
-        if draws.step == 0:
-            check_logits(logits, labels)
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         return {"loss": losses.mean(), "accuracy": accuracy}
 

@@ -241,3 +241,111 @@ def test_targets_are_reached_and_signs_are_right() -> None:
     wrong = logits.clone().scatter(1, target[:, None], -math.inf).amax(1)
     assert_close(value.detach(), wrong - logits.gather(1, target[:, None])[:, 0])
     assert_close(reached, logits.argmax(1) != target)
+
+
+@pytest.mark.parametrize("ascent", ASCENTS)
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_results_are_ordinary_tensors_without_a_graph_in_any_context(ascent: Ascent, context: type) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    with context():
+        x, y = batch()
+        found = Adversary(PixelBall("linf", 0.2), ascent=ascent)(model, x, y)
+
+    for part in (found.images, found.offsets, found.values):
+        assert part.grad_fn is None
+        assert not part.requires_grad
+        assert not part.is_inference()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("ascent", ASCENTS)
+@pytest.mark.parametrize("count", [0, 1])
+def test_empty_and_single_batches_work_with_every_ascent(ascent: Ascent, count: int) -> None:
+    x, y = batch(count)
+    found = Adversary(PixelBall("l2", 0.2), ascent=ascent)(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), x, y)
+
+    assert found.images.shape == x.shape
+    assert found.offsets.shape == (count, 36)
+    assert found.values.shape == found.reached.shape == found.calls.shape == (count,)
+
+
+@pytest.mark.parametrize("ascent", ASCENTS)
+def test_memory_layout_makes_no_difference(ascent: Ascent) -> None:
+    x, y = torch.rand(3, 2, 6, 6), torch.tensor([0, 1, 2])
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    adversary = Adversary(PixelBall("linf", 0.2), ascent=ascent)
+    plain, last = (
+        adversary(model, given, y, generator=torch.Generator().manual_seed(0))
+        for given in (x, x.to(memory_format=torch.channels_last))
+    )
+
+    assert_close(last.images, plain.images, atol=1e-4, rtol=0)
+    assert_close(last.values, plain.values, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("ascent", ASCENTS)
+def test_attacks_inside_a_training_step_leave_its_gradients_alone(ascent: Ascent) -> None:
+    (x, y), model = batch(), nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    model[1].bias.requires_grad_(False)
+    nn.functional.cross_entropy(model(x), y).backward()
+    before = model[1].weight.grad.clone()
+    Adversary(PixelBall("linf", 0.2), ascent=ascent)(model, x.requires_grad_(), y)
+
+    assert torch.equal(model[1].weight.grad, before)
+    assert model[1].bias.grad is None
+    assert not model[1].bias.requires_grad
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("mode", ["eval", "keep"])
+def test_statistics_come_back_after_an_exception(mode: str) -> None:
+    class Failing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.calls = nn.BatchNorm1d(4), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls == 3:
+                raise RuntimeError("enough")
+            return self.norm(x)
+
+    model, x = Failing().train(), torch.rand(3, 4)
+    random = torch.get_rng_state()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="enough"):
+        Adversary(PixelBall("linf", 0.1), mode=mode)(model, x, torch.zeros(3, dtype=torch.long))  # type: ignore[arg-type]
+
+    assert model.training
+    assert model.norm.training
+    assert torch.equal(torch.get_rng_state(), random)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+def test_keep_attacks_the_model_in_its_own_mode() -> None:
+    class Mode(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x.sum(1), x.sum(1) + (1.0 if self.training else -1.0)], 1)
+
+    x, y = torch.rand(2, 4), torch.zeros(2, dtype=torch.long)
+    for mode, reached in (("keep", True), ("eval", False)):
+        found = Adversary(PixelBall("linf", 0.1), mode=mode)(Mode().train(), x, y)  # type: ignore[arg-type]
+        assert found.reached.tolist() == [reached, reached]
+
+
+def test_keep_refuses_to_drop_images() -> None:
+    with pytest.raises(ValueError, match="drops no image"):
+        Adversary(PixelBall("linf", 0.1), ascent=ProjectedGradient(stop_when_reached=True), mode="keep")
+
+
+def test_without_a_generator_attacks_differ_and_ignore_the_global_seed() -> None:
+    x, y = batch()
+    adversary = Adversary(PixelBall("linf", 0.2), ascent=RandomSearch(1))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    offsets = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        offsets.append(adversary(model, x, y).offsets)
+
+    assert not torch.equal(*offsets)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from perturbsets import LatentBall, encodings, radius_from_pairs
+
+
+@pytest.fixture
+def pairs(memory_pairs: Any) -> Any:
+    clean = torch.rand(300, 1, 2, 3)  # more than one batch
+    return memory_pairs(clean, (clean + 0.2 * torch.randn(300, 1, 2, 3)).clamp(0, 1), torch.arange(300))
+
+
+def test_encodings_are_the_shift_of_the_means_in_prior_scales(linear_cvae: Any, pairs: Any) -> None:
+    model = linear_cvae()
+    prior = model.prior(model.context(pairs.clean))
+    posterior = model.recognition(pairs.clean, pairs.changed)
+    given = encodings(model, pairs)
+
+    assert_close(given, ((posterior.mean - prior.mean) / prior.log_scale.exp()).detach())
+    assert not given.requires_grad
+    assert_close(given, LatentBall(model, 1.0).at(pairs.clean).encode(pairs.changed))
+
+
+@pytest.mark.parametrize("quantile", [1.0, 0.9, 0.5, 1e-3])
+def test_radius_is_the_quantile_of_the_norms(linear_cvae: Any, pairs: Any, quantile: float) -> None:
+    model = linear_cvae()
+    norms = np.linalg.norm(encodings(model, pairs).numpy(), axis=1)
+    radius = radius_from_pairs(model, pairs, quantile)
+
+    assert math.isclose(radius, np.quantile(norms, quantile), rel_tol=1e-5)
+    assert abs((norms <= radius * (1 + 1e-6)).mean() - quantile) <= 1 / 300 + 1e-9
+
+
+@pytest.mark.parametrize("quantile", [0.0, -0.1, 1.01, math.nan])
+def test_impossible_quantiles_are_refused(linear_cvae: Any, pairs: Any, quantile: float) -> None:
+    with pytest.raises(ValueError, match=r"quantile must be in \(0, 1\]"):
+        radius_from_pairs(linear_cvae(), pairs, quantile)
+
+
+def test_missing_pairs_and_broken_models_are_refused(linear_cvae: Any, pairs: Any, memory_pairs: Any) -> None:
+    empty = memory_pairs(pairs.clean[:0], pairs.changed[:0], pairs.source[:0])
+    with pytest.raises(ValueError, match="at least one pair"):
+        radius_from_pairs(linear_cvae(), empty)
+    model = linear_cvae()
+    with torch.no_grad():
+        model._recognition[1].weight.fill_(math.nan)
+    with pytest.raises(ValueError, match="finite encodings"):
+        encodings(model, pairs)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils.data import TensorDataset
+
+from cvae import LoopSettings
+from perturbsets import (
+    Adversarial,
+    Adversary,
+    Augmented,
+    LargerOfBoth,
+    Method,
+    PerturbationSet,
+    PixelBall,
+    ProjectedGradient,
+    Region,
+    SpatialBox,
+    Standard,
+    train_classifier,
+)
+
+ATTACK = Adversary(PixelBall("linf", 0.2), ascent=ProjectedGradient(3))
+METHODS = [
+    Standard(),
+    Augmented(SpatialBox()),
+    Augmented(PixelBall("l2", 0.5)),
+    Adversarial(ATTACK),
+    LargerOfBoth(ATTACK),
+]
+SETTINGS = LoopSettings(steps=2, batch=4)
+
+
+def classifier() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def batch(count: int = 6) -> tuple[Tensor, Tensor]:
+    return torch.rand(count, 1, 4, 4), torch.randint(0, 3, (count,))
+
+
+def data() -> TensorDataset:
+    return TensorDataset((255 * torch.rand(12, 1, 4, 4)).to(torch.uint8), torch.randint(0, 3, (12,)))
+
+
+class Seen(nn.Module):
+    """Takes down what it is shown."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.shown = inner, []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.shown.append(images.detach().clone())
+        return self.inner(images)
+
+
+def shown(method: Method, model: nn.Module, x: Tensor, y: Tensor, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """What the model to train is shown; what comes before goes through the bare one."""
+    seen = Seen(model)
+    losses, logits = method(seen, model, x, y, torch.Generator().manual_seed(seed))
+    assert len(seen.shown) == 1
+    return seen.shown[0], losses, logits
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_steps_change_the_weights_and_end_in_evaluation_mode(method: Method) -> None:
+    model = classifier()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    records = train_classifier(model, data(), method, SETTINGS)
+
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert {"loss", "accuracy"} <= set(records[-1])
+    assert 0 <= records[-1]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_weights(method: Method) -> None:
+    start, pairs = classifier().state_dict(), data()
+    ends = []
+    for number in range(2):
+        torch.manual_seed(number)  # the global state plays no part
+        model = classifier()
+        model.load_state_dict({name: tensor.clone() for name, tensor in start.items()})
+        train_classifier(model, pairs, method, SETTINGS)
+        ends.append(model.state_dict())
+
+    for name, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][name]), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_are_those_of_the_logits_and_carry_gradients(method: Method) -> None:
+    (x, y), model = batch(), classifier()
+    _, losses, logits = shown(method, model, x, y)
+
+    assert_close(losses, F.cross_entropy(logits, y, reduction="none"))
+    losses.mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_standard_training_is_shown_the_clean_images() -> None:
+    (x, y), model = batch(), classifier()
+    assert torch.equal(shown(Standard(), model, x, y)[0], x)
+
+
+@pytest.mark.parametrize("perturbations", [SpatialBox(), PixelBall("linf", 0.1)])
+def test_augmented_training_is_shown_draws_of_the_set(perturbations: PerturbationSet) -> None:
+    (x, y), model = batch(), classifier()
+    region = perturbations.at(x)
+
+    given = shown(Augmented(perturbations), model, x, y, seed=4)[0]
+    assert_close(given, region.decode(region.sample(generator=torch.Generator().manual_seed(4))))
+    assert (given - x).abs().max() > 0
+
+
+def test_adversarial_training_is_shown_what_the_adversary_finds() -> None:
+    (x, y), model = batch(), classifier()
+    found = ATTACK(model, x, y, generator=torch.Generator().manual_seed(4))
+
+    assert torch.equal(shown(Adversarial(ATTACK), model, x, y, seed=4)[0], found.images)
+
+
+@dataclass(frozen=True)
+class Mirrored(PerturbationSet):
+    """Some images turn to their negative, for better or worse."""
+
+    def at(self, images: Any) -> Region:
+        class Turned(Region):
+            def __init__(self, images: Tensor) -> None:
+                self.images, self.ball = images, PixelBall("linf", 0.1).at(images).ball
+
+            @property
+            def size(self) -> int:
+                return 1
+
+            def decode(self, offsets: Tensor) -> Tensor:
+                return 1 - self.images + 0 * offsets[:, :, None, None]
+
+            def keep(self, rows: Tensor) -> Region:
+                return Turned(self.images[rows])
+
+        return Turned(images)
+
+
+def test_larger_of_both_takes_the_larger_loss_of_each_image() -> None:
+    (x, y), model = batch(40), classifier().eval()
+    given, losses, _ = shown(LargerOfBoth(Adversary(Mirrored())), model, x, y)
+    with torch.no_grad():
+        clean, turned = (F.cross_entropy(model(images), y, reduction="none") for images in (x, 1 - x))
+
+    assert_close(losses.detach(), clean.maximum(turned))
+    kept = (given == x).flatten(1).all(1)
+    assert torch.equal(kept, clean >= turned)
+    assert 0 < kept.sum() < 40
+
+
+@pytest.mark.parametrize("method", [Standard(), Adversarial(ATTACK)])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(torch.arange(12), "labels must be within 0 and 2"), (torch.full((12,), -1), "labels must be within 0 and 2")],
+)
+def test_labels_beyond_the_classes_are_refused(method: Method, labels: Tensor, message: str) -> None:
+    settings = LoopSettings(steps=1, batch=12)
+    with pytest.raises(ValueError, match=message):
+        train_classifier(classifier(), TensorDataset(torch.rand(12, 1, 4, 4), labels), method, settings)
+
+
+def test_metrics_and_checkpoint_are_kept_and_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    model, pairs = classifier(), data()
+    records = train_classifier(model, pairs, Standard(), SETTINGS, folder=tmp_path)
+    again = classifier()
+    repeated = train_classifier(again, pairs, Standard(), SETTINGS, folder=tmp_path)
+
+    assert list(tmp_path.iterdir())
+    assert repeated == records
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
