@@ -11,7 +11,7 @@ from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.climb import check_steps, climb
 from perturbsets.ascents.projected_gradient import finite_radii
 from perturbsets.objectives.base import Loss
-from perturbsets.sets.base import Region
+from perturbsets.sets.base import Region, Starts, check_starts
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,11 @@ class OneStep(Ascent):
 
     Args:
         step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
-        random_start: Whether :math:`u_0` is drawn uniformly (fast adversarial training) rather than zero.
+        starts: Where :math:`u_0` lies: at ``"zero"``, ``"uniform"`` in the region (fast adversarial training), or at
+            a ``"sample"`` of the set's own distribution.
 
     Raises:
-        ValueError: If the step size is not above 0.
+        ValueError: If the step size is not above 0, or the starts are unknown.
 
     References:
         Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015, sec. 4;
@@ -33,10 +34,11 @@ class OneStep(Ascent):
     """
 
     step_size: float | PerImage | None = None
-    random_start: bool = False
+    starts: Starts = "zero"
 
     def __post_init__(self) -> None:
         check_steps(1, self.step_size)
+        check_starts(self.starts)
 
     def __call__(
         self,
@@ -47,7 +49,7 @@ class OneStep(Ascent):
         generator: torch.Generator | None = None,
     ) -> Best:
         if start is None:
-            start = region.random_start(generator=generator) if self.random_start else region.centre()
+            start = region.start(self.starts, generator=generator)
         size = finite_radii(region) if self.step_size is None else self.step_size
         best = Best(region)
         climb(region, loss, start, best, steps=1, step_size=size)

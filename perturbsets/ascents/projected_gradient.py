@@ -10,7 +10,7 @@ from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.climb import check_steps, climb
 from perturbsets.objectives.base import Loss
-from perturbsets.sets.base import Region
+from perturbsets.sets.base import Region, Starts, check_starts
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class ProjectedGradient(Ascent):
         step_size: Step :math:`\eta > 0` in the set's own unit; a quarter of the radius if not given. A number,
             or one per image.
         restarts: Number of starts.
-        random_start: Whether starts are drawn uniformly from the region; otherwise the only start is zero.
+        starts: Where to begin: ``"uniform"`` in the region, at a ``"sample"`` of the set's own distribution (in
+            training against a learned set, near changes that do happen), or at ``"zero"``, once.
         momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
         decay: Whether the step shrinks to zero as a cosine, for fine searches.
         stop_when_reached: Whether images that reached the goal leave the computation, also before later
@@ -42,7 +43,7 @@ class ProjectedGradient(Ascent):
     steps: int = 20
     step_size: float | PerImage | None = None
     restarts: int = 1
-    random_start: bool = True
+    starts: Starts = "uniform"
     momentum: float = 0.0
     decay: bool = False
     stop_when_reached: bool = False
@@ -51,8 +52,9 @@ class ProjectedGradient(Ascent):
         check_steps(self.steps, self.step_size)
         if self.restarts < 1:
             raise ValueError(f"restarts must be at least 1, got {self.restarts}")
-        if self.restarts > 1 and not self.random_start:
-            raise ValueError(f"random_start must be on for {self.restarts} restarts, or all of them would be the same")
+        check_starts(self.starts)
+        if self.restarts > 1 and self.starts == "zero":
+            raise ValueError(f'starts must be random for {self.restarts} restarts, got "zero": all would be the same')
         if not self.momentum >= 0:
             raise ValueError(f"momentum must be 0 or more, got {self.momentum}")
 
@@ -67,7 +69,7 @@ class ProjectedGradient(Ascent):
         best = Best(region)
         for restart in range(self.restarts):
             if restart or start is None:
-                start = region.random_start(generator=generator) if self.random_start else region.centre()
+                start = region.start(self.starts, generator=generator)
             climb(
                 region,
                 loss,

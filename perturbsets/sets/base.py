@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, Rows, Samples
 from perturbsets.sets.ball import Ball
+
+Starts = Literal["zero", "uniform", "sample"]
 
 
 class Region(ABC):
@@ -58,6 +60,12 @@ class Region(ABC):
         """Zero offsets."""
         return self.images.new_zeros(len(self.images), self.size)
 
+    def start(self, starts: Starts, *, generator: torch.Generator | None = None) -> Offsets:
+        """First offsets of a search: the centre, uniform ones, or ones of the set's own distribution."""
+        if starts == "zero":
+            return self.centre()
+        return self.sample(generator=generator) if starts == "sample" else self.random_start(generator=generator)
+
 
 class PerturbationSet(ABC):
     r"""A set of changed versions of a sample, :math:`S(x) = \{\, g(x, u) : u \in B \,\}`.
@@ -69,6 +77,16 @@ class PerturbationSet(ABC):
     @abstractmethod
     def at(self, images: Any) -> Region:
         """Binds the set to a batch; what depends on x alone is computed once per region."""
+
+
+def check_starts(starts: Starts) -> None:
+    """Refuses starts that are not known.
+
+    Raises:
+        ValueError: If the word is none of those.
+    """
+    if starts not in get_args(Starts):
+        raise ValueError(f"starts must be one of {list(get_args(Starts))}, got {starts!r}")
 
 
 def check_bounds(images: Tensor, bounds: tuple[float, float]) -> None:

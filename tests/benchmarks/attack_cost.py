@@ -58,7 +58,7 @@ def measure(perturbations: PerturbationSet, *, steps: int, batch: int, repeats: 
     frozen = SmallConvNet().eval().requires_grad_(False)
     frozen.load_state_dict(classifier.state_dict())
     x, y = torch.rand(batch, 1, 28, 28), torch.randint(10, (batch,))
-    adversary = Adversary(perturbations, ascent=ProjectedGradient(steps=steps, random_start=True))
+    adversary = Adversary(perturbations, ascent=ProjectedGradient(steps=steps))
     generator = torch.Generator().manual_seed(0)
     ball = perturbations if isinstance(perturbations, LatentBall) else None
     work = {
@@ -101,7 +101,7 @@ def main() -> None:
             flush=True,
         )
     print(f"ratio: attack's seconds / floor's seconds, median of rounds; target at most {TARGET:.2f}")
-    write(options.json, sizes | {"target": TARGET, "threads": options.threads, "random_start": True}, figures)
+    write(options.json, sizes | {"target": TARGET, "threads": options.threads, "starts": "uniform"}, figures)
 
 
 if __name__ == "__main__":

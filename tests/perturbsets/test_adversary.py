@@ -23,7 +23,7 @@ from perturbsets import (
 ASCENTS = [
     GradientAscent(0.1, steps=4),
     OneStep(),
-    OneStep(random_start=True),
+    OneStep(starts="uniform"),
     ProjectedGradient(4),
     ProjectedGradient(4, restarts=2, momentum=1.0, decay=True),
     ProjectedGradient(7, stop_when_reached=True),
@@ -122,7 +122,7 @@ def test_radii_and_batches_do_not_mix_images() -> None:
     x, y = torch.rand(4, 7, dtype=torch.float64), torch.tensor([0, 1, 0, 1])
     model = nn.Sequential(nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 2)).double()
     radii = torch.tensor([0.1, 0.2, 0.05, 0.0], dtype=torch.float64)
-    ascent = ProjectedGradient(6, step_size=0.03, random_start=False)
+    ascent = ProjectedGradient(6, step_size=0.03, starts="zero")
 
     together = Adversary(PixelBall("l2", radii), ascent=ascent)(model, x, y)
 
@@ -135,7 +135,7 @@ def test_radii_and_batches_do_not_mix_images() -> None:
 def test_images_that_are_reached_leave_and_the_others_lose_nothing() -> None:
     x, y = torch.rand(32, 8), torch.randint(0, 3, (32,))
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
-    settings = {"steps": 20, "step_size": 0.05, "random_start": False}
+    settings = {"steps": 20, "step_size": 0.05, "starts": "zero"}
 
     whole = Adversary(PixelBall("linf", 0.3), ascent=ProjectedGradient(**settings))(model, x, y)  # type: ignore[arg-type]
     stopped = Adversary(PixelBall("linf", 0.3), ascent=ProjectedGradient(**settings, stop_when_reached=True))(
@@ -157,9 +157,7 @@ def test_the_best_iterate_is_returned_not_the_last() -> None:
             return torch.cat([torch.zeros_like(bump), bump], 1)
 
     x, y = torch.full((1, 1), 0.5), torch.tensor([0])
-    found = Adversary(PixelBall("linf", 0.4), ascent=ProjectedGradient(7, step_size=0.1, random_start=False))(
-        Valley(), x, y
-    )
+    found = Adversary(PixelBall("linf", 0.4), ascent=ProjectedGradient(7, step_size=0.1, starts="zero"))(Valley(), x, y)
 
     assert found.reached.item()
     assert_close(found.images, torch.full((1, 1), 0.6), atol=1e-5, rtol=0)

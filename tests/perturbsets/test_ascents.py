@@ -16,7 +16,7 @@ from perturbsets import Region as AnyRegion
 EVERY = [
     GradientAscent(0.1, steps=3),
     OneStep(),
-    OneStep(random_start=True),
+    OneStep(starts="uniform"),
     ProjectedGradient(3),
     ProjectedGradient(3, restarts=2, momentum=0.9, decay=True),
     ProjectedGradient(3, stop_when_reached=True),
@@ -88,7 +88,7 @@ class Waves(Loss):
 
 @pytest.mark.parametrize("kind", [L2Ball, LinfBall])
 @pytest.mark.parametrize("radius", [0.5, torch.tensor([0.1, 2.0, 0.0, 1.0], dtype=torch.float64)])
-@pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(40, random_start=False)])
+@pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(40, starts="zero")])
 def test_linear_losses_rise_by_radius_times_dual_norm(kind: type[Ball], radius: Any, ascent: Ascent) -> None:
     weights = torch.randn(4, 6, dtype=torch.float64)
     ball = kind(radius)
@@ -149,7 +149,7 @@ def test_gradient_ascent_on_a_parabola_follows_its_closed_form() -> None:
 def test_projected_gradient_agrees_with_a_plain_loop(momentum: float, decay: bool) -> None:
     steps, size = 9, 0.07
     region = Region(4, 3, L2Ball(0.6))
-    best = ProjectedGradient(steps, size, random_start=False, momentum=momentum, decay=decay)(region, Waves())
+    best = ProjectedGradient(steps, size, starts="zero", momentum=momentum, decay=decay)(region, Waves())
     u = torch.zeros(4, 3, dtype=torch.float64)
     velocity, values = torch.zeros_like(u), []
     for step in range(steps + 1):
@@ -163,10 +163,31 @@ def test_projected_gradient_agrees_with_a_plain_loop(momentum: float, decay: boo
     assert_close(best.values, torch.stack(values).amax(0))
 
 
+@pytest.mark.parametrize("kind", [OneStep, ProjectedGradient])
+@pytest.mark.parametrize("starts", ["zero", "uniform", "sample"])
+def test_searches_begin_where_they_are_told(kind: Any, starts: Any) -> None:
+    class Sampled(Region):
+        def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+            return torch.full_like(self.centre(), 0.3)
+
+    class First(Linear):
+        def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(offsets.detach())
+            return super().__call__(images, offsets)
+
+    seen: list[Tensor] = []
+    region, draw = Sampled(3, 2, LinfBall(1.0)), torch.Generator().manual_seed(2)
+    uniform = region.random_start(generator=torch.Generator().manual_seed(2))
+    kind(starts=starts)(region, First(torch.ones(3, 2, dtype=torch.float64)), generator=draw)
+
+    wanted = {"zero": region.centre(), "uniform": uniform, "sample": torch.full_like(uniform, 0.3)}[starts]
+    assert_close(seen[0], wanted)
+
+
 def test_steps_differ_per_image() -> None:
     size = torch.tensor([0.01, 0.02, 0.5], dtype=torch.float64)
     weights = torch.ones(3, 2, dtype=torch.float64)
-    best = ProjectedGradient(4, size, random_start=False)(Region(3, 2, LinfBall(1.0)), Linear(weights))
+    best = ProjectedGradient(4, size, starts="zero")(Region(3, 2, LinfBall(1.0)), Linear(weights))
 
     assert_close(best.offsets, (4 * size).clamp(max=1)[:, None].expand(3, 2))
 
@@ -174,7 +195,7 @@ def test_steps_differ_per_image() -> None:
 def test_images_that_are_reached_cost_no_more_calls() -> None:
     weights = torch.ones(3, 2, dtype=torch.float64)
     levels = torch.tensor([0.15, 0.85, math.inf], dtype=torch.float64)
-    settings: dict[str, Any] = {"steps": 20, "step_size": 0.05, "random_start": False}
+    settings: dict[str, Any] = {"steps": 20, "step_size": 0.05, "starts": "zero"}
     stopping, whole = Linear(weights, levels), Linear(weights, levels)
     region = Region(3, 2, LinfBall(1.0))
     stopped = ProjectedGradient(**settings, stop_when_reached=True)(region, stopping)
@@ -240,12 +261,14 @@ def test_the_same_generator_gives_the_same_points(ascent: Ascent) -> None:
         (ProjectedGradient, {"step_size": 0.0}, "step_size must be above 0"),
         (ProjectedGradient, {"step_size": math.nan}, "step_size must be above 0"),
         (ProjectedGradient, {"restarts": 0}, "restarts must be at least 1"),
-        (ProjectedGradient, {"restarts": 2, "random_start": False}, "random_start must be on"),
+        (ProjectedGradient, {"restarts": 2, "starts": "zero"}, "starts must be random"),
         (ProjectedGradient, {"momentum": -0.1}, "momentum must be 0 or more"),
         (ProjectedGradient, {"momentum": math.nan}, "momentum must be 0 or more"),
         (GradientAscent, {"step_size": -1.0}, "step_size must be above 0"),
         (GradientAscent, {"step_size": 1.0, "steps": 0}, "steps must be at least 1"),
+        (ProjectedGradient, {"starts": "bank"}, "starts must be one of"),
         (OneStep, {"step_size": -0.1}, "step_size must be above 0"),
+        (OneStep, {"starts": True}, "starts must be one of"),
         (RandomSearch, {"draws": 0}, "draws must be at least 1"),
     ],
 )
@@ -254,7 +277,7 @@ def test_impossible_settings_are_refused(kind: type[Ascent], settings: dict[str,
         kind(**settings)
 
 
-@pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(2, random_start=False)])
+@pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(2, starts="zero")])
 def test_an_infinite_radius_needs_a_step_size(ascent: Ascent) -> None:
     with pytest.raises(ValueError, match="step_size must be given where the radius is infinite"):
         ascent(Region(1, 2, L2Ball(math.inf)), Linear(torch.ones(1, 2, dtype=torch.float64)))

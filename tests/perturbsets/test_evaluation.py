@@ -18,7 +18,7 @@ def data(count: int = 40) -> tuple[Tensor, Tensor]:
 
 
 def adversary(radius: float) -> Adversary:
-    return Adversary(PixelBall("linf", radius), ascent=ProjectedGradient(5, random_start=False, step_size=0.02))
+    return Adversary(PixelBall("linf", radius), ascent=ProjectedGradient(5, starts="zero", step_size=0.02))
 
 
 @pytest.mark.parametrize("batch", [7, 256])
