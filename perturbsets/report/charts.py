@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cvae.metrics import Record
 from perturbsets.report.drawing import Chart, draw_chart
-from perturbsets.report.inputs import Record
 from perturbsets.report.palette import LIGHT, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Curve = tuple[list[float], list[float]]  # steps and values
 
 SMOOTHED = 5  # records in a running mean: losses of single batches are noisy
 
@@ -106,7 +108,7 @@ def _training_chart(
     name: str,
     title: str,
     label: str,
-    curves: Sequence[tuple[str, tuple[list[float], list[float]]]],
+    curves: Sequence[tuple[str, Curve]],
     caption: str,
     logarithmic: bool,
 ) -> Chart:
@@ -147,7 +149,7 @@ def classifier_charts(trained: Mapping[str, Sequence[Sequence[Record]]], order: 
 
         def draw(
             axes: Axes,
-            curves: dict[str, tuple[list[float], list[float]]] = curves,
+            curves: dict[str, Curve] = curves,
             share: bool = key == "accuracy",
         ) -> None:
             for name, (steps, values) in curves.items():
@@ -216,12 +218,12 @@ def accuracy_chart(table: Mapping[str, Any]) -> Chart:
     )
 
 
-def _column(records: Sequence[Record], key: str) -> tuple[list[float], list[float]]:
+def _column(records: Sequence[Record], key: str) -> Curve:
     chosen = [record for record in records if key in record]
-    return [record["step"] for record in chosen], [record[key] for record in chosen]
+    return [float(record["step"]) for record in chosen], [float(record[key]) for record in chosen]
 
 
-def _mean_curve(runs: Sequence[Sequence[Record]], key: str) -> tuple[list[float], list[float]]:
+def _mean_curve(runs: Sequence[Sequence[Record]], key: str) -> Curve:
     """Mean over seeds at the steps all have, smoothed by a running mean of what came before."""
     by_step: dict[float, list[float]] = {}
     for records in runs:

@@ -43,21 +43,30 @@ class Criterion:
     meaning: str
 
 
+def percent(value: float) -> str:
+    """A share in percent, with a digit more where it is below one."""
+    return f"{value:.2%}" if abs(value) < 0.01 else f"{value:.1%}"
+
+
 def share(entry: Content) -> str:
     """A share of the identity error."""
-    return f"{entry['share']:.1%}"
+    return percent(entry["share"])
 
 
 def share_interval(entry: Content) -> str:
     """The 95 % interval of a share."""
-    return f"{entry['share_low']:.1%} to {entry['share_high']:.1%}"
+    return f"{percent(entry['share_low'])} to {percent(entry['share_high'])}"
 
 
-def hardest(evaluation: Content) -> str | None:
-    """The attack under which accuracy is lowest on average; ``None`` if there is none but the clean images."""
+def most_telling(evaluation: Content) -> str | None:
+    """The attack under which accuracies differ most; ``None`` if there is none but the clean images."""
     table, rows = evaluation["accuracy"], evaluation["rows"]
-    attacks = [column for column in evaluation["columns"] if column != "clean"]
-    return min(attacks, key=lambda column: float(sum(table[row][column]["mean"] for row in rows)), default=None)
+
+    def spread(column: str) -> float:
+        means = [float(table[row][column]["mean"]) for row in rows]
+        return max(means) - min(means)
+
+    return max((column for column in evaluation["columns"] if column != "clean"), key=spread, default=None)
 
 
 def summary(checks: Content | None, evaluation: Content | None, about: Content) -> str:
@@ -74,13 +83,13 @@ def summary(checks: Content | None, evaluation: Content | None, about: Content) 
             f"(95 % interval {share_interval(necessary['search'])}). Asked for changes of another image, it leaves "
             f"{share(necessary['mismatched_search'])} ({share_interval(necessary['mismatched_search'])})."
         )
-    attack = hardest(evaluation) if evaluation is not None else None
+    attack = most_telling(evaluation) if evaluation is not None else None
     if evaluation is not None and attack is not None:
         cells = {row: evaluation["accuracy"][row][attack] for row in evaluation["rows"]}
         low, high = (choose(cells, key=lambda row: cells[row]["mean"]) for choose in (min, max))
         sentences.append(
-            f"Under {attack}, the hardest attack here, classifiers keep between {_accuracy(cells[low])} ({low}) and "
-            f"{_accuracy(cells[high])} ({high}) of {evaluation['images']:,} test images right."
+            f"Classifiers differ most under {attack}: of {evaluation['images']:,} test images {low} gets "
+            f"{_accuracy(cells[low])} right, {high} {_accuracy(cells[high])}."
         )
     if "seed" in about:
         sentences.append(f"Seed {about['seed']}.")
@@ -112,7 +121,7 @@ def key_figures(checks: Content | None, evaluation: Content | None) -> list[KeyF
             KeyFigure(figure.label, figure.value, f"{figure.detail}; {size}" if number < 3 else figure.detail)
             for number, figure in enumerate(figures)
         ]
-    attack = hardest(evaluation) if evaluation is not None else None
+    attack = most_telling(evaluation) if evaluation is not None else None
     if evaluation is not None and attack is not None:
         cells = [evaluation["accuracy"][row][attack] for row in evaluation["rows"]]
         best = max(cells, key=lambda cell: float(cell["mean"]))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-Record = dict[str, float]
+from cvae.metrics import Record
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

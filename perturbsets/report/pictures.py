@@ -94,10 +94,12 @@ class Grid:
 
 def encode_png(image: Tensor) -> bytes:
     """One image ``[C, H, W]`` in [0, 1] as a PNG file; other than 1 or 3 channels are averaged."""
-    from torchvision.io import encode_png as encode
+    from torchvision.transforms.v2.functional import to_pil_image
 
+    file = io.BytesIO()
     image = image if len(image) in (1, 3) else image.mean(0, keepdim=True)
-    return bytes(encode((image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)).numpy())
+    to_pil_image((image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)).save(file, format="PNG")
+    return file.getvalue()
 
 
 def data_uri(png: bytes) -> str:

@@ -9,15 +9,14 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 import cvae
 from augment import write_pairs
-from cvae import derive_seed
+from cvae import Pretrained, derive_seed
 from cvae.files import atomic_file
 from perturbsets import evaluation
 from perturbsets.criteria import encodings
-from perturbsets.models import SmallConvNet
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
@@ -143,7 +142,7 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
     adversaries |= {name: build.adversary(section, sets) for name, section in recipe.adversaries.items()}
     models = {
         name: [
-            SmallConvNet.from_pretrained(run.need(f"classifiers/{name}/{seed}", "train"), device=accelerator.device)
+            Pretrained.from_pretrained(run.need(f"classifiers/{name}/{seed}", "train"), device=accelerator.device)
             for seed in recipe.seeds
         ]
         for name in recipe.classifiers
@@ -168,7 +167,7 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
         flags = {f"{row}/{column}": value.cpu() for (row, column), value in table.correct.items()}
         safetensors.torch.save_file(flags, file)
     run.write_json("evaluation/evaluation.json", content)
-    shown = Table("accuracy in %", *table.columns)
+    shown = Table("accuracy in %", *(Column(name, overflow="fold") for name in table.columns))
     for row in table.rows:
         cells = [table.accuracy(row, column) for column in table.columns]
         shown.add_row(row, *(f"{100 * c.mean:.1f} [{100 * c.low:.0f}, {100 * c.high:.0f}]" for c in cells))
