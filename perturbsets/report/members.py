@@ -13,6 +13,7 @@ from perturbsets.adversary import Adversary
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.objectives.approximation import ApproximationError
+from perturbsets.report.findings import percent
 from perturbsets.report.pictures import Grid, Group, Row
 from perturbsets.sets.latent import Draw, LatentBall
 
@@ -52,7 +53,7 @@ def compare(learned: LatentBall, clean: Images, changed: Images) -> Grid:
         f"member of the set found by search, and what is left between that and the changed image.",
         caption="Each column is one held-out pair, picked at random. Where the set holds the change, the nearest "
         "member looks like the changed image and the last row is black. In these pictures the search leaves "
-        f"{left:.0%} of the squared difference between clean and changed image.",
+        f"{percent(left)} of the squared difference between clean and changed image.",
         rows=(
             Row("clean x", clean),
             Row("changed x̃", changed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -72,8 +73,8 @@ def write_report(run: Path) -> Path:
     ]
     page = _render(
         title=run.resolve().name,
-        run=str(run),
-        about=about,
+        run=shlex.quote(str(run)),
+        about={"command": None, "versions": {}, "stages": {}, **about},
         summary=findings.summary(checks, evaluation, about),
         figures=findings.key_figures(checks, evaluation),
         sections=sections,
@@ -165,7 +166,7 @@ def _render(**content: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["zip"] = zip
+    environment.globals.update(zip=zip, percent=findings.percent)
     template = resources.files("perturbsets.report").joinpath("template.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(colours=COLOURS, **content)
 

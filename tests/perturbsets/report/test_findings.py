@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perturbsets.report.findings import criteria, key_figures, most_telling, percent, summary
+
+
+def entry(share: float) -> dict[str, float]:
+    return {
+        **{"mean": share / 10, "low": share / 11, "high": share / 9, "median": 0.1, "q95": 0.2, "max": 0.3},
+        **{"share": share, "share_low": 0.9 * share, "share_high": 1.1 * share},
+    }
+
+
+@pytest.fixture
+def checks() -> dict[str, Any]:
+    errors = ("identity", "reconstruction", "encoding", "search", "mismatched_identity", "mismatched_search")
+    shares = (1.0, 0.002, 0.003, 0.0004, 1.0, 0.32)
+    return {
+        "radius": {"value": 8.25, "quantile": 1.0, "pairs": 1200},
+        "necessary": {"pairs": 400, "sources": 100, **{n: entry(s) for n, s in zip(errors, shares, strict=True)}},
+        "sufficient": {
+            "bits_per_pixel": {"mean": 4.321, "low": 4.2, "high": 4.4},
+            "effective_sample_size": 7.5,
+            "draws": 16,
+        },
+        "approximation": {"mean": 0.05, "low": 0.04, "high": 0.06, "share": 0.8},
+    }
+
+
+@pytest.fixture
+def evaluation() -> dict[str, Any]:
+    means = {"plain": (0.95, 0.2, 0.01), "robust": (0.9, 0.85, 0.02)}
+    columns = ["clean", "moved", "noise"]
+    return {
+        "images": 300,
+        "seeds": [0, 1],
+        "rows": list(means),
+        "columns": columns,
+        "accuracy": {
+            row: {column: {"mean": m, "low": m - 0.01, "high": m + 0.01} for column, m in zip(columns, ms, strict=True)}
+            for row, ms in means.items()
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0004, "0.04%"), (0.0099, "0.99%"), (0.01, "1.0%"), (0.32, "32.0%"), (0.0, "0.00%")]
+)
+def test_small_shares_keep_a_digit(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+def test_the_most_telling_attack_sets_classifiers_apart(evaluation: dict[str, Any]) -> None:
+    assert most_telling(evaluation) == "moved"
+    assert most_telling({**evaluation, "columns": ["clean"]}) is None
+
+
+def test_the_summary_tells_what_was_measured(checks: dict[str, Any], evaluation: dict[str, Any]) -> None:
+    text = summary(checks, evaluation, {"seed": 7})
+
+    for part in ("400 held-out pairs of 100 source images", "0.04%", "32.0%", "Seed 7."):
+        assert part in text
+    assert "Classifiers differ most under moved: of 300 test images plain gets 20.0% [19.0%, 21.0%] right" in text
+    assert "robust 85.0% [84.0%, 86.0%]" in text
+    assert len(summary(None, None, {})) < len(text)
+
+
+def test_key_figures_are_those_of_the_checks_and_the_table(checks: dict[str, Any], evaluation: dict[str, Any]) -> None:
+    figures = {figure.label: figure for figure in key_figures(checks, evaluation)}
+
+    assert figures["left by the nearest member"].value == "0.04%"
+    assert figures["left on mismatched pairs"].value == "32.0%"
+    assert figures["bits per pixel"].value == "4.32"
+    assert figures["radius"].value == "8.25"
+    assert "400 pairs" in figures["bits per pixel"].detail
+    assert figures["best accuracy under moved"].value == "85.0%"
+    assert key_figures(None, None) == []
+
+
+def test_every_criterion_has_its_figure_interval_and_meaning(checks: dict[str, Any]) -> None:
+    found = criteria(checks)
+
+    assert [item.value for item in found] == ["0.04%", "32.0%", "4.32 bits", "80.0%"]
+    assert found[0].interval == "0.04% to 0.04%"
+    assert "32 draws" in found[2].meaning  # as many from each half of the mixture
+    assert all(item.question.endswith("?") and item.meaning for item in found)
