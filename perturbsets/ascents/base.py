@@ -53,14 +53,14 @@ class Best:
         reached = reached & finite  # NaN is not a success
         old, held = (self.values, self.reached) if rows is None else (self.values[rows], self.reached[rows])
         better = finite & ((reached & ~held) | ((reached == held) & (values > old)))
-        if rows is None:  # whole columns are cheaper to choose from than to index
+        if rows is None:
             self.calls += 1
             self.finite &= finite
             self.values = torch.where(better, values, old)
             self.reached = torch.where(better, reached, held)
-            self.offsets = torch.where(better[:, None], offsets.detach(), self.offsets)
-            spread = better.view(-1, *[1] * (images.ndim - 1))
-            self.images = torch.where(spread, images.detach(), self.images)
+            chosen = torch.arange(len(better), device=better.device) + len(better) * better
+            self.offsets = _rows_of_either(self.offsets, offsets.detach(), chosen)
+            self.images = _rows_of_either(self.images, images.detach(), chosen)
             return
         self.calls[rows] += 1
         self.finite[rows] &= finite
@@ -69,6 +69,11 @@ class Best:
         self.reached[won] = reached[better]
         self.offsets[won] = offsets.detach()[better]
         self.images[won] = images.detach()[better]
+
+
+def _rows_of_either(first: Tensor, second: Tensor, rows: Rows) -> Tensor:
+    """Rows of two tensors as if the second followed the first: gathering is cheaper than masking."""
+    return torch.cat([first, second]).index_select(0, rows)
 
 
 class Ascent(ABC):

@@ -80,7 +80,7 @@ def climb(
                 velocity = momentum * velocity + gradient / mean.where(mean > 0, 1)
                 gradient = velocity
             shrunk = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item()) if decay else 1.0
-            u = region.project(u.detach() + shrunk * sizes * direction(region, gradient))
+            u = region.project(torch.addcmul(u.detach(), shrunk * sizes, direction(region, gradient)))
 
 
 def check_steps(steps: int, step_size: float | PerImage | None) -> None:

@@ -121,37 +121,36 @@ class L2Ball(Ball):
     def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
         r"""The nearest points of ball and box.
 
-        The projection is :math:`\operatorname{clip}(t v)` with the largest :math:`t \le 1` that stays in the
-        ball. For a fixed set of clipped coordinates that t has a closed form, and from below the set only
-        grows, so a few rounds end at the exact t, every one of them inside.
+        The projection is :math:`\operatorname{clip}(\sqrt{s}\,v)` with the largest :math:`s \le 1` that stays in
+        the ball. Its squared norm is concave and piecewise linear in s, so that the secant method from below
+        never leaves the ball, and ends at the exact s once two points lie on the last piece.
         """
         radii = self.radii(offsets)
-        squared_radii = radii.square()
-        clipped = offsets.clamp(low, high)
-        if bool((clipped.norm(dim=1, keepdim=True) <= radii).all()):
-            return clipped
+        goal = radii.square()
         tiny = torch.finfo(offsets.dtype).tiny
-        shrink = (radii / offsets.norm(dim=1, keepdim=True).clamp_min(tiny)).clamp_max(1)
+        enough = goal * (1 - 64 * torch.finfo(offsets.dtype).eps)
+        share = (goal / offsets.norm(dim=1, keepdim=True).square().clamp_min(tiny)).clamp_max(1)
+        former_share = former = torch.zeros_like(share)
         for _ in range(MOST_ROUNDS):
-            scaled = shrink * offsets
-            clipped = scaled.clamp(low, high)
-            free = scaled == clipped
-            fixed = clipped.masked_fill(free, 0).norm(dim=1, keepdim=True).square()
-            rest = offsets.where(free, 0).norm(dim=1, keepdim=True).clamp_min(tiny)
-            larger = ((squared_radii - fixed).clamp_min(0).sqrt() / rest).clamp_max(1).maximum(shrink)
-            if torch.equal(larger, shrink):
+            clipped = (share.sqrt() * offsets).clamp_(low, high)
+            norms = clipped.norm(dim=1, keepdim=True)
+            squares = norms.square()
+            done = (squares >= enough) | (share >= 1)
+            if bool(done.all()):
                 break
-            shrink = larger
-        return self.project(clipped)  # the last rounding stays inside too
+            width = (share - former_share) / (squares - former).clamp_min(tiny)
+            following = (share + (goal - squares) * width).clamp_max(1)
+            former_share, former, share = share, squares, share.where(done, following)
+        return clipped.mul_((radii / norms.clamp_min(tiny)).clamp_max(1))  # the last rounding stays inside too
 
     def steepest(self, gradient: Offsets) -> Offsets:
-        largest = gradient.abs().amax(1, keepdim=True)
-        scaled = gradient / largest.where(largest > 0, 1)  # squares of tiny gradients would underflow
-        return scaled / scaled.norm(dim=1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
+        # In double precision, since squares of tiny gradients would underflow.
+        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True, dtype=torch.float64).to(gradient.dtype)
+        return gradient / norms.clamp_min(torch.finfo(gradient.dtype).tiny)
 
     def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         radii = self._finite(like)
-        share = _rand(len(like), generator) ** (1 / like.shape[1])
+        share = _rand(len(like), generator) ** (1 / like.shape[1])  # of the radius
         return self.project(_directions(like, generator) * share[:, None].to(radii) * radii)
 
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
@@ -183,7 +182,9 @@ class LinfBall(Ball):
 
     def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         radii = self._finite(like)
-        return self.project((2 * _rand(like.shape, generator) - 1).to(like) * radii)
+        device = "cpu" if generator is None else generator.device
+        draws = torch.empty(like.shape, dtype=like.dtype, device=device).uniform_(-1, 1, generator=generator)
+        return self.project(draws.to(like.device).mul_(radii))
 
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         inside = torch.erf(self.radii(like.double()).cpu() / math.sqrt(2))
@@ -200,8 +201,8 @@ def _rand(shape: int | torch.Size, generator: torch.Generator | None) -> Tensor:
 
 def _directions(like: Offsets, generator: torch.Generator | None) -> Offsets:
     device = "cpu" if generator is None else generator.device
-    draws = torch.randn(like.shape, dtype=torch.float64, generator=generator, device=device).to(like.device)
-    return (draws / draws.norm(dim=1, keepdim=True)).to(like.dtype)
+    draws = torch.randn(like.shape, dtype=like.dtype, generator=generator, device=device).to(like.device)
+    return draws / draws.norm(dim=1, keepdim=True)
 
 
 BALLS: dict[str, type[Ball]] = {"l2": L2Ball, "linf": LinfBall}

@@ -79,7 +79,7 @@ class PerturbationSet(ABC):
         """Binds the set to a batch; what depends on x alone is computed once per region."""
 
 
-def check_starts(starts: Starts) -> None:
+def check_starts(starts: str) -> None:
     """Refuses starts that are not known.
 
     Raises:
