@@ -167,10 +167,11 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
         flags = {f"{row}/{column}": value.cpu() for (row, column), value in table.correct.items()}
         safetensors.torch.save_file(flags, file)
     run.write_json("evaluation/evaluation.json", content)
-    shown = Table("accuracy in %", *(Column(name, overflow="fold") for name in table.columns))
+    names = (Column(name, overflow="fold") for name in table.columns)
+    shown = Table(Column("accuracy in %\n95 % interval", no_wrap=True), *names)
     for row in table.rows:
         cells = [table.accuracy(row, column) for column in table.columns]
-        shown.add_row(row, *(f"{100 * c.mean:.1f} [{100 * c.low:.0f}, {100 * c.high:.0f}]" for c in cells))
+        shown.add_row(row, *(f"{100 * c.mean:.1f}\n{100 * c.low:.0f}-{100 * c.high:.0f}" for c in cells))
     console.print(shown)
 
 
