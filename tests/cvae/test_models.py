@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -176,3 +179,33 @@ def test_missing_folder_is_no_download(tmp_path: Path) -> None:
 
 def test_prior_of_a_batch_is_a_distribution() -> None:
     assert isinstance(SpatialCVAE().prior(torch.zeros(1, 32)), DiagonalGaussian)
+
+
+def test_pushing_to_the_hub_uploads_safetensors_and_json_that_load_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hub:
+        """Stands for the hub: keeps what is uploaded in a folder."""
+
+        def __init__(self, token: str | None = None) -> None:
+            self.token = token
+
+        def create_repo(self, repo_id: str, **_: Any) -> SimpleNamespace:
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, folder_path: Path, **_: Any) -> str:
+            shutil.copytree(folder_path, tmp_path / "uploaded")
+            return "https://hub/commit"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    model = SpatialCVAE(1, 8, 8, latent=2, hidden=4, features=4, grid=2)
+
+    assert model.push_to_hub("owner/name") == "https://hub/commit"
+    assert {file.name for file in (tmp_path / "uploaded").iterdir()} <= {
+        "model.safetensors",
+        "config.json",
+        "README.md",
+    }
+    loaded = CVAE.from_pretrained(tmp_path / "uploaded")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
