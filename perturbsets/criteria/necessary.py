@@ -113,6 +113,7 @@ class NecessarySubset:
         ascent = ProjectedGradient(self.steps, restarts=self.restarts, decay=True)
         adversary = Adversary(perturbations, ApproximationError(), ascent)
         unlimited = replace(perturbations, radius=math.inf)
+        device = perturbations.device
 
         def measure(parts: Iterator[PairBatch]) -> list[Tensor]:
             rows = []
@@ -125,8 +126,8 @@ class NecessarySubset:
                 rows.append([identity, free, at_encoding, -nearest.values, source])
             return [torch.cat(column) for column in zip(*rows, strict=True)]
 
-        identity, reconstruction, encoding, search, source = measure(batches(pairs))
-        mismatched_identity, _, _, mismatched_search, _ = measure(mismatched(pairs))
+        identity, reconstruction, encoding, search, source = measure(batches(pairs, device=device))
+        mismatched_identity, _, _, mismatched_search, _ = measure(mismatched(pairs, device=device))
         return NecessaryResult(
             identity, reconstruction, encoding, search, mismatched_search, mismatched_identity, source
         )

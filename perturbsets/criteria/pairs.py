@@ -41,8 +41,8 @@ class PairBatch(NamedTuple):
     source: Labels
 
 
-def batches(pairs: Pairs, size: int = BATCH) -> Iterator[PairBatch]:
-    """All pairs in order.
+def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
+    """All pairs in order, on a device; sources stay on the CPU.
 
     Raises:
         ValueError: If there are none.
@@ -51,10 +51,10 @@ def batches(pairs: Pairs, size: int = BATCH) -> Iterator[PairBatch]:
         raise ValueError("pairs must hold at least one pair, got none: choose another split")
     for rows in torch.arange(len(pairs)).split(size):
         clean, changed, source, *_ = pairs.batch(rows)
-        yield PairBatch(_floats(clean), _floats(changed), source)
+        yield PairBatch(_floats(clean, device), _floats(changed, device), source)
 
 
-def mismatched(pairs: Pairs, size: int = BATCH) -> Iterator[PairBatch]:
+def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
     """The same changed images, each beside the clean image of another source.
 
     Every pair is matched with the clean image half of the pairs further on, or with the next one of
@@ -73,8 +73,8 @@ def mismatched(pairs: Pairs, size: int = BATCH) -> Iterator[PairBatch]:
     for rows in torch.arange(count).split(size):
         clean, *_ = pairs.batch(partner[rows])
         _, changed, own, *_ = pairs.batch(rows)
-        yield PairBatch(_floats(clean), _floats(changed), own)
+        yield PairBatch(_floats(clean, device), _floats(changed, device), own)
 
 
-def _floats(images: Tensor) -> Images:
-    return to_dtype(images, torch.float32, scale=True)
+def _floats(images: Tensor, device: torch.device | str) -> Images:
+    return to_dtype(images.to(device), torch.float32, scale=True)

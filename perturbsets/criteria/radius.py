@@ -24,7 +24,7 @@ def encodings(model: CVAE, pairs: Pairs) -> Offsets:
         ValueError: If there are no pairs, or an encoding is not finite.
     """
     device = next(model.parameters()).device
-    parts = [model.encode(batch.clean.to(device), batch.changed.to(device)).cpu() for batch in batches(pairs)]
+    parts = [model.encode(batch.clean, batch.changed).cpu() for batch in batches(pairs, device=device)]
     offsets = torch.cat(parts)
     if not bool(offsets.isfinite().all()):
         raise ValueError("model must give finite encodings, got NaN or infinity: fit it again")

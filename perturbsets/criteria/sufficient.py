@@ -89,12 +89,13 @@ class SufficientLikelihood:
             ValueError: If there are no pairs.
         """
         rows: list[list[Tensor]] = []
-        for clean, changed, source in batches(pairs):
+        for clean, changed, source in batches(pairs, device=perturbations.device):
             region = perturbations.at(clean)
             posterior = perturbations.model.recognition(clean, changed)
             weights, errors = [], []
             for _ in range(self.draws):
-                encoded = region.prior.offsets(posterior.at(torch.randn(posterior.mean.shape, generator=generator)))
+                noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+                encoded = region.prior.offsets(posterior.at(noise))
                 drawn = region.ball.normal(region.centre(), generator)
                 for offsets in (encoded, drawn):
                     generated = region.decode(offsets)
@@ -115,7 +116,7 @@ def _log_weight(
     model = region.perturbations.model
     latents = region.prior.at(offsets)
     radii = region.ball.radii(offsets)[:, 0].double()
-    inside = torch.from_numpy(log_chi_cdf(radii.numpy(), model.latent))
+    inside = torch.from_numpy(log_chi_cdf(radii.cpu().numpy(), model.latent)).to(radii.device)
     target = region.prior.log_prob(latents).double() - inside
     target = target.masked_fill(region.ball.norm(offsets) > radii * (1 + 1e-6), -math.inf)
     proposal = torch.logaddexp(posterior.log_prob(latents).double(), target) - math.log(2)

@@ -136,6 +136,11 @@ class LatentBall(PerturbationSet):
         """Type in which the networks compute; images come back in their own."""
         return next(self.model.parameters()).dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are; they follow the images that the set is bound to."""
+        return next(self.model.parameters()).device
+
     def at(self, images: Tensor) -> LatentRegion:
         """Binds the ball to images, on their device.
 
@@ -144,7 +149,7 @@ class LatentBall(PerturbationSet):
         """
         check_bounds(images, (0.0, 1.0))
         self.model.check(images)
-        if next(self.model.parameters()).device != images.device:
+        if self.device != images.device:
             self.model.to(images.device)
         return LatentRegion(images.detach(), self, L2Ball(self.radius))
 
