@@ -103,7 +103,13 @@ class PairStore(Dataset[Pair]):
             raise self._refuse(f"source must number clean images from 0 to {clean[0] - 1}")
         if not np.isfinite(arrays["parameters"]).all():
             raise self._refuse("parameters hold NaN or infinity")
-        splits = [str(name) for name in file.attrs["splits"]]
+        try:
+            splits = [str(name) for name in file.attrs["splits"]]
+            self.seed = int(file.attrs["seed"])
+            self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+            self.parameter_names = [str(name) for name in file["parameters"].attrs["names"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._refuse(f"an attribute is missing or damaged ({error})") from error
         if clean[0] and arrays["split"].max() >= len(splits):
             raise self._refuse(f"split numbers go beyond the {len(splits)} names {splits}")
         if split is not None and split not in splits:
@@ -115,9 +121,6 @@ class PairStore(Dataset[Pair]):
             raise ValueError(f"split {split!r} of {self.path} holds no pairs: choose one of {splits}")
         channels, height, width = changed[1:]
         self.shape = (int(channels), int(height), int(width))
-        self.seed = int(file.attrs["seed"])
-        self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
-        self.parameter_names = [str(name) for name in file["parameters"].attrs["names"]]
         self._rows = rows
         self._source, self._label = arrays["source"], arrays["label"]
         self.parameters = torch.from_numpy(arrays["parameters"][rows])
@@ -140,6 +143,8 @@ class PairStore(Dataset[Pair]):
                 f"{name!r} must have {_DIMENSIONS[name]} dimensions of {' or '.join(_TYPES[name])}, got shape "
                 f"{data.shape} of {data.dtype}"
             )
+        if not data.dtype.isnative:
+            raise self._refuse(f"{name!r} is {data.dtype.str}, in the byte order of another machine")
         offset = data.id.get_offset()
         if name in ("changed", "clean"):
             if data.chunks is not None or offset is None:

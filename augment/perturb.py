@@ -34,7 +34,8 @@ class Perturb(Transform):
         moves_pixels: Whether the set may move pixels. Then masks, boxes and key points cannot stay as they are and
             are refused; otherwise they pass through.
         generator: For the draws; torch's global state if not given, which a data loader seeds per worker. A
-            generator of one's own is copied into each worker and moved on by the worker's number.
+            generator of one's own is copied into each worker and joined with the seed that the loader gives it, so
+            that workers and epochs differ; to repeat the draws give the loader a generator too.
         return_offsets: Whether to return ``(sample, offsets)``, so that draws survive worker processes.
 
     Attributes:

@@ -26,6 +26,10 @@ class Source(Protocol):
     def indices(self) -> Indices:
         """Index of each image in the data set, so that two splits can be told apart."""
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, in the order of their labels."""
+
     def __len__(self) -> int:
         """Number of images."""
 

@@ -7,17 +7,25 @@ from torch import nn
 SMALLEST = 8
 
 
-def check_sizes(channels: int, height: int, width: int, latent: int) -> None:
+def check_sizes(height: int, width: int, **others: int) -> None:
     """Refuses sizes that no network can be built for.
 
+    Args:
+        height: Image rows.
+        width: Image columns.
+        others: Channels, latent coordinates and widths of layers, by name.
+
     Raises:
-        ValueError: If there is no channel or latent, or the image is too small to be halved thrice.
+        ValueError: If the image is too small to be halved thrice, or another size is below 1; all are named.
     """
-    if channels < 1 or min(height, width) < SMALLEST or latent < 1:
-        raise ValueError(
-            f"channels must be at least 1, height and width at least {SMALLEST}, latent must be at least 1, got "
-            f"channels={channels}, height={height}, width={width}, latent={latent}"
-        )
+    faults = [
+        f"{name} must be at least {SMALLEST}, got {size}"
+        for name, size in (("height", height), ("width", width))
+        if size < SMALLEST
+    ]
+    faults += [f"{name} must be at least 1, got {size}" for name, size in others.items() if size < 1]
+    if faults:
+        raise ValueError("; ".join(faults))
 
 
 def perceptron(inputs: int, hidden: int, outputs: int, *, zero_last: bool = False) -> nn.Sequential:

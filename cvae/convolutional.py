@@ -81,7 +81,7 @@ class ConvCVAE(CVAE):
         features: int = 128,
         likelihood: str = "gaussian",
     ) -> None:
-        check_sizes(channels, height, width, latent)
+        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, features=features)
         pixels = (height, width)
         encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
         context, context_flat = downsampler(channels, (32, 64, 64), pixels)

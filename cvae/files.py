@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 
 def _sync(path: Path) -> None:
@@ -19,14 +22,20 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(error: OSError, path: Path) -> OSError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+def _explained(error: OSError | SafetensorError, path: Path) -> Exception:
+    """What a failed write means; safetensors tells the system's error number in words."""
+    if isinstance(error, OSError):
+        number = error.errno
+    else:
+        told = re.search(r"os error (\d+)", str(error))
+        number = int(told[1]) if told else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         reason = "the disk (or the quota, or the file-size limit) is full; free some room and run again"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    elif number in (errno.EACCES, errno.EPERM, errno.EROFS):
         reason = "the folder is not writable; choose another one or change its permissions"
     else:
         return error
-    return OSError(error.errno, f"could not write {path}: {reason}. Nothing half-written was left", str(path))
+    return OSError(number, f"could not write {path}: {reason}. Nothing half-written was left", str(path))
 
 
 @contextmanager
@@ -55,7 +64,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise _explained(error, path) from error
     finally:
         if temporary is not None:
@@ -92,8 +101,58 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         temporary.rename(path)
         _sync(path.parent)
         shutil.rmtree(retired, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise _explained(error, path) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def atomic_files(folder: Path | str) -> Iterator[Path]:
+    """Gives a temporary folder whose files move into a folder when the block ends well, each whole.
+
+    Other files of the folder stay as they are, which is what sets this apart from :func:`atomic_folder`.
+
+    Args:
+        folder: Where the files shall stand. It is made if needed.
+
+    Yields:
+        An empty folder to write into.
+
+    Raises:
+        OSError: As for :func:`atomic_file`.
+    """
+    folder = Path(folder)
+    temporary: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing.", dir=folder))
+        yield temporary
+        written = list(temporary.iterdir())
+        for file in written:
+            _sync(file)
+        for file in written:
+            file.replace(folder / file.name)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        raise _explained(error, folder) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def append(path: Path, text: str) -> None:
+    """Appends text to a file, whole or not at all.
+
+    Raises:
+        OSError: As for :func:`atomic_file`.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a") as stream:
+            stream.write(text)
+    except OSError as error:
+        with suppress(OSError):
+            os.truncate(path, size)
+        raise _explained(error, path) from error

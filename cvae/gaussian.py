@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cvae._types import Features, Latents, PerImage
 
-LOG_SCALE_RANGE = 7.0  # scales stay within e^±7, so that neither they nor their squares overflow in float16
+LOG_SCALE_RANGE = 7.0  # scales stay within e^±7: neither they nor their inverses overflow in float16
 
 
 @dataclass(frozen=True)

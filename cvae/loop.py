@@ -2,8 +2,9 @@
 
 Everything a step depends on besides the weights, its batch, its noise and its learning rate, is a function
 of the seed and the step's number. So a run that was killed goes on as if it had not been, with nothing to
-restore but tensors; and since each process takes its rows of one global batch, their number changes
-nothing but rounding.
+restore but tensors; and since each process takes its rows of one global batch and of its noise, their number
+changes nothing but rounding. Two things are outside of that: draws by :meth:`Draws.generator` differ from
+process to process, and modules that draw themselves (dropout) take torch's global state.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class LoopSettings:
         clip: Largest norm of the gradient, above 0 (``inf`` leaves it alone).
         validate_every: Steps between validations, which are also when a checkpoint is written.
         workers: Processes that load batches ahead; 0 loads in the training process.
-        mixed_precision: ``"no"``, ``"bf16"`` or ``"fp16"``.
+        mixed_precision: ``"no"`` or ``"bf16"``.
         seed: Seed of batches and noise.
 
     Raises:
@@ -60,7 +61,7 @@ class LoopSettings:
     clip: float = 1.0
     validate_every: int = 100
     workers: int = 0
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["no", "bf16"] = "no"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -231,8 +232,6 @@ def train(
                     group["lr"] = settings.learning_rate * settings.rate(step)
                 scalars = dict(loss(wrapped, _moved(batch, device), draws))
                 accelerator.backward(scalars["loss"])
-                if settings.mixed_precision == "fp16":
-                    accelerator.unscale_gradients(wrapped_optimizer)
                 scalars["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 wrapped_optimizer.step()
                 wrapped_optimizer.zero_grad(set_to_none=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cvae.files import atomic_file
+from cvae.files import append, atomic_file
 
 Record = dict[str, int | float]
 
@@ -23,8 +23,7 @@ class MetricLog:
         self.file = file
         self.records: list[Record] = []
         if file is not None:
-            if file.exists():
-                self.records = [record for record in _whole_lines(file) if record["step"] <= until]
+            self.records = [record for record in read_records(file) if record["step"] <= until]
             with atomic_file(file) as temporary:
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records))
 
@@ -32,14 +31,13 @@ class MetricLog:
         """Appends a record, on disk at once."""
         self.records.append(record)
         if self.file is not None:
-            with self.file.open("a") as stream:
-                stream.write(json.dumps(record) + "\n")
+            append(self.file, json.dumps(record) + "\n")
 
 
-def _whole_lines(file: Path) -> list[Record]:
-    """The records of a file whose last line a kill may have cut short."""
+def read_records(file: Path) -> list[Record]:
+    """The records of a file, up to a last line that a kill cut short; none if there is no file."""
     records: list[Record] = []
-    for line in file.read_text().splitlines():
+    for line in file.read_text().splitlines() if file.is_file() else []:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

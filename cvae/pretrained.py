@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
-from cvae.files import atomic_file
+from cvae.files import atomic_files
 
 T = TypeVar("T", bound="Pretrained")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -33,13 +33,40 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         super().__init_subclass__(**options)
         cls.architectures[cls.__name__] = cls
 
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        **options: Any,
+    ) -> str | None:
+        """Saves weights and constructor arguments; a former version stays until the new one is whole.
+
+        Args:
+            save_directory: The folder; other files in it stay.
+            repo_id: ``owner/name`` on the hub; the folder's name if not given.
+            push_to_hub: Whether to push to the hub as well.
+            options: As for the mixin of ``huggingface_hub``.
+
+        Returns:
+            The address of the commit on the hub, if pushed.
+
+        Raises:
+            OSError: If the disk is full or the folder not writable; the message says which.
+        """
+        folder = Path(save_directory)
+        with atomic_files(folder) as made:
+            pushed: str | None = super().save_pretrained(
+                made, repo_id=repo_id or folder.name, push_to_hub=push_to_hub, **options
+            )
+        return pushed
+
     def _save_pretrained(self, save_directory: Path) -> None:
         config = {"architecture": type(self).__name__, **dict(self._hub_mixin_config or {})}  # type: ignore[arg-type, call-overload]
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        with atomic_file(save_directory / WEIGHTS) as file:
-            safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
-        with atomic_file(save_directory / CONFIG) as file:
-            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        safetensors.torch.save_file(tensors, save_directory / WEIGHTS, metadata={"format": "pt"})
+        (save_directory / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

@@ -90,7 +90,7 @@ class SpatialCVAE(CVAE):
         grid: int = 7,
         likelihood: str = "gaussian",
     ) -> None:
-        check_sizes(channels, height, width, latent)
+        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, features=features, grid=grid)
         pixels = (height, width)
         encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
         context, context_flat = downsampler(channels, (16, 32, 32), pixels)

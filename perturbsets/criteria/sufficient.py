@@ -119,6 +119,9 @@ def _log_weight(
     inside = torch.from_numpy(log_chi_cdf(radii.cpu().numpy(), model.latent)).to(radii.device)
     target = region.prior.log_prob(latents).double() - inside
     target = target.masked_fill(region.ball.norm(offsets) > radii * (1 + 1e-6), -math.inf)
-    proposal = torch.logaddexp(posterior.log_prob(latents).double(), target) - math.log(2)
+    ratio = target - torch.logaddexp(posterior.log_prob(latents).double(), target) + math.log(2)
+    if bool((radii == 0).any()):  # all mass is at the centre, which only draws of the ball itself hit
+        centred = torch.where(region.ball.norm(offsets) == 0, math.log(2), -math.inf)
+        ratio = torch.where(radii == 0, centred, ratio)
     likelihood = model.likelihood.log_prob(model.likelihood.statistic(generated, changed), model.pixels)
-    return likelihood.double() + target - proposal
+    return likelihood.double() + ratio

@@ -13,7 +13,7 @@ from perturbsets._types import Flags, Images
 from perturbsets.adversary import Adversary
 from perturbsets.intervals import Interval, bootstrap
 from perturbsets.objectives.base import check_labels
-from perturbsets.objectives.classification import check_logits
+from perturbsets.objectives.classification import check_finite, check_logits
 from perturbsets.purity import untouched
 
 BATCH = 256
@@ -80,7 +80,7 @@ def correct_under(
         One flag per image.
 
     Raises:
-        ValueError: If labels or logits are not as they must be, or there are no images.
+        ValueError: If labels or logits are not as they must be, NaN included, or there are no images.
     """
     check_labels(labels, images)
     if not len(images):
@@ -91,6 +91,7 @@ def correct_under(
             with untouched(model, x.device), torch.no_grad():
                 logits = model(x)
             check_logits(logits, y)
+            check_finite(logits)
             parts.append(logits.argmax(1) == y)
         else:
             parts.append(~adversary(model, x, y, generator=generator).reached)

@@ -56,6 +56,19 @@ def bind(model: nn.Module | None, images: Samples, labels: Tensor, score: Score,
     return ClassifierLoss(model, labels.to(images.device).long(), score, targeted=targeted)
 
 
+def check_finite(logits: Logits) -> None:
+    """Refuses logits that are NaN or infinite: their largest would be a prediction that is none.
+
+    Raises:
+        ValueError: If any is not finite.
+    """
+    broken = int((~logits.isfinite().all(1)).sum())
+    if broken:
+        raise ValueError(
+            f"model must return finite logits, got NaN or infinity on {broken} of {len(logits)} images: train it again"
+        )
+
+
 def check_logits(logits: Tensor, labels: Labels) -> None:
     """Refuses what is no matrix of logits, and labels outside its classes.
 

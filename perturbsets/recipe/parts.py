@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from perturbsets.recipe.signature import arguments
+from perturbsets.recipe.trying import try_constructor
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "source": ("augment.Digits",),
@@ -75,11 +76,14 @@ class Part(BaseModel):
         Returns:
             The object.
         """
-        constructor = resolve(self.build)
-        takes = inspect.signature(constructor).parameters
+        return resolve(self.build)(**self.arguments(given))
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the constructor takes of the recipe's words and, where it says nothing, of what is given."""
+        takes = inspect.signature(resolve(self.build)).parameters
         own = {name: getattr(self, name) for name in type(self).model_fields}
         said = {name: value for name, value in own.items() if value is not None}
-        return constructor(**{name: value for name, value in {**given, **said}.items() if name in takes})
+        return {name: value for name, value in {**given, **said}.items() if name in takes}
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -118,7 +122,7 @@ def _part_type(name: str, extra: dict[str, Any]) -> type[Part]:
 
     def tried(self: Part) -> Part:
         if complete:
-            self.make()
+            try_constructor(constructor, self.arguments({}))
         return self
 
     documentation = (inspect.getdoc(constructor) or name).split("\n")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from perturbsets.recipe.schema import Recipe
+from perturbsets.recipe.schema import Recipe, misfits
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -39,13 +40,48 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{file} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} must hold a mapping of sections, got {type(content).__name__}")
+    if path.is_dir():
+        content["output"] = str(path)  # wherever it was moved to
     for override in overrides:
         _override(content, override)
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        faults = [f"  {_place(fault)}: {_reason(fault)}" for fault in error.errors()]
-        raise ValueError(f"{file} has {len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(faults)) from error
+    faults = _faults(content)
+    if faults:
+        raise ValueError(f"{file} has {len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(faults))
+    return Recipe.model_validate(content)
+
+
+def _faults(content: dict[str, Any]) -> list[str]:
+    """All faults of a recipe: those found are taken out until no others, which they hid, come to light."""
+    found = {("recipe", reason): None for reason in misfits(content)}
+    rest = copy.deepcopy(content)
+    while True:
+        try:
+            Recipe.model_validate(rest)
+            break
+        except ValidationError as error:
+            places = [place for place, _ in found]
+            fresh = [fault for fault in error.errors() if fault["loc"] and not _known(fault, places)]
+            found |= {(_place(fault), _reason(fault)): None for fault in fresh}
+            if not fresh:
+                break
+            for fault in fresh:
+                _remove(rest, _place(fault).split("."))
+    return [f"  {place}: {reason}" for place, reason in found]
+
+
+def _known(fault: Any, places: list[str]) -> bool:
+    """Whether a fault is told already, or is there only because another one was taken out."""
+    place = _place(fault)
+    emptied = fault["type"] in ("missing", "too_short") and any(told.startswith(f"{place}.") for told in places)
+    return place in places or emptied
+
+
+def _remove(content: Any, keys: list[str]) -> None:
+    *parents, last = keys
+    for key in parents:
+        content = content.get(key) if isinstance(content, dict) else None
+    if isinstance(content, dict):
+        content.pop(last, None)
 
 
 def _override(content: dict[str, Any], text: str) -> None:

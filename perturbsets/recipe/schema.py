@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from cvae import FitSettings, LoopSettings
 from perturbsets.criteria import NecessarySubset, SufficientLikelihood
-from perturbsets.recipe.parts import Part, part
+from perturbsets.recipe.parts import part
 from perturbsets.recipe.settings import section
 
 Share = Annotated[float, Field(gt=0, le=1)]
+Radius = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class Section(BaseModel):
@@ -35,7 +37,7 @@ class SetSection(Section):
     """The learned set's ball."""
 
     quantile: Share = Field(1.0, description="Share of the validation encodings that the radius holds.")
-    radius: Annotated[float, Field(ge=0)] | None = Field(None, description="Fixed radius instead.")
+    radius: Radius | None = Field(None, description="Fixed radius instead.")
     bank: Count = Field(4096, description="Training encodings kept for draws.")
 
 
@@ -67,7 +69,7 @@ SetPart = part(
     "set",
     LatentBall={
         "radius": (
-            Annotated[float, Field(ge=0)] | None,
+            Radius | None,
             Field(None, description="Radius of its own; the one measured from pairs if not given."),
         )
     },
@@ -98,20 +100,35 @@ class Recipe(Section):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         [0], description="Each classifier is trained once per seed."
     )
-    classifiers: dict[Name, MethodPart] = Field(description="How each classifier is trained.")  # type: ignore[valid-type]
+    classifiers: dict[Name, MethodPart] = Field(min_length=1, description="How each classifier is trained.")  # type: ignore[valid-type]
     adversaries: dict[Name, AdversarySection] = Field(description="Adversaries by name.")  # type: ignore[valid-type]
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Recipe:
-        users: dict[str, Part | BaseModel] = {f"classifiers.{name}": part for name, part in self.classifiers.items()}
-        users |= {f"adversaries.{name}": part for name, part in self.adversaries.items()}
-        faults = [
-            f"{place}.set must be one of {sorted(self.sets)}, got {user.set!r}"  # type: ignore[union-attr]
-            for place, user in users.items()
-            if hasattr(user, "set") and user.set not in self.sets
-        ]
-        if len(set(self.seeds)) < len(self.seeds):
-            faults.append(f"seeds must differ, got {self.seeds}")
+    def _sections_fit_together(self) -> Recipe:
+        faults = list(misfits(self.model_dump()))
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+
+def misfits(content: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between the sections of a recipe, each of which may have faults of its own."""
+    sets = _mapping(content, "sets")
+    for section_name in ("classifiers", "adversaries"):
+        for name, user in _mapping(content, section_name).items():
+            wanted = user.get("set") if isinstance(user, dict) else None
+            if isinstance(wanted, str) and wanted not in sets:
+                yield f"{section_name}.{name}.set must be one of {sorted(map(str, sets))}, got {wanted!r}"
+    if "clean" in _mapping(content, "adversaries"):
+        yield "adversaries.clean must have another name: clean is the column without an adversary"
+    seeds = content.get("seeds", [])
+    if isinstance(seeds, list) and len({str(seed) for seed in seeds}) < len(seeds):
+        yield f"seeds must differ, got {seeds}"
+    precisions = [_mapping(content, name).get("mixed_precision", "no") for name in ("fit", "train")]
+    if precisions[0] != precisions[1]:
+        yield f"train.mixed_precision must be that of fit, since one process has one, got {precisions[1]!r}"
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}

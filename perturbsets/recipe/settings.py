@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
 from perturbsets.recipe.signature import arguments
+from perturbsets.recipe.trying import try_constructor
 
 
 class Settings(BaseModel):
@@ -40,7 +41,7 @@ def section(constructor: Callable[..., Any]) -> type[Settings]:
     fields: dict[str, Any] = {name: field for name, field in arguments(constructor).items() if name != "seed"}
 
     def tried(self: Settings) -> Settings:
-        self.make()
+        try_constructor(constructor, dict(self))
         return self
 
     name = getattr(constructor, "__name__", "Section")

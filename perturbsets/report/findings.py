@@ -114,7 +114,7 @@ def key_figures(checks: Content | None, evaluation: Content | None) -> list[KeyF
             KeyFigure(
                 "radius",
                 f"{radius['value']:.2f}",
-                f"prior standard deviations, quantile {radius['quantile']:g} of {radius['pairs']:,} pairs",
+                f"prior standard deviations, {_origin(radius)}",
             ),
         ]
         figures = [
@@ -185,6 +185,12 @@ def criteria(checks: Content) -> list[Criterion]:
 def sample_note(evaluation: Content) -> str:
     """What the accuracies were measured on."""
     return f"{evaluation['images']:,} test images, {_seeds(evaluation['seeds'])}, bootstrap intervals over images."
+
+
+def _origin(radius: Content) -> str:
+    if radius["quantile"] is None:
+        return "as the recipe says"
+    return f"quantile {radius['quantile']:g} of {radius['pairs']:,} pairs"
 
 
 def _accuracy(cell: Content) -> str:

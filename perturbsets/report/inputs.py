@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cvae.metrics import Record
+from cvae.metrics import Record, read_records
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
@@ -26,17 +26,6 @@ def read_json(file: Path) -> dict[str, Any] | None:
             f"{file} must hold a JSON object, got a {type(content).__name__}: carry out the stage that wrote it again"
         )
     return content
-
-
-def read_records(file: Path) -> list[Record]:
-    """The records of a training, up to a last line that a kill cut short; none if there is no file."""
-    records: list[Record] = []
-    for line in file.read_text().splitlines() if file.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
-    return records
 
 
 def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:

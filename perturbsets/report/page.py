@@ -12,9 +12,10 @@ import torch
 
 from cvae import derive_seed
 from cvae.files import atomic_file
+from cvae.metrics import read_records
 from perturbsets.report import charts, findings, members
 from perturbsets.report.drawing import Chart
-from perturbsets.report.inputs import read_classifiers, read_json, read_records
+from perturbsets.report.inputs import read_classifiers, read_json
 from perturbsets.report.palette import COLOURS
 from perturbsets.report.pictures import Grid
 from perturbsets.sets.latent import LatentBall
@@ -74,7 +75,8 @@ def write_report(run: Path) -> Path:
     page = _render(
         title=run.resolve().name,
         run=shlex.quote(str(run)),
-        about={"command": None, "versions": {}, "stages": {}, **about},
+        about={"versions": {}, "stages": {}, **about},
+        commands=_commands(about),
         summary=findings.summary(checks, evaluation, about),
         figures=findings.key_figures(checks, evaluation),
         sections=sections,
@@ -160,6 +162,12 @@ def _accuracy(evaluation: dict[str, Any] | None) -> Section:
         return Section("accuracy", title, needs="evaluate")
     content = {**evaluation, "note": findings.sample_note(evaluation)}
     return Section("accuracy", title, charts=[charts.accuracy_chart(evaluation)], content=content)
+
+
+def _commands(about: dict[str, Any]) -> list[str]:
+    """The commands that made the numbers, in order."""
+    stages = about.get("stages", {}).items()
+    return list(dict.fromkeys(entry["command"] for name, entry in stages if name != "report" and "command" in entry))
 
 
 def _render(**content: Any) -> str:

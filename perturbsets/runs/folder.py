@@ -60,7 +60,7 @@ class RunFolder:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What ``run.json`` says: command, versions, hardware, stages done."""
+        """What ``run.json`` says: versions, hardware, stages done and their commands."""
         file = self.path / "run.json"
         if not file.is_file():
             return {"stages": {}}
@@ -74,11 +74,11 @@ class RunFolder:
     def finish(self, stage: str, seconds: float, later: tuple[str, ...], *, seed: int, processes: int) -> None:
         """Records a stage as finished, and the later ones, which built on its former result, as not."""
         stages = {name: entry for name, entry in self.about["stages"].items() if name not in later}
-        stages[stage] = {"seconds": round(seconds, 2), "processes": processes}
+        command = shlex.join(["perturbsets", *sys.argv[1:]])
+        stages[stage] = {"seconds": round(seconds, 2), "processes": processes, "command": command}
         self.write_json(
             "run.json",
             {
-                "command": shlex.join(["perturbsets", *sys.argv[1:]]),
                 "seed": seed,
                 "versions": {"python": platform.python_version(), **_versions()},
                 "commit": _commit(),
@@ -141,11 +141,14 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str | None:
     """The commit of the checkout the package runs from, if there is one."""
-    here = Path(__file__).parent
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return asked.stdout.strip() or None
+    here = Path(__file__)
+    answers = []
+    for question in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):  # a checkout of this file?
+        try:
+            asked = subprocess.run(
+                ["git", *question], cwd=here.parent, capture_output=True, text=True, check=False, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        answers.append(asked.stdout.strip())
+    return answers[1] if all(answers) else None

@@ -32,7 +32,7 @@ def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
 
     Args:
         recipe: The recipe.
-        only: One stage to carry out alone, again if it was finished.
+        only: One stage to carry out alone, again if it was finished; a finished fit or training is kept as it is.
 
     Returns:
         The run folder.

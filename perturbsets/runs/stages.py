@@ -16,7 +16,7 @@ from augment import write_pairs
 from cvae import Pretrained, derive_seed
 from cvae.files import atomic_file
 from perturbsets import evaluation
-from perturbsets.criteria import encodings
+from perturbsets.criteria import encodings, radius_from_pairs
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
@@ -58,15 +58,15 @@ def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Conso
     )
     if not accelerator.is_main_process:
         return
-    norms = encodings(model, validation_pairs).norm(dim=1)
     radius = recipe.set.radius
     if radius is None:
-        radius = float(norms.quantile(recipe.set.quantile))
+        radius = radius_from_pairs(model, validation_pairs, recipe.set.quantile)
     bank = encodings(model, train_pairs)
     order = torch.Generator().manual_seed(derive_seed(recipe.seed, "bank"))
     bank = bank[torch.randperm(len(bank), generator=order)[: recipe.set.bank]]
     LatentBall(model, radius, bank).save(run.path / "set")
-    console.print(f"radius {radius:.2f} prior standard deviations, from {len(norms)} validation pairs")
+    origin = f"from {len(validation_pairs)} validation pairs" if recipe.set.radius is None else "as the recipe says"
+    console.print(f"radius {radius:.2f} prior standard deviations, {origin}")
 
 
 def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
@@ -95,7 +95,11 @@ def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
     run.write_json(
         "checks/checks.json",
         {
-            "radius": {"value": learned.radius, "quantile": recipe.set.quantile, "pairs": len(norms)},
+            "radius": {
+                "value": learned.radius,
+                "quantile": recipe.set.quantile if recipe.set.radius is None else None,
+                "pairs": len(norms),
+            },
             "necessary": summary,
             "sufficient": {**likelihood, "draws": measure.draws},
             "approximation": approximation,
@@ -115,7 +119,7 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
     """Trains every classifier once per seed."""
     data = recipe.source.make(split="train")
     sets = build.perturbation_sets(recipe, run)
-    shape = tuple(data.images.shape[1:])
+    shape = tuple(data.batch([0])[0].shape[1:])
     for name, part in recipe.classifiers.items():
         for seed in recipe.seeds:
             model = build.classifier(recipe, shape, len(data.classes), seed)
@@ -137,6 +141,7 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
 def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Judges every classifier under every adversary, on test images."""
     data = recipe.source.make(split="test")
+    images, labels = data.batch(range(len(data)))
     sets = build.perturbation_sets(recipe, run)
     adversaries: dict[str, Any] = {"clean": None}
     adversaries |= {name: build.adversary(section, sets) for name, section in recipe.adversaries.items()}
@@ -152,8 +157,8 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
         table = evaluation.evaluate(
             models,
             adversaries,
-            data.images.to(accelerator.device),
-            data.labels.to(accelerator.device),
+            images.to(accelerator.device),
+            labels.to(accelerator.device),
             seed=derive_seed(recipe.seed, "evaluate"),
             advance=lambda: bar.advance(task),
         )

@@ -49,7 +49,7 @@ class Region(ABC):
         return self.ball.steepest(gradient)
 
     def random_start(self, *, generator: torch.Generator | None = None) -> Offsets:
-        """Offsets drawn uniformly from the region."""
+        """Offsets drawn uniformly from the ball, then projected into the region."""
         return self.project(self.ball.uniform(self.centre(), generator))
 
     def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
@@ -61,7 +61,7 @@ class Region(ABC):
         return self.images.new_zeros(len(self.images), self.size)
 
     def start(self, starts: Starts, *, generator: torch.Generator | None = None) -> Offsets:
-        """First offsets of a search: the centre, uniform ones, or ones of the set's own distribution."""
+        """First offsets of a search: the centre, random ones, or ones of the set's own distribution."""
         if starts == "zero":
             return self.centre()
         return self.sample(generator=generator) if starts == "sample" else self.random_start(generator=generator)

@@ -94,7 +94,7 @@ class LatentBall(PerturbationSet):
             By default the bank if there is one: encodings rarely fill the prior.
 
     Raises:
-        ValueError: If a radius is negative or NaN, or the bank is missing, empty or of another size.
+        ValueError: If a radius is negative or NaN, or the bank is missing, empty, of another size or not finite.
 
     References:
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
@@ -128,6 +128,8 @@ class LatentBall(PerturbationSet):
             raise ValueError(
                 f"bank must hold encodings [N, {self.model.latent}] with N of 1 or more, got {list(self.bank.shape)}"
             )
+        if self.bank is not None and not bool(self.bank.isfinite().all()):
+            raise ValueError("bank must hold finite encodings, got NaN or infinity: fit the model again")
         object.__setattr__(self, "draw", draw)
         object.__setattr__(self, "model", _frozen(self.model))
 

@@ -11,6 +11,8 @@ from torch import nn
 
 from perturbsets._types import Images, Labels, Logits, PerImage
 from perturbsets.adversary import Adversary
+from perturbsets.objectives.classification import check_logits
+from perturbsets.purity import untouched
 from perturbsets.sets.base import PerturbationSet
 
 
@@ -106,7 +108,7 @@ class LargerOfBoth(Method):
         self, model: nn.Module, bare: nn.Module, images: Images, labels: Labels, generator: torch.Generator
     ) -> tuple[PerImage, Logits]:
         found = self.adversary(bare, images, labels, generator=generator)
-        with torch.no_grad():
+        with untouched(bare, images.device), torch.no_grad():
             clean, changed = _loss(bare, images, labels)[0], _loss(bare, found.images, labels)[0]
         chosen = (clean >= changed)[:, None, None, None]
         return _loss(model, torch.where(chosen, images, found.images), labels)
@@ -114,4 +116,5 @@ class LargerOfBoth(Method):
 
 def _loss(model: nn.Module, images: Images, labels: Labels) -> tuple[PerImage, Logits]:
     logits = model(images)
+    check_logits(logits, labels)
     return F.cross_entropy(logits, labels, reduction="none"), logits

@@ -161,6 +161,22 @@ def edit_shape(file: h5py.File) -> None:
     file["clean"] = images
 
 
+def edit_order(file: h5py.File) -> None:
+    values = file["parameters"][()]
+    names = file["parameters"].attrs["names"]
+    del file["parameters"]
+    file["parameters"] = values.astype(values.dtype.newbyteorder(">"))
+    file["parameters"].attrs["names"] = names
+
+
+def edit_attribute(file: h5py.File) -> None:
+    del file.attrs["splits"]
+
+
+def edit_provenance(file: h5py.File) -> None:
+    file.attrs["provenance"] = "{"
+
+
 def edit_version(file: h5py.File) -> None:
     file.attrs["version"] = 99
 
@@ -176,6 +192,9 @@ def edit_version(file: h5py.File) -> None:
         (edit_values, r"values in \[0, 1\], got nan"),
         (edit_shape, "changed images are"),
         (edit_version, "version 99"),
+        (edit_order, "byte order of another machine"),
+        (edit_attribute, "attribute is missing or damaged .*splits"),
+        (edit_provenance, "attribute is missing or damaged"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(copy: Path, edit: Any, message: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cvae.files import atomic_file, atomic_folder
+from cvae.files import atomic_file, atomic_files, atomic_folder
 
 
 def test_file_is_whole_or_absent(tmp_path: Path) -> None:
@@ -48,3 +48,54 @@ with atomic_file(Path(sys.argv[1])) as temporary:
 
     assert "the file-size limit) is full" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch, safetensors.torch
+from cvae.files import append, atomic_file, atomic_files, atomic_folder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path, tensors = Path(sys.argv[1]), {"a": torch.zeros(5000)}
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+"""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "with atomic_file(path) as made: safetensors.torch.save_file(tensors, made)",
+        "with atomic_files(path) as made: safetensors.torch.save_file(tensors, made / 'former')",
+        "with atomic_folder(path) as made: safetensors.torch.save_file(tensors, made / 'former')",
+        "append(path / 'former', 'x' * 5000)",
+    ],
+)
+def test_full_disk_is_named_whoever_meets_it_and_keeps_what_was_there(tmp_path: Path, write: str) -> None:
+    target = tmp_path / "target"
+    if "atomic_file(" not in write:
+        target.mkdir()
+        (target / "former").write_text("whole")
+    done = subprocess.run([sys.executable, "-c", FULL + write, target], capture_output=True, text=True, check=False)
+
+    assert f"OSError: [Errno 27] could not write {target}" in done.stderr
+    assert "the file-size limit) is full" in done.stderr
+    kept = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert kept == ({"target", "target/former"} if target.exists() else set())
+    if target.exists():
+        assert (target / "former").read_text() == "whole"
+
+
+def test_files_join_those_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("other")
+    (tmp_path / "one").write_text("former")
+    with atomic_files(tmp_path) as made:
+        (made / "one").write_text("one")
+        (made / "two").write_text("two")
+    with pytest.raises(ZeroDivisionError), atomic_files(tmp_path) as made:
+        (made / "one").write_text(str(1 // 0))
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "other": "other",
+        "one": "one",
+        "two": "two",
+    }

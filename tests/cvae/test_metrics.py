@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cvae.metrics import MetricLog
+from cvae.metrics import MetricLog, read_records
 
 
 def test_records_are_on_disk_at_once(tmp_path: Path) -> None:
@@ -46,3 +46,11 @@ def test_a_new_run_begins_an_empty_file(tmp_path: Path) -> None:
 
     assert MetricLog(file).records == []
     assert file.read_text() == ""
+
+
+def test_records_end_where_a_kill_cut_them(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    assert read_records(file) == []
+    file.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n{"step": 3, "lo')
+
+    assert read_records(file) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]

@@ -73,8 +73,9 @@ def test_images_that_do_not_fit_are_refused_by_name(kind: type[CVAE]) -> None:
     ("arguments", "message"),
     [
         ({"latent": 0}, "latent must be at least 1"),
-        ({"height": 4}, "height and width at least 8"),
+        ({"height": 4, "hidden": 0}, "height must be at least 8, got 4; hidden must be at least 1, got 0"),
         ({"channels": 0}, "channels must be at least 1"),
+        ({"features": -1}, "features must be at least 1, got -1"),
         ({"likelihood": "laplace"}, "likelihood must be one of"),
     ],
 )
@@ -209,3 +210,18 @@ def test_pushing_to_the_hub_uploads_safetensors_and_json_that_load_again(
     loaded = CVAE.from_pretrained(tmp_path / "uploaded")
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_a_failed_save_leaves_the_former_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SpatialCVAE(1, 8, 8, latent=2, hidden=4, features=4, grid=2)
+    model.save_pretrained(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="is full"):
+        ConvCVAE(1, 8, 8, latent=2, hidden=4, features=4).save_pretrained(tmp_path)
+
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -91,3 +91,12 @@ def test_summary_is_plain_and_right() -> None:
     assert cell == bootstrap(torch.tensor([1.0, 0.5, 0.0, 1.0]))._asdict()
     assert summary["accuracy"]["net"]["attack"]["mean"] == 3 / 8
     assert cell["low"] <= cell["mean"] <= cell["high"]
+
+
+@pytest.mark.parametrize("attack", [None, adversary(0.1)])
+def test_a_model_that_returns_nan_is_refused(attack: Adversary | None) -> None:
+    model = classifier().eval()
+    with torch.no_grad():
+        model[1].bias[0] = float("nan")
+    with pytest.raises(ValueError, match="model must return finite"):
+        correct_under(model, attack, torch.rand(4, 1, 3, 4), torch.zeros(4, dtype=torch.long))

@@ -119,6 +119,7 @@ def test_gradient_reaches_the_offsets_and_images_keep_their_type(linear_cvae: An
         ({"radius": 1.0, "bank": torch.zeros(0, 2)}, "bank must hold encodings"),
         ({"radius": 1.0, "bank": torch.zeros(4, 3)}, "bank must hold encodings"),
         ({"radius": 1.0, "bank": torch.zeros(2)}, "bank must hold encodings"),
+        ({"radius": 1.0, "bank": torch.full((4, 2), math.nan)}, "bank must hold finite encodings"),
     ],
 )
 def test_impossible_settings_are_refused(linear_cvae: Any, settings: dict[str, Any], message: str) -> None:

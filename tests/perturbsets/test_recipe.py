@@ -51,7 +51,7 @@ def test_every_recipe_is_valid_and_survives_the_run_folder(file: Path, tmp_path:
     kept = tmp_path / "recipe.yaml"
     kept.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
 
-    assert read_recipe(tmp_path) == recipe
+    assert read_recipe(tmp_path, [f"output={recipe.output}"]) == recipe
     assert file.read_text().count("perturbsets run recipes/") >= 1
 
 
@@ -106,7 +106,7 @@ def test_all_faults_are_listed_at_once(small: Path) -> None:
 
 
 def test_unknown_names_of_sets_are_listed(small: Path) -> None:
-    with pytest.raises(ValueError, match="has 1 fault:") as caught:
+    with pytest.raises(ValueError, match="has 3 faults:") as caught:
         read_recipe(
             small,
             [
@@ -120,6 +120,58 @@ def test_unknown_names_of_sets_are_listed(small: Path) -> None:
     assert "adversaries.step.set must be one of ['learned'], got 'lerned'" in message
     assert "classifiers.more.set must be one of ['learned'], got 'other'" in message
     assert "seeds must differ, got [1, 1]" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["fit.stray=3", "classifiers.plain={build: perturbsets.Augmented, set: nosuch}"],
+            ["unknown key, got 3", "classifiers.plain.set must be one of ['learned'], got 'nosuch'"],
+        ),
+        (["change.rotation=-1", "change.scale=[2, 3]"], ["rotation must be", "scale must be"]),
+        (["fit.steps=abc", "fit.batch=0"], ["got 'abc'", "batch must be at least 1, got 0"]),
+        (
+            ["adversaries.step.ascent={build: perturbsets.ProjectedGradient, steps: 0, restarts: 0}"],
+            ["steps must be at least 1, got 0", "restarts must be at least 1, got 0"],
+        ),
+        (["sets.extra={build: perturbsets.LatentBall, radius: x}", "seeds=[1, 1]"], ["got 'x'", "seeds must differ"]),
+    ],
+)
+def test_no_fault_hides_another(small: Path, overrides: list[str], expected: list[str]) -> None:
+    with pytest.raises(ValueError, match="fault") as caught:
+        read_recipe(small, overrides)
+
+    for reason in expected:
+        assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("classifiers={}", "at least 1 item"),
+        ("set.radius=.inf", "finite"),
+        ("sets.learned.radius=.nan", "finite"),
+        ("adversaries.clean={set: learned, ascent: {build: perturbsets.OneStep}}", "clean must have another name"),
+        ("sets={a.b: {build: perturbsets.SpatialBox}}", "pattern"),
+        ("train.mixed_precision=bf16", "train.mixed_precision must be that of fit"),
+        ("fit.mixed_precision=fp16", "got 'fp16'"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_now(small: Path, override: str, reason: str) -> None:
+    with pytest.raises(ValueError, match="fault") as caught:
+        read_recipe(small, [override])
+
+    assert reason in str(caught.value)
+
+
+def test_a_run_folder_is_its_own_output_wherever_it_is(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(small.read_text())
+
+    assert read_recipe(folder).output == str(folder)
+    assert read_recipe(folder, ["output=elsewhere"]).output == "elsewhere"
 
 
 def test_missing_sections_are_named(tmp_path: Path) -> None:

@@ -117,3 +117,15 @@ def test_impossible_settings_are_refused(linear_cvae: Any, memory_pairs: Any) ->
     empty = memory_pairs(torch.rand(0, 1, 2, 3), torch.rand(0, 1, 2, 3), torch.zeros(0, dtype=torch.long))
     with pytest.raises(ValueError, match="at least one pair"):
         SufficientLikelihood(1)(LatentBall(linear_cvae(), 1.0), empty)
+
+
+def test_a_point_gives_the_likelihood_there(linear_cvae: Any, memory_pairs: Any) -> None:
+    model = linear_cvae()
+    pairs = make_pairs(model, memory_pairs)
+    result = SufficientLikelihood(3)(LatentBall(model, 0.0), pairs)
+    with torch.no_grad():
+        square = (model.decode(pairs.clean, torch.zeros(COUNT, 2)) - pairs.changed).square().flatten(1).sum(1).double()
+
+    exact = -square / (2 * 0.1**2) - 3 * math.log(2 * math.pi * 0.1**2)
+    assert_close(result.bits_per_pixel, exact / math.log(2) / 6, rtol=1e-5, atol=1e-5)
+    assert_close(result.approximation_error, (square / 6).float(), rtol=1e-4, atol=1e-6)

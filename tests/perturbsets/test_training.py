@@ -17,6 +17,7 @@ from perturbsets import (
     Adversary,
     Augmented,
     LargerOfBoth,
+    LatentBall,
     Method,
     PerturbationSet,
     PixelBall,
@@ -26,6 +27,7 @@ from perturbsets import (
     Standard,
     train_classifier,
 )
+from perturbsets.training.fingerprint import digest
 
 ATTACK = Adversary(PixelBall("linf", 0.2), ascent=ProjectedGradient(3))
 METHODS = [
@@ -185,3 +187,36 @@ def test_metrics_and_checkpoint_are_kept_and_a_finished_training_is_not_repeated
     assert repeated == records
     for name, tensor in again.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", [Standard(), Augmented(SpatialBox())])
+def test_a_wrong_label_is_told_whenever_it_comes(method: Method) -> None:
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 12])
+    with pytest.raises(ValueError, match="labels must be within 0 and 2"):
+        train_classifier(
+            classifier(), TensorDataset(torch.rand(8, 1, 4, 4), labels), method, LoopSettings(steps=4, batch=2)
+        )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_statistics_see_one_batch_a_step(method: Method) -> None:
+    model = classifier()
+    train_classifier(model, data(), method, SETTINGS)
+
+    assert model[2].num_batches_tracked == SETTINGS.steps
+
+
+def test_another_set_does_not_continue_a_training(tmp_path: Path, linear_cvae: Any) -> None:
+    first, second = linear_cvae(), linear_cvae()
+    with torch.no_grad():
+        second._generator.basis[0, 0] += 1e-3
+    bank = torch.randn(5, 2)
+    methods = [Augmented(LatentBall(model, 1.0, bank)) for model in (first, first, second)]
+    methods += [Augmented(LatentBall(first, 1.0, bank + 1e-4)), Augmented(LatentBall(first, 1.1, bank)), Standard()]
+    digests = [digest(method) for method in methods]
+
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 5
+    train_classifier(classifier(), data(), Augmented(SpatialBox()), SETTINGS, folder=tmp_path)
+    with pytest.raises(ValueError, match="other settings"):
+        train_classifier(classifier(), data(), Augmented(PixelBall("l2", 0.5)), SETTINGS, folder=tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from perturbsets.report.inputs import read_classifiers, read_json, read_records
+from perturbsets.report.inputs import read_classifiers, read_json
 
 
 def test_json_that_is_not_there_yet_is_nothing(tmp_path: Path) -> None:
@@ -17,14 +17,6 @@ def test_damaged_json_is_refused(tmp_path: Path, text: str, message: str) -> Non
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_json(file)
-
-
-def test_records_end_where_a_kill_cut_them(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    assert read_records(file) == []
-    file.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n{"step": 3, "lo')
-
-    assert read_records(file) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
 
 
 def test_classifiers_come_by_name_with_one_list_a_seed(tmp_path: Path) -> None:
