@@ -56,7 +56,7 @@ def words(text: str) -> str:
     return " ".join(re.sub(r"[│╭╮╰╯─]|\x1b\[[0-9;]*m", " ", text).split())
 
 
-def test_help_answers_within_a_second() -> None:
+def test_help_answers_within_half_a_second() -> None:
     times = []
     for _ in range(3):
         begun = time.perf_counter()
@@ -65,7 +65,7 @@ def test_help_answers_within_a_second() -> None:
     print(f"perturbsets --help: {min(times):.2f} s")
 
     assert all(command in done.stdout for command in COMMANDS)
-    assert min(times) <= 1.0, "the aim is half a second; a busy machine may take twice that"
+    assert min(times) <= 0.5
 
 
 def test_help_imports_nothing_heavy() -> None:
