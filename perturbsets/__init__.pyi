@@ -12,7 +12,17 @@ from .evaluation import AccuracyTable, correct_under, evaluate
 from .intervals import Interval, bootstrap
 from .loading import load
 from .models import SmallConvNet
-from .objectives import ApproximationError, CrossEntropy, Loss, Margin, Objective
+from .objectives import (
+    DLR,
+    ApproximationError,
+    CrossEntropy,
+    FunctionObjective,
+    KLDivergence,
+    Loss,
+    Margin,
+    Objective,
+    SegmentationCrossEntropy,
+)
 from .sets import Ball, L2Ball, LatentBall, LinfBall, PerturbationSet, PixelBall, Region, SpatialBox
 from .training import (
     Adversarial,
@@ -24,6 +34,7 @@ from .training import (
 )
 
 __all__ = [
+    "DLR",
     "AccuracyTable",
     "Adversarial",
     "Adversary",
@@ -34,8 +45,10 @@ __all__ = [
     "Best",
     "CrossEntropy",
     "Found",
+    "FunctionObjective",
     "GradientAscent",
     "Interval",
+    "KLDivergence",
     "L2Ball",
     "LargerOfBoth",
     "LatentBall",
@@ -52,6 +65,7 @@ __all__ = [
     "ProjectedGradient",
     "RandomSearch",
     "Region",
+    "SegmentationCrossEntropy",
     "SmallConvNet",
     "SpatialBox",
     "Standard",

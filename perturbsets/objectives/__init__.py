@@ -3,6 +3,20 @@
 from perturbsets.objectives.approximation import ApproximationError
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
+from perturbsets.objectives.divergence import KLDivergence
+from perturbsets.objectives.dlr import DLR
+from perturbsets.objectives.function import FunctionObjective
 from perturbsets.objectives.margin import Margin
+from perturbsets.objectives.segmentation import SegmentationCrossEntropy
 
-__all__ = ["ApproximationError", "CrossEntropy", "Loss", "Margin", "Objective"]
+__all__ = [
+    "DLR",
+    "ApproximationError",
+    "CrossEntropy",
+    "FunctionObjective",
+    "KLDivergence",
+    "Loss",
+    "Margin",
+    "Objective",
+    "SegmentationCrossEntropy",
+]

@@ -34,9 +34,10 @@ class Margin(Objective):
         Raises:
             ValueError: If labels do not fit the samples.
         """
-        return bind(model, images, labels, _margin, targeted=self.targeted)
+        return bind(model, images, labels, margin, targeted=self.targeted)
 
 
-def _margin(logits: Logits, labels: Labels) -> PerImage:
+def margin(logits: Logits, labels: Labels) -> PerImage:
+    """The best other logit minus that of the label."""
     column = labels[:, None]
     return logits.scatter(1, column, float("-inf")).amax(1) - logits.gather(1, column)[:, 0]

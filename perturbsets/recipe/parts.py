@@ -24,7 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "change": ("augment.SpatialChange",),
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE"),
     "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox"),
-    "objective": ("perturbsets.CrossEntropy", "perturbsets.Margin"),
+    "objective": ("perturbsets.CrossEntropy", "perturbsets.Margin", "perturbsets.DLR", "perturbsets.KLDivergence"),
     "ascent": (
         "perturbsets.GradientAscent",
         "perturbsets.OneStep",

@@ -9,7 +9,19 @@ from scipy import special
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import ApproximationError, CrossEntropy, Margin, Objective
+from perturbsets import (
+    DLR,
+    Adversary,
+    ApproximationError,
+    CrossEntropy,
+    FunctionObjective,
+    KLDivergence,
+    Margin,
+    Objective,
+    PixelBall,
+    ProjectedGradient,
+    SegmentationCrossEntropy,
+)
 
 LOGITS = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 0.5], [1.0, 1.5, 4.0], [-2.0, 0.3, 0.1]], dtype=torch.float64)
 LABELS = torch.tensor([0, 0, 1, 2])
@@ -44,7 +56,7 @@ def test_targets_turn_the_sign_and_the_goal(kind: type[CrossEntropy | Margin]) -
     assert (reached_to == ~reached_away).all()
 
 
-@pytest.mark.parametrize("kind", [CrossEntropy, Margin])
+@pytest.mark.parametrize("kind", [CrossEntropy, Margin, DLR, KLDivergence])
 def test_losses_do_not_mix_images(kind: type[Objective]) -> None:
     rows = torch.tensor([3, 1])
     loss = kind().at(nn.Identity(), LOGITS, LABELS)
@@ -58,7 +70,7 @@ def test_labels_of_any_whole_type_do(kind: type[Objective], dtype: torch.dtype) 
     assert_close(value(kind(), LABELS.to(dtype))[0], value(kind())[0])
 
 
-@pytest.mark.parametrize("kind", [CrossEntropy, Margin])
+@pytest.mark.parametrize("kind", [CrossEntropy, Margin, DLR, KLDivergence])
 def test_no_model_is_refused(kind: type[Objective]) -> None:
     with pytest.raises(ValueError, match="model must be a classifier"):
         kind().at(None, LOGITS, LABELS)
@@ -87,7 +99,7 @@ def test_logits_that_are_none_are_refused(model: nn.Module, message: str) -> Non
         (torch.tensor([0, 1]), r"\[4\], got \[2\]"),
     ],
 )
-@pytest.mark.parametrize("kind", [CrossEntropy, Margin])
+@pytest.mark.parametrize("kind", [CrossEntropy, Margin, DLR, KLDivergence])
 def test_labels_that_do_not_fit_are_refused(kind: type[Objective], labels: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         value(kind(), labels)
@@ -113,3 +125,156 @@ def test_approximation_error_is_minus_the_mean_square() -> None:
     assert_close(loss.keep(rows)(images[rows], images[rows].flatten(1))[0], losses[rows])
     with pytest.raises(ValueError, match="labels must be the changed images"):
         ApproximationError().at(None, images, changed[:, :, :1])
+
+
+FIVE = torch.tensor([[3.0, 1.0, 0.5, -1.0, -2.0], [0.0, 2.0, 1.5, 4.0, -3.0]], dtype=torch.float64)
+
+
+def test_dlr_agrees_with_its_formula() -> None:
+    labels = torch.tensor([0, 1])
+    values, reached = DLR().at(nn.Identity(), FIVE, labels)(FIVE, FIVE)
+    targeted, hit = DLR(targeted=True).at(nn.Identity(), FIVE, labels)(FIVE, FIVE)
+
+    assert_close(values, torch.tensor([(1 - 3) / (3 - 0.5), (4 - 2) / (4 - 1.5)], dtype=torch.float64))
+    assert reached.tolist() == [False, True]
+    by_hand = [(3 - 1) / (3 - (0.5 - 1) / 2), (2 - 4) / (4 - (1.5 + 0.0) / 2)]
+    assert_close(targeted, torch.tensor(by_hand, dtype=torch.float64))
+    assert hit.tolist() == [True, False]
+
+
+def test_targeted_dlr_is_the_published_one_where_the_true_class_leads() -> None:
+    true, target = 3, 1  # of the second row
+    ordered = FIVE[1].sort(descending=True).values
+    published = -(FIVE[1, true] - FIVE[1, target]) / (ordered[0] - (ordered[2] + ordered[3]) / 2)
+
+    values = DLR(targeted=True).at(nn.Identity(), FIVE[1:], torch.tensor([target]))(FIVE[1:], FIVE[1:])[0]
+    assert_close(values[0], published)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_dlr_is_blind_to_scale_and_offset(targeted: bool) -> None:
+    labels = torch.tensor([2, 0])
+    plain, changed = (
+        DLR(targeted).at(nn.Identity(), FIVE, labels)(logits, logits)[0] for logits in (FIVE, 1000 * FIVE - 7)
+    )
+    assert_close(plain, changed)
+
+
+def test_dlr_survives_equal_logits() -> None:
+    logits = torch.zeros(2, 5, requires_grad=True)
+    values, _ = DLR().at(nn.Identity(), logits, torch.tensor([0, 1]))(logits, logits)
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+
+    assert_close(values.detach(), torch.zeros(2))
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(("classes", "targeted", "least"), [(2, False, 3), (3, True, 4)])
+def test_dlr_needs_enough_classes(classes: int, targeted: bool, least: int) -> None:
+    logits = torch.rand(2, classes)
+    with pytest.raises(ValueError, match=f"at least {least} classes for .*DLR, got {classes}: use Margin"):
+        DLR(targeted).at(nn.Identity(), logits, torch.zeros(2, dtype=torch.long))(logits, logits)
+
+
+def test_divergence_agrees_with_scipy_and_starts_flat() -> None:
+    moved = (LOGITS + 0.3 * torch.randn(4, 3, dtype=torch.float64)).requires_grad_()
+    loss = KLDivergence().at(nn.Identity(), LOGITS, LABELS)
+    values, reached = loss(moved, moved)
+    clean, other = (special.softmax(logits.detach().numpy(), axis=1) for logits in (LOGITS, moved))
+
+    assert_close(values.detach(), torch.from_numpy(special.rel_entr(clean, other).sum(1)))
+    assert reached.tolist() == (moved.argmax(1) != LABELS).tolist()
+    still = LOGITS.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(still, still)[0].sum(), still)
+    assert_close(gradient, torch.zeros_like(gradient), atol=1e-12, rtol=0)
+
+
+def test_divergence_without_labels_leaves_the_clean_prediction() -> None:
+    loss = KLDivergence().at(nn.Identity(), LOGITS, None)
+
+    assert not loss(LOGITS, LOGITS)[1].any()
+    assert loss(-LOGITS, LOGITS)[1].all()
+
+
+def test_segmentation_averages_over_labelled_pixels() -> None:
+    logits, labels = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    labels[0, :2] = 255
+    labels[1, 3, 4] = 255
+    values, reached = SegmentationCrossEntropy().at(nn.Identity(), logits, labels)(logits, logits.flatten(1))
+
+    for row in range(2):
+        kept = labels[row] != 255
+        expected = nn.functional.cross_entropy(logits[row][:, kept].T, labels[row][kept])
+        assert_close(values[row], expected)
+    assert not reached.any()
+
+
+def test_segmentation_is_reached_when_few_pixels_are_right() -> None:
+    labels = torch.zeros(2, 2, 5, dtype=torch.long)
+    logits = torch.zeros(2, 3, 2, 5)
+    logits[:, 0] = 1
+    logits[1, 1, :, 1:] = 2  # two of ten pixels stay right
+    for goal, expected in ((0.0, [False, False]), (0.1, [False, False]), (0.2, [False, True])):
+        loss = SegmentationCrossEntropy(goal).at(nn.Identity(), logits, labels)
+        assert loss(logits, logits.flatten(1))[1].tolist() == expected
+    assert_close(
+        loss.keep(torch.tensor([1]))(logits[1:], logits[1:].flatten(1))[0], loss(logits, logits.flatten(1))[0][1:]
+    )
+
+
+def test_images_without_a_labelled_pixel_have_no_loss() -> None:
+    logits, labels = torch.randn(1, 3, 2, 2), torch.full((1, 2, 2), 255)
+    values, _ = SegmentationCrossEntropy().at(nn.Identity(), logits, labels)(logits, logits.flatten(1))
+
+    assert values.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.zeros(2, 3, 3, dtype=torch.long), "model must return logits"),
+        (torch.full((2, 2, 2), 3), "labels must be within 0 and 2 or ignore=255, got 3 to 3"),
+        (torch.zeros(2, 2, 2), "labels must be a class number per pixel"),
+        (torch.zeros(2, dtype=torch.long), "labels must be a class number per pixel"),
+    ],
+)
+def test_label_maps_that_do_not_fit_are_refused(labels: Tensor, message: str) -> None:
+    logits = torch.randn(2, 3, 2, 2)
+    with pytest.raises(ValueError, match=message):
+        SegmentationCrossEntropy().at(nn.Identity(), logits, labels)(logits, logits.flatten(1))
+    with pytest.raises(ValueError, match="goal must be a share"):
+        SegmentationCrossEntropy(goal=1.0)
+
+
+def test_an_adversary_attacks_a_segmentation_model() -> None:
+    model, x = nn.Conv2d(1, 3, 3, padding=1), torch.rand(4, 1, 6, 6)
+    labels = model(x).argmax(1)
+    found = Adversary(PixelBall("linf", 0.3), SegmentationCrossEntropy(goal=0.5), ProjectedGradient(10))(
+        model, x, labels
+    )
+    right = (model(found.images).argmax(1) == labels).flatten(1).float().mean(1)
+
+    assert (right < 1).all()
+    assert torch.equal(found.reached, right <= 0.5)
+
+
+def test_any_function_does() -> None:
+    objective = FunctionObjective(
+        lambda output, labels: -(output - labels).square().flatten(1).sum(1),
+        lambda output, labels: (output - labels).flatten(1).norm(dim=1) < 0.01,
+    )
+    x, goal = torch.full((2, 1, 2, 2), 0.5), torch.full((2, 1, 2, 2), 0.6)
+    found = Adversary(PixelBall("linf", 0.2), objective, ProjectedGradient(50, decay=True))(None, x, goal)
+
+    assert_close(found.images, goal, atol=0.02, rtol=0)
+    assert (found.values > -1e-3).all()
+    without = FunctionObjective(lambda output, _: output.flatten(1).sum(1)).at(None, x, None)
+    assert not without(x, x.flatten(1))[1].any()
+    assert_close(without.keep(torch.tensor([1]))(x[1:], x[1:].flatten(1))[0], torch.tensor([2.0]))
+
+
+@pytest.mark.parametrize("returned", [torch.tensor(1.0), torch.rand(3), torch.tensor([1, 2]), 0.5])
+def test_functions_must_return_a_value_per_image(returned: object) -> None:
+    x = torch.rand(2, 1, 2, 2)
+    with pytest.raises(ValueError, match="function must return one floating-point value per image"):
+        FunctionObjective(lambda *_: returned).at(None, x, None)(x, x.flatten(1))  # type: ignore[arg-type, return-value]

@@ -1,0 +1,68 @@
+"""How far a prediction moved: the objective of TRADES."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, Labels, Logits, Offsets, PerImage, Rows, Samples
+from perturbsets.objectives.base import Loss, Objective, check_labels
+from perturbsets.objectives.classification import check_logits
+
+
+class DivergenceLoss(Loss):
+    """Kullback-Leibler divergence from clean predictions.
+
+    Args:
+        model: Samples to logits ``[B, K]``.
+        clean: Logarithms of the clean predictions ``[B, K]``.
+        labels: Classes to leave.
+    """
+
+    def __init__(self, model: nn.Module, clean: Logits, labels: Labels) -> None:
+        self.model, self.clean, self.labels = model, clean, labels
+
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        logits = self.model(images)
+        value = F.kl_div(logits.log_softmax(1), self.clean, reduction="none", log_target=True).sum(1)
+        return value, logits.detach().argmax(1) != self.labels
+
+    def keep(self, rows: Rows) -> DivergenceLoss:
+        return DivergenceLoss(self.model, self.clean[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class KLDivergence(Objective):
+    r"""Divergence of the prediction from that on the clean sample; labels only tell when the goal is reached.
+
+    .. math:: \ell(x', x) = \sum_k p_k(x) \ln \frac{p_k(x)}{p_k(x')}
+
+    Its gradient is zero at the clean sample itself, so an ascent must start elsewhere.
+
+    References:
+        Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 (TRADES).
+    """
+
+    def at(self, model: nn.Module | None, images: Samples, labels: Tensor | None) -> DivergenceLoss:
+        """Binds to a classifier; asks it for its clean predictions once.
+
+        Args:
+            model: The classifier.
+            images: Clean samples.
+            labels: Class numbers ``[B]``; the clean predictions if ``None``.
+
+        Raises:
+            ValueError: If there is no model, or labels or logits are not as they must be.
+        """
+        if model is None:
+            raise ValueError("model must be a classifier for this objective, got None")
+        if labels is not None:
+            check_labels(labels, images)
+        with torch.no_grad():
+            clean = model(images)
+        held = torch.zeros(len(images), dtype=torch.long) if labels is None else labels.to(images.device).long()
+        check_logits(clean, held)
+        return DivergenceLoss(model, clean.log_softmax(1), clean.argmax(1) if labels is None else held)
