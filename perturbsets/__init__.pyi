@@ -11,7 +11,7 @@ from .criteria import (
 from .evaluation import AccuracyTable, correct_under, evaluate
 from .intervals import Interval, bootstrap
 from .loading import load
-from .models import SmallConvNet
+from .models import Normalized, SmallConvNet
 from .objectives import (
     DLR,
     ApproximationError,
@@ -32,6 +32,7 @@ from .training import (
     Standard,
     train_classifier,
 )
+from .worst import Worst, WorstFound
 
 __all__ = [
     "DLR",
@@ -58,6 +59,7 @@ __all__ = [
     "Method",
     "NecessaryResult",
     "NecessarySubset",
+    "Normalized",
     "Objective",
     "OneStep",
     "PerturbationSet",
@@ -71,6 +73,8 @@ __all__ = [
     "Standard",
     "SufficientLikelihood",
     "SufficientResult",
+    "Worst",
+    "WorstFound",
     "bootstrap",
     "correct_under",
     "encodings",

@@ -15,6 +15,7 @@ from perturbsets.intervals import Interval, bootstrap
 from perturbsets.objectives.base import check_labels
 from perturbsets.objectives.classification import check_finite, check_logits
 from perturbsets.purity import untouched
+from perturbsets.worst import Worst
 
 BATCH = 256
 
@@ -59,7 +60,7 @@ class AccuracyTable:
 @torch.no_grad()
 def correct_under(
     model: nn.Module,
-    adversary: Adversary | None,
+    adversary: Adversary | Worst | None,
     images: Images,
     labels: Tensor,
     *,
@@ -100,7 +101,7 @@ def correct_under(
 
 def evaluate(
     models: Mapping[str, nn.Module | Sequence[nn.Module]],
-    adversaries: Mapping[str, Adversary | None],
+    adversaries: Mapping[str, Adversary | Worst | None],
     images: Images,
     labels: Tensor,
     *,

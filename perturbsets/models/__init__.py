@@ -1,5 +1,6 @@
-"""Small classifiers for recipes and tests."""
+"""Small classifiers for recipes and tests, and what stands before a model."""
 
+from perturbsets.models.normalized import Normalized
 from perturbsets.models.small import SmallConvNet
 
-__all__ = ["SmallConvNet"]
+__all__ = ["Normalized", "SmallConvNet"]

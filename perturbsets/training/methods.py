@@ -14,6 +14,7 @@ from perturbsets.adversary import Adversary
 from perturbsets.objectives.classification import check_logits
 from perturbsets.purity import untouched
 from perturbsets.sets.base import PerturbationSet
+from perturbsets.worst import Worst
 
 
 class Method(ABC):
@@ -76,7 +77,7 @@ class Adversarial(Method):
         Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018.
     """
 
-    adversary: Adversary
+    adversary: Adversary | Worst
 
     def __call__(
         self, model: nn.Module, bare: nn.Module, images: Images, labels: Labels, generator: torch.Generator
@@ -102,7 +103,7 @@ class LargerOfBoth(Method):
         training with learned sets).
     """
 
-    adversary: Adversary
+    adversary: Adversary | Worst
 
     def __call__(
         self, model: nn.Module, bare: nn.Module, images: Images, labels: Labels, generator: torch.Generator

@@ -1,0 +1,107 @@
+"""Several adversaries at once: per image the worst that any of them finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, PerImage, Samples
+from perturbsets.adversary import Adversary
+from perturbsets.objectives.base import Objective
+from perturbsets.objectives.margin import Margin
+from perturbsets.purity import untouched
+
+
+@dataclass(frozen=True)
+class WorstFound:
+    """What several adversaries found, per image.
+
+    Attributes:
+        images: The worst samples, of the type and shape of the input.
+        values: The judge's objective there.
+        reached: Whether the judge's goal is reached.
+        member: Number of the adversary that found it.
+        calls: Forward passes spent by all of them, the judge's included.
+    """
+
+    images: Samples
+    values: PerImage
+    reached: Flags
+    member: Tensor
+    calls: Tensor
+
+
+@dataclass(frozen=True)
+class Worst:
+    """Tries several adversaries, on any sets, and keeps the worst per image.
+
+    Their own objectives cannot be compared with each other, so one judge looks at what each of them found: reached
+    before not reached, then the higher value; at equal values the earlier adversary counts.
+
+    Args:
+        adversaries: The adversaries, in order.
+        judge: The objective that decides.
+        drop_reached: Whether later adversaries attack only the images that no earlier one turned: fewer model calls,
+            and the same flags.
+
+    Raises:
+        ValueError: If there is no adversary.
+
+    Example:
+        >>> from perturbsets import PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
+        >>> both = Worst([Adversary(PixelBall("linf", 0.1)), Adversary(PixelBall("l2", 0.2))])
+        >>> both(model, x, y).images.shape
+        torch.Size([5, 1, 2, 2])
+    """
+
+    adversaries: Sequence[Adversary]
+    judge: Objective = field(default_factory=Margin)
+    drop_reached: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.adversaries:
+            raise ValueError("adversaries must hold at least one, got none")
+
+    def __call__(
+        self, model: nn.Module | None, images: Samples, labels: Any, *, generator: torch.Generator | None = None
+    ) -> WorstFound:
+        """Attacks a batch.
+
+        Args:
+            model: The model under attack; ``None`` where no objective asks one.
+            images: Clean samples within the bounds of every set.
+            labels: What the objectives need, a tensor with a row per image if images are dropped.
+            generator: For random starts and draws.
+
+        Returns:
+            The worst points found.
+
+        Raises:
+            ValueError: As :meth:`Adversary.__call__`.
+        """
+        count, device = len(images), images.device
+        worst = images.detach().clone()
+        values = images.new_full((count,), float("-inf"))
+        reached = torch.zeros(count, dtype=torch.bool, device=device)
+        member, calls = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
+        for number, adversary in enumerate(self.adversaries):
+            rows = (~reached).nonzero()[:, 0] if self.drop_reached else torch.arange(count, device=device)
+            if count and not len(rows):
+                break
+            x, y = (images[rows], labels[rows]) if self.drop_reached else (images, labels)
+            found = adversary(model, x, y, generator=generator)
+            with untouched(model, device), torch.no_grad():
+                value, won = self.judge.at(model, x.detach(), y)(found.images, found.offsets)
+            value = value.to(values.dtype)
+            better = (won & ~reached[rows]) | ((won == reached[rows]) & (value > values[rows]))
+            taken = rows[better]
+            worst[taken], values[taken] = found.images[better], value[better]
+            reached[taken], member[taken] = won[better], number
+            calls[rows] += found.calls + 1
+        return WorstFound(worst, values, reached, member, calls)
