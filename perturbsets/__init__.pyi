@@ -1,5 +1,5 @@
 from .adversary import Adversary, Found
-from .ascents import Ascent, Best, GradientAscent, OneStep, ProjectedGradient, RandomSearch
+from .ascents import APGD, Ascent, Best, GradientAscent, OneStep, ProjectedAdam, ProjectedGradient, RandomSearch
 from .criteria import (
     NecessaryResult,
     NecessarySubset,
@@ -35,6 +35,7 @@ from .training import (
 from .worst import Worst, WorstFound
 
 __all__ = [
+    "APGD",
     "DLR",
     "AccuracyTable",
     "Adversarial",
@@ -64,6 +65,7 @@ __all__ = [
     "OneStep",
     "PerturbationSet",
     "PixelBall",
+    "ProjectedAdam",
     "ProjectedGradient",
     "RandomSearch",
     "Region",

@@ -1,9 +1,11 @@
 """Ascents: how to climb an objective inside a region."""
 
+from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.gradient_ascent import GradientAscent
 from perturbsets.ascents.one_step import OneStep
+from perturbsets.ascents.projected_adam import ProjectedAdam
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.ascents.random_search import RandomSearch
 
-__all__ = ["Ascent", "Best", "GradientAscent", "OneStep", "ProjectedGradient", "RandomSearch"]
+__all__ = ["APGD", "Ascent", "Best", "GradientAscent", "OneStep", "ProjectedAdam", "ProjectedGradient", "RandomSearch"]

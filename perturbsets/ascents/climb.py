@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents.base import Best
+from perturbsets.ascents.directions import Direction
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
 CHECK_EVERY = 5  # steps between looks at which images are done, so that a GPU need not wait each step
-
-Direction = Callable[[Region, Offsets], Offsets]
-
-
-def steepest(region: Region, gradient: Offsets) -> Offsets:
-    """The unit step of the region's own norm."""
-    return region.steepest(gradient)
 
 
 def climb(
@@ -29,17 +21,15 @@ def climb(
     *,
     steps: int,
     step_size: float | PerImage,
-    direction: Direction = steepest,
-    momentum: float = 0.0,
+    direction: Direction,
     decay: bool = False,
     stop_when_reached: bool = False,
 ) -> None:
     r"""Raises a loss inside any region by projected steps; the best points go to ``best``.
 
-    .. math:: m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}, \qquad
-        u_{t+1} = \Pi_B\big(u_t + \eta_t\, d(m_t)\big)
+    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta_t\, d_t\big)
 
-    with :math:`d` the direction (the sign in L-inf, the unit vector in L2).
+    with :math:`d_t` the direction made of the gradients so far.
 
     Args:
         region: Where to stay, and how to decode.
@@ -48,15 +38,13 @@ def climb(
         best: What was seen so far; it takes in every point visited.
         steps: Number of steps; each costs one forward and one backward pass, and one forward more in all.
         step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.
-        direction: From gradient to step.
-        momentum: :math:`\mu \ge 0`; 0 follows the gradient alone.
+        direction: From gradients to steps; a fresh one for each climb.
         decay: Whether the step shrinks to zero as a cosine.
         stop_when_reached: Whether images that reached the goal leave the computation.
     """
     rows = None
     sizes = torch.as_tensor(step_size, dtype=start.dtype, device=start.device).expand(len(start))[:, None]
     u = region.project(start).detach()
-    velocity = torch.zeros_like(u)
     for step in range(steps + 1):
         if stop_when_reached and step % CHECK_EVERY == 0:
             reached = best.reached if rows is None else best.reached[rows]
@@ -66,7 +54,8 @@ def climb(
                 if not len(rows):
                     return
                 region, loss = region.keep(left), loss.keep(left)
-                u, velocity, sizes = u[left], velocity[left], sizes[left]
+                u, sizes = u[left], sizes[left]
+                direction.keep(left)
         climbing = step < steps
         u = u.detach().requires_grad_(climbing)
         with torch.set_grad_enabled(climbing):
@@ -75,10 +64,6 @@ def climb(
         best.update(u, images, value, reached, rows)
         if climbing:
             (gradient,) = torch.autograd.grad(value.sum(), u)  # images are independent: a sum is safe
-            if momentum:
-                mean = gradient.abs().mean(1, keepdim=True)
-                velocity = momentum * velocity + gradient / mean.where(mean > 0, 1)
-                gradient = velocity
             shrunk = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item()) if decay else 1.0
             u = region.project(torch.addcmul(u.detach(), shrunk * sizes, direction(region, gradient)))
 
@@ -93,3 +78,15 @@ def check_steps(steps: int, step_size: float | PerImage | None) -> None:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if step_size is not None and not bool((torch.as_tensor(step_size) > 0).all()):
         raise ValueError(f"step_size must be above 0, in the unit of the set's radius, got {step_size}")
+
+
+def finite_radii(region: Region) -> PerImage:
+    """Radii of a region, one per image, for step sizes that are shares of them.
+
+    Raises:
+        ValueError: If a radius is infinite.
+    """
+    radii = region.ball.radii(region.centre())[:, 0]
+    if not bool(radii.isfinite().all()):
+        raise ValueError("step_size must be given where the radius is infinite: by default it is a share of it")
+    return radii

@@ -9,6 +9,7 @@ import torch
 from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.climb import check_steps, climb
+from perturbsets.ascents.directions import Plain
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
@@ -51,7 +52,7 @@ class GradientAscent(Ascent):
             best,
             steps=self.steps,
             step_size=self.step_size,
-            direction=lambda _, gradient: gradient,
+            direction=Plain(),
             stop_when_reached=self.stop_when_reached,
         )
         return best

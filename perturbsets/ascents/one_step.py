@@ -8,8 +8,8 @@ import torch
 
 from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import check_steps, climb
-from perturbsets.ascents.projected_gradient import finite_radii
+from perturbsets.ascents.climb import check_steps, climb, finite_radii
+from perturbsets.ascents.directions import Steepest
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
 
@@ -52,5 +52,5 @@ class OneStep(Ascent):
             start = region.start(self.starts, generator=generator)
         size = finite_radii(region) if self.step_size is None else self.step_size
         best = Best(region)
-        climb(region, loss, start, best, steps=1, step_size=size)
+        climb(region, loss, start, best, steps=1, step_size=size, direction=Steepest())
         return best

@@ -8,7 +8,8 @@ import torch
 
 from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import check_steps, climb
+from perturbsets.ascents.climb import check_steps, climb, finite_radii
+from perturbsets.ascents.directions import Steepest
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
 
@@ -50,11 +51,7 @@ class ProjectedGradient(Ascent):
 
     def __post_init__(self) -> None:
         check_steps(self.steps, self.step_size)
-        if self.restarts < 1:
-            raise ValueError(f"restarts must be at least 1, got {self.restarts}")
-        check_starts(self.starts)
-        if self.restarts > 1 and self.starts == "zero":
-            raise ValueError(f'starts must be random for {self.restarts} restarts, got "zero": all would be the same')
+        check_starts(self.starts, self.restarts)
         if not self.momentum >= 0:
             raise ValueError(f"momentum must be 0 or more, got {self.momentum}")
 
@@ -77,20 +74,8 @@ class ProjectedGradient(Ascent):
                 best,
                 steps=self.steps,
                 step_size=finite_radii(region) / 4 if self.step_size is None else self.step_size,
-                momentum=self.momentum,
+                direction=Steepest(self.momentum),
                 decay=self.decay,
                 stop_when_reached=self.stop_when_reached,
             )
         return best
-
-
-def finite_radii(region: Region) -> PerImage:
-    """Radii of a region, one per image, for step sizes that are shares of them.
-
-    Raises:
-        ValueError: If a radius is infinite.
-    """
-    radii = region.ball.radii(region.centre())[:, 0]
-    if not bool(radii.isfinite().all()):
-        raise ValueError("step_size must be given where the radius is infinite: by default it is a share of it")
-    return radii

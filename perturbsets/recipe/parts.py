@@ -26,8 +26,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox"),
     "objective": ("perturbsets.CrossEntropy", "perturbsets.Margin", "perturbsets.DLR", "perturbsets.KLDivergence"),
     "ascent": (
+        "perturbsets.APGD",
         "perturbsets.GradientAscent",
         "perturbsets.OneStep",
+        "perturbsets.ProjectedAdam",
         "perturbsets.ProjectedGradient",
         "perturbsets.RandomSearch",
     ),

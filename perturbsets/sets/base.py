@@ -79,14 +79,18 @@ class PerturbationSet(ABC):
         """Binds the set to a batch; what depends on x alone is computed once per region."""
 
 
-def check_starts(starts: str) -> None:
-    """Refuses starts that are not known.
+def check_starts(starts: str, restarts: int = 1) -> None:
+    """Refuses kinds and numbers of starts that cannot be meant.
 
     Raises:
-        ValueError: If the word is none of those.
+        ValueError: If the kind is unknown, there are none, or several would be the same.
     """
     if starts not in get_args(Starts):
         raise ValueError(f"starts must be one of {list(get_args(Starts))}, got {starts!r}")
+    if restarts < 1:
+        raise ValueError(f"restarts must be at least 1, got {restarts}")
+    if restarts > 1 and starts == "zero":
+        raise ValueError(f'starts must be random for {restarts} restarts, got "zero": all would be the same')
 
 
 def check_bounds(images: Tensor, bounds: tuple[float, float]) -> None:

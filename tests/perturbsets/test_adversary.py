@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from perturbsets import (
+    APGD,
     Adversary,
     Ascent,
     CrossEntropy,
@@ -15,6 +16,7 @@ from perturbsets import (
     Margin,
     OneStep,
     PixelBall,
+    ProjectedAdam,
     ProjectedGradient,
     RandomSearch,
     SpatialBox,
@@ -27,6 +29,9 @@ ASCENTS = [
     ProjectedGradient(4),
     ProjectedGradient(4, restarts=2, momentum=1.0, decay=True),
     ProjectedGradient(7, stop_when_reached=True),
+    ProjectedAdam(4),
+    APGD(9),
+    APGD(9, stop_when_reached=True),
     RandomSearch(3),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -10,8 +11,22 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import Ascent, Ball, GradientAscent, L2Ball, LinfBall, Loss, OneStep, ProjectedGradient, RandomSearch
+from perturbsets import (
+    APGD,
+    Ascent,
+    Ball,
+    GradientAscent,
+    L2Ball,
+    LinfBall,
+    Loss,
+    OneStep,
+    ProjectedAdam,
+    ProjectedGradient,
+    RandomSearch,
+)
 from perturbsets import Region as AnyRegion
+from perturbsets.ascents.apgd import checkpoints
+from perturbsets.ascents.directions import Adaptive, Direction, Plain, Steepest
 from perturbsets.sets.base import check_starts
 
 EVERY = [
@@ -21,6 +36,12 @@ EVERY = [
     ProjectedGradient(3),
     ProjectedGradient(3, restarts=2, momentum=0.9, decay=True),
     ProjectedGradient(3, stop_when_reached=True),
+    ProjectedAdam(3),
+    ProjectedAdam(3, restarts=2, decay=True),
+    ProjectedAdam(3, stop_when_reached=True),
+    APGD(12),
+    APGD(12, restarts=2, starts="sample"),
+    APGD(12, stop_when_reached=True),
     RandomSearch(3),
 ]
 
@@ -267,6 +288,12 @@ def test_the_same_generator_gives_the_same_points(ascent: Ascent) -> None:
         (ProjectedGradient, {"momentum": math.nan}, "momentum must be 0 or more"),
         (GradientAscent, {"step_size": -1.0}, "step_size must be above 0"),
         (GradientAscent, {"step_size": 1.0, "steps": 0}, "steps must be at least 1"),
+        (ProjectedAdam, {"steps": 0}, "steps must be at least 1"),
+        (ProjectedAdam, {"restarts": 2, "starts": "zero"}, "starts must be random"),
+        (ProjectedAdam, {"betas": (0.9, 1.0)}, "betas must be two numbers"),
+        (APGD, {"steps": 0}, "steps must be at least 1"),
+        (APGD, {"share": 0.0}, "share must be in"),
+        (APGD, {"rises": 1.5}, "rises must be a share"),
         (OneStep, {"step_size": -0.1}, "step_size must be above 0"),
         (RandomSearch, {"draws": 0}, "draws must be at least 1"),
     ],
@@ -276,12 +303,128 @@ def test_impossible_settings_are_refused(kind: type[Ascent], settings: dict[str,
         kind(**settings)
 
 
+def test_projected_adam_takes_the_steps_of_torch() -> None:
+    centre = torch.randn(3, 4, dtype=torch.float64)
+    best = ProjectedAdam(12, 0.05, betas=(0.8, 0.95), starts="zero")(Region(3, 4, L2Ball(math.inf)), Quadratic(centre))
+    u = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([u], lr=0.05, betas=(0.8, 0.95), eps=1e-150, maximize=True)
+    seen = []
+    for _ in range(13):
+        optimizer.zero_grad()
+        value = -(u - centre).square().sum(1)
+        seen.append(value.detach().clone())
+        value.sum().backward()
+        optimizer.step()
+
+    assert_close(best.values, torch.stack(seen).amax(0))
+
+
+def test_projected_adam_stays_inside_and_beats_plain_gradient_on_uneven_scales() -> None:
+    scales = torch.tensor([1.0, 1e-3], dtype=torch.float64)
+
+    class Uneven(Waves):
+        def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+            return (images * scales).sum(1), torch.zeros(len(images), dtype=torch.bool)
+
+    region = Region(5, 2, LinfBall(0.5))
+    adam = ProjectedAdam(30, starts="zero")(region, Uneven())
+    plain = GradientAscent(1.0, 30)(region, Uneven())
+
+    assert (adam.offsets.abs() <= 0.5).all()
+    assert_close(adam.offsets, torch.full((5, 2), 0.5, dtype=torch.float64))
+    assert (plain.offsets[:, 1] < 0.1).all()
+
+
+def test_checkpoints_are_those_of_the_paper() -> None:
+    assert checkpoints(100) == [0, 22, 41, 57, 70, 80, 87, 93, 99]
+    assert checkpoints(1) == [0, 1]
+
+
+class Ridge(Loss):
+    """A narrow ridge along the diagonal, which steps of one size climb badly."""
+
+    def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        along, across = images.sum(1), images[:, 0] - images[:, 1] - 0.05 * images[:, 2]
+        return along - 40 * across.square() + 0.1 * (30 * along).sin(), torch.zeros(len(images), dtype=torch.bool)
+
+    def keep(self, rows: Tensor) -> Ridge:
+        return self
+
+
+@pytest.mark.parametrize("kind", [L2Ball, LinfBall])
+@pytest.mark.parametrize("steps", [5, 40])
+def test_apgd_agrees_with_the_algorithm_of_the_paper_written_out(kind: Any, steps: int) -> None:
+    radius = torch.tensor([0.3, 0.7, 1.5, 0.3], dtype=torch.float64)
+    start = 0.1 * torch.randn(4, 3, dtype=torch.float64)
+    best = APGD(steps)(Region(4, 3, kind(radius)), Ridge(), start=start)
+    marks = checkpoints(steps)
+    for row in range(4):
+        ball = kind(radius[row].item())
+
+        def look(u: Tensor) -> tuple[float, Tensor]:
+            at = u.clone().requires_grad_()
+            value = Ridge()(at, at)[0]
+            return value.item(), torch.autograd.grad(value.sum(), at)[0]
+
+        eta = 2 * radius[row].item()
+        points = [ball.project(start[row : row + 1])]
+        values = [look(points[0])[0]]
+        points.append(ball.project(points[0] + eta * ball.steepest(look(points[0])[1])))
+        values.append(look(points[1])[0])
+        top = max(range(2), key=lambda k: values[k])
+        top_point, top_value = points[top], values[top]
+        judged, halved, seen = values[0], True, [values[0], values[1]]
+        for k in range(1, steps + 1):
+            if k in marks:
+                former = max(mark for mark in marks if mark < k)
+                rose = sum(seen[i + 1] > before for i, before in enumerate(values[former:k], former))
+                again = (not halved and top_value == judged) or rose < 0.75 * (k - former)
+                judged, halved = top_value, again
+                if again:
+                    eta /= 2
+                    points[k], values[k] = top_point, top_value
+            if k == steps:
+                break
+            z = ball.project(points[k] + eta * ball.steepest(look(points[k])[1]))
+            following = ball.project(points[k] + 0.75 * (z - points[k]) + 0.25 * (points[k] - points[k - 1]))
+            points.append(following)
+            values.append(look(following)[0])
+            seen.append(values[-1])
+            if values[-1] > top_value:
+                top_point, top_value = following, values[-1]
+        assert math.isclose(best.values[row].item(), top_value, rel_tol=1e-9), row
+
+
+def test_apgd_beats_steps_of_one_size_on_a_ridge() -> None:
+    region, start = Region(20, 3, LinfBall(1.0)), 0.5 * torch.randn(20, 3, dtype=torch.float64)
+    apgd = APGD(40)(region, Ridge(), start=start)
+    plain = ProjectedGradient(40)(region, Ridge(), start=start)
+
+    assert (apgd.calls == 41).all()
+    assert apgd.values.mean() > plain.values.mean()
+
+
+@pytest.mark.parametrize("direction", [Steepest(0.9), Adaptive((0.9, 0.99), 1e-12), Plain()])
+def test_directions_keep_what_belongs_to_the_rows(direction: Direction) -> None:
+    region, rows = Region(4, 3, L2Ball(1.0)), torch.tensor([3, 1])
+    gradients = torch.randn(3, 4, 3, dtype=torch.float64)
+    other = copy.deepcopy(direction)
+    for gradient in gradients[:2]:
+        direction(region, gradient)
+        other(region, gradient)
+    direction.keep(rows)
+
+    assert_close(direction(region.keep(rows), gradients[2][rows]), other(region, gradients[2])[rows])
+
+
 def test_unknown_starts_are_refused() -> None:
     with pytest.raises(ValueError, match="starts must be one of"):
         check_starts("bank")
 
 
-@pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(2, starts="zero")])
+@pytest.mark.parametrize(
+    "ascent", [OneStep(), ProjectedGradient(2, starts="zero"), ProjectedAdam(2, starts="zero"), APGD(2, starts="zero")]
+)
 def test_an_infinite_radius_needs_a_step_size(ascent: Ascent) -> None:
     with pytest.raises(ValueError, match="step_size must be given where the radius is infinite"):
         ascent(Region(1, 2, L2Ball(math.inf)), Linear(torch.ones(1, 2, dtype=torch.float64)))

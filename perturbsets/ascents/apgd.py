@@ -1,0 +1,167 @@
+"""Auto-PGD: projected gradient that finds its own step size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Offsets, PerImage, Rows
+from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii
+from perturbsets.objectives.base import Loss
+from perturbsets.sets.base import Region, Starts, check_starts
+
+
+@dataclass(frozen=True)
+class APGD(Ascent):
+    r"""Projected gradient with momentum whose step halves, image by image, where progress stalls.
+
+    .. math:: z = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big), \qquad
+        u_{t+1} = \Pi_B\big(u_t + \alpha (z - u_t) + (1 - \alpha)(u_t - u_{t-1})\big)
+
+    At checkpoints that lie ever closer the step of an image is halved, and its climb goes on from the highest point
+    so far, if the loss rose in too few of the steps since the last checkpoint, or if neither the step nor the
+    highest value has changed since then.
+
+    Args:
+        steps: Number of steps per start.
+        step_size: First step :math:`\eta > 0` in the set's own unit; twice the radius if not given. A number, or one
+            per image.
+        restarts: Number of starts.
+        starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
+        share: Weight :math:`\alpha` of the new step beside the momentum, in (0, 1].
+        rises: Share of steps in which the loss must have risen for the step to stay, in [0, 1].
+        stop_when_reached: Whether images that reached the goal leave the computation.
+
+    Raises:
+        ValueError: If a setting is outside its range, or several starts would be the same.
+
+    References:
+        Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+        attacks*, 2020, algorithm 1 and sec. 3.
+    """
+
+    steps: int = 100
+    step_size: float | PerImage | None = None
+    restarts: int = 1
+    starts: Starts = "uniform"
+    share: float = 0.75
+    rises: float = 0.75
+    stop_when_reached: bool = False
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps, self.step_size)
+        check_starts(self.starts, self.restarts)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be in (0, 1], got {self.share}")
+        if not 0 <= self.rises <= 1:
+            raise ValueError(f"rises must be a share in [0, 1], got {self.rises}")
+
+    def __call__(
+        self,
+        region: Region,
+        loss: Loss,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Best:
+        best = Best(region)
+        for restart in range(self.restarts):
+            if restart or start is None:
+                start = region.start(self.starts, generator=generator)
+            self._climb(region, loss, start, best)
+        return best
+
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        size = 2 * finite_radii(region) if self.step_size is None else torch.as_tensor(self.step_size)
+        climber = _Climber(region, loss, best, region.project(start).detach(), size)
+        marks = checkpoints(self.steps)
+        for step in range(self.steps):
+            if self.stop_when_reached and step % CHECK_EVERY == 0 and not climber.drop_reached():
+                return
+            climber.step(self.share if step else 1.0, last=step + 1 == self.steps)
+            if step + 1 in marks:
+                since = step + 1 - max(mark for mark in marks if mark <= step)
+                climber.judge(self.rises * since)
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Steps after which progress is judged: 0, 22 %, 41 %, 57 %, ... of all, ever closer but never below 6 %."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    return sorted({math.ceil(round(share * steps, 9)) for share in shares if share <= 1})
+
+
+class _Climber:
+    """One climb: where every image is, where it was, and the highest point it has seen.
+
+    Args:
+        region: Where to stay.
+        loss: What to raise.
+        best: Takes in every point visited.
+        start: First offsets, in the region.
+        size: First step, a number or one per image.
+    """
+
+    def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, size: Tensor) -> None:
+        self.region, self.loss, self.best = region, loss, best
+        self.rows: Rows | None = None
+        self.u = self.former = self.top_u = start
+        self.value, self.gradient = self._look(start, last=False)
+        self.top_value, self.top_gradient = self.value, self.gradient
+        self.size = size.to(start).expand(len(start))[:, None]
+        self.rises = torch.zeros_like(self.value)
+        self.judged_value = self.top_value
+        self.halved: Flags = torch.ones_like(self.value, dtype=torch.bool)  # the first checkpoint asks for rises only
+
+    def _look(self, u: Offsets, *, last: bool) -> tuple[PerImage, Offsets]:
+        """Value and gradient at offsets; after the last step nobody needs the gradient."""
+        u = u.detach().requires_grad_(not last)
+        with torch.set_grad_enabled(not last):
+            images = self.region.decode(u)
+            value, reached = self.loss(images, u)
+        self.best.update(u, images, value, reached, self.rows)
+        if last:
+            return value.detach(), torch.zeros_like(u)
+        (gradient,) = torch.autograd.grad(value.sum(), u)  # images are independent: a sum is safe
+        return value.detach(), gradient
+
+    def step(self, share: float, *, last: bool) -> None:
+        """One step of every image; ``share`` weighs it against momentum."""
+        target = self.region.project(torch.addcmul(self.u, self.size, self.region.steepest(self.gradient)))
+        if share < 1:
+            target = self.region.project(self.u + share * (target - self.u) + (1 - share) * (self.u - self.former))
+        value, gradient = self._look(target, last=last)
+        self.rises = self.rises + (value > self.value)
+        higher = value > self.top_value
+        self.top_u = target.where(higher[:, None], self.top_u)
+        self.top_gradient = gradient.where(higher[:, None], self.top_gradient)
+        self.top_value = value.where(higher, self.top_value)
+        self.former, self.u, self.value, self.gradient = self.u, target, value, gradient
+
+    def judge(self, wanted: float) -> None:
+        """Halves the step of the images that stalled, and takes them back to their highest points."""
+        stuck = ~self.halved & (self.top_value == self.judged_value)
+        self.halved = (self.rises < wanted) | stuck
+        column = self.halved[:, None]
+        self.size = (self.size / 2).where(column, self.size)
+        self.u = self.top_u.where(column, self.u)
+        self.gradient = self.top_gradient.where(column, self.gradient)
+        self.value = self.top_value.where(self.halved, self.value)
+        self.judged_value, self.rises = self.top_value, torch.zeros_like(self.rises)
+
+    def drop_reached(self) -> bool:
+        """Leaves out the images that reached the goal; tells whether any is left."""
+        reached = self.best.reached if self.rows is None else self.best.reached[self.rows]
+        if bool(reached.any()):
+            left = (~reached).nonzero()[:, 0]
+            self.rows = left if self.rows is None else self.rows[left]
+            self.region, self.loss = self.region.keep(left), self.loss.keep(left)
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor) and name != "rows":
+                    setattr(self, name, value[left])
+        return self.rows is None or len(self.rows) > 0
