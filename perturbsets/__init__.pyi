@@ -23,7 +23,7 @@ from .objectives import (
     Objective,
     SegmentationCrossEntropy,
 )
-from .sets import Ball, L2Ball, LatentBall, LinfBall, PerturbationSet, PixelBall, Region, SpatialBox
+from .sets import Ball, L1Ball, L2Ball, LatentBall, LinfBall, PerturbationSet, PixelBall, Region, SpatialBox
 from .training import (
     Adversarial,
     Augmented,
@@ -51,6 +51,7 @@ __all__ = [
     "GradientAscent",
     "Interval",
     "KLDivergence",
+    "L1Ball",
     "L2Ball",
     "LargerOfBoth",
     "LatentBall",

@@ -1,13 +1,17 @@
 """Perturbation sets: what may happen to a sample."""
 
-from perturbsets.sets.ball import Ball, L2Ball, LinfBall
+from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region
+from perturbsets.sets.l1 import L1Ball
+from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.latent import LatentBall
+from perturbsets.sets.linf import LinfBall
 from perturbsets.sets.pixel import PixelBall
 from perturbsets.sets.spatial import SpatialBox
 
 __all__ = [
     "Ball",
+    "L1Ball",
     "L2Ball",
     "LatentBall",
     "LinfBall",

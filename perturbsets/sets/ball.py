@@ -1,8 +1,7 @@
-"""Balls of offsets: the geometry that every perturbation set shares, written once a norm."""
+"""A ball of offsets: the geometry that every perturbation set shares, written once a norm."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
@@ -10,9 +9,8 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, PerImage, Rows
-from perturbsets.sets.chi import truncated_chi
 
-MOST_ROUNDS = 50
+MOST_ROUNDS = 50  # of the searches for a projection
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,16 @@ class Ball(ABC):
     def steepest(self, gradient: Offsets) -> Offsets:
         """The step of norm 1 that climbs fastest; zero where the gradient is zero."""
 
+    def steepest_in_box(self, gradient: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        """A step of norm 1 at most that climbs fast inside ball and box; :meth:`steepest` where the box changes little.
+
+        Args:
+            gradient: The gradient ``[B, Z]``.
+            low: As for :meth:`project_in_box`.
+            high: As for :meth:`project_in_box`.
+        """
+        return self.steepest(gradient)
+
     @abstractmethod
     def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         """Points uniform in the ball; ``like`` gives shape, dtype and device.
@@ -103,106 +111,8 @@ class Ball(ABC):
         """Draws from the standard normal distribution conditioned on the ball, exactly."""
 
 
-@dataclass(frozen=True)
-class L2Ball(Ball):
-    r"""The Euclidean ball :math:`\|u\|_2 \le r`.
-
-    Args:
-        radius: As for :class:`Ball`.
-    """
-
-    def norm(self, offsets: Offsets) -> PerImage:
-        return offsets.norm(dim=1)
-
-    def project(self, offsets: Offsets) -> Offsets:
-        norms = offsets.norm(dim=1, keepdim=True)
-        return offsets * (self.radii(offsets) / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1)
-
-    def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
-        r"""The nearest points of ball and box.
-
-        The projection is :math:`\operatorname{clip}(\sqrt{s}\,v)` with the largest :math:`s \le 1` that stays in
-        the ball. Its squared norm is concave and piecewise linear in s, so that the secant method from below
-        never leaves the ball, and ends at the exact s once two points lie on the last piece.
-        """
-        radii = self.radii(offsets)
-        goal = radii.square()
-        tiny = torch.finfo(offsets.dtype).tiny
-        enough = goal * (1 - 64 * torch.finfo(offsets.dtype).eps)
-        share = (goal / offsets.norm(dim=1, keepdim=True).square().clamp_min(tiny)).clamp_max(1)
-        former_share = former = torch.zeros_like(share)
-        for _ in range(MOST_ROUNDS):
-            clipped = (share.sqrt() * offsets).clamp_(low, high)
-            norms = clipped.norm(dim=1, keepdim=True)
-            squares = norms.square()
-            done = (squares >= enough) | (share >= 1)
-            if bool(done.all()):
-                break
-            width = (share - former_share) / (squares - former).clamp_min(tiny)
-            following = (share + (goal - squares) * width).clamp_max(1)
-            former_share, former, share = share, squares, share.where(done, following)
-        return clipped.mul_((radii / norms.clamp_min(tiny)).clamp_max(1))  # the last rounding stays inside too
-
-    def steepest(self, gradient: Offsets) -> Offsets:
-        # In double precision, since squares of tiny gradients would underflow.
-        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True, dtype=torch.float64).to(gradient.dtype)
-        return gradient / norms.clamp_min(torch.finfo(gradient.dtype).tiny)
-
-    def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        radii = self._finite(like)
-        share = _rand(len(like), generator) ** (1 / like.shape[1])  # of the radius
-        return self.project(_directions(like, generator) * share[:, None].to(radii) * radii)
-
-    def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        radii = self.radii(like.double())[:, 0].cpu()
-        norms = truncated_chi(_rand(len(like), generator), like.shape[1], radii)
-        return self.project(_directions(like, generator) * norms[:, None].to(like))
-
-
-@dataclass(frozen=True)
-class LinfBall(Ball):
-    r"""The cube :math:`\max_j |u_j| \le r`.
-
-    Args:
-        radius: As for :class:`Ball`.
-    """
-
-    def norm(self, offsets: Offsets) -> PerImage:
-        return offsets.abs().amax(1)
-
-    def project(self, offsets: Offsets) -> Offsets:
-        radii = self.radii(offsets)
-        return offsets.clamp(-radii, radii)
-
-    def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
-        return offsets.clamp(low, high)  # the cut box is the intersection already
-
-    def steepest(self, gradient: Offsets) -> Offsets:
-        return gradient.sign()
-
-    def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        radii = self._finite(like)
-        device = "cpu" if generator is None else generator.device
-        draws = torch.empty(like.shape, dtype=like.dtype, device=device).uniform_(-1, 1, generator=generator)
-        return self.project(draws.to(like.device).mul_(radii))
-
-    def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        inside = torch.erf(self.radii(like.double()).cpu() / math.sqrt(2))
-        draws = math.sqrt(2) * torch.erfinv((2 * _rand(like.shape, generator) - 1) * inside)
-        return self.project(draws.to(like))
-
-
-def _rand(shape: int | torch.Size, generator: torch.Generator | None) -> Tensor:
+def uniform_draws(shape: int | torch.Size, generator: torch.Generator | None) -> Tensor:
     """Uniform draws in float64 on the CPU, which is where the inverse distribution functions are."""
     device = "cpu" if generator is None else generator.device
     size = (shape,) if isinstance(shape, int) else tuple(shape)
     return torch.rand(size, dtype=torch.float64, generator=generator, device=device).cpu()
-
-
-def _directions(like: Offsets, generator: torch.Generator | None) -> Offsets:
-    device = "cpu" if generator is None else generator.device
-    draws = torch.randn(like.shape, dtype=like.dtype, generator=generator, device=device).to(like.device)
-    return draws / draws.norm(dim=1, keepdim=True)
-
-
-BALLS: dict[str, type[Ball]] = {"l2": L2Ball, "linf": LinfBall}

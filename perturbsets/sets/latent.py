@@ -17,8 +17,9 @@ from torch import Tensor
 from cvae import CVAE, DiagonalGaussian
 from cvae.files import atomic_folder
 from perturbsets._types import Images, Offsets, PerImage, Rows
-from perturbsets.sets.ball import Ball, L2Ball
+from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets.sets.l2 import L2Ball
 
 Draw = Literal["bank", "prior"]
 

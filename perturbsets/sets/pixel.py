@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, PerImage, Rows, Samples
-from perturbsets.sets.ball import BALLS, Ball
+from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets.sets.l1 import L1Ball
+from perturbsets.sets.l2 import L2Ball
+from perturbsets.sets.linf import LinfBall
+
+BALLS: dict[str, type[Ball]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
 
 
 class PixelRegion(Region):
@@ -39,6 +44,9 @@ class PixelRegion(Region):
     def project(self, offsets: Offsets) -> Offsets:
         return self.ball.project_in_box(offsets, self.low, self.high)
 
+    def steepest(self, gradient: Offsets) -> Offsets:
+        return self.ball.steepest_in_box(gradient, self.low, self.high)
+
     def keep(self, rows: Rows) -> PixelRegion:
         return PixelRegion(self.images[rows], self.ball.keep(rows), self.bounds)
 
@@ -50,7 +58,7 @@ class PixelBall(PerturbationSet):
     .. math:: S(x) = \{\, x + u : \|u\|_p \le r,\ a \le x + u \le b \,\}
 
     Args:
-        norm: ``"l2"`` or ``"linf"``.
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         radius: :math:`0 \le r \le \infty` in the unit of the values (0.1 of [0, 1]); a number, or one per image.
         bounds: Smallest and largest value (a, b).
 
@@ -67,7 +75,7 @@ class PixelBall(PerturbationSet):
         tensor([[0.0500, 0.0500, 0.0500, 0.0500]])
     """
 
-    norm: Literal["l2", "linf"]
+    norm: Literal["l1", "l2", "linf"]
     radius: float | PerImage
     bounds: tuple[float, float] = (0.0, 1.0)
 

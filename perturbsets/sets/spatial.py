@@ -9,8 +9,9 @@ from torch import Tensor
 
 from augment import SpatialChange
 from perturbsets._types import Images, Offsets, PerImage, Rows
-from perturbsets.sets.ball import Ball, LinfBall
+from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets.sets.linf import LinfBall
 
 
 class SpatialRegion(Region):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.testing import assert_close
 
-from perturbsets import Ball, L2Ball, LinfBall
+from perturbsets import Ball, L1Ball, L2Ball, LinfBall
 from perturbsets.sets.chi import log_chi_cdf
 
-BALLS = [L2Ball, LinfBall]
+BALLS = [L1Ball, L2Ball, LinfBall]
 
 
 @pytest.mark.parametrize("kind", BALLS)
@@ -126,6 +126,57 @@ def test_log_of_the_distribution_function_agrees_with_scipy() -> None:
     a, x = 2048.0, 0.005
     leading = a * math.log(x) - x - math.lgamma(a + 1)
     np.testing.assert_allclose(log_chi_cdf(np.array(0.1), 4096), leading, rtol=1e-8)
+
+
+def test_uniform_draws_fill_the_cross_polytope() -> None:
+    drawn = L1Ball(3.0).uniform(torch.empty(4000, 5, dtype=torch.float64), torch.Generator().manual_seed(1))
+    norms, largest = L1Ball(1.0).norm(drawn) / 3, drawn.abs().amax(1) / L1Ball(1.0).norm(drawn)
+
+    assert stats.kstest(norms.numpy() ** 5, "uniform").pvalue > 0.01
+    assert abs((drawn > 0).double().mean() - 0.5) < 0.02
+    # On the surface the shares of the coordinates are uniform on the simplex: their largest has mean H_n / n.
+    assert abs(largest.mean() - sum(1 / k for k in range(1, 6)) / 5) < 0.01
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 40), radius=st.floats(0.01, 4))
+def test_l1_projection_agrees_with_sorting_and_with_bisection(seed: int, size: int, radius: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.rand(5, size, dtype=torch.float64, generator=draw).round(decimals=1)  # some lie on the bounds
+    points = 4 * torch.randn(5, size, dtype=torch.float64, generator=draw)
+    ball = L1Ball(radius)
+    # Without bounds: Duchi et al., figure 1.
+    ordered = points.abs().sort(1, descending=True).values
+    thresholds = (ordered.cumsum(1) - radius) / torch.arange(1, size + 1)
+    count = (ordered > thresholds).sum(1, keepdim=True)
+    threshold = thresholds.gather(1, count - 1).clamp_min(0)
+    assert_close(ball.project(points), (points.abs() - threshold).clamp_min(0) * points.sign(), atol=1e-9, rtol=0)
+
+    low, high = torch.zeros(5, 1, dtype=torch.float64), points.abs().amax(1, keepdim=True)
+    for _ in range(80):
+        middle = (low + high) / 2
+        lowered = ((points.abs() - middle).clamp_min(0) * points.sign()).clamp(-x, 1 - x)
+        inside = lowered.abs().sum(1, keepdim=True) <= radius
+        low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
+    bisected = ((points.abs() - high).clamp_min(0) * points.sign()).clamp(-x, 1 - x)
+    assert_close(ball.project_in_box(points, *ball.cut(-x, 1 - x)), bisected, atol=1e-9, rtol=0)
+
+
+def test_l1_steps_are_sparse_and_rest_at_the_best_corner() -> None:
+    ball = L1Ball(torch.tensor([1.0, 0.5]))
+    gradient = torch.tensor([[3.0, -2.0, 1.0, 0.5], [0.1, 0.2, -5.0, 4.0]])
+    low, high = ball.cut(-torch.full((2, 4), 0.4), torch.full((2, 4), 0.4))
+
+    assert_close(ball.steepest(gradient), torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0]]))
+    corner = torch.tensor([[0.4, -0.4, 0.2, 0.0], [0.0, 0.0, -0.4, 0.1]])
+    step = ball.steepest_in_box(gradient, low, high)
+    assert_close(step, torch.tensor([[3.0, -2.0, 1.0, 0.0], [0.0, 0.0, -5.0, 4.0]]) / torch.tensor([[6.0], [9.0]]))
+    assert_close(ball.project_in_box(corner + 0.3 * step, low, high), corner)
+    assert_close(ball.steepest_in_box(torch.zeros(2, 4), low, high), torch.zeros(2, 4))
+
+
+def test_l1_balls_have_no_normal_draws() -> None:
+    with pytest.raises(ValueError, match="ball must be l2 or linf"):
+        L1Ball(1.0).normal(torch.empty(2, 3))
 
 
 def test_truncated_normal_in_a_cube_is_per_coordinate() -> None:

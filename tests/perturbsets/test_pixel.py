@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from scipy import optimize
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import PixelBall, Region
+from perturbsets import APGD, Adversary, Ascent, FunctionObjective, PixelBall, ProjectedGradient, Region
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 @given(seed=st.integers(0, 10_000), radius=st.floats(0, 3), dtype=st.sampled_from([torch.float32, torch.float64]))
 def test_everything_lies_in_ball_and_bounds(norm: str, seed: int, radius: float, dtype: torch.dtype) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -84,7 +85,7 @@ def test_gradient_passes_to_the_offsets_unchanged_also_at_the_bounds() -> None:
 
 def test_radius_infinity_leaves_the_bounds_alone() -> None:
     x = torch.rand(2, 5)
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         region = PixelBall(norm, math.inf).at(x)  # type: ignore[arg-type]
         assert_close(region.decode(region.project(torch.full((2, 5), 9.0))), torch.ones(2, 5))
 
@@ -99,7 +100,7 @@ def test_some_images_keep_their_own_radius() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"norm": "l1", "radius": 0.1}, "norm must be one of"),
+        ({"norm": "l3", "radius": 0.1}, "norm must be one of"),
         ({"norm": "l2", "radius": -0.1}, "radius must be 0 or more"),
         ({"norm": "linf", "radius": math.nan}, "radius must be 0 or more"),
         ({"norm": "l2", "radius": 0.1, "bounds": (1.0, 0.0)}, "bounds must be"),
@@ -129,3 +130,31 @@ def test_samples_that_do_not_fit_are_refused(images: Tensor, message: str) -> No
 def test_a_radius_per_image_must_fit_the_batch() -> None:
     with pytest.raises(ValueError, match="one per image, got"):
         PixelBall("l2", torch.tensor([0.1, 0.2])).at(torch.rand(3, 4))
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("ascent", [ProjectedGradient(60), APGD(60)])
+def test_linear_models_fall_to_the_optimum_inside_ball_and_bounds(norm: Any, ascent: Ascent) -> None:
+    x, weights = torch.rand(6, 30, dtype=torch.float64), torch.randn(30, dtype=torch.float64)
+    radius = {"l1": 2.0, "l2": 0.8, "linf": 0.2}[norm]
+    objective = FunctionObjective(lambda output, _: output @ weights)
+    found = Adversary(PixelBall(norm, radius), objective, ascent)(None, x, None)
+
+    for row in range(6):
+        # maximise w.u inside the ball and 0 <= x + u <= 1
+        if norm == "l1":  # as a linear programme in the positive and the negative part
+            solved = optimize.linprog(
+                -torch.cat([weights, -weights]).numpy(),
+                A_ub=[[1.0] * 60],
+                b_ub=[radius],
+                bounds=[(0, high) for high in torch.cat([1 - x[row], x[row]]).tolist()],
+            )
+            optimum = -solved.fun
+        elif norm == "linf":
+            step = radius * weights.sign()
+            optimum = float((((x[row] + step).clamp(0, 1)) - x[row]) @ weights)
+        else:  # the optimum is the projection of a point far along the weights
+            region = PixelBall("l2", radius).at(x[row : row + 1])
+            optimum = float(region.project(1e6 * weights[None])[0] @ weights)
+        reached = float(found.values[row] - x[row] @ weights)
+        assert 0.99 * optimum <= reached <= optimum + 1e-6
