@@ -24,6 +24,7 @@ from .objectives import (
     SegmentationCrossEntropy,
 )
 from .sets import Ball, L1Ball, L2Ball, LatentBall, LinfBall, PerturbationSet, PixelBall, Region, SpatialBox
+from .smallest_radius import SmallestRadius, bisect
 from .training import (
     Adversarial,
     Augmented,
@@ -72,12 +73,14 @@ __all__ = [
     "Region",
     "SegmentationCrossEntropy",
     "SmallConvNet",
+    "SmallestRadius",
     "SpatialBox",
     "Standard",
     "SufficientLikelihood",
     "SufficientResult",
     "Worst",
     "WorstFound",
+    "bisect",
     "bootstrap",
     "correct_under",
     "encodings",

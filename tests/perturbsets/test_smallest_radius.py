@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from perturbsets import (
+    Adversary,
+    LatentBall,
+    Margin,
+    PerturbationSet,
+    PixelBall,
+    ProjectedGradient,
+    SmallestRadius,
+    bisect,
+)
+
+SEARCH = ProjectedGradient(40, starts="zero")
+
+
+@pytest.mark.parametrize(("norm", "dual"), [("l1", math.inf), ("l2", 2.0), ("linf", 1.0)])
+def test_linear_models_fall_at_margin_over_dual_norm(norm: Any, dual: float) -> None:
+    model = nn.Linear(6, 2).double()
+    x = 0.5 + 0.02 * torch.randn(8, 6, dtype=torch.float64)  # far from the bounds
+    with torch.no_grad():
+        model.bias -= model(x).mean(0) + torch.tensor([0.05, 0.0], dtype=torch.float64)
+    y = model(x).argmax(1)
+    found = bisect(Adversary(PixelBall(norm, 1.0), Margin(), SEARCH), model, x, y, largest=1.0, rounds=16)
+    weights = (model.weight[0] - model.weight[1]).detach()
+    exact = (model(x)[:, 0] - model(x)[:, 1]).abs().detach() / weights.norm(p=dual)
+
+    assert_close(found.radii, exact, rtol=1e-2, atol=2**-15)
+    assert (model(found.images).argmax(1) != y).all()
+
+
+def test_radii_are_zero_where_clean_images_fall_and_infinite_where_none_does() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    x = torch.rand(6, 1, 2, 2)
+    right = model(x).argmax(1)
+    wrong = (right + 1) % 3
+    found = bisect(Adversary(PixelBall("l2", 1.0)), model, x, torch.cat([wrong[:3], right[3:]]), largest=1e-6)
+
+    assert found.radii[:3].tolist() == [0, 0, 0]
+    assert found.radii[3:].isinf().all()
+    assert torch.equal(found.images, x)
+    assert (found.calls[:3] < found.calls[3:]).all()
+
+
+def test_the_curve_is_the_share_that_stands() -> None:
+    found = SmallestRadius(torch.tensor([0.0, 0.5, 0.2, math.inf]), torch.rand(4, 1), torch.ones(4, dtype=torch.long))
+    radii = torch.tensor([[0.0, 0.1, 0.2], [0.3, 0.5, 9.0]])
+
+    assert_close(found.accuracy(radii), torch.tensor([[0.75, 0.75, 0.5], [0.5, 0.25, 0.25]]))
+
+
+def test_learned_sets_have_a_smallest_radius_too(linear_cvae: Any) -> None:
+    x = 0.4 + 0.2 * torch.rand(12, 1, 2, 3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    adversary = Adversary(LatentBall(linear_cvae(), 1.0), ascent=ProjectedGradient(20))
+    found = bisect(adversary, model, x, model(x).argmax(1), largest=30.0, rounds=8)
+    some = found.radii.isfinite() & (found.radii > 0)
+
+    assert some.any()
+    just = Adversary(LatentBall(linear_cvae(), found.radii[some] * 0.9), ascent=ProjectedGradient(20))
+    assert not just(model, x[some], model(x[some]).argmax(1)).reached.any()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_empty_and_single_batches(count: int) -> None:
+    model, x = nn.Linear(4, 2), torch.rand(count, 4)
+    found = bisect(Adversary(PixelBall("linf", 1.0)), model, x, torch.zeros(count, dtype=torch.long), largest=1.0)
+
+    assert found.radii.shape == found.calls.shape == (count,)
+    assert found.images.shape == x.shape
+
+
+@pytest.mark.parametrize("arguments", [{"largest": 0.0}, {"largest": math.inf}, {"largest": 1.0, "rounds": 0}])
+def test_impossible_searches_are_refused(arguments: dict[str, Any]) -> None:
+    x, y = torch.rand(2, 4), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ValueError, match="largest must be above 0 and finite, rounds at least 1"):
+        bisect(Adversary(PixelBall("linf", 1.0)), nn.Linear(4, 2), x, y, **arguments)
+
+
+def test_sets_without_a_radius_are_refused() -> None:
+    class Fixed(PerturbationSet):
+        def at(self, images: Any) -> Any:
+            raise AssertionError("never bound")
+
+    with pytest.raises(ValueError, match="adversary must search a set with a radius, got Fixed"):
+        bisect(Adversary(Fixed()), nn.Linear(4, 2), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), largest=1.0)
