@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Offsets, PerImage, Rows
-from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.base import Best
 from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii
+from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
 
 
 @dataclass(frozen=True)
-class APGD(Ascent):
+class APGD(Restarted):
     r"""Projected gradient with momentum whose step halves, image by image, where progress stalls.
 
     .. math:: z = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big), \qquad
@@ -59,21 +60,6 @@ class APGD(Ascent):
             raise ValueError(f"share must be in (0, 1], got {self.share}")
         if not 0 <= self.rises <= 1:
             raise ValueError(f"rises must be a share in [0, 1], got {self.rises}")
-
-    def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Best:
-        best = Best(region)
-        for restart in range(self.restarts):
-            if restart or start is None:
-                start = region.start(self.starts, generator=generator)
-            self._climb(region, loss, start, best)
-        return best
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         size = 2 * finite_radii(region) if self.step_size is None else torch.as_tensor(self.step_size)

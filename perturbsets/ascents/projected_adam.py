@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import torch
 
 from perturbsets._types import Offsets, PerImage
-from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.base import Best
 from perturbsets.ascents.climb import check_steps, climb, finite_radii
 from perturbsets.ascents.directions import Adaptive
+from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
 
 
 @dataclass(frozen=True)
-class ProjectedAdam(Ascent):
+class ProjectedAdam(Restarted):
     r"""Adam's steps, each projected back into the region; for losses whose coordinates differ much in scale.
 
     .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, m_t / (\sqrt{v_t} + \delta)\big)
@@ -51,27 +52,15 @@ class ProjectedAdam(Ascent):
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
 
-    def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Best:
-        best = Best(region)
-        for restart in range(self.restarts):
-            if restart or start is None:
-                start = region.start(self.starts, generator=generator)
-            climb(
-                region,
-                loss,
-                start,
-                best,
-                steps=self.steps,
-                step_size=finite_radii(region) / 10 if self.step_size is None else self.step_size,
-                direction=Adaptive(self.betas, delta=torch.finfo(start.dtype).tiny ** 0.5),
-                decay=self.decay,
-                stop_when_reached=self.stop_when_reached,
-            )
-        return best
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        climb(
+            region,
+            loss,
+            start,
+            best,
+            steps=self.steps,
+            step_size=finite_radii(region) / 10 if self.step_size is None else self.step_size,
+            direction=Adaptive(self.betas, delta=torch.finfo(start.dtype).tiny ** 0.5),
+            decay=self.decay,
+            stop_when_reached=self.stop_when_reached,
+        )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from perturbsets._types import Offsets, PerImage
-from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.base import Best
 from perturbsets.ascents.climb import check_steps, climb, finite_radii
 from perturbsets.ascents.directions import Steepest
+from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
 
 
 @dataclass(frozen=True)
-class ProjectedGradient(Ascent):
+class ProjectedGradient(Restarted):
     r"""Steepest steps, each projected back into the region; several starts, the best point of all.
 
     .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big)
@@ -55,27 +54,15 @@ class ProjectedGradient(Ascent):
         if not self.momentum >= 0:
             raise ValueError(f"momentum must be 0 or more, got {self.momentum}")
 
-    def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Best:
-        best = Best(region)
-        for restart in range(self.restarts):
-            if restart or start is None:
-                start = region.start(self.starts, generator=generator)
-            climb(
-                region,
-                loss,
-                start,
-                best,
-                steps=self.steps,
-                step_size=finite_radii(region) / 4 if self.step_size is None else self.step_size,
-                direction=Steepest(self.momentum),
-                decay=self.decay,
-                stop_when_reached=self.stop_when_reached,
-            )
-        return best
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        climb(
+            region,
+            loss,
+            start,
+            best,
+            steps=self.steps,
+            step_size=finite_radii(region) / 4 if self.step_size is None else self.step_size,
+            direction=Steepest(self.momentum),
+            decay=self.decay,
+            stop_when_reached=self.stop_when_reached,
+        )

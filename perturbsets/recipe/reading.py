@@ -44,10 +44,11 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         content["output"] = str(path)  # wherever it was moved to
     for override in overrides:
         _override(content, override)
-    faults = _faults(content)
-    if faults:
-        raise ValueError(f"{file} has {len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(faults))
-    return Recipe.model_validate(content)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        faults = _faults(content)
+        raise ValueError(f"{file} has {len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(faults)) from error
 
 
 def _faults(content: dict[str, Any]) -> list[str]:

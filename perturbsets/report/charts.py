@@ -69,7 +69,7 @@ def errors_chart(errors: Mapping[str, Tensor]) -> Chart:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.set_xlabel("mean squared error per pixel")
         axes.set_ylabel("share of pairs with less")
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
 
     medians = ", ".join(f"{label} {float(values.median()):.2g}" for label, values in errors.items())
     return draw_chart(

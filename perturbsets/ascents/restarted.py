@@ -1,0 +1,43 @@
+"""Climbing from several starts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+
+from perturbsets._types import Offsets
+from perturbsets.ascents.base import Ascent, Best
+from perturbsets.objectives.base import Loss
+from perturbsets.sets.base import Region, Starts
+
+
+class Restarted(Ascent):
+    """An ascent that climbs once from each of its starts; subclasses say how.
+
+    Attributes:
+        restarts: Number of starts.
+        starts: Where they lie.
+    """
+
+    restarts: int
+    starts: Starts
+
+    def __call__(
+        self,
+        region: Region,
+        loss: Loss,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Best:
+        best = Best(region)
+        for restart in range(self.restarts):
+            if restart or start is None:
+                start = region.start(self.starts, generator=generator)
+            self._climb(region, loss, start, best)
+        return best
+
+    @abstractmethod
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        """Climbs from one start; every point visited goes to ``best``."""
