@@ -95,7 +95,8 @@ class Adversary:
             The worst points found.
 
         Raises:
-            ValueError: If samples, labels or logits are not as they must be, or the model returns NaN.
+            ValueError: If samples, labels or logits are not as they must be, the ascent does not fit the set, or the
+                model returns NaN.
         """
         if generator is None:
             generator = torch.Generator()
@@ -103,6 +104,9 @@ class Adversary:
         with untouched(model, images.device, self.mode):
             images, labels, start = _ordinary(images), _ordinary(labels), _ordinary(start)
             region = self.perturbations.at(images.detach())
+            reason = self.ascent.misfit(region)
+            if reason is not None:
+                raise ValueError(f"ascent must fit the set, got {type(self.ascent).__name__}: {reason}")
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss, start=start, generator=generator)
         if not bool(best.finite.all()):

@@ -99,3 +99,11 @@ class Ascent(ABC):
         Returns:
             Per image the best point seen, the start included.
         """
+
+    def misfit(self, region: Region) -> str | None:
+        """Why the ascent cannot climb in a region, in words that end with what would do; ``None`` if it can.
+
+        Args:
+            region: The region to climb in.
+        """
+        return None

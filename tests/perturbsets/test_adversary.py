@@ -19,6 +19,7 @@ from perturbsets import (
     ProjectedAdam,
     ProjectedGradient,
     RandomSearch,
+    Region,
     SpatialBox,
 )
 
@@ -352,3 +353,13 @@ def test_without_a_generator_attacks_differ_and_ignore_the_global_seed() -> None
         offsets.append(adversary(model, x, y).offsets)
 
     assert not torch.equal(*offsets)
+
+
+def test_an_ascent_that_does_not_fit_the_set_is_refused() -> None:
+    class Picky(RandomSearch):
+        def misfit(self, region: Region) -> str | None:
+            return f"it wants 3 offsets, got {region.size}: take another" if region.size != 3 else None
+
+    x, y = torch.rand(2, 4), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ValueError, match="ascent must fit the set, got Picky: it wants 3 offsets, got 4"):
+        Adversary(PixelBall("linf", 0.1), ascent=Picky())(Flat(), x, y)
