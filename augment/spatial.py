@@ -1,4 +1,4 @@
-"""Rotation, scaling and translation drawn from a box: a change that is easy to picture and to check."""
+"""Rotation, scaling, shearing and translation drawn from a box: a change that is easy to picture and to check."""
 
 import math
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ from augment.functional import rotate_translate_scale
 
 @dataclass(frozen=True)
 class SpatialChange:
-    r"""Rotations, scales and shifts, each drawn uniformly and independently.
+    r"""Rotations, scales, shifts and shears, each drawn uniformly and independently.
 
     .. math:: \theta \sim U[-\text{rotation}, \text{rotation}], \quad s \sim U[\text{scale}], \quad
-              t_x, t_y \sim U[-\text{shift}, \text{shift}]
+              t_x, t_y \sim U[-\text{shift}, \text{shift}], \quad \varphi \sim U[-\text{shear}, \text{shear}]
 
     Args:
         rotation: Largest angle in degrees, to both sides.
         scale: Smallest and largest factor of size.
         shift: Largest shift to each side, as a share of the frame.
+        shear: Largest angle in degrees, below 90, by which upright lines lean to either side; at 0 it is no parameter.
 
     Raises:
-        ValueError: If a range is not finite or leaves out the unchanged image (angle 0, scale 1, shift 0).
+        ValueError: If a range is not finite or leaves out the unchanged image (angle 0, scale 1, shift 0,
+            shear 0).
 
     References:
         Engstrom et al., *Exploring the landscape of spatial robustness* (arXiv 1712.02779), for rotations and
@@ -40,6 +42,7 @@ class SpatialChange:
     rotation: float = 45.0
     scale: tuple[float, float] = (0.7, 1.3)
     shift: float = 0.15
+    shear: float = 0.0
 
     def __post_init__(self) -> None:
         for name, largest in (("rotation", self.rotation), ("shift", self.shift)):
@@ -53,38 +56,44 @@ class SpatialChange:
                 f"scale must be (smallest, largest) with 0 < smallest <= 1 <= largest, got {self.scale}: the "
                 "unchanged image, scale 1, has to lie inside. Use (1.0, 1.0) for no scaling."
             )
+        if not 0 <= self.shear < 90:
+            raise ValueError(f"shear must be an angle of 0 or more and below 90 degrees, got {self.shear}.")
 
     @property
-    def parameter_names(self) -> tuple[str, str, str, str]:
+    def parameter_names(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return ("rotation", "scale", "shift_x", "shift_y")
+        return ("rotation", "scale", "shift_x", "shift_y", "shear")[: self._columns]
 
     @property
-    def identity(self) -> tuple[float, float, float, float]:
+    def identity(self) -> tuple[float, ...]:
         """The row that changes nothing."""
-        return (0.0, 1.0, 0.0, 0.0)
+        return (0.0, 1.0, 0.0, 0.0, 0.0)[: self._columns]
 
     @property
-    def low(self) -> tuple[float, float, float, float]:
+    def low(self) -> tuple[float, ...]:
         """Smallest value of each column."""
-        return (-self.rotation, self.scale[0], -self.shift, -self.shift)
+        return (-self.rotation, self.scale[0], -self.shift, -self.shift, -self.shear)[: self._columns]
 
     @property
-    def high(self) -> tuple[float, float, float, float]:
+    def high(self) -> tuple[float, ...]:
         """Largest value of each column."""
-        return (self.rotation, self.scale[1], self.shift, self.shift)
+        return (self.rotation, self.scale[1], self.shift, self.shift, self.shear)[: self._columns]
+
+    @property
+    def _columns(self) -> int:
+        return 5 if self.shear else 4
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
         """Draws `count` rows, on the generator's device."""
         device = None if generator is None else generator.device
-        share = torch.rand(count, 4, generator=generator, device=device)
+        share = torch.rand(count, self._columns, generator=generator, device=device)
         return torch.lerp(share.new_tensor(self.low), share.new_tensor(self.high), share)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         """Changes each image by its row, which need not lie inside the ranges."""
-        if parameters.ndim != 2 or parameters.shape[1] != 4:
+        if parameters.ndim != 2 or parameters.shape[1] != self._columns:
             raise ValueError(
-                f"parameters must have the 4 columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
-                "`draw(len(images))` gives one row per image."
+                f"parameters must have the {self._columns} columns {self.parameter_names}, got shape "
+                f"{tuple(parameters.shape)}: `draw(len(images))` gives one row per image."
             )
         return rotate_translate_scale(images, *parameters.unbind(dim=1))

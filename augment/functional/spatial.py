@@ -1,4 +1,4 @@
-"""Rotation, scaling and translation of each image by its own amounts."""
+"""Rotation, scaling, shearing and translation of each image by its own amounts."""
 
 import torch
 from torch.nn.functional import grid_sample
@@ -7,13 +7,19 @@ from augment._types import Images, PerImage
 
 
 def rotate_translate_scale(
-    images: Images, rotation: PerImage, scale: PerImage, shift_x: PerImage, shift_y: PerImage
+    images: Images,
+    rotation: PerImage,
+    scale: PerImage,
+    shift_x: PerImage,
+    shift_y: PerImage,
+    shear: PerImage | None = None,
 ) -> Images:
-    r"""Turns and scales each image about its centre, then shifts it.
+    r"""Shears, turns and scales each image about its centre, then shifts it.
 
     With :math:`q` a point of the content and :math:`p` where it lands, in pixels from the centre, y downwards:
 
-    .. math:: p = s \begin{pmatrix} \cos\theta & \sin\theta \\ -\sin\theta & \cos\theta \end{pmatrix} q
+    .. math:: p = s \begin{pmatrix} \cos\theta & \sin\theta \\ -\sin\theta & \cos\theta \end{pmatrix}
+              \begin{pmatrix} 1 & -\tan\varphi \\ 0 & 1 \end{pmatrix} q
               + \begin{pmatrix} W\, t_x \\ H\, t_y \end{pmatrix}
 
     Each output pixel reads its :math:`q` by bilinear interpolation; outside the image lie zeros. The rotation is
@@ -26,6 +32,7 @@ def rotate_translate_scale(
         scale: Factor :math:`s > 0`; above 1 the content grows.
         shift_x: Shift :math:`t_x` to the right, as a share of the width.
         shift_y: Shift :math:`t_y` downwards, as a share of the height.
+        shear: Angle :math:`\varphi` in degrees by which upright lines lean to the right; none if not given.
 
     Returns:
         Images of the same shape and dtype; differentiable in every argument.
@@ -39,7 +46,8 @@ def rotate_translate_scale(
         >>> turned.round().int().tolist()  # a quarter turn counter-clockwise: top goes left
         [[[[0, 0, 0], [1, 0, 0], [0, 0, 0]]]]
     """
-    _check(images, rotation=rotation, scale=scale, shift_x=shift_x, shift_y=shift_y)
+    lean = {} if shear is None else {"shear": shear}
+    _check(images, rotation=rotation, scale=scale, shift_x=shift_x, shift_y=shift_y, **lean)
     height, width = images.shape[-2:]
     # Half precision cannot tell neighbouring pixels of a wide image apart.
     dtype = torch.promote_types(images.dtype, torch.float32)
@@ -55,7 +63,10 @@ def rotate_translate_scale(
     cos, sin = angle.cos() / column(scale), angle.sin() / column(scale)
     x = centred(width).view(1, 1, -1) - column(shift_x) * width
     y = centred(height).view(1, -1, 1) - column(shift_y) * height
-    grid = torch.stack([(cos * x - sin * y) * (2 / width), (sin * x + cos * y) * (2 / height)], dim=-1)
+    source_x, source_y = cos * x - sin * y, sin * x + cos * y
+    if shear is not None:
+        source_x = source_x + torch.deg2rad(column(shear)).tan() * source_y
+    grid = torch.stack([source_x * (2 / width), source_y * (2 / height)], dim=-1)
     moved = grid_sample(images.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return moved.to(images.dtype)
 

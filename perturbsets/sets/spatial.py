@@ -1,4 +1,4 @@
-"""The box of rotations, translations and scales: a known perturbation set, for comparison."""
+"""The box of rotations, translations, scales and shears: a known perturbation set, for comparison."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SpatialRegion(Region):
         return len(self.change.parameter_names)
 
     def parameters(self, offsets: Offsets) -> Tensor:
-        """Angles, scales and shifts at offsets: from -1 (lowest) over 0 (no change) to 1 (highest)."""
+        """Angles, scales, shifts and shears at offsets: from -1 (lowest) over 0 (no change) to 1 (highest)."""
         return self._identity + torch.where(offsets < 0, self._below, self._above) * offsets
 
     def decode(self, offsets: Offsets) -> Images:
@@ -52,7 +52,7 @@ class SpatialRegion(Region):
 
 @dataclass(frozen=True)
 class SpatialBox(PerturbationSet):
-    """All rotations, scales and translations of an image within ranges.
+    """All rotations, scales, shears and translations of an image within ranges.
 
     Args:
         change: The ranges.

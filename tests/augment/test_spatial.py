@@ -14,26 +14,35 @@ def one(value: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("angle", "scale", "right", "down"), [(30.0, 1.0, 0, 0), (0.0, 1.2, 3, -2), (-45.0, 0.8, 2, 1)]
+    ("angle", "scale", "right", "down", "shear"),
+    [
+        (30.0, 1.0, 0, 0, 0.0),
+        (0.0, 1.2, 3, -2, 0.0),
+        (-45.0, 0.8, 2, 1, 0.0),
+        (0.0, 1.0, 0, 0, 25.0),
+        (20, 1.3, 1, 2, -40),
+    ],
 )
-def test_agrees_with_torchvision(angle: float, scale: float, right: int, down: int) -> None:
+def test_agrees_with_torchvision(angle: float, scale: float, right: int, down: int, shear: float) -> None:
     images = torch.rand(1, 2, 20, 28, dtype=torch.float64)
 
-    ours = rotate_translate_scale(images, one(angle), one(scale), one(right / 28), one(down / 20))
+    lean = one(shear) if shear else None
+    ours = rotate_translate_scale(images, one(angle), one(scale), one(right / 28), one(down / 20), lean)
 
-    theirs = F.affine(  # its angle runs clockwise
+    theirs = F.affine(  # its rotation runs clockwise
         images,
         angle=-angle,
         translate=[right, down],
         scale=scale,
-        shear=[0.0],
+        shear=[shear, 0.0],
         interpolation=F.InterpolationMode.BILINEAR,
     )
     assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
-def test_identity_parameters_change_nothing() -> None:
-    change = SpatialChange()
+@pytest.mark.parametrize("shear", [0.0, 20.0])
+def test_identity_parameters_change_nothing(shear: float) -> None:
+    change = SpatialChange(shear=shear)
     images = torch.rand(3, 1, 9, 14)
 
     assert_close(change.apply(images, torch.tensor([change.identity] * 3)), images, atol=2e-6, rtol=0)
@@ -41,13 +50,13 @@ def test_identity_parameters_change_nothing() -> None:
 
 def test_gradients_are_right() -> None:
     images = torch.rand(1, 1, 6, 7, dtype=torch.float64, requires_grad=True)
-    parameters = [value.requires_grad_() for value in (one(10.3), one(1.13), one(0.031), one(-0.047))]
+    parameters = [value.requires_grad_() for value in (one(10.3), one(1.13), one(0.031), one(-0.047), one(8.1))]
 
     assert torch.autograd.gradcheck(rotate_translate_scale, (images, *parameters))
 
 
 def test_draws_fill_the_ranges_and_nothing_else() -> None:
-    change = SpatialChange(rotation=20.0, scale=(0.9, 1.4), shift=0.1)
+    change = SpatialChange(rotation=20.0, scale=(0.9, 1.4), shift=0.1, shear=15.0)
     drawn = change.draw(4000, generator=torch.Generator().manual_seed(0))
     low, high = torch.tensor(change.low), torch.tensor(change.high)
 
@@ -71,6 +80,7 @@ def test_one_image_alone_is_as_in_a_batch() -> None:
         ({"rotation": -1.0}, "rotation must be"),
         ({"shift": float("nan")}, "shift must be"),
         ({"scale": (1.1, 1.3)}, "scale must be"),
+        ({"shear": 90.0}, "shear must be"),
     ],
 )
 def test_impossible_ranges_are_refused(arguments: dict[str, object], message: str) -> None:

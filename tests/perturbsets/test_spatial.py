@@ -73,8 +73,10 @@ def test_some_images_keep_their_own_radius(generator: torch.Generator) -> None:
     assert_close(region.sample(generator=generator)[0], torch.zeros(4))
 
 
-def test_gradient_reaches_every_parameter() -> None:
-    region = SpatialBox().at(images())
+@pytest.mark.parametrize(("shear", "size"), [(0.0, 4), (20.0, 5)])
+def test_gradient_reaches_every_parameter(shear: float, size: int) -> None:
+    region = SpatialBox(SpatialChange(shear=shear)).at(images())
+    assert region.size == size
     u = region.centre().requires_grad_()
     (region.decode(u) * torch.rand(3, 1, 8, 8)).sum().backward()
 
