@@ -23,7 +23,19 @@ from .objectives import (
     Objective,
     SegmentationCrossEntropy,
 )
-from .sets import Ball, L1Ball, L2Ball, LatentBall, LinfBall, PerturbationSet, PixelBall, Region, SpatialBox
+from .sets import (
+    Ball,
+    Compose,
+    L1Ball,
+    L2Ball,
+    LatentBall,
+    LinfBall,
+    PerturbationSet,
+    PixelBall,
+    ProductBall,
+    Region,
+    SpatialBox,
+)
 from .smallest_radius import SmallestRadius, bisect
 from .training import (
     Adversarial,
@@ -46,6 +58,7 @@ __all__ = [
     "Augmented",
     "Ball",
     "Best",
+    "Compose",
     "CrossEntropy",
     "Found",
     "FunctionObjective",
@@ -67,6 +80,7 @@ __all__ = [
     "OneStep",
     "PerturbationSet",
     "PixelBall",
+    "ProductBall",
     "ProjectedAdam",
     "ProjectedGradient",
     "RandomSearch",

@@ -2,21 +2,25 @@
 
 from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region
+from perturbsets.sets.composed import Compose
 from perturbsets.sets.l1 import L1Ball
 from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.latent import LatentBall
 from perturbsets.sets.linf import LinfBall
 from perturbsets.sets.pixel import PixelBall
+from perturbsets.sets.product import ProductBall
 from perturbsets.sets.spatial import SpatialBox
 
 __all__ = [
     "Ball",
+    "Compose",
     "L1Ball",
     "L2Ball",
     "LatentBall",
     "LinfBall",
     "PerturbationSet",
     "PixelBall",
+    "ProductBall",
     "Region",
     "SpatialBox",
 ]

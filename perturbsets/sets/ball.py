@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, PerImage, Rows
 
+Kind = TypeVar("Kind", bound="Ball")
 MOST_ROUNDS = 50  # of the searches for a projection
 
 
@@ -46,7 +48,7 @@ class Ball(ABC):
             )
         return radius.expand(len(like))[:, None]
 
-    def keep(self, rows: Rows) -> Ball:
+    def keep(self: Kind, rows: Rows) -> Kind:
         """The ball of some of the images."""
         if isinstance(self.radius, Tensor) and self.radius.ndim:
             return replace(self, radius=self.radius[rows.to(self.radius.device)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -76,7 +77,17 @@ class PerturbationSet(ABC):
 
     @abstractmethod
     def at(self, images: Any) -> Region:
-        """Binds the set to a batch; what depends on x alone is computed once per region."""
+        """Binds the set to a batch; what depends on x alone is computed once per region.
+
+        Gradients flow to images that ask for them, so that one set may follow another.
+        """
+
+    def keep(self, rows: Rows) -> PerturbationSet:
+        """The set for some of the images of a batch: a ``radius`` per image is shared out."""
+        radius = getattr(self, "radius", None)
+        if isinstance(radius, Tensor) and radius.ndim:
+            return replace(self, radius=radius[rows.to(radius.device)])  # type: ignore[type-var]
+        return self
 
 
 def check_starts(starts: str, restarts: int = 1) -> None:
@@ -105,7 +116,7 @@ def check_bounds(images: Tensor, bounds: tuple[float, float]) -> None:
             "torchvision.transforms.v2.functional.to_dtype(images, torch.float32, scale=True)"
         )
     if images.numel():
-        low, high = torch.aminmax(images)
+        low, high = torch.aminmax(images.detach())
         if not (bounds[0] <= float(low) and float(high) <= bounds[1]):  # NaN fails too
             raise ValueError(
                 f"images must lie within {list(bounds)}, got values from {float(low):.4g} to {float(high):.4g}: "

@@ -43,14 +43,12 @@ class LatentRegion(Region):
 
     @cached_property
     def _features(self) -> Tensor:
-        with torch.no_grad():
-            return self.perturbations.model.context(self._inputs)
+        return self.perturbations.model.context(self._inputs)
 
     @cached_property
     def prior(self) -> DiagonalGaussian:
         """The prior p(z|x)."""
-        with torch.no_grad():
-            return self.perturbations.model.prior(self._features)
+        return self.perturbations.model.prior(self._features)
 
     def decode(self, offsets: Offsets) -> Images:
         latents = self.prior.at(offsets.to(self._inputs.dtype))
@@ -154,7 +152,7 @@ class LatentBall(PerturbationSet):
         self.model.check(images)
         if self.device != images.device:
             self.model.to(images.device)
-        return LatentRegion(images.detach(), self, L2Ball(self.radius))
+        return LatentRegion(images, self, L2Ball(self.radius))
 
     def save(self, path: Path | str) -> Path:
         """Writes weights, radius and bank as one folder of safetensors and JSON, whole or not at all.

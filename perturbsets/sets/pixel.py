@@ -29,7 +29,7 @@ class PixelRegion(Region):
 
     def __init__(self, images: Samples, ball: Ball, bounds: tuple[float, float]) -> None:
         self.images, self.ball, self.bounds = images, ball, bounds
-        flat = images.flatten(1) if images.ndim > 1 else images[:, None]
+        flat = (images.flatten(1) if images.ndim > 1 else images[:, None]).detach()
         self.low, self.high = ball.cut(bounds[0] - flat, bounds[1] - flat)
 
     @property
@@ -93,5 +93,4 @@ class PixelBall(PerturbationSet):
             ValueError: If samples are outside the bounds.
         """
         check_bounds(images, self.bounds)
-        with torch.no_grad():
-            return PixelRegion(images.detach(), BALLS[self.norm](self.radius), self.bounds)
+        return PixelRegion(images, BALLS[self.norm](self.radius), self.bounds)

@@ -83,4 +83,4 @@ class SpatialBox(PerturbationSet):
             ValueError: If images are outside [0, 1].
         """
         check_bounds(images, (0.0, 1.0))
-        return SpatialRegion(images.detach(), LinfBall(self.radius), self.change)
+        return SpatialRegion(images, LinfBall(self.radius), self.change)

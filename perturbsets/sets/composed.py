@@ -1,0 +1,137 @@
+"""One perturbation set after another: a learned change, then noise on its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Offsets, PerImage, Rows, Samples
+from perturbsets.sets.base import PerturbationSet, Region
+from perturbsets.sets.product import ProductBall
+
+
+class ComposedRegion(Region):
+    """A :class:`Compose` bound to samples.
+
+    The first part is bound once; the others are bound anew to whatever comes before them, at every decoding.
+
+    Args:
+        ball: The product of the parts' balls, in shares of their radii.
+        first: The first part, bound.
+        later: The other parts.
+        radii: Radius of each part, a column each.
+    """
+
+    ball: ProductBall
+
+    def __init__(
+        self, ball: ProductBall, first: Region, later: Sequence[PerturbationSet], radii: Sequence[Tensor]
+    ) -> None:
+        self.images, self.ball, self.first, self.later, self.radii = first.images, ball, first, later, radii
+
+    @property
+    def size(self) -> int:
+        return sum(self.ball.sizes)
+
+    def decode(self, offsets: Offsets) -> Samples:
+        first, *later = self._scaled(offsets)
+        images = self.first.decode(first)
+        for part, group in zip(self.later, later, strict=True):
+            images = part.at(images).decode(group)
+        return images
+
+    def project(self, offsets: Offsets) -> Offsets:
+        """The first part's own projection, bounds included; the others' depend on it, and cut when they decode."""
+        first = self.first.project(self._scaled(offsets)[0]) / _divisor(self.radii[0])
+        return torch.cat([first, self.ball.project(offsets)[:, self.ball.sizes[0] :]], dim=1)
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
+        """Offsets of each part's own distribution."""
+        with torch.no_grad():
+            region, drawn = self.first, [self.first.sample(generator=generator)]
+            for part in self.later:
+                region = part.at(region.decode(drawn[-1]))
+                drawn.append(region.sample(generator=generator))
+        groups = [offsets / _divisor(radii) for offsets, radii in zip(drawn, self.radii, strict=True)]
+        return self.project(torch.cat(groups, dim=1))
+
+    def keep(self, rows: Rows) -> ComposedRegion:
+        later, radii = [part.keep(rows) for part in self.later], [column[rows] for column in self.radii]
+        return ComposedRegion(self.ball.keep(rows), self.first.keep(rows), later, radii)
+
+    def _scaled(self, offsets: Offsets) -> list[Tensor]:
+        """The offsets of each part, in its own unit."""
+        groups = offsets.split(self.ball.sizes, dim=1)
+        return [group * radii for group, radii in zip(groups, self.radii, strict=True)]
+
+
+def _divisor(radii: Tensor) -> Tensor:
+    return radii.where(radii > 0, 1)
+
+
+@dataclass(frozen=True)
+class Compose(PerturbationSet):
+    r"""All samples that one set makes of what another made of x.
+
+    .. math:: S(x) = \{\, g_2(g_1(x, r_1 u_1), r_2 u_2) : \|u_i\|_{(i)} \le r \,\}
+
+    Offsets of the parts stand side by side, each in shares of its part's radius :math:`r_i`, so that one step size does
+    for parts of different units.
+
+    Args:
+        parts: The sets, in order; at least two, each of finite radius.
+        radius: Share r of the parts' radii in use, 0 or more; a number, or one per image.
+
+    Raises:
+        ValueError: If there are fewer than two parts, or the radius is negative or NaN.
+
+    Example:
+        >>> from perturbsets import PixelBall, SpatialBox
+        >>> region = Compose([SpatialBox(), PixelBall("linf", 0.1)]).at(torch.rand(2, 1, 8, 8))
+        >>> region.decode(region.sample()).shape, region.size
+        (torch.Size([2, 1, 8, 8]), 68)
+    """
+
+    parts: Sequence[PerturbationSet]
+    radius: float | PerImage = 1.0
+
+    def __post_init__(self) -> None:
+        if len(self.parts) < 2:
+            raise ValueError(f"parts must be at least two sets, got {len(self.parts)}")
+        if not bool((torch.as_tensor(self.radius) >= 0).all()):  # NaN fails too
+            raise ValueError(f"radius must be 0 or more, a share of the parts' radii, got {self.radius}")
+
+    def at(self, images: Tensor) -> ComposedRegion:
+        """Binds the sets to samples.
+
+        Raises:
+            ValueError: If a part refuses them, or its radius is infinite.
+        """
+        parts = [_shrunk(part, self.radius) for part in self.parts]
+        regions = [parts[0].at(images)]
+        with torch.no_grad():
+            for part in parts[1:]:
+                regions.append(part.at(regions[-1].decode(regions[-1].centre())))
+            shares = torch.as_tensor(self.radius).to(images).expand(len(images))[:, None]
+            radii = [region.ball.radii(images) / _divisor(shares) for region in regions]
+        if not all(bool(column.isfinite().all()) for column in radii):
+            raise ValueError("parts must have finite radii to be composed: offsets count in shares of them")
+        ball = ProductBall(self.radius, tuple(region.ball for region in regions), tuple(r.size for r in regions))
+        return ComposedRegion(ball, regions[0], parts[1:], radii)
+
+    def keep(self, rows: Rows) -> PerturbationSet:
+        kept: Any = super().keep(rows)
+        return replace(kept, parts=[part.keep(rows) for part in self.parts])
+
+
+def _shrunk(part: Any, share: float | PerImage) -> Any:
+    """A part whose radius is a share of its own."""
+    if not isinstance(share, Tensor) and share == 1:
+        return part
+    if not hasattr(part, "radius"):
+        raise ValueError(f"parts must have a radius for a share of it, got {type(part).__name__}: leave radius at 1")
+    return replace(part, radius=share * part.radius)
