@@ -22,6 +22,7 @@ from .objectives import (
     Margin,
     Objective,
     SegmentationCrossEntropy,
+    StrongestWrong,
 )
 from .sets import (
     Ball,
@@ -90,6 +91,7 @@ __all__ = [
     "SmallestRadius",
     "SpatialBox",
     "Standard",
+    "StrongestWrong",
     "SufficientLikelihood",
     "SufficientResult",
     "Worst",

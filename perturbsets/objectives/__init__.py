@@ -8,6 +8,7 @@ from perturbsets.objectives.dlr import DLR
 from perturbsets.objectives.function import FunctionObjective
 from perturbsets.objectives.margin import Margin
 from perturbsets.objectives.segmentation import SegmentationCrossEntropy
+from perturbsets.objectives.strongest_wrong import StrongestWrong
 
 __all__ = [
     "DLR",
@@ -19,4 +20,5 @@ __all__ = [
     "Margin",
     "Objective",
     "SegmentationCrossEntropy",
+    "StrongestWrong",
 ]

@@ -21,25 +21,36 @@ class ClassifierLoss(Loss):
         labels: True classes, or targets.
         score: Value per image; the goal of the untargeted form is to raise it.
         targeted: Whether labels are classes to reach rather than to leave.
+        truth: True classes beside targets: then leaving them is the goal, wherever to; of the targeted form only.
     """
 
-    def __init__(self, model: nn.Module, labels: Labels, score: Score, *, targeted: bool) -> None:
-        self.model, self.labels, self.score, self.targeted = model, labels, score, targeted
+    def __init__(
+        self, model: nn.Module, labels: Labels, score: Score, *, targeted: bool, truth: Labels | None = None
+    ) -> None:
+        self.model, self.labels, self.score, self.targeted, self.truth = model, labels, score, targeted, truth
         self._checked = False
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        logits = self.model(images)
-        if not self._checked:
-            check_logits(logits, self.labels)
-            self._checked = True
+        logits = self.logits(images)
         predicted = logits.detach().argmax(1)
         value = self.score(logits, self.labels)
+        if self.truth is not None:
+            return -value, predicted != self.truth
         if self.targeted:
             return -value, predicted == self.labels
         return value, predicted != self.labels
 
+    def logits(self, images: Samples) -> Logits:
+        """What the model says, checked at the first call."""
+        logits = self.model(images)
+        if not self._checked:
+            check_logits(logits, self.labels)
+            self._checked = True
+        return logits
+
     def keep(self, rows: Rows) -> ClassifierLoss:
-        kept = ClassifierLoss(self.model, self.labels[rows], self.score, targeted=self.targeted)
+        truth = None if self.truth is None else self.truth[rows]
+        kept = ClassifierLoss(self.model, self.labels[rows], self.score, targeted=self.targeted, truth=truth)
         kept._checked = self._checked
         return kept
 

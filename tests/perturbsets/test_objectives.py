@@ -21,6 +21,7 @@ from perturbsets import (
     PixelBall,
     ProjectedGradient,
     SegmentationCrossEntropy,
+    StrongestWrong,
 )
 
 LOGITS = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 0.5], [1.0, 1.5, 4.0], [-2.0, 0.3, 0.1]], dtype=torch.float64)
@@ -278,3 +279,35 @@ def test_functions_must_return_a_value_per_image(returned: object) -> None:
     x = torch.rand(2, 1, 2, 2)
     with pytest.raises(ValueError, match="function must return one floating-point value per image"):
         FunctionObjective(lambda *_: returned).at(None, x, None)(x, x.flatten(1))  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 4])
+def test_the_target_is_a_strongest_wrong_class_of_the_clean_sample(rank: int) -> None:
+    x, model = torch.rand(6, 8), nn.Linear(8, 5)
+    clean = model(x).detach()
+    y = clean.argsort(1)[torch.arange(6), torch.tensor([4, 4, 3, 0, 1, 2])]  # right, right, and wrong ones
+    loss = StrongestWrong(rank).at(model, x, y)
+    others = [
+        [k for k in row.argsort(descending=True).tolist() if k != label] for row, label in zip(clean, y, strict=True)
+    ]
+    targets = torch.tensor([row[rank - 1] for row in others])
+
+    changed = torch.rand(6, 8)
+    value, reached = loss(changed, changed)
+    assert_close(value, DLR(targeted=True).at(model, x, targets)(changed, changed)[0])
+    assert_close(reached, model(changed).argmax(1) != y)
+    rows = torch.tensor([4, 1])
+    assert_close(loss.keep(rows)(changed[rows], changed[rows])[0], value[rows])
+    assert_close(loss.keep(rows)(changed[rows], changed[rows])[1], reached[rows])
+
+
+def test_strongest_wrong_refuses_what_it_cannot_do() -> None:
+    x, y = torch.rand(2, 4), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="rank must be at least 1"):
+        StrongestWrong(0)
+    with pytest.raises(ValueError, match="objective must be a targeted one"):
+        StrongestWrong(1, Margin())
+    with pytest.raises(ValueError, match="rank must be within 1 and 2 for a model of 3 classes, got 3"):
+        StrongestWrong(3, Margin(targeted=True)).at(nn.Linear(4, 3), x, y)
+    with pytest.raises(ValueError, match="at least 4 classes for targeted DLR, got 3: use Margin"):
+        StrongestWrong(1).at(nn.Linear(4, 3), x, y)(x, x)
