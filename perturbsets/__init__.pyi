@@ -9,7 +9,7 @@ from .criteria import (
     radius_from_pairs,
 )
 from .evaluation import AccuracyTable, correct_under, evaluate
-from .intervals import Interval, bootstrap
+from .intervals import Interval, binomial, bootstrap
 from .loading import load
 from .models import Normalized, SmallConvNet
 from .objectives import (
@@ -96,6 +96,7 @@ __all__ = [
     "SufficientResult",
     "Worst",
     "WorstFound",
+    "binomial",
     "bisect",
     "bootstrap",
     "correct_under",

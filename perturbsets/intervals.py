@@ -1,10 +1,11 @@
-"""Bootstrap intervals: what would other images have given?"""
+"""Intervals: what would other images have given?"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 LEVEL = 0.95
@@ -59,3 +60,31 @@ def bootstrap(values: Tensor, groups: Tensor | None = None, *, over: Tensor | No
     tail = (1 - LEVEL) / 2
     low, high = figures.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Interval(float(above.sum() / below.sum()), low, high)
+
+
+def binomial(successes: int, trials: int) -> Interval:
+    r"""Exact interval of a share, at 95 %; unlike the bootstrap it has a width at 0 % and 100 %.
+
+    .. math:: \big[B^{-1}(\tfrac\alpha2;\, k, n - k + 1),\ B^{-1}(1 - \tfrac\alpha2;\, k + 1, n - k)\big]
+
+    with :math:`B^{-1}` the quantiles of the beta distribution.
+
+    Args:
+        successes: Number k of successes.
+        trials: Number n of independent trials, at least 1.
+
+    Returns:
+        The share and its interval.
+
+    Raises:
+        ValueError: If the numbers do not fit together.
+
+    References:
+        Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
+    """
+    if not 0 <= successes <= trials or not trials:
+        raise ValueError(f"successes must be within 0 and the trials, 1 or more, got {successes} of {trials}")
+    tail = (1 - LEVEL) / 2
+    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
+    high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    return Interval(successes / trials, float(low), float(high))

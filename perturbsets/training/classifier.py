@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import Draws, LoopSettings, train
 from cvae.metrics import Record
-from perturbsets.training.fingerprint import digest
+from perturbsets.fingerprint import digest
 from perturbsets.training.methods import Method
 
 

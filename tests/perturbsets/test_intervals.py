@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from perturbsets import bootstrap
+from perturbsets import binomial, bootstrap
 
 
 @given(seed=st.integers(0, 1000), count=st.integers(1, 50))
@@ -97,3 +97,19 @@ def test_the_same_seed_gives_the_same_interval_and_leaves_the_global_state() -> 
 def test_no_values_are_refused() -> None:
     with pytest.raises(ValueError, match="values must hold at least one number"):
         bootstrap(torch.empty(0))
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (3, 17), (500, 1000), (1, 1)])
+def test_binomial_intervals_agree_with_scipy(successes: int, trials: int) -> None:
+    wanted = stats.binomtest(successes, trials).proportion_ci(0.95, method="exact")
+    mean, low, high = binomial(successes, trials)
+
+    assert mean == successes / trials
+    assert math.isclose(low, wanted.low, abs_tol=1e-9)
+    assert math.isclose(high, wanted.high, abs_tol=1e-9)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(3, 2), (-1, 5), (0, 0)])
+def test_impossible_shares_are_refused(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match="successes must be within 0 and the trials"):
+        binomial(successes, trials)

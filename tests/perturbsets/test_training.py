@@ -27,7 +27,7 @@ from perturbsets import (
     Standard,
     train_classifier,
 )
-from perturbsets.training.fingerprint import digest
+from perturbsets.fingerprint import digest
 
 ATTACK = Adversary(PixelBall("linf", 0.2), ascent=ProjectedGradient(3))
 METHODS = [

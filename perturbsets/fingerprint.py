@@ -1,9 +1,9 @@
-"""A short name for everything that a training method is made of."""
+"""A short name for everything that a method, a set or an adversary is made of."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ def digest(thing: Any) -> str:
     """Sixteen hexadecimal digits that differ when a setting, a weight or a bank differs.
 
     Args:
-        thing: A dataclass of plain values, tensors, modules and other dataclasses.
+        thing: Plain values, tensors, modules, dataclasses and other objects, mappings and sequences of them.
 
     Returns:
         The digits, the same in every process and on every device.
@@ -39,5 +39,16 @@ def _parts(thing: Any) -> Iterator[bytes]:
         for field in fields(thing):
             yield field.name.encode()
             yield from _parts(getattr(thing, field.name))
+    elif isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield repr(key).encode()
+            yield from _parts(value)
+    elif isinstance(thing, list | tuple):
+        for value in thing:
+            yield from _parts(value)
+    elif type(thing).__repr__ is object.__repr__:  # which would tell an address
+        yield from _parts(vars(thing))
+    elif callable(thing):
+        yield f"{thing.__module__}.{thing.__qualname__}".encode()
     else:
         yield repr(thing).encode()

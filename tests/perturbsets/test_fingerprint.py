@@ -1,0 +1,61 @@
+"""Names for what things are made of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from perturbsets import Adversary, FunctionObjective, PixelBall
+from perturbsets.fingerprint import digest
+
+
+class Own:
+    """An object without a representation of its own."""
+
+    def __init__(self, number: float) -> None:
+        self.number, self.weights = number, torch.ones(2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (PixelBall("l2", 0.1), PixelBall("l2", 0.2)),
+        (Adversary(PixelBall("l2", 0.1)), Adversary(PixelBall("linf", 0.1))),
+        (torch.zeros(2), torch.zeros(2, 1)),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+        ({"a": 1}, {"b": 1}),
+        ([1, 2], [2, 1]),
+        (Own(1.0), Own(2.0)),
+        (FunctionObjective(torch.sum), FunctionObjective(torch.mean)),
+    ],
+)
+def test_what_differs_has_another_name(one: Any, other: Any) -> None:
+    assert digest(one) != digest(other)
+    assert digest(one) == digest(one)
+
+
+def test_weights_count() -> None:
+    model = nn.Linear(2, 2)
+    before = digest(model)
+    with torch.no_grad():
+        model.weight += 1
+    assert digest(model) != before
+
+
+def test_names_are_the_same_in_every_process() -> None:
+    program = """
+import torch
+from perturbsets import Adversary, FunctionObjective, PixelBall
+from perturbsets.fingerprint import digest
+class Own: pass
+own = Own(); own.number = 1
+print(digest([Adversary(PixelBall("l2", torch.tensor([0.1])), FunctionObjective(torch.sum)), own]))
+"""
+    run = [sys.executable, "-c", program]
+    names = {subprocess.run(run, capture_output=True, text=True, check=True, timeout=120).stdout for _ in range(2)}
+    assert len(names) == 1
