@@ -46,7 +46,7 @@ def _parts(thing: Any) -> Iterator[bytes]:
     elif isinstance(thing, list | tuple):
         for value in thing:
             yield from _parts(value)
-    elif type(thing).__repr__ is object.__repr__:  # which would tell an address
+    elif repr(thing) == object.__repr__(thing):  # it tells an address
         yield from _parts(vars(thing))
     elif callable(thing):
         yield f"{thing.__module__}.{thing.__qualname__}".encode()
