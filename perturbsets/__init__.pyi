@@ -9,6 +9,7 @@ from .criteria import (
     radius_from_pairs,
 )
 from .evaluation import AccuracyTable, correct_under, evaluate
+from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .loading import load
 from .models import Normalized, SmallConvNet
@@ -21,6 +22,7 @@ from .objectives import (
     Loss,
     Margin,
     Objective,
+    Priced,
     SegmentationCrossEntropy,
     StrongestWrong,
 )
@@ -81,6 +83,7 @@ __all__ = [
     "OneStep",
     "PerturbationSet",
     "PixelBall",
+    "Priced",
     "ProductBall",
     "ProjectedAdam",
     "ProjectedGradient",
@@ -102,6 +105,7 @@ __all__ = [
     "correct_under",
     "encodings",
     "evaluate",
+    "fast_minimum_norm",
     "load",
     "radius_from_pairs",
     "train_classifier",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from perturbsets._types import PerImage, Samples
 from perturbsets.adversary import Adversary
+
+HALVINGS = 20.0  # of the largest price: down to a millionth of it
 
 
 @dataclass(frozen=True)
@@ -48,28 +50,34 @@ def bisect(
     labels: Tensor,
     *,
     largest: float,
+    over: Literal["radius", "weight"] = "radius",
     rounds: int = 10,
     generator: torch.Generator | None = None,
 ) -> SmallestRadius:
-    r"""Halves the interval of radii around the smallest that suffices, for all images at once.
+    r"""Halves the interval around the smallest radius that suffices, or the largest price, for all images at once.
 
-    Each image has a radius of its own in every round, so that a round costs one attack on those not yet decided.
+    Each image has a radius, or price, of its own in every round, so that a round costs one attack on those not yet
+    decided. Prices are halved on the scale of their logarithms, down to a millionth of the largest.
 
     Args:
-        adversary: The adversary, on any set with a ``radius``; the radius it has plays no part. Leave its step size to
-            be a share of the radius.
+        adversary: The adversary: on any set with a ``radius``, or with a :class:`~perturbsets.Priced` objective; the
+            one it has plays no part. Leave its step size to be a share of the radius.
         model: The model under attack.
         images: Clean samples.
         labels: What the objective needs, a row per image.
-        largest: Radius that is tried first, above 0 and finite; beyond it nothing is searched.
+        largest: Largest radius or weight, above 0 and finite; beyond it nothing is searched.
+        over: Search the smallest ``"radius"`` of the set, or the largest ``"weight"`` of the price.
         rounds: Halvings; radii are known to :math:`\text{largest} / 2^{\text{rounds}}`.
         generator: For random starts and draws.
 
     Returns:
-        Radii, samples and calls.
+        Radii, samples and calls. Over weights, the radii are the norms of the offsets found.
 
     Raises:
-        ValueError: If the set has no radius, or a number is outside its range.
+        ValueError: If there is nothing to search over, or a number is outside its range.
+
+    References:
+        Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1 (the search over the weight).
 
     Example:
         >>> from perturbsets import PixelBall
@@ -79,28 +87,52 @@ def bisect(
         >>> found.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape
         torch.Size([3])
     """
-    if not hasattr(adversary.perturbations, "radius"):
-        kind = type(adversary.perturbations).__name__
-        raise ValueError(f"adversary must search a set with a radius, got {kind}: there is nothing to bisect")
+    _check(adversary, largest, over, rounds)
+    # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the price.
+    top = largest if over == "radius" else HALVINGS
+    count = len(images)
+    low, high = images.new_zeros(count), images.new_full((count,), float("inf"))
+    norms, best = high.clone(), images.detach().clone()
+    calls = torch.zeros(count, dtype=torch.int64, device=images.device)
+    tried = [images.new_zeros(count), images.new_full((count,), top)]
+    for number in range(rounds + 2):
+        level = tried[number] if number < 2 else (low + high) / 2
+        # Turned at the hardest, or not at the easiest: nothing is left to search.
+        rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
+        if not len(rows):
+            break
+        attack = (
+            _with_radius(adversary, level[rows])
+            if over == "radius"
+            else _with_halvings(adversary, largest, level[rows])
+        )
+        found = attack(model, images[rows], labels[rows], generator=generator)
+        won, lost = rows[found.reached], rows[~found.reached]
+        high[won], best[won] = level[won], found.images[found.reached]
+        norms[won] = found.offsets[found.reached].norm(dim=1).to(norms)
+        low[lost] = level[lost]
+        calls[rows] += found.calls
+    return SmallestRadius(high if over == "radius" else norms, best, calls)
+
+
+def _with_radius(adversary: Adversary, radius: PerImage) -> Adversary:
+    perturbations: Any = replace(adversary.perturbations, radius=radius)  # type: ignore[type-var]
+    return replace(adversary, perturbations=perturbations)
+
+
+def _with_halvings(adversary: Adversary, largest: float, halvings: PerImage) -> Adversary:
+    objective: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
+    return replace(adversary, objective=objective)
+
+
+def _check(adversary: Adversary, largest: float, over: str, rounds: int) -> None:
+    if over not in ("radius", "weight"):
+        raise ValueError(f'over must be "radius" or "weight", got {over!r}')
+    searched = adversary.perturbations if over == "radius" else adversary.objective
+    if not hasattr(searched, over):
+        whose = "search a set with a radius" if over == "radius" else "have an objective with a weight, such as Priced"
+        raise ValueError(f"adversary must {whose}, got {type(searched).__name__}: there is nothing to bisect")
     if not 0 < largest < float("inf") or rounds < 1:
         raise ValueError(
             f"largest must be above 0 and finite, rounds at least 1, got largest={largest}, rounds={rounds}"
         )
-    count = len(images)
-    low, high = images.new_zeros(count), images.new_full((count,), float("inf"))
-    best = images.detach().clone()
-    calls = torch.zeros(count, dtype=torch.int64, device=images.device)
-    tried = [images.new_zeros(count), images.new_full((count,), largest)]
-    for number in range(rounds + 2):
-        radius = tried[number] if number < 2 else (low + high) / 2
-        # Turned without a change, or beyond the largest radius: nothing is left to search.
-        rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
-        if not len(rows):
-            break
-        perturbations: Any = replace(adversary.perturbations, radius=radius[rows])  # type: ignore[type-var]
-        found = replace(adversary, perturbations=perturbations)(model, images[rows], labels[rows], generator=generator)
-        won, lost = rows[found.reached], rows[~found.reached]
-        high[won], best[won] = radius[won], found.images[found.reached]
-        low[lost] = radius[lost]
-        calls[rows] += found.calls
-    return SmallestRadius(high, best, calls)

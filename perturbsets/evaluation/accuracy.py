@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Images
+from perturbsets._types import Flags, Labels, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.intervals import Interval, bootstrap
 from perturbsets.objectives.base import check_labels
@@ -61,7 +61,7 @@ class AccuracyTable:
 def correct_under(
     model: nn.Module,
     adversary: Adversary | Worst | None,
-    images: Images,
+    images: Samples,
     labels: Tensor,
     *,
     generator: torch.Generator | None = None,
@@ -89,20 +89,29 @@ def correct_under(
     parts = []
     for x, y in zip(images.split(batch), labels.long().split(batch), strict=True):
         if adversary is None:
-            with untouched(model, x.device), torch.no_grad():
-                logits = model(x)
-            check_logits(logits, y)
-            check_finite(logits)
-            parts.append(logits.argmax(1) == y)
+            parts.append(predictions(model, x, y) == y)
         else:
             parts.append(~adversary(model, x, y, generator=generator).reached)
     return torch.cat(parts)
 
 
+def predictions(model: nn.Module, images: Samples, labels: Labels) -> Labels:
+    """The classes that a model predicts in evaluation mode, left as it was.
+
+    Raises:
+        ValueError: If labels or logits are not as they must be, NaN included.
+    """
+    with untouched(model, images.device), torch.no_grad():
+        logits = model(images)
+    check_logits(logits, labels)
+    check_finite(logits)
+    return logits.argmax(1)
+
+
 def evaluate(
     models: Mapping[str, nn.Module | Sequence[nn.Module]],
     adversaries: Mapping[str, Adversary | Worst | None],
-    images: Images,
+    images: Samples,
     labels: Tensor,
     *,
     seed: int = 0,

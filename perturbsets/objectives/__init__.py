@@ -7,6 +7,7 @@ from perturbsets.objectives.divergence import KLDivergence
 from perturbsets.objectives.dlr import DLR
 from perturbsets.objectives.function import FunctionObjective
 from perturbsets.objectives.margin import Margin
+from perturbsets.objectives.priced import Priced
 from perturbsets.objectives.segmentation import SegmentationCrossEntropy
 from perturbsets.objectives.strongest_wrong import StrongestWrong
 
@@ -19,6 +20,7 @@ __all__ = [
     "Loss",
     "Margin",
     "Objective",
+    "Priced",
     "SegmentationCrossEntropy",
     "StrongestWrong",
 ]
