@@ -18,6 +18,7 @@ from perturbsets import (
     PixelBall,
     ProjectedAdam,
     ProjectedGradient,
+    ProjectedLBFGS,
     RandomSearch,
     Region,
     SpatialBox,
@@ -33,6 +34,8 @@ ASCENTS = [
     ProjectedAdam(4),
     APGD(9),
     APGD(9, stop_when_reached=True),
+    ProjectedLBFGS(8),
+    ProjectedLBFGS(8, stop_when_reached=True),
     RandomSearch(3),
 ]
 

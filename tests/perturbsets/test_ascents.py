@@ -22,6 +22,7 @@ from perturbsets import (
     OneStep,
     ProjectedAdam,
     ProjectedGradient,
+    ProjectedLBFGS,
     RandomSearch,
 )
 from perturbsets import Region as AnyRegion
@@ -43,6 +44,9 @@ EVERY = [
     APGD(12),
     APGD(12, restarts=2, starts="sample"),
     APGD(12, stop_when_reached=True),
+    ProjectedLBFGS(6),
+    ProjectedLBFGS(6, memory=2, restarts=2, starts="uniform"),
+    ProjectedLBFGS(6, stop_when_reached=True),
     RandomSearch(3),
 ]
 
