@@ -1,5 +1,15 @@
 from .adversary import Adversary, Found
-from .ascents import APGD, Ascent, Best, GradientAscent, OneStep, ProjectedAdam, ProjectedGradient, RandomSearch
+from .ascents import (
+    APGD,
+    Ascent,
+    Best,
+    GradientAscent,
+    OneStep,
+    ProjectedAdam,
+    ProjectedGradient,
+    ProjectedLBFGS,
+    RandomSearch,
+)
 from .criteria import (
     NecessaryResult,
     NecessarySubset,
@@ -87,6 +97,7 @@ __all__ = [
     "ProductBall",
     "ProjectedAdam",
     "ProjectedGradient",
+    "ProjectedLBFGS",
     "RandomSearch",
     "Region",
     "SegmentationCrossEntropy",

@@ -6,6 +6,17 @@ from perturbsets.ascents.gradient_ascent import GradientAscent
 from perturbsets.ascents.one_step import OneStep
 from perturbsets.ascents.projected_adam import ProjectedAdam
 from perturbsets.ascents.projected_gradient import ProjectedGradient
+from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.ascents.random_search import RandomSearch
 
-__all__ = ["APGD", "Ascent", "Best", "GradientAscent", "OneStep", "ProjectedAdam", "ProjectedGradient", "RandomSearch"]
+__all__ = [
+    "APGD",
+    "Ascent",
+    "Best",
+    "GradientAscent",
+    "OneStep",
+    "ProjectedAdam",
+    "ProjectedGradient",
+    "ProjectedLBFGS",
+    "RandomSearch",
+]

@@ -7,6 +7,7 @@ import torch
 from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents.base import Best
 from perturbsets.ascents.directions import Direction
+from perturbsets.ascents.schedule import Schedule, shares
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
@@ -22,14 +23,14 @@ def climb(
     steps: int,
     step_size: float | PerImage,
     direction: Direction,
-    decay: bool = False,
+    schedule: Schedule = "constant",
     stop_when_reached: bool = False,
 ) -> None:
     r"""Raises a loss inside any region by projected steps; the best points go to ``best``.
 
-    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta_t\, d_t\big)
+    .. math:: u_{t+1} = \Pi_B\big(u_t + s_t \eta\, d_t\big)
 
-    with :math:`d_t` the direction made of the gradients so far.
+    with :math:`d_t` the direction made of the gradients so far, and :math:`s_t` the schedule's share of the step.
 
     Args:
         region: Where to stay, and how to decode.
@@ -39,11 +40,12 @@ def climb(
         steps: Number of steps; each costs one forward and one backward pass, and one forward more in all.
         step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.
         direction: From gradients to steps; a fresh one for each climb.
-        decay: Whether the step shrinks to zero as a cosine.
+        schedule: How the step shrinks.
         stop_when_reached: Whether images that reached the goal leave the computation.
     """
     rows = None
     sizes = torch.as_tensor(step_size, dtype=start.dtype, device=start.device).expand(len(start))[:, None]
+    share_of = shares(schedule, steps)
     u = region.project(start).detach()
     for step in range(steps + 1):
         if stop_when_reached and step % CHECK_EVERY == 0:
@@ -64,8 +66,7 @@ def climb(
         best.update(u, images, value, reached, rows)
         if climbing:
             (gradient,) = torch.autograd.grad(value.sum(), u)  # images are independent: a sum is safe
-            shrunk = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item()) if decay else 1.0
-            u = region.project(torch.addcmul(u.detach(), shrunk * sizes, direction(region, gradient)))
+            u = region.project(torch.addcmul(u.detach(), share_of[step] * sizes, direction(region, gradient)))
 
 
 def check_steps(steps: int, step_size: float | PerImage | None) -> None:

@@ -11,6 +11,7 @@ from perturbsets.ascents.base import Best
 from perturbsets.ascents.climb import check_steps, climb, finite_radii
 from perturbsets.ascents.directions import Adaptive
 from perturbsets.ascents.restarted import Restarted
+from perturbsets.ascents.schedule import Schedule, check_schedule
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
 
@@ -28,7 +29,7 @@ class ProjectedAdam(Restarted):
         betas: Weights of the former mean and mean square, each in [0, 1).
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
-        decay: Whether the step shrinks to zero as a cosine, for fine searches.
+        schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
         stop_when_reached: Whether images that reached the goal leave the computation.
 
     Raises:
@@ -43,12 +44,13 @@ class ProjectedAdam(Restarted):
     betas: tuple[float, float] = (0.9, 0.999)
     restarts: int = 1
     starts: Starts = "uniform"
-    decay: bool = False
+    schedule: Schedule = "constant"
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps, self.step_size)
         check_starts(self.starts, self.restarts)
+        check_schedule(self.schedule)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
 
@@ -61,6 +63,6 @@ class ProjectedAdam(Restarted):
             steps=self.steps,
             step_size=finite_radii(region) / 10 if self.step_size is None else self.step_size,
             direction=Adaptive(self.betas, delta=torch.finfo(start.dtype).tiny ** 0.5),
-            decay=self.decay,
+            schedule=self.schedule,
             stop_when_reached=self.stop_when_reached,
         )

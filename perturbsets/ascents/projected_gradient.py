@@ -9,6 +9,7 @@ from perturbsets.ascents.base import Best
 from perturbsets.ascents.climb import check_steps, climb, finite_radii
 from perturbsets.ascents.directions import Steepest
 from perturbsets.ascents.restarted import Restarted
+from perturbsets.ascents.schedule import Schedule, check_schedule
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
 
@@ -27,7 +28,7 @@ class ProjectedGradient(Restarted):
         starts: Where to begin: ``"uniform"`` in the region, at a ``"sample"`` of the set's own distribution (in
             training against a learned set, near changes that do happen), or at ``"zero"``, once.
         momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
-        decay: Whether the step shrinks to zero as a cosine, for fine searches.
+        schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
         stop_when_reached: Whether images that reached the goal leave the computation, also before later
             starts. Leave it off in training.
 
@@ -45,12 +46,13 @@ class ProjectedGradient(Restarted):
     restarts: int = 1
     starts: Starts = "uniform"
     momentum: float = 0.0
-    decay: bool = False
+    schedule: Schedule = "constant"
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps, self.step_size)
         check_starts(self.starts, self.restarts)
+        check_schedule(self.schedule)
         if not self.momentum >= 0:
             raise ValueError(f"momentum must be 0 or more, got {self.momentum}")
 
@@ -63,6 +65,6 @@ class ProjectedGradient(Restarted):
             steps=self.steps,
             step_size=finite_radii(region) / 4 if self.step_size is None else self.step_size,
             direction=Steepest(self.momentum),
-            decay=self.decay,
+            schedule=self.schedule,
             stop_when_reached=self.stop_when_reached,
         )

@@ -110,7 +110,7 @@ class NecessarySubset:
         Raises:
             ValueError: If there are no pairs or they have one source only.
         """
-        ascent = ProjectedGradient(self.steps, restarts=self.restarts, decay=True)
+        ascent = ProjectedGradient(self.steps, restarts=self.restarts, schedule="cosine")
         adversary = Adversary(perturbations, ApproximationError(), ascent)
         unlimited = replace(perturbations, radius=math.inf)
         device = perturbations.device

@@ -31,6 +31,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.OneStep",
         "perturbsets.ProjectedAdam",
         "perturbsets.ProjectedGradient",
+        "perturbsets.ProjectedLBFGS",
         "perturbsets.RandomSearch",
     ),
     "method": (

@@ -19,7 +19,7 @@ from perturbsets.sets.latent import Draw, LatentBall
 
 SHOWN = 10
 CANDIDATES = 64
-SEARCH = ProjectedGradient(steps=50, decay=True, starts="zero")
+SEARCH = ProjectedGradient(steps=50, schedule="cosine", starts="zero")
 
 
 def pick_pairs(pairs: Pairs, generator: torch.Generator) -> tuple[Images, Images]:

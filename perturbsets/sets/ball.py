@@ -86,6 +86,15 @@ class Ball(ABC):
         radii = self.radii(low)
         return low.maximum(-radii), high.minimum(radii)
 
+    def box(self, like: Offsets) -> tuple[Offsets, Offsets] | None:
+        """Smallest and largest offsets where the ball is a box, as any ball without a limit is; else ``None``.
+
+        Args:
+            like: Gives shape, dtype and device.
+        """
+        radii = self.radii(like).expand_as(like)
+        return (-radii, radii) if bool(radii.isinf().all()) else None
+
     @abstractmethod
     def steepest(self, gradient: Offsets) -> Offsets:
         """The step of norm 1 that climbs fastest; zero where the gradient is zero."""

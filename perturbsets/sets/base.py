@@ -57,6 +57,13 @@ class Region(ABC):
         """Offsets drawn from the set's own distribution; uniform if it has none."""
         return self.random_start(generator=generator)
 
+    def box(self) -> tuple[Offsets, Offsets] | None:
+        """Smallest and largest offsets where the region is a box, infinite where there is no limit; else ``None``.
+
+        That of the ball; a region whose projection is not the ball's says so itself.
+        """
+        return self.ball.box(self.centre())
+
     def centre(self) -> Offsets:
         """Zero offsets."""
         return self.images.new_zeros(len(self.images), self.size)

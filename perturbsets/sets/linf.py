@@ -30,6 +30,10 @@ class LinfBall(Ball):
     def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
         return offsets.clamp(low, high)  # the cut box is the intersection already
 
+    def box(self, like: Offsets) -> tuple[Offsets, Offsets]:
+        radii = self.radii(like).expand_as(like)
+        return -radii, radii
+
     def steepest(self, gradient: Offsets) -> Offsets:
         return gradient.sign()
 

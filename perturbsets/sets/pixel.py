@@ -47,6 +47,9 @@ class PixelRegion(Region):
     def steepest(self, gradient: Offsets) -> Offsets:
         return self.ball.steepest_in_box(gradient, self.low, self.high)
 
+    def box(self) -> tuple[Offsets, Offsets] | None:
+        return None if self.ball.box(self.low) is None else (self.low, self.high)
+
     def keep(self, rows: Rows) -> PixelRegion:
         return PixelRegion(self.images[rows], self.ball.keep(rows), self.bounds)
 

@@ -18,6 +18,7 @@ from perturbsets import (
     PixelBall,
     ProjectedAdam,
     ProjectedGradient,
+    ProjectedLBFGS,
     RandomSearch,
     Region,
     SpatialBox,
@@ -28,11 +29,13 @@ ASCENTS = [
     OneStep(),
     OneStep(starts="uniform"),
     ProjectedGradient(4),
-    ProjectedGradient(4, restarts=2, momentum=1.0, decay=True),
+    ProjectedGradient(4, restarts=2, momentum=1.0, schedule="cosine"),
     ProjectedGradient(7, stop_when_reached=True),
     ProjectedAdam(4),
     APGD(9),
     APGD(9, stop_when_reached=True),
+    ProjectedLBFGS(8),
+    ProjectedLBFGS(8, stop_when_reached=True),
     RandomSearch(3),
 ]
 
@@ -96,7 +99,7 @@ def linear(weights: Tensor) -> nn.Module:
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize(
-    "ascent", [OneStep(), ProjectedGradient(60, decay=True), ProjectedGradient(60, step_size=0.05)]
+    "ascent", [OneStep(), ProjectedGradient(60, schedule="cosine"), ProjectedGradient(60, step_size=0.05)]
 )
 def test_linear_models_are_attacked_optimally(norm: str, ascent: Ascent) -> None:
     weights = torch.randn(2, 12, dtype=torch.float64)

@@ -22,11 +22,13 @@ from perturbsets import (
     OneStep,
     ProjectedAdam,
     ProjectedGradient,
+    ProjectedLBFGS,
     RandomSearch,
 )
 from perturbsets import Region as AnyRegion
 from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.directions import Adaptive, Direction, Plain, Steepest
+from perturbsets.ascents.schedule import check_schedule, shares
 from perturbsets.sets.base import check_starts
 
 EVERY = [
@@ -34,14 +36,17 @@ EVERY = [
     OneStep(),
     OneStep(starts="uniform"),
     ProjectedGradient(3),
-    ProjectedGradient(3, restarts=2, momentum=0.9, decay=True),
+    ProjectedGradient(3, restarts=2, momentum=0.9, schedule="cosine"),
     ProjectedGradient(3, stop_when_reached=True),
     ProjectedAdam(3),
-    ProjectedAdam(3, restarts=2, decay=True),
+    ProjectedAdam(3, restarts=2, schedule="cosine"),
     ProjectedAdam(3, stop_when_reached=True),
     APGD(12),
     APGD(12, restarts=2, starts="sample"),
     APGD(12, stop_when_reached=True),
+    ProjectedLBFGS(6),
+    ProjectedLBFGS(6, memory=2, restarts=2, starts="uniform"),
+    ProjectedLBFGS(6, stop_when_reached=True),
     RandomSearch(3),
 ]
 
@@ -167,18 +172,22 @@ def test_gradient_ascent_on_a_parabola_follows_its_closed_form() -> None:
     assert_close(best.offsets, (1 - (1 - 2 * eta[:, None]) ** steps) * centre)
 
 
-@pytest.mark.parametrize(("momentum", "decay"), [(0.0, False), (0.9, False), (1.0, True), (0.0, True)])
-def test_projected_gradient_agrees_with_a_plain_loop(momentum: float, decay: bool) -> None:
+@pytest.mark.parametrize(
+    ("momentum", "schedule"), [(0.0, "constant"), (0.9, "constant"), (1.0, "cosine"), (0.0, "cosine"), (0.5, "linear")]
+)
+def test_projected_gradient_agrees_with_a_plain_loop(momentum: float, schedule: Any) -> None:
     steps, size = 9, 0.07
     region = Region(4, 3, L2Ball(0.6))
-    best = ProjectedGradient(steps, size, starts="zero", momentum=momentum, decay=decay)(region, Waves())
+    best = ProjectedGradient(steps, size, starts="zero", momentum=momentum, schedule=schedule)(region, Waves())
     u = torch.zeros(4, 3, dtype=torch.float64)
     velocity, values = torch.zeros_like(u), []
     for step in range(steps + 1):
         values.append((9 * u).sin().sum(1) + u.sum(1))
         gradient = 9 * (9 * u).cos() + 1
         velocity = momentum * velocity + gradient / gradient.abs().mean(1, keepdim=True)
-        shrunk = (1 + math.cos(math.pi * step / steps)) / 2 if decay else 1.0
+        shrunk = {"constant": 1, "linear": 1 - step / steps, "cosine": math.cos(math.pi * step / steps / 2) ** 2}[
+            schedule
+        ]
         u = u + shrunk * size * velocity / velocity.norm(dim=1, keepdim=True)
         u = u * (0.6 / u.norm(dim=1, keepdim=True)).clamp(max=1)
 
@@ -204,6 +213,20 @@ def test_searches_begin_where_they_are_told(kind: Any, starts: Any) -> None:
 
     wanted = {"zero": region.centre(), "uniform": uniform, "sample": torch.full_like(uniform, 0.3)}[starts]
     assert_close(seen[0], wanted)
+
+
+def test_schedules_follow_their_formulas() -> None:
+    assert shares("constant", 4) == [1, 1, 1, 1]
+    assert shares("linear", 4) == [1, 0.75, 0.5, 0.25]
+    assert shares("cosine", 4) == pytest.approx([1, (2 + math.sqrt(2)) / 4, 0.5, (2 - math.sqrt(2)) / 4])
+
+
+def test_steps_of_a_linear_schedule_add_up_to_half_their_number_and_a_half() -> None:
+    best = ProjectedGradient(9, 0.1, starts="zero", schedule="linear")(
+        Region(1, 2, LinfBall(1.0)), Linear(torch.ones(1, 2))
+    )
+
+    assert_close(best.offsets, torch.full((1, 2), 0.1 * (9 + 1) / 2, dtype=torch.float64))
 
 
 def test_steps_differ_per_image() -> None:
@@ -420,6 +443,11 @@ def test_directions_keep_what_belongs_to_the_rows(direction: Direction) -> None:
 def test_unknown_starts_are_refused() -> None:
     with pytest.raises(ValueError, match="starts must be one of"):
         check_starts("bank")
+
+
+def test_unknown_schedules_are_refused() -> None:
+    with pytest.raises(ValueError, match="schedule must be one of"):
+        check_schedule("exponential")
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,16 @@ def test_truncated_normal_in_a_cube_is_per_coordinate() -> None:
 def test_infinite_balls_have_no_uniform_draw() -> None:
     with pytest.raises(ValueError, match="radius must be finite"):
         L2Ball(math.inf).uniform(torch.empty(2, 3))
+
+
+@pytest.mark.parametrize("kind", [L1Ball, L2Ball, LinfBall])
+def test_balls_without_a_limit_are_boxes_and_cubes_always_are(kind: type[Ball]) -> None:
+    like = torch.zeros(2, 3)
+    limited, unlimited = kind(torch.tensor([0.5, math.inf])).box(like), kind(math.inf).box(like)
+
+    assert_close(unlimited, (torch.full((2, 3), -math.inf), torch.full((2, 3), math.inf)))
+    if kind is LinfBall:
+        limits = torch.tensor([[0.5], [math.inf]]).expand(2, 3)
+        assert_close(limited, (-limits, limits))
+    else:
+        assert limited is None

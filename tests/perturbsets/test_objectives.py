@@ -265,7 +265,7 @@ def test_any_function_does() -> None:
         lambda output, labels: (output - labels).flatten(1).norm(dim=1) < 0.01,
     )
     x, goal = torch.full((2, 1, 2, 2), 0.5), torch.full((2, 1, 2, 2), 0.6)
-    found = Adversary(PixelBall("linf", 0.2), objective, ProjectedGradient(50, decay=True))(None, x, goal)
+    found = Adversary(PixelBall("linf", 0.2), objective, ProjectedGradient(50, schedule="cosine"))(None, x, goal)
 
     assert_close(found.images, goal, atol=0.02, rtol=0)
     assert (found.values > -1e-3).all()

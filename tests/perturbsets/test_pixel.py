@@ -158,3 +158,13 @@ def test_linear_models_fall_to_the_optimum_inside_ball_and_bounds(norm: Any, asc
             optimum = float(region.project(1e6 * weights[None])[0] @ weights)
         reached = float(found.values[row] - x[row] @ weights)
         assert 0.99 * optimum <= reached <= optimum + 1e-6
+
+
+def test_pixel_regions_are_boxes_where_the_ball_is() -> None:
+    images = torch.tensor([[0.1, 0.5], [1.0, 0.0]])
+    low, high = PixelBall("linf", torch.tensor([0.3, 0.05])).at(images).box() or pytest.fail("no box")
+
+    assert_close(low, torch.tensor([[-0.1, -0.3], [-0.05, 0.0]]))
+    assert_close(high, torch.tensor([[0.3, 0.3], [0.0, 0.05]]))
+    assert_close(PixelBall("l2", math.inf).at(images).box(), (-images, 1 - images))
+    assert PixelBall("l2", 0.3).at(images).box() is None

@@ -1,0 +1,186 @@
+"""Quasi-Newton ascent with bounds: L-BFGS on the coordinates that are free to move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Offsets, Rows
+from perturbsets.ascents.base import Best
+from perturbsets.ascents.climb import CHECK_EVERY, check_steps
+from perturbsets.ascents.curvature import Curvature
+from perturbsets.ascents.restarted import Restarted
+from perturbsets.objectives.base import Loss
+from perturbsets.sets.base import Region, Starts, check_starts
+from perturbsets.sets.l2 import L2Ball
+
+ENOUGH = 1e-4  # share of the promised rise that has to come: Nocedal and Wright, 2006, sec. 3.1
+GROWTH = 4.0  # of the step where the loss does not bend down and nothing tells how far to go
+
+
+@dataclass(frozen=True)
+class ProjectedLBFGS(Restarted):
+    r"""Limited-memory quasi-Newton steps, projected, with a line search for every image.
+
+    .. math:: u(\alpha) = \Pi_B\big(u_t + \alpha H_t \nabla_t\big), \qquad
+        f(u(\alpha)) \ge f(u_t) + c\, \langle \nabla_t, u(\alpha) - u_t \rangle
+
+    with :math:`H_t` the inverse curvature of the latest moves (:class:`~perturbsets.ascents.curvature.Curvature`) and
+    :math:`c = 10^{-4}`. Where the region is a box, coordinates at a bound whose gradient points outward are held, and
+    :math:`H_t` is that of the others alone. An image without curvature to build on, or whose step does not lead
+    uphill, follows the gradient. Every image is at its own stage of its own line search, so that each call of the
+    model serves all of them, and none needs a step size.
+
+    Args:
+        steps: Number of points tried per start beside the start itself, those of the line search included; each costs
+            one forward and one backward pass.
+        memory: Number of moves remembered per image.
+        backtracks: Trials of one line search. An image whose search along :math:`H_t \nabla_t` fails forgets its
+            curvature and follows the gradient; if that fails as well, it is at rest.
+        restarts: Number of starts.
+        starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
+        stop_when_reached: Whether images that reached the goal, or are at rest, leave the computation.
+
+    Raises:
+        ValueError: If a setting is outside its range, or several starts would be the same.
+
+    References:
+        Bertsekas, *Projected Newton methods for optimization problems with simple constraints*, 1982 (held
+        coordinates, search along the projected path);
+        Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1 (as an attack).
+    """
+
+    steps: int = 50
+    memory: int = 10
+    backtracks: int = 10
+    restarts: int = 1
+    starts: Starts = "zero"
+    stop_when_reached: bool = False
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps, None)
+        check_starts(self.starts, self.restarts)
+        for name, number in (("memory", self.memory), ("backtracks", self.backtracks)):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        climber = _Climber(region, loss, best, region.project(start).detach(), min(self.memory, self.steps))
+        for step in range(self.steps + 1):
+            if step % CHECK_EVERY == 0 and not climber.goes_on(drop=self.stop_when_reached):
+                return
+            last = step == self.steps
+            climber.look(last=last)
+            if not last:
+                climber.judge(self.backtracks)
+                climber.propose()
+
+
+class _Climber:
+    """One climb: where every image is, which point it tries next, and what it knows of the curvature.
+
+    Args:
+        region: Where to stay.
+        loss: What to raise.
+        best: Takes in every point visited.
+        start: First offsets, in the region.
+        memory: Number of moves remembered.
+    """
+
+    def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, memory: int) -> None:
+        self.region, self.loss, self.best, self.box = region, loss, best, region.box()
+        self.curvature = Curvature(start, memory)
+        self.rows: Rows | None = None
+        self.u = self.trial = start
+        self.gradient = self.trial_gradient = torch.zeros_like(start)
+        self.value = self.trial_value = start.new_full((len(start),), float("-inf"))
+        self.gain = torch.zeros_like(self.value)  # what the gradient promises for the trial
+        self.size = torch.ones_like(self.value)  # of the step along the direction
+        self.length = torch.ones_like(self.value)  # of the next step along the gradient
+        self.reach = torch.zeros_like(self.value)  # of the trial step, before projection
+        self.failures = torch.zeros_like(self.value, dtype=torch.int64)
+        self.plain: Flags = torch.ones_like(self.value, dtype=torch.bool)
+        self.resting: Flags = torch.zeros_like(self.plain)
+
+    def look(self, *, last: bool) -> None:
+        """Value and gradient at the trial points; at the last of all nobody needs the gradient."""
+        u = self.trial.detach().requires_grad_(not last)
+        with torch.set_grad_enabled(not last):
+            images = self.region.decode(u)
+            value, reached = self.loss(images, u)
+        self.best.update(u, images, value, reached, self.rows)
+        if not last:
+            (self.trial_gradient,) = torch.autograd.grad(value.sum(), u)  # images are independent: a sum is safe
+            self.trial_value = value.detach().to(self.value.dtype)
+
+    def judge(self, backtracks: int) -> None:
+        """Moves the images whose trial rose enough; shortens the steps of the others."""
+        start = self.value.isneginf()
+        rise = self.trial_value - self.value
+        enough = (self.gain > 0) & (rise >= ENOUGH * self.gain)
+        taken = self.trial_value.isfinite() & (start | enough)
+        column = taken[:, None]
+        move = self.trial - self.u
+        paired = self.curvature.remember(move, self.gradient - self.trial_gradient, taken & ~start)
+        cut = move.norm(dim=1) < self.reach / 2
+        growth = torch.where(paired | cut | start, 1.0, GROWTH).to(self.size)
+        longest = 1 / torch.finfo(self.size.dtype).eps  # a longer step would drown where it began
+        self.length = (growth * self.reach).clamp_max(longest).where(taken & ~start, self.length)
+        shrink = (self.gain / (2 * (self.gain - rise))).nan_to_num(0.1).clamp(0.1, 0.5)  # the top of a parabola
+        self.size = torch.where(
+            taken, torch.where(paired, 1.0, (growth * self.size).clamp_max(longest)), shrink * self.size
+        )
+        self.u = self.trial.where(column, self.u)
+        self.gradient = self.trial_gradient.where(column, self.gradient)
+        self.value = self.trial_value.where(taken, self.value)
+        self.failures = (self.failures + 1).masked_fill(taken, 0)
+        ended = ~taken & ((self.failures >= backtracks) | (self.gain <= 0))
+        self.resting = self.resting | (ended & self.plain)
+        lost = ended & ~self.plain
+        self.curvature.forget(lost)
+        self.failures = self.failures.masked_fill(lost, 0)
+
+    def propose(self) -> None:
+        """Where to look next."""
+        free = self._free()
+        plain = L2Ball(1.0).steepest(self.gradient * free)
+        newton, curved = self.curvature.newton(self.gradient, free)
+        fresh = self.failures == 0
+        self.plain = torch.where(fresh, ~curved, self.plain)
+        self._aim(plain, newton, fresh)
+        self.plain = self.plain | (fresh & ~(self.gain > 0))  # projected, the Newton step does not lead uphill
+        self._aim(plain, newton, fresh)
+
+    def _aim(self, plain: Offsets, newton: Offsets, fresh: Flags) -> None:
+        """The trial points along the gradient, of unit length here, or along the Newton step."""
+        self.size = torch.where(fresh & self.plain, self.length, self.size)
+        step = self.size[:, None] * torch.where(self.plain[:, None], plain, newton)
+        self.reach = step.norm(dim=1)
+        self.trial = self.region.project(self.u + step).where(~self.resting[:, None], self.u)
+        self.gain = torch.linalg.vecdot(self.gradient, self.trial - self.u)
+
+    def _free(self) -> Tensor:
+        """Coordinates that are not at a bound with the gradient pointing outward."""
+        if self.box is None:
+            return torch.ones_like(self.u, dtype=torch.bool)
+        low, high = self.box
+        return ~(((self.u <= low) & (self.gradient < 0)) | ((self.u >= high) & (self.gradient > 0)))
+
+    def goes_on(self, *, drop: bool) -> bool:
+        """Leaves out the images that are done, if they may be dropped; tells whether any is left."""
+        done = self.resting
+        if drop:
+            done = done | (self.best.reached if self.rows is None else self.best.reached[self.rows])
+            if bool(done.any()):
+                left = (~done).nonzero()[:, 0]
+                self.rows = left if self.rows is None else self.rows[left]
+                self.region, self.loss = self.region.keep(left), self.loss.keep(left)
+                self.curvature.keep(left)
+                for name, value in vars(self).items():
+                    if isinstance(value, Tensor) and name != "rows":
+                        setattr(self, name, value[left])
+                self.box = self.region.box()
+                return len(left) > 0
+        return len(done) == 0 or not bool(done.all())
