@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import PerImage, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversary import Adversary, Found
+from perturbsets.objectives.priced import Priced
+from perturbsets.purity import untouched
 
+_Attack = Callable[[nn.Module | None, Samples, Tensor, torch.Generator | None], Found]
 HALVINGS = 20.0  # of the largest price: down to a millionth of it
 
 
@@ -101,12 +105,8 @@ def bisect(
         rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
         if not len(rows):
             break
-        attack = (
-            _with_radius(adversary, level[rows])
-            if over == "radius"
-            else _with_halvings(adversary, largest, level[rows])
-        )
-        found = attack(model, images[rows], labels[rows], generator=generator)
+        attack = _at_radius(adversary, level[rows]) if over == "radius" else _at_price(adversary, largest, level[rows])
+        found = attack(model, images[rows], labels[rows], generator)
         won, lost = rows[found.reached], rows[~found.reached]
         high[won], best[won] = level[won], found.images[found.reached]
         norms[won] = found.offsets[found.reached].norm(dim=1).to(norms)
@@ -115,23 +115,36 @@ def bisect(
     return SmallestRadius(high if over == "radius" else norms, best, calls)
 
 
-def _with_radius(adversary: Adversary, radius: PerImage) -> Adversary:
+def _at_radius(adversary: Adversary, radius: PerImage) -> _Attack:
     perturbations: Any = replace(adversary.perturbations, radius=radius)  # type: ignore[type-var]
-    return replace(adversary, perturbations=perturbations)
+    return lambda model, images, labels, generator: replace(adversary, perturbations=perturbations)(
+        model, images, labels, generator=generator
+    )
 
 
-def _with_halvings(adversary: Adversary, largest: float, halvings: PerImage) -> Adversary:
-    objective: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
-    return replace(adversary, objective=objective)
+def _at_price(adversary: Adversary, largest: float, halvings: PerImage) -> _Attack:
+    """Climbs to the highest value, reached or not, and looks whether the goal is reached there."""
+    priced: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
+    highest = replace(adversary, objective=replace(priced, goal=False))
+
+    def attack(model: nn.Module | None, images: Samples, labels: Tensor, generator: torch.Generator | None) -> Found:
+        found = highest(model, images, labels, generator=generator)
+        with untouched(model, images.device), torch.no_grad():
+            _, reached = priced.at(model, images.detach(), labels)(found.images, found.offsets)
+        return replace(found, reached=reached, calls=found.calls + 1)
+
+    return attack
 
 
 def _check(adversary: Adversary, largest: float, over: str, rounds: int) -> None:
     if over not in ("radius", "weight"):
         raise ValueError(f'over must be "radius" or "weight", got {over!r}')
-    searched = adversary.perturbations if over == "radius" else adversary.objective
-    if not hasattr(searched, over):
-        whose = "search a set with a radius" if over == "radius" else "have an objective with a weight, such as Priced"
-        raise ValueError(f"adversary must {whose}, got {type(searched).__name__}: there is nothing to bisect")
+    if over == "radius" and not hasattr(adversary.perturbations, "radius"):
+        kind = type(adversary.perturbations).__name__
+        raise ValueError(f"adversary must search a set with a radius, got {kind}: there is nothing to bisect")
+    if over == "weight" and not isinstance(adversary.objective, Priced):
+        kind = type(adversary.objective).__name__
+        raise ValueError(f"adversary must have the objective Priced to bisect its weight, got {kind}")
     if not 0 < largest < float("inf") or rounds < 1:
         raise ValueError(
             f"largest must be above 0 and finite, rounds at least 1, got largest={largest}, rounds={rounds}"

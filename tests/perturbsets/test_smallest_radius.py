@@ -10,11 +10,14 @@ from torch.testing import assert_close
 
 from perturbsets import (
     Adversary,
+    CrossEntropy,
     LatentBall,
     Margin,
     PerturbationSet,
     PixelBall,
+    Priced,
     ProjectedGradient,
+    ProjectedLBFGS,
     SmallestRadius,
     bisect,
 )
@@ -92,3 +95,76 @@ def test_sets_without_a_radius_are_refused() -> None:
 
     with pytest.raises(ValueError, match="adversary must search a set with a radius, got Fixed"):
         bisect(Adversary(Fixed()), nn.Linear(4, 2), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), largest=1.0)
+
+
+LABEL = Adversary(PixelBall("l2", math.inf), Priced(CrossEntropy(targeted=True)), ProjectedLBFGS(40))
+
+
+def test_the_largest_price_leads_to_the_smallest_change_of_a_linear_model() -> None:
+    model = nn.Linear(6, 2).double()
+    x = 0.5 + 0.02 * torch.randn(8, 6, dtype=torch.float64)  # far from the bounds
+    with torch.no_grad():
+        model.bias -= model(x).mean(0) + torch.tensor([0.05, 0.0], dtype=torch.float64)
+    target = 1 - model(x).argmax(1)
+    found = bisect(LABEL, model, x, target, over="weight", largest=100.0, rounds=12)
+    weights = (model.weight[0] - model.weight[1]).detach()
+    exact = (model(x)[:, 0] - model(x)[:, 1]).abs().detach() / weights.norm()
+
+    assert_close(found.radii, exact, rtol=1e-2, atol=0.0)
+    assert (model(found.images).argmax(1) == target).all()
+
+
+def test_the_label_attack_keeps_to_the_bounds_and_is_as_near_as_other_searches() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 30), nn.Tanh(), nn.Linear(30, 4)).double()
+    x = torch.rand(10, 1, 6, 6, dtype=torch.float64)
+    target = (model(x).argmax(1) + 1) % 4
+    found = bisect(LABEL, model, x, target, over="weight", largest=100.0, rounds=8)
+    radius = bisect(
+        Adversary(PixelBall("l2", 1.0), Margin(targeted=True), ProjectedGradient(40, starts="zero")),
+        model,
+        x,
+        target,
+        largest=4.0,
+        rounds=14,
+    )
+
+    assert (model(found.images).argmax(1) == target).all()
+    assert 0 <= found.images.min() <= found.images.max() <= 1
+    assert_close(found.radii, (found.images - x).flatten(1).norm(dim=1))
+    # The highest point jumps as the price falls, so that the smallest change of all may be passed over.
+    assert found.radii.median() <= 1.4 * radius.radii.median()
+
+
+def test_unreachable_targets_are_at_infinity() -> None:
+    class Sure(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([9.0, 0.0]).expand(len(x), 2) + 1e-3 * x[:, :2]
+
+    x = torch.rand(2, 4)
+    found = bisect(LABEL, Sure(), x, torch.ones(2, dtype=torch.long), over="weight", largest=1.0)
+
+    assert found.radii.isinf().all()
+    assert torch.equal(found.images, x)
+
+
+def test_prices_are_checked_and_shared_out() -> None:
+    x, y = torch.rand(3, 4), torch.tensor([0, 1, 0])
+    model, u = nn.Linear(4, 2), torch.rand(3, 4)
+    weight = torch.tensor([0.0, 1.0, 2.0])
+    loss = Priced(Margin(), weight).at(model, x, y)
+    plain, flags = Margin().at(model, x, y)(x + u, u)
+
+    assert_close(loss(x + u, u)[0], plain - weight * u.square().sum(1))
+    assert_close(loss(x + u, u)[1], flags)
+    rows = torch.tensor([2, 0])
+    assert_close(loss.keep(rows)((x + u)[rows], u[rows])[0], loss(x + u, u)[0][rows])
+    with pytest.raises(ValueError, match="weight must be 0 or more and finite"):
+        Priced(Margin(), -1.0)
+    with pytest.raises(ValueError, match=r"got \[2\] weights for 3 images"):
+        Priced(Margin(), torch.ones(2)).at(model, x, y)
+
+
+def test_what_cannot_be_searched_over_is_refused() -> None:
+    x, y = torch.rand(3, 4), torch.tensor([0, 1, 0])
+    with pytest.raises(ValueError, match="must have the objective Priced to bisect its weight, got Margin"):
+        bisect(Adversary(PixelBall("l2", 1.0), Margin()), nn.Linear(4, 2), x, y, over="weight", largest=1.0)
