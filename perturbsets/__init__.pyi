@@ -9,6 +9,7 @@ from .ascents import (
     ProjectedGradient,
     ProjectedLBFGS,
     RandomSearch,
+    Square,
 )
 from .criteria import (
     NecessaryResult,
@@ -86,6 +87,7 @@ __all__ = [
     "SmallConvNet",
     "SmallestRadius",
     "SpatialBox",
+    "Square",
     "Standard",
     "SufficientLikelihood",
     "SufficientResult",
