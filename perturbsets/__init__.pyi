@@ -9,6 +9,7 @@ from .ascents import (
     ProjectedGradient,
     ProjectedLBFGS,
     RandomSearch,
+    Square,
 )
 from .criteria import (
     NecessaryResult,
@@ -104,6 +105,7 @@ __all__ = [
     "SmallConvNet",
     "SmallestRadius",
     "SpatialBox",
+    "Square",
     "Standard",
     "StrongestWrong",
     "SufficientLikelihood",

@@ -8,6 +8,7 @@ from perturbsets.ascents.projected_adam import ProjectedAdam
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.ascents.random_search import RandomSearch
+from perturbsets.ascents.square import Square
 
 __all__ = [
     "APGD",
@@ -19,4 +20,5 @@ __all__ = [
     "ProjectedGradient",
     "ProjectedLBFGS",
     "RandomSearch",
+    "Square",
 ]

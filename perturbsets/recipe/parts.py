@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.ProjectedGradient",
         "perturbsets.ProjectedLBFGS",
         "perturbsets.RandomSearch",
+        "perturbsets.Square",
     ),
     "method": (
         "perturbsets.Standard",

@@ -22,6 +22,7 @@ from perturbsets import (
     RandomSearch,
     Region,
     SpatialBox,
+    Square,
 )
 
 ASCENTS = [
@@ -37,6 +38,8 @@ ASCENTS = [
     ProjectedLBFGS(8),
     ProjectedLBFGS(8, stop_when_reached=True),
     RandomSearch(3),
+    Square(12),
+    Square(12, stop_when_reached=True),
 ]
 
 
@@ -124,7 +127,8 @@ def test_radius_zero_is_the_identity(ascent: Ascent) -> None:
         ascent = type(ascent)(step_size=0.1)
 
     for perturbations in (PixelBall("l2", 0.0), PixelBall("linf", 0.0), SpatialBox(radius=0.0)):
-        assert_close(Adversary(perturbations, ascent=ascent)(model, x, y).images, x, atol=2e-6, rtol=0)
+        if ascent.misfit(perturbations.at(x)) is None:
+            assert_close(Adversary(perturbations, ascent=ascent)(model, x, y).images, x, atol=2e-6, rtol=0)
 
 
 def test_radii_and_batches_do_not_mix_images() -> None:
