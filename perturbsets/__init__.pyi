@@ -19,11 +19,11 @@ from .criteria import (
     encodings,
     radius_from_pairs,
 )
-from .evaluation import AccuracyTable, correct_under, evaluate
+from .evaluation import AccuracyTable, Audit, Check, Robustness, audit, correct_under, evaluate, evaluate_robustness
 from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .loading import load
-from .models import Normalized, SmallConvNet
+from .models import Averaged, Normalized, SmallConvNet
 from .objectives import (
     DLR,
     ApproximationError,
@@ -69,9 +69,12 @@ __all__ = [
     "Adversary",
     "ApproximationError",
     "Ascent",
+    "Audit",
     "Augmented",
+    "Averaged",
     "Ball",
     "Best",
+    "Check",
     "Compose",
     "CrossEntropy",
     "Found",
@@ -101,6 +104,7 @@ __all__ = [
     "ProjectedLBFGS",
     "RandomSearch",
     "Region",
+    "Robustness",
     "SegmentationCrossEntropy",
     "SmallConvNet",
     "SmallestRadius",
@@ -112,12 +116,14 @@ __all__ = [
     "SufficientResult",
     "Worst",
     "WorstFound",
+    "audit",
     "binomial",
     "bisect",
     "bootstrap",
     "correct_under",
     "encodings",
     "evaluate",
+    "evaluate_robustness",
     "fast_minimum_norm",
     "load",
     "radius_from_pairs",

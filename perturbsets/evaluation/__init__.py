@@ -1,5 +1,17 @@
-"""Evaluation: how often a classifier is right under each adversary."""
+"""Evaluation: how often a classifier is right under each adversary, and whether that figure can be believed."""
 
 from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, evaluate
+from perturbsets.evaluation.audit import Audit, audit
+from perturbsets.evaluation.checks import Check
+from perturbsets.evaluation.robustness import Robustness, evaluate_robustness
 
-__all__ = ["AccuracyTable", "correct_under", "evaluate"]
+__all__ = [
+    "AccuracyTable",
+    "Audit",
+    "Check",
+    "Robustness",
+    "audit",
+    "correct_under",
+    "evaluate",
+    "evaluate_robustness",
+]

@@ -1,0 +1,118 @@
+"""The audit of a robust accuracy: is it a strong defence, or a weak attack?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Samples
+from perturbsets.adversary import Adversary
+from perturbsets.evaluation import checks
+from perturbsets.evaluation.accuracy import BATCH
+from perturbsets.evaluation.checks import Check
+from perturbsets.evaluation.trial import Trial
+from perturbsets.intervals import Interval, binomial
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit of one attack on one model says.
+
+    Attributes:
+        accuracy: Robust accuracy on the images of the audit, with its exact interval.
+        checks: The checks, in order.
+    """
+
+    accuracy: Interval
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return not self.failures
+
+    @property
+    def failures(self) -> list[Check]:
+        """The checks that failed."""
+        return [check for check in self.checks if check.passed is False]
+
+    def summary(self) -> dict[str, Any]:
+        """The audit as plain values."""
+        return {"accuracy": self.accuracy._asdict(), "checks": [asdict(check) for check in self.checks]}
+
+    def __str__(self) -> str:
+        """A line for the accuracy and one for each check."""
+        mean, low, high = (f"{100 * value:.1f}" for value in self.accuracy)
+        return "\n".join([f"robust accuracy {mean} % ({low} to {high})", *map(str, self.checks)])
+
+
+def audit(
+    adversary: Adversary,
+    model: nn.Module,
+    images: Samples,
+    labels: Tensor,
+    *,
+    plain: nn.Module | None = None,
+    draws: int = 100,
+    batch: int = BATCH,
+    seed: int = 0,
+) -> Audit:
+    """Looks for the known signs that an attack fails for other reasons than the model's strength.
+
+    Nine checks: the attack breaks everything once the radius has no limit (pixel balls); accuracy falls with the
+    radius; many steps beat one; twice the steps and restarts change less than the interval; random draws do not beat
+    the gradient; gradients are neither zero nor infinite; the same input gives the same output; success survives
+    rounding to 8 bits; what fools a plain model does not beat the attack itself.
+
+    Args:
+        adversary: The attack whose figure is in question, with a gradient ascent.
+        model: The model under attack.
+        images: Clean samples; a hundred are enough to see the signs.
+        labels: Their classes.
+        plain: A model trained without defence, for the check by transfer; left out without one.
+        draws: Random draws for each image.
+        batch: Images attacked at a time.
+        seed: Seed of all draws.
+
+    Returns:
+        The checks, each with its figure.
+
+    Raises:
+        ValueError: If samples, labels or logits are not as they must be, or the radius is infinite.
+
+    References:
+        Carlini et al., *On evaluating adversarial robustness*, 2019, sec. 3 to 5;
+        Athalye, Carlini and Wagner, *Obfuscated gradients give a false sense of security*, 2018, sec. 3.1;
+        Tramer et al., *On adaptive attacks to adversarial example defenses*, 2020.
+
+    Example:
+        >>> from perturbsets import PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> x = torch.rand(8, 1, 4, 4)
+        >>> result = audit(Adversary(PixelBall("linf", 0.1)), model, x, model(x).argmax(1))
+        >>> [check.name for check in result.failures]
+        []
+    """
+    first = adversary.perturbations.keep(torch.zeros(1, dtype=torch.long)).at(images[:1])
+    if not bool(first.ball.radii(images[:1]).isfinite().all()):
+        raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")
+    trial = Trial(model, images, labels, batch, seed)
+    base = trial.attack(adversary)
+    accuracy = binomial(int(base.standing.sum()), len(base.standing))
+    return Audit(
+        accuracy,
+        (
+            checks.reaches_zero(trial, adversary),
+            checks.falls_with_radius(trial, adversary, base),
+            checks.many_steps_beat_one(trial, adversary, base),
+            checks.has_settled(trial, adversary, base, accuracy),
+            checks.random_does_not_beat_it(trial, adversary, base, draws),
+            checks.gradients_are_sound(trial, adversary),
+            checks.output_is_repeatable(trial),
+            checks.survives_rounding(trial, base, accuracy),
+            checks.transfer_does_not_beat_it(trial, adversary, base, plain),
+        ),
+    )

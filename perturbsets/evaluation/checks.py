@@ -1,0 +1,172 @@
+"""The checks of an audit, each a figure that a sound attack on any model would show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets.adversary import Adversary
+from perturbsets.ascents import OneStep, ProjectedGradient, RandomSearch
+from perturbsets.evaluation.trial import Outcome, Trial
+from perturbsets.intervals import Interval
+from perturbsets.purity import untouched
+from perturbsets.sets.pixel import PixelBall
+
+SHARES = (0.25, 0.5, 1.0)  # of the radius
+SLACK = 0.01  # differences up to this, or up to one image, are chance
+SOUND = 0.99  # share of gradients that must be finite and not zero
+REPEATED = 1e-5  # largest difference of two passes, as a share of the largest logit
+ENDLESS = ProjectedGradient(40, restarts=2, stop_when_reached=True)  # more than enough where the radius has no limit
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: What a sound attack shows.
+        passed: Whether it does; ``None`` where the check does not apply.
+        figure: What was measured, or why it does not apply.
+    """
+
+    name: str
+    passed: bool | None
+    figure: str
+
+    def __str__(self) -> str:
+        """One line."""
+        mark = {True: "pass", False: "FAIL", None: "n/a "}[self.passed]
+        return f"{mark}  {self.name}: {self.figure}"
+
+
+def reaches_zero(trial: Trial, adversary: Adversary) -> Check:
+    """Without a limit every image can be turned, into one of another class if need be."""
+    name = "no limit, nothing stands"
+    chosen = adversary.perturbations
+    if not isinstance(chosen, PixelBall):
+        return Check(name, None, "only pixel balls reach every image")
+    width, size = chosen.bounds[1] - chosen.bounds[0], trial.images[:1].numel()
+    radius = width * {"l1": size, "l2": math.sqrt(size), "linf": 1}[chosen.norm]
+    outcome = trial.attack(replace(adversary, perturbations=replace(chosen, radius=radius), ascent=ENDLESS))
+    return Check(name, outcome.accuracy <= _slack(trial), f"{_percent(outcome.accuracy)} at radius {radius:.4g}")
+
+
+def falls_with_radius(trial: Trial, adversary: Adversary, base: Outcome) -> Check:
+    """A larger ball holds every smaller one."""
+    name = "accuracy falls with the radius"
+    if not hasattr(adversary.perturbations, "radius"):
+        return Check(name, None, "the set has no radius")
+    accuracies = [trial.attack(_shrunk(adversary, share)).accuracy for share in SHARES[:-1]] + [base.accuracy]
+    falls = all(after <= before + _slack(trial) for before, after in pairwise(accuracies))
+    figures = ", ".join(_percent(accuracy) for accuracy in accuracies)
+    return Check(name, falls, f"{figures} at {', '.join(f'{share:g}' for share in SHARES)} of it")
+
+
+def many_steps_beat_one(trial: Trial, adversary: Adversary, base: Outcome) -> Check:
+    """Many steps can do what one does."""
+    name = "many steps beat one"
+    if getattr(adversary.ascent, "steps", 1) < 2:
+        return Check(name, None, "the attack itself takes one step")
+    single = trial.attack(replace(adversary, ascent=OneStep())).accuracy
+    figure = f"{_percent(base.accuracy)} against {_percent(single)} after one"
+    return Check(name, base.accuracy <= single + _slack(trial), figure)
+
+
+def has_settled(trial: Trial, adversary: Adversary, base: Outcome, accuracy: Interval) -> Check:
+    """An attack that has not come to its end tells how long it ran."""
+    more = trial.attack(replace(adversary, ascent=_doubled(adversary.ascent))).accuracy
+    change = abs(more - base.accuracy)
+    half = (accuracy.high - accuracy.low) / 2
+    figure = f"{_percent(base.accuracy)}, then {_percent(more)}; the interval's half is {_percent(half)}"
+    return Check("twice the effort changes little", change <= half, figure)
+
+
+def random_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome, draws: int) -> Check:
+    """A gradient that is worth less than chance leads nowhere."""
+    drawn = trial.attack(replace(adversary, ascent=RandomSearch(draws))).accuracy
+    figure = f"{_percent(base.accuracy)} against {_percent(drawn)} after {draws} draws"
+    return Check("random draws do not beat it", base.accuracy <= drawn + _slack(trial), figure)
+
+
+def gradients_are_sound(trial: Trial, adversary: Adversary) -> Check:
+    """At random points of the set, for images that the model has right."""
+    sound = []
+    for part, rows, generator in trial.parts(adversary):
+        with untouched(trial.model, trial.images.device):
+            x = trial.images[rows].detach()
+            region = part.perturbations.at(x)
+            u = region.random_start(generator=generator).requires_grad_()
+            value, _ = part.objective.at(trial.model, x, trial.labels[rows])(region.decode(u), u)
+            (gradient,) = torch.autograd.grad(value.sum(), u, allow_unused=True, materialize_grads=True)
+        sound.append(gradient.isfinite().all(1) & (gradient != 0).any(1))
+    broken = ~torch.cat(sound)[trial.right]
+    share = float(broken.double().mean()) if len(broken) else 0.0
+    return Check("gradients are sound", share <= 1 - SOUND, f"{_percent(share)} are zero, NaN or infinite")
+
+
+def output_is_repeatable(trial: Trial) -> Check:
+    """A model that draws must be attacked on the average over its draws."""
+    x = trial.images[: trial.batch]
+    with untouched(trial.model, x.device), torch.no_grad():  # one block, so that the random state goes on
+        first, second = trial.model(x), trial.model(x)
+    difference = float((first - second).abs().max() / first.abs().max().clamp_min(torch.finfo(first.dtype).tiny))
+    figure = f"two passes differ by {difference:.1g} of the largest logit"
+    if difference > REPEATED:
+        figure += ": attack `Averaged(model, draws)` instead"
+    return Check("the same input gives the same output", difference <= REPEATED, figure)
+
+
+def survives_rounding(trial: Trial, base: Outcome, accuracy: Interval) -> Check:
+    """A change that no file of 8 bits can hold is none."""
+    name = "success survives rounding to 8 bits"
+    if trial.images.ndim != 4:
+        return Check(name, None, "the samples are no images")
+    rounded = float(trial.right_on((base.images * 255).round() / 255).double().mean())
+    figure = f"{_percent(base.accuracy)}, rounded {_percent(rounded)}"
+    return Check(name, rounded - base.accuracy <= (accuracy.high - accuracy.low) / 2, figure)
+
+
+def transfer_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome, plain: nn.Module | None) -> Check:
+    """Who knows the model must do better than who does not."""
+    name = "transfer from a plain model does not beat it"
+    if plain is None:
+        return Check(name, None, "no plain model was given")
+    moved = trial.attack(adversary, on=plain).accuracy
+    figure = f"{_percent(base.accuracy)} against {_percent(moved)} by transfer"
+    return Check(name, base.accuracy <= moved + _slack(trial), figure)
+
+
+def _slack(trial: Trial) -> float:
+    return max(SLACK, 1 / len(trial.images)) + 1e-9
+
+
+def _shrunk(adversary: Adversary, share: float) -> Adversary:
+    """The adversary on a share of its radius, its steps shortened likewise."""
+    perturbations: Any = adversary.perturbations
+    ascent: Any = adversary.ascent
+    size = getattr(ascent, "step_size", None)
+    return replace(
+        adversary,
+        perturbations=replace(perturbations, radius=share * perturbations.radius),
+        ascent=ascent if size is None else replace(ascent, step_size=share * size),
+    )
+
+
+def _doubled(ascent: Any) -> Any:
+    """Twice the steps, draws or queries, and twice the restarts; many steps in the place of one."""
+    for effort in ("steps", "draws", "queries"):
+        if hasattr(ascent, effort):
+            twice: dict[str, Any] = {effort: 2 * getattr(ascent, effort)}
+            if getattr(ascent, "starts", "zero") != "zero":
+                twice["restarts"] = 2 * ascent.restarts
+            return replace(ascent, **twice)
+    return ProjectedGradient()
+
+
+def _percent(share: float | Tensor) -> str:
+    return f"{100 * float(share):.1f} %"

@@ -1,0 +1,210 @@
+"""Robust accuracy under a fixed ensemble of strong attacks, on any perturbation sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cvae import derive_seed
+from perturbsets._types import Labels, Rows, Samples
+from perturbsets.adversary import Adversary
+from perturbsets.ascents import APGD, RandomSearch, Square
+from perturbsets.evaluation.accuracy import BATCH, correct_under
+from perturbsets.evaluation.parts import Parts
+from perturbsets.evaluation.standing import standing_bar
+from perturbsets.fingerprint import digest
+from perturbsets.intervals import Interval, binomial
+from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
+from perturbsets.purity import untouched
+from perturbsets.sets.base import PerturbationSet
+
+STANDING, WRONG = -1, -2
+
+
+@dataclass(frozen=True)
+class Member:
+    """One attack of the ensemble.
+
+    Attributes:
+        name: Set and attack; attacks that differ in their target only share one.
+        adversary: The attack.
+    """
+
+    name: str
+    adversary: Adversary
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What an ensemble left standing.
+
+    Attributes:
+        members: Names of the attacks, in the order in which they were tried.
+        broken_by: For each image the number of the attack that turned it, :data:`STANDING` (-1) or, on the clean image
+            already, :data:`WRONG` (-2).
+        images: The sample that turned it; the clean one where none did.
+        calls: Forward passes spent on each image.
+    """
+
+    members: tuple[str, ...]
+    broken_by: Labels
+    images: Samples
+    calls: Tensor
+
+    @property
+    def clean(self) -> Interval:
+        """Clean accuracy with its exact interval."""
+        return binomial(int((self.broken_by != WRONG).sum()), len(self.broken_by))
+
+    @property
+    def accuracy(self) -> Interval:
+        """Robust accuracy with its exact interval."""
+        return binomial(int((self.broken_by == STANDING).sum()), len(self.broken_by))
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """How many images each attack turned, of those that earlier ones had left."""
+        return {name: int((self.broken_by == number).sum()) for number, name in enumerate(self.members)}
+
+    def summary(self) -> dict[str, Any]:
+        """The result as plain values."""
+        return {
+            "images": len(self.broken_by),
+            "clean": self.clean._asdict(),
+            "accuracy": self.accuracy._asdict(),
+            "broken": self.broken,
+            "calls": int(self.calls.sum()),
+        }
+
+
+def ensemble(
+    sets: Mapping[str, PerturbationSet],
+    images: Samples,
+    classes: int,
+    *,
+    steps: int = 100,
+    queries: int = 5000,
+    targets: int = 9,
+) -> list[Member]:
+    """The attacks of :func:`evaluate_robustness`: all sets are tried by one attack before the next attack.
+
+    Args:
+        sets: Name to set.
+        images: Some samples, to see which attacks fit the sets.
+        classes: Number of classes K.
+        steps: Steps of each APGD.
+        queries: Model calls of Square; where it does not fit a set, as many draws as there are steps.
+        targets: Largest number of wrong classes to aim at.
+
+    Returns:
+        The attacks: APGD on cross-entropy; APGD on targeted DLR (the targeted margin below 4 classes) towards the
+        strongest min(targets, K - 1) wrong classes; random search.
+
+    References:
+        Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+        attacks*, 2020, sec. 6 (AutoAttack, without FAB, whose targeted form adds nothing to APGD-T there).
+    """
+    climb, square = APGD(steps, stop_when_reached=True), Square(queries, stop_when_reached=True)
+    kind, toward = ("dlr", DLR(targeted=True)) if classes >= 4 else ("margin", Margin(targeted=True))
+    members = [Member(f"{name}: apgd-ce", Adversary(chosen, CrossEntropy(), climb)) for name, chosen in sets.items()]
+    for name, chosen in sets.items():
+        for rank in range(1, min(targets, classes - 1) + 1):
+            adversary = Adversary(chosen, StrongestWrong(rank, toward), climb)
+            members.append(Member(f"{name}: apgd-{kind}-t", adversary))
+    for name, chosen in sets.items():
+        fits = square.misfit(chosen.keep(torch.arange(len(images[:1]))).at(images[:1])) is None
+        ascent = square if fits else RandomSearch(steps)
+        members.append(Member(f"{name}: {'square' if fits else 'random'}", Adversary(chosen, Margin(), ascent)))
+    return members
+
+
+def evaluate_robustness(
+    model: nn.Module,
+    images: Samples,
+    labels: Tensor,
+    sets: PerturbationSet | Mapping[str, PerturbationSet],
+    *,
+    steps: int = 100,
+    queries: int = 5000,
+    targets: int = 9,
+    batch: int = BATCH,
+    folder: Path | str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Robustness:
+    """Attacks with a fixed ensemble; each member meets only the images that no earlier one turned.
+
+    Args:
+        model: The classifier; judged in evaluation mode and left as it was.
+        images: Clean samples.
+        labels: Their classes.
+        sets: A set, or several by name: an image stands if it does against every one.
+        steps: Steps of each APGD.
+        queries: Model calls of Square for each image.
+        targets: Largest number of wrong classes that targeted APGD aims at.
+        batch: Images attacked at a time.
+        folder: Where each batch's result is kept, so that a killed evaluation continues to the same result.
+        seed: Seed of all draws.
+        progress: Whether to show a bar with the share of images still standing.
+
+    Returns:
+        Robust accuracy with its interval, what broke each image, and model calls. An upper bound: see :func:`audit`.
+
+    Raises:
+        ValueError: If samples, labels or logits are not as they must be, the folder holds another evaluation, or a set
+            has an infinite radius.
+
+    Example:
+        >>> from perturbsets import PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> result = evaluate_robustness(model, x, y, PixelBall("linf", 0.1), steps=5, queries=10)
+        >>> result.accuracy.mean <= result.clean.mean
+        True
+    """
+    named = dict(sets) if isinstance(sets, Mapping) else {_kind(sets): sets}
+    if not named:
+        raise ValueError("sets must hold at least one perturbation set, got none")
+    right = correct_under(model, None, images, labels, batch=batch)
+    labels = labels.to(images.device).long()
+    with untouched(model, images.device), torch.no_grad():
+        classes = model(images[:1]).shape[1]
+    members = ensemble(named, images, classes, steps=steps, queries=queries, targets=targets)
+    names = tuple(dict.fromkeys(member.name for member in members))
+    parts = Parts(folder, digest([model, images, labels, members, batch, seed]))
+    broken_by = torch.where(right, STANDING, WRONG)
+    found_images = images.detach().clone()
+    calls = torch.ones_like(broken_by)
+    with standing_bar(len(members), shown=progress) as advance:
+        for number, member in enumerate(members):
+            chunks = (broken_by == STANDING).nonzero()[:, 0].split(batch)
+            for chunk, rows in enumerate(chunks):
+                generator = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
+                attack = partial(_attacked, model, member.adversary, images, labels, rows, generator)
+                found = parts.get(f"{number:03d}-{chunk:05d}", attack)
+                won = rows[found["reached"].to(rows.device)]
+                broken_by[won] = names.index(member.name)
+                found_images[won] = found["images"].to(images)
+                calls[rows] += found["calls"].to(calls.device)
+                standing = (broken_by == STANDING).double().mean()
+                advance(member.name, number + (chunk + 1) / len(chunks), float(standing))
+    return Robustness(names, broken_by, found_images, calls)
+
+
+def _attacked(
+    model: nn.Module, adversary: Adversary, images: Samples, labels: Labels, rows: Rows, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """What is kept of an attack on some images: which it turned, into what, and at what cost."""
+    one = replace(adversary, perturbations=adversary.perturbations.keep(rows))
+    found = one(model, images[rows], labels[rows], generator=generator)
+    return {"reached": found.reached, "images": found.images[found.reached], "calls": found.calls}
+
+
+def _kind(chosen: PerturbationSet) -> str:
+    return str(getattr(chosen, "norm", type(chosen).__name__))
