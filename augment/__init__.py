@@ -2,6 +2,7 @@
 
 from augment.change import Change
 from augment.digits import Digits
+from augment.mnist import MNIST
 from augment.pairs import Pair, PairStore
 from augment.perturb import Perturb
 from augment.perturbations import BoundPerturbations, Perturbations
@@ -10,6 +11,7 @@ from augment.spatial import SpatialChange
 from augment.writing import write_pairs
 
 __all__ = [
+    "MNIST",
     "BoundPerturbations",
     "Change",
     "Digits",

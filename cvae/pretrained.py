@@ -150,11 +150,16 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
                 "pickle under another name. Fetch or save it again"
             ) from error
         try:
-            model = kind(**config).to(device)
+            model = kind(**{key: _argument(value) for key, value in config.items()}).to(device)
         except TypeError as error:
             raise ValueError(f"{config_file} has arguments that {name} does not take: {error}") from error
         _load_strictly(model, tensors, weights_file)
         return model.eval()  # type: ignore[return-value]
+
+
+def _argument(value: Any) -> Any:
+    """A constructor argument: JSON has no tuples."""
+    return tuple(map(_argument, value)) if isinstance(value, list) else value
 
 
 def _load_strictly(model: nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:

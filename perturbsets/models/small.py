@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import nn
 
 from cvae import Pretrained
@@ -9,35 +11,50 @@ from perturbsets._types import Images, Logits
 
 
 class SmallConvNet(Pretrained):
-    """Three strided convolutions and two linear layers; no normalisation over the batch.
+    """Strided convolutions and two linear layers; no normalisation over the batch.
 
     Args:
         channels: Image channels C.
-        height: Image rows H, at least 8.
-        width: Image columns W, at least 8.
+        height: Image rows H; halved by each convolution, which must leave at least 1.
+        width: Image columns W, likewise.
         classes: Number of classes K, at least 2.
         hidden: Width of the last hidden layer.
+        widths: Channels of each convolution.
+        kernel: Size of its kernels, 3 or 4. With widths of (16, 32), 4 and 100 hidden this is the network of Wong, Rice
+            and Kolter for MNIST.
 
     Raises:
         ValueError: If a size is too small.
+
+    References:
+        Wong, Rice and Kolter, *Fast is better than free*, 2020, sec. 5.1.
     """
 
     def __init__(
-        self, channels: int = 1, height: int = 28, width: int = 28, classes: int = 10, hidden: int = 128
+        self,
+        channels: int = 1,
+        height: int = 28,
+        width: int = 28,
+        classes: int = 10,
+        hidden: int = 128,
+        widths: tuple[int, ...] = (16, 32, 64),
+        kernel: int = 3,
     ) -> None:
         super().__init__()
-        if channels < 1 or min(height, width) < 8 or classes < 2 or hidden < 1:
+        if channels < 1 or min(height, width) < 2 ** len(widths) or classes < 2 or hidden < 1:
             raise ValueError(
-                "channels and hidden must be at least 1, height and width 8, classes 2, got "
+                f"channels and hidden must be at least 1, height and width {2 ** len(widths)}, classes 2, got "
                 f"channels={channels}, height={height}, width={width}, classes={classes}, hidden={hidden}"
             )
+        if not widths or min(widths) < 1 or kernel not in (3, 4):
+            raise ValueError(f"widths must be 1 or more each, kernel 3 or 4, got widths={widths}, kernel={kernel}")
         layers: list[nn.Module] = []
-        for before, after in ((channels, 16), (16, 32), (32, 64)):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
-            height, width = (height + 1) // 2, (width + 1) // 2
+        for before, after in pairwise([channels, *widths]):
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.ReLU()]
+            height, width = ((size + 4 - kernel) // 2 for size in (height, width))
         layers += [
             nn.Flatten(),
-            nn.Linear(64 * height * width, hidden),
+            nn.Linear(widths[-1] * height * width, hidden),
             nn.ReLU(),
             nn.Linear(hidden, classes),
         ]

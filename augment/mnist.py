@@ -1,0 +1,91 @@
+"""Handwritten digits of MNIST, through torchvision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from augment._types import Images, Indices, Labels
+
+TRAINING = 60_000
+
+
+@dataclass(frozen=True, eq=False)
+class MNIST(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
+    """60,000 training and 10,000 test images of 28×28 pixels; downloaded once, where they are not there yet.
+
+    Args:
+        split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
+        root: Folder of the files, as torchvision keeps them: ``root/MNIST/raw``.
+        held: Number of training images that are kept for validation.
+
+    Attributes:
+        images: All images of the split, uint8.
+        labels: Their digits.
+        indices: Their rows in the data set; test images follow the 60,000 training images.
+
+    Raises:
+        ValueError: If the split is unknown, the number held is outside of its range, or a split would be empty.
+        OSError: If the files are neither there nor to be had.
+
+    References:
+        LeCun, Cortes and Burges, *The MNIST database of handwritten digits*, 1998.
+    """
+
+    name: ClassVar[str] = "mnist"
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
+
+    split: str = "train"
+    root: str = "data/mnist"
+    held: int = 5000
+    images: UInt8[Tensor, "N 1 H W"] = field(init=False, repr=False)
+    labels: Labels = field(init=False, repr=False)
+    indices: Indices = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = {"train": range(TRAINING - self.held), "validation": range(TRAINING - self.held, TRAINING)}
+        if self.split not in (*rows, "test"):
+            raise ValueError(f"split must be one of train, validation, test, got {self.split!r}.")
+        if not 0 <= self.held < TRAINING:
+            raise ValueError(f"held must be within 0 and {TRAINING - 1}, got {self.held}.")
+        if self.split == "validation" and not self.held:
+            raise ValueError(
+                "held must be at least 1 for a validation split, got 0: it is taken from the training set."
+            )
+        data = _read(Path(self.root), train=self.split != "test")
+        chosen = rows.get(self.split, range(len(data.data)))
+        object.__setattr__(self, "images", data.data[chosen.start : chosen.stop, None])
+        object.__setattr__(self, "labels", data.targets[chosen.start : chosen.stop])
+        first = chosen.start + (TRAINING if self.split == "test" else 0)
+        object.__setattr__(self, "indices", torch.arange(first, first + len(chosen)))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "1 H W"], int]:
+        """One image and its digit."""
+        return self.images[index].float() / 255, int(self.labels[index])
+
+    def batch(self, indices: Sequence[int] | Tensor | np.ndarray) -> tuple[Images, Labels]:
+        """Images in [0, 1] and digits at positions of this split."""
+        positions = torch.as_tensor(indices, dtype=torch.int64)
+        return self.images[positions].float() / 255, self.labels[positions]
+
+
+def _read(root: Path, *, train: bool) -> Any:
+    import torchvision
+
+    try:
+        return torchvision.datasets.MNIST(root, train=train, download=True)  # reads what is there already
+    except (RuntimeError, OSError) as error:
+        raise OSError(
+            f"root must hold the files of MNIST in {root / 'MNIST' / 'raw'}, or a network from which to download them "
+            f"({error}): copy the four idx files, packed or not, into that folder"
+        ) from error
