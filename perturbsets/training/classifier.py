@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,11 @@ def train_classifier(
         FloatingPointError: If the loss becomes NaN.
     """
 
-    def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
+    def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Iterator[Mapping[str, Tensor]]:
         images, labels = to_dtype(batch[0], torch.float32, scale=True), batch[1]
         losses, logits = method(wrapped, model, images, labels, draws.generator())
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        return {"loss": losses.mean(), "accuracy": accuracy}
+        yield {"loss": losses.mean(), "accuracy": accuracy}
 
     return train(
         model,
