@@ -26,10 +26,16 @@ from .objectives import (
 from .sets import Ball, L1Ball, L2Ball, LatentBall, LinfBall, PerturbationSet, PixelBall, Region, SpatialBox
 from .smallest_radius import SmallestRadius, bisect
 from .training import (
+    MART,
+    TRADES,
     Adversarial,
+    AdversarialWeights,
     Augmented,
+    FreeAdversarial,
+    GradientAlignment,
     LargerOfBoth,
     Method,
+    OneUpdate,
     Standard,
     train_classifier,
 )
@@ -38,8 +44,11 @@ from .worst import Worst, WorstFound
 __all__ = [
     "APGD",
     "DLR",
+    "MART",
+    "TRADES",
     "AccuracyTable",
     "Adversarial",
+    "AdversarialWeights",
     "Adversary",
     "ApproximationError",
     "Ascent",
@@ -48,7 +57,9 @@ __all__ = [
     "Best",
     "CrossEntropy",
     "Found",
+    "FreeAdversarial",
     "FunctionObjective",
+    "GradientAlignment",
     "GradientAscent",
     "Interval",
     "KLDivergence",
@@ -65,6 +76,7 @@ __all__ = [
     "Normalized",
     "Objective",
     "OneStep",
+    "OneUpdate",
     "PerturbationSet",
     "PixelBall",
     "ProjectedAdam",

@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import to_dtype
 from cvae import Draws, LoopSettings, train
 from cvae.metrics import Record
 from perturbsets.training.fingerprint import digest
-from perturbsets.training.methods import Method
+from perturbsets.training.method import Method
 
 
 def train_classifier(
@@ -33,7 +33,7 @@ def train_classifier(
     Args:
         model: Images in [0, 1] to logits.
         data: Map-style data of (image, class number).
-        method: What the classifier is shown.
+        method: What the classifier is shown, and how that is judged.
         settings: Steps, batch size, learning rate and the like.
         folder: Where checkpoint and metrics go; a killed training continues from there to the same weights.
         accelerator: From Hugging Face accelerate; made from the settings if not given.
@@ -50,9 +50,9 @@ def train_classifier(
 
     def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Iterator[Mapping[str, Tensor]]:
         images, labels = to_dtype(batch[0], torch.float32, scale=True), batch[1]
-        losses, logits = method(wrapped, model, images, labels, draws.generator())
-        accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        yield {"loss": losses.mean(), "accuracy": accuracy}
+        for losses, logits in method(wrapped, model, images, labels, draws.generator()):
+            accuracy = (logits.detach().argmax(1) == labels).float().mean()
+            yield {"loss": losses.mean(), "accuracy": accuracy}
 
     return train(
         model,
