@@ -36,6 +36,7 @@ from .training import (
     LargerOfBoth,
     Method,
     OneUpdate,
+    RobustValidation,
     Standard,
     train_classifier,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "ProjectedGradient",
     "RandomSearch",
     "Region",
+    "RobustValidation",
     "SegmentationCrossEntropy",
     "SmallConvNet",
     "SmallestRadius",

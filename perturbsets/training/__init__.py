@@ -11,6 +11,7 @@ from perturbsets.training.mart import MART
 from perturbsets.training.method import Method, OneUpdate
 from perturbsets.training.standard import Standard
 from perturbsets.training.trades import TRADES
+from perturbsets.training.validation import RobustValidation
 
 __all__ = [
     "MART",
@@ -23,6 +24,7 @@ __all__ = [
     "LargerOfBoth",
     "Method",
     "OneUpdate",
+    "RobustValidation",
     "Standard",
     "train_classifier",
 ]
