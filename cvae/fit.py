@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
-from cvae.loop import Batch, Draws, LoopSettings, fetch, train
+from cvae.batches import Batch, Draws, fetch
+from cvae.loop import LoopSettings, Scalars, train
 from cvae.metrics import Record
 from cvae.model import CVAE
 from cvae.seeds import derive_seed
@@ -88,14 +89,14 @@ def fit(
         model.check(clean, f"clean images of {name}")
         model.check(changed, f"changed images of {name}")
 
-    def loss(wrapped: nn.Module, batch: Batch, draws: Draws) -> Mapping[str, Tensor]:
+    def loss(wrapped: nn.Module, batch: Batch, draws: Draws) -> Iterator[Scalars]:
         clean, changed = _pair(batch)
         terms = wrapped(clean, changed, draws.normal(model.latent))
         model.likelihood.calibrate(_mean_over_processes(terms.statistic.detach().mean()), model.pixels)
         reconstruction = -model.likelihood.log_prob(terms.statistic, model.pixels).mean() / model.pixels
         kl = terms.kl.mean() / model.pixels
         total = reconstruction + settings.beta_at(draws.done) * kl
-        return {"loss": total, "reconstruction": reconstruction, "kl": kl, "scale": _scale(model)}
+        yield {"loss": total, "reconstruction": reconstruction, "kl": kl, "scale": _scale(model)}
 
     def validate(bare: nn.Module) -> Record:
         return _validation(bare, validation_pairs, settings, accelerator)

@@ -10,27 +10,29 @@ process to process, and modules that draw themselves (dropout) take torch's glob
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader
 
+from cvae.batches import Batch, Draws, Steps
 from cvae.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cvae.metrics import MetricLog, Record
 from cvae.progress import progress_bar
-from cvae.seeds import derive_seed
+from cvae.schedule import Options, Schedule, digest, tabulate
 
 LOG_EVERY = 10
 
-Batch = Any
-Loss = Callable[[nn.Module, Batch, "Draws"], Mapping[str, Tensor]]
+Scalars = Mapping[str, Tensor]
+Loss = Callable[[nn.Module, Batch, Draws], Iterable[Scalars]]
 Validation = Callable[[nn.Module], Record]
+Stop = Callable[[list[Record]], bool]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class LoopSettings:
     """How to train.
 
     Args:
-        steps: Number of optimizer steps, at least 1.
+        steps: Number of batches, at least 1; most losses make one optimizer step of each.
         batch: Images per step over all processes together, at least 1.
         learning_rate: Peak of the learning rate, above 0; it rises linearly, then falls as a cosine.
         warmup: Share of the steps in which the learning rate rises, in [0, 1).
@@ -91,76 +93,6 @@ class LoopSettings:
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / (self.steps - rising)))
 
 
-@dataclass(frozen=True)
-class Draws:
-    """The randomness of one step, as seen by one process.
-
-    Args:
-        step: Number of the step, from 0.
-        steps: Number of all steps.
-        seed: Seed of the run.
-        batch: Images in the global batch.
-        rank: Number of this process.
-        processes: How many processes there are.
-        device: Where draws shall lie.
-    """
-
-    step: int
-    steps: int
-    seed: int
-    batch: int
-    rank: int = 0
-    processes: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def done(self) -> float:
-        """Share of the steps that lies behind, in [0, 1)."""
-        return self.step / self.steps
-
-    def normal(self, size: int) -> Tensor:
-        """Standard normal draws, ``[B, size]``: this process's rows of the global batch's draws."""
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "noise", self.step))
-        noise = torch.randn(self.batch, size, generator=generator)
-        return noise[self.rank :: self.processes].to(self.device)
-
-    def generator(self) -> torch.Generator:
-        """A generator for all other draws of this step, different on each process."""
-        return torch.Generator().manual_seed(derive_seed(self.seed, "draws", self.step, self.rank))
-
-
-class _Steps(Dataset[Batch]):
-    """The batch of each step, so that a data loader can fetch steps ahead."""
-
-    def __init__(self, data: Any, settings: LoopSettings, rank: int, processes: int) -> None:
-        self.data, self.settings, self.rank, self.processes = data, settings, rank, processes
-        self.batch = min(settings.batch, len(data) // processes * processes)
-        self._order = lru_cache(maxsize=2)(self._shuffled)
-
-    def _shuffled(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "order", epoch))
-        return torch.randperm(len(self.data), generator=generator)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_order"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._order = lru_cache(maxsize=2)(self._shuffled)
-
-    def __getitem__(self, step: int) -> Batch:
-        epoch, place = divmod(step, len(self.data) // self.batch)
-        rows = self._order(epoch)[place * self.batch : (place + 1) * self.batch]
-        return fetch(self.data, rows[self.rank :: self.processes])
-
-
-def fetch(data: Any, indices: Tensor) -> Batch:
-    """One batch of a data set: by its own ``batch`` method if it has one, else collated from items."""
-    if hasattr(data, "batch"):
-        return data.batch(indices)
-    return default_collate([data[int(index)] for index in indices])
-
-
 def train(
     model: nn.Module,
     loss: Loss,
@@ -168,6 +100,8 @@ def train(
     settings: LoopSettings,
     *,
     validate: Validation | None = None,
+    stop: Stop | None = None,
+    schedule: Schedule | None = None,
     folder: Path | str | None = None,
     fingerprint: str = "",
     accelerator: Accelerator | None = None,
@@ -178,12 +112,17 @@ def train(
 
     Args:
         model: What to train.
-        loss: Called as ``loss(model, batch, draws)``; returns scalars, ``"loss"`` among them. The model it is
-            given may be wrapped for several processes.
+        loss: Called as ``loss(model, batch, draws)``; yields scalars, ``"loss"`` among them, once for each optimizer
+            step on the batch. When it goes on after a yield, that step is done and the model's gradients are gone.
+            The model it is given may be wrapped for several processes.
         data: A map-style data set; one with ``batch(indices)`` is asked for whole batches.
         settings: Steps, batch size, learning rate and the like.
         validate: Called with the bare model in evaluation mode without gradients; returns scalars, and
             the weights with the lowest ``"score"`` are kept. Without it the last weights are kept.
+        stop: Called after each validation with the records so far; true ends the training. It is asked again when
+            a run continues, so it must depend on the records alone.
+        schedule: From an optimizer to its ``torch.optim.lr_scheduler``, stepped once a batch; it replaces the rise
+            and fall of the settings' rate.
         folder: Where ``checkpoint.safetensors`` and ``metrics.jsonl`` go. A run that finds a checkpoint there
             continues to the same numbers as if it had not stopped.
         fingerprint: Text added to the settings that a checkpoint must match.
@@ -195,8 +134,9 @@ def train(
         The records logged.
 
     Raises:
-        ValueError: If there are fewer items than processes, if the batch cannot be shared evenly, or if
-            the folder holds a checkpoint of other settings.
+        TypeError: If the loss yields no mapping, or the schedule makes no schedule.
+        ValueError: If there are fewer items than processes, if the batch cannot be shared evenly, if the folder
+            holds a checkpoint of other settings, if the schedule is too short, or if ``stop`` has no validations.
         FloatingPointError: If the loss becomes NaN or infinite; the message names the step and the likely
             cause.
     """
@@ -206,6 +146,9 @@ def train(
         raise ValueError(f"batch must be a multiple of the {processes} processes, got {settings.batch}")
     if len(data) < processes:
         raise ValueError(f"data must hold at least one item a process, got {len(data)} for {processes}")
+    if stop is not None and validate is None:
+        raise ValueError("stop must come with validate, got none: it judges the records of validations")
+    rates, schedule_text = _rates(settings, schedule)
     model.to(device)
     fused = device.type in ("cpu", "cuda")
     optimizer = torch.optim.AdamW(
@@ -213,13 +156,14 @@ def train(
     )
     folder = None if folder is None else Path(folder)
     checkpoint = None if folder is None else folder / "checkpoint.safetensors"
-    text = f"{settings} {fingerprint}".strip()
+    text = " ".join(part for part in (str(settings), fingerprint, schedule_text) if part)
     state = Progress() if checkpoint is None else load_checkpoint(checkpoint, model, optimizer, text)
     lead = accelerator.is_main_process
     log = MetricLog(folder / "metrics.jsonl" if folder is not None and lead else None, state.step)
-    if state.step < settings.steps:
+    stopped = state.best is not None and _stopped(stop, log.records, accelerator)
+    if state.step < settings.steps and not stopped:
         wrapped, wrapped_optimizer = accelerator.prepare(model, optimizer)
-        batches = _Steps(data, settings, rank, processes)
+        batches = Steps(data, settings.batch, settings.seed, rank, processes)
         loader = DataLoader(
             batches, batch_size=None, sampler=range(state.step, settings.steps), num_workers=settings.workers
         )
@@ -229,19 +173,22 @@ def train(
             for step, batch in enumerate(loader, state.step):
                 draws = Draws(step, settings.steps, settings.seed, batches.batch, rank, processes, device)
                 for group in optimizer.param_groups:
-                    group["lr"] = settings.learning_rate * settings.rate(step)
-                scalars = dict(loss(wrapped, _moved(batch, device), draws))
-                accelerator.backward(scalars["loss"])
-                scalars["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-                wrapped_optimizer.step()
-                wrapped_optimizer.zero_grad(set_to_none=True)
-                pending.append({name: torch.as_tensor(value).detach() for name, value in scalars.items()})
+                    group.update(rates[step])
+                updates: list[dict[str, Tensor]] = []
+                for scalars in loss(wrapped, _moved(batch, device), draws):
+                    accelerator.backward(_checked(scalars)["loss"])
+                    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+                    wrapped_optimizer.step()
+                    wrapped_optimizer.zero_grad(set_to_none=True)
+                    updates.append(_detached({**scalars, "gradient_norm": norm}))
+                pending.append(_mean(updates))
                 state.step = step + 1
                 due = state.step % settings.validate_every == 0 or state.step == settings.steps
                 if due or len(pending) == LOG_EVERY:
                     log.add(_summary(pending, state.step, accelerator, model, batch))
                     pending.clear()
                 if due:
+                    _share_buffers(model, accelerator)
                     if validate is not None:
                         log.add({"step": state.step, **_validated(model, validate)})
                         wrapped.train()
@@ -249,11 +196,56 @@ def train(
                     if checkpoint is not None and lead:
                         save_checkpoint(checkpoint, model, optimizer, state, text)
                 advance(state.step, log.records)
+                if due and _stopped(stop, log.records, accelerator):
+                    break
         _unwrap(accelerator, wrapped)
     if state.best is not None:
         model.load_state_dict(state.best)
     model.eval()
     return log.records
+
+
+def _rates(settings: LoopSettings, schedule: Schedule | None) -> tuple[list[Options], str]:
+    """What each step sets in the optimizer, and words for it where the settings do not tell."""
+    if schedule is None:
+        return [{"lr": settings.learning_rate * settings.rate(step)} for step in range(settings.steps)], ""
+    table = tabulate(schedule, settings.steps, settings.learning_rate)
+    return table, f"schedule={digest(table)}"
+
+
+def _checked(scalars: Any) -> Scalars:
+    if not isinstance(scalars, Mapping) or "loss" not in scalars:
+        raise TypeError(
+            f'loss must yield mappings of scalars with a "loss", one an optimizer step, got {scalars!r}: write '
+            '`yield {"loss": ...}` instead of `return {"loss": ...}`'
+        )
+    return scalars
+
+
+def _detached(scalars: Scalars) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(value).detach().float() for name, value in scalars.items()}
+
+
+def _mean(updates: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Means over the optimizer steps of one batch."""
+    if not updates:
+        raise TypeError('loss must yield at least once a batch, got nothing: write `yield {"loss": ...}`')
+    return {name: torch.stack([update[name] for update in updates]).mean(0) for name in updates[0]}
+
+
+def _stopped(stop: Stop | None, records: list[Record], accelerator: Accelerator) -> bool:
+    """Whether to end, as the lead process says: it alone keeps the records of a run that continues."""
+    if stop is None:
+        return False
+    verdict = accelerator.is_main_process and stop(records)
+    return bool(accelerator.reduce(torch.tensor(float(verdict), device=accelerator.device)))
+
+
+def _share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
+    """Gives all processes the running statistics of the first, so that they judge and keep the same model."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            broadcast(buffer)
 
 
 def _unwrap(accelerator: Accelerator, wrapped: nn.Module) -> None:
@@ -279,7 +271,7 @@ def _summary(
     pending: list[dict[str, Tensor]], step: int, accelerator: Accelerator, model: nn.Module, batch: Batch
 ) -> Record:
     """Means over the last steps and all processes; refuses numbers that are not finite."""
-    table = torch.stack([torch.stack([value.float() for value in entry.values()]) for entry in pending])
+    table = torch.stack([torch.stack(list(entry.values())) for entry in pending])
     table = accelerator.reduce(table, reduction="mean").cpu()
     broken = (~table.isfinite().all(1)).nonzero()
     if len(broken):

@@ -18,6 +18,7 @@ import yaml
 from torch.testing import assert_close
 
 PROGRAM = [sys.executable, "-m", "perturbsets"]
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
 SMALL: dict[str, Any] = {
     "source": {"build": "augment.Digits", "size": 8, "digit": 8},
     "change": {"build": "augment.SpatialChange", "rotation": 30, "scale": [0.9, 1.1], "shift": 0.1},
@@ -43,7 +44,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
 
-def call(*arguments: str | Path) -> None:
+def call(*arguments: str | Path) -> str:
     done = subprocess.run(
         [str(argument) for argument in arguments],
         env=environment(),
@@ -53,6 +54,7 @@ def call(*arguments: str | Path) -> None:
         timeout=180,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -97,11 +99,10 @@ def test_two_processes_reach_the_losses_of_one(tmp_path: Path) -> None:
     recipes = {folder: write_recipe(folder) for folder in (one, two)}
     for folder in (one, two):
         call(*PROGRAM, "pairs", recipes[folder])
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     port = str(free_port())
 
     call(*PROGRAM, "fit", recipes[one])
-    call(*launcher, "--master_port", port, "-m", "perturbsets", "fit", recipes[two])
+    call(*LAUNCHER, "--master_port", port, "-m", "perturbsets", "fit", recipes[two])
     processes = [json.loads((run / "run.json").read_text())["stages"]["fit"]["processes"] for run in (one, two)]
     alone, shared = metrics(one), metrics(two)
 
@@ -109,3 +110,17 @@ def test_two_processes_reach_the_losses_of_one(tmp_path: Path) -> None:
     assert [record["step"] for record in shared] == [record["step"] for record in alone]
     for ours, theirs in zip(shared, alone, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+
+
+def test_every_method_shares_gradients_once_an_optimizer_step(root: Path) -> None:
+    port = str(free_port())
+    told = json.loads(call(*LAUNCHER, "--master_port", port, root / "tests" / "shared_training.py").splitlines()[-1])
+
+    assert told["processes"] == 2
+    assert len(told["methods"]) >= 14
+    for report in told["methods"]:
+        name = report["method"]
+        assert report["shared"] == report["steps"] * report["buckets"], name  # the attack shares none
+        assert report["same_weights"], name
+        assert report["same_statistics"], name
+        assert report["robust_together"] == report["robust_apart"] == max(report["robust"]), name

@@ -27,11 +27,20 @@ class DivergenceLoss(Loss):
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         logits = self.model(images)
-        value = F.kl_div(logits.log_softmax(1), self.clean, reduction="none", log_target=True).sum(1)
-        return value, logits.detach().argmax(1) != self.labels
+        return divergence(self.clean, logits), logits.detach().argmax(1) != self.labels
 
     def keep(self, rows: Rows) -> DivergenceLoss:
         return DivergenceLoss(self.model, self.clean[rows], self.labels[rows])
+
+
+def divergence(clean: Logits, logits: Logits) -> PerImage:
+    r"""Divergence :math:`\mathrm{KL}(p \| q)` of the predictions q of logits from the clean ones.
+
+    Args:
+        clean: Logarithms of the clean predictions p.
+        logits: Logits of the others.
+    """
+    return F.kl_div(logits.log_softmax(1), clean, reduction="none", log_target=True).sum(1)
 
 
 @dataclass(frozen=True)

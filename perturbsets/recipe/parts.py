@@ -40,12 +40,25 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.Augmented",
         "perturbsets.Adversarial",
         "perturbsets.LargerOfBoth",
+        "perturbsets.TRADES",
+        "perturbsets.MART",
+    ),
+    "method that replays": ("perturbsets.FreeAdversarial",),
+    "method that aligns gradients": ("perturbsets.GradientAlignment",),
+    "method that moves weights": ("perturbsets.AdversarialWeights",),
+    "schedule": (
+        "torch.optim.lr_scheduler.OneCycleLR",
+        "torch.optim.lr_scheduler.CosineAnnealingLR",
+        "torch.optim.lr_scheduler.ExponentialLR",
+        "torch.optim.lr_scheduler.MultiStepLR",
+        "torch.optim.lr_scheduler.StepLR",
     ),
     "classifier": ("perturbsets.SmallConvNet",),
 }
 """What a recipe may build, by role."""
 
 _SHAPE = frozenset({"channels", "height", "width"})
+_OPTIMIZER = frozenset({"optimizer", "last_epoch"})
 
 GIVEN: dict[str, frozenset[str]] = {
     "augment.Digits": frozenset({"split"}),
@@ -56,6 +69,16 @@ GIVEN: dict[str, frozenset[str]] = {
     "perturbsets.Augmented": frozenset({"perturbations"}),
     "perturbsets.Adversarial": frozenset({"adversary"}),
     "perturbsets.LargerOfBoth": frozenset({"adversary"}),
+    "perturbsets.TRADES": frozenset({"adversary"}),
+    "perturbsets.MART": frozenset({"adversary"}),
+    "perturbsets.FreeAdversarial": frozenset({"perturbations"}),
+    "perturbsets.GradientAlignment": frozenset({"method", "perturbations"}),
+    "perturbsets.AdversarialWeights": frozenset({"method"}),
+    "torch.optim.lr_scheduler.OneCycleLR": _OPTIMIZER | {"epochs", "steps_per_epoch"},
+    "torch.optim.lr_scheduler.CosineAnnealingLR": _OPTIMIZER,
+    "torch.optim.lr_scheduler.ExponentialLR": _OPTIMIZER,
+    "torch.optim.lr_scheduler.MultiStepLR": _OPTIMIZER,
+    "torch.optim.lr_scheduler.StepLR": _OPTIMIZER,
     "perturbsets.SmallConvNet": _SHAPE | {"classes"},
 }
 """Arguments that the run fills in: they are no fields of a recipe."""
@@ -83,10 +106,10 @@ class Part(BaseModel):
         return resolve(self.build)(**self.arguments(given))
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the constructor takes of the recipe's words and, where it says nothing, of what is given."""
+        """What the constructor takes of the recipe's words; of what is given, for parts and where it says nothing."""
         takes = inspect.signature(resolve(self.build)).parameters
         own = {name: getattr(self, name) for name in type(self).model_fields}
-        said = {name: value for name, value in own.items() if value is not None}
+        said = {name: value for name, value in own.items() if value is not None and not isinstance(value, Part)}
         return {name: value for name, value in {**given, **said}.items() if name in takes}
 
 

@@ -103,7 +103,9 @@ def _override(content: dict[str, Any], text: str) -> None:
 
 def _place(fault: Any) -> str:
     """The keys that lead to a fault, without the names of the types tried."""
-    keys = [str(key) for key in fault["loc"] if not str(key).startswith(("perturbsets.", "cvae.", "augment."))]
+    keys = [
+        str(key) for key in fault["loc"] if not str(key).startswith(("perturbsets.", "cvae.", "augment.", "torch."))
+    ]
     return ".".join(keys) or "recipe"
 
 

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from cvae import FitSettings, LoopSettings
+from cvae.schedule import tabulate
 from perturbsets.criteria import NecessarySubset, SufficientLikelihood
+from perturbsets.recipe.assembly import schedule, tried_method
 from perturbsets.recipe.parts import part
 from perturbsets.recipe.settings import section
 
@@ -74,11 +86,37 @@ SetPart = part(
         )
     },
 )
-MethodPart = part(
+ValidationSection = create_model(
+    "ValidationSection",
+    __base__=AdversarySection,
+    __doc__="Robust accuracy on validation images, which selects the weights and ends a training where it falls.",
+    images=(Count, Field(256, description="Number of validation images, drawn once.")),
+    drop=(Annotated[float, Field(ge=0, le=1)], Field(0.2, description="Fall below the best that ends a training.")),
+)
+
+
+def _tried(*kinds: Any) -> Any:
+    """The type of a method's part that is one of several kinds and that its method does not refuse."""
+    return Annotated[reduce(or_, kinds), Field(discriminator="build"), AfterValidator(tried_method)]
+
+
+_SET = {"set": _ADVERSARY["set"]}
+_Plain = part(
     "method",
-    Augmented={"set": _ADVERSARY["set"]},
+    Augmented=_SET,
     Adversarial=_ADVERSARY,
     LargerOfBoth=_ADVERSARY,
+    TRADES=_SET | {"ascent": _ADVERSARY["ascent"]},
+    MART=_ADVERSARY,
+)
+_Aligned = part("method that aligns gradients", GradientAlignment=_SET | {"method": (_tried(_Plain), ...)})
+_Moved = part("method that moves weights", AdversarialWeights={"method": (_tried(_Plain, _Aligned), ...)})
+_Replaying = part("method that replays", FreeAdversarial=_SET)
+MethodPart = _tried(_Plain, _Aligned, _Moved, _Replaying)
+SchedulePart = part(
+    "schedule",
+    CosineAnnealingLR={"T_max": (Count | None, Field(None, description="Steps to the lowest rate; all if not given."))},
+    MultiStepLR={"milestones": (list[Count], Field(description="Steps at which the rate falls."))},
 )
 
 
@@ -97,11 +135,25 @@ class Recipe(Section):
     sets: dict[Name, SetPart] = Field(description="Sets by name, for classifiers and adversaries.")  # type: ignore[valid-type]
     classifier: part("classifier") = Field(description="The network to train.")  # type: ignore[valid-type]
     train: section(LoopSettings) = Field(default_factory=section(LoopSettings))  # type: ignore[valid-type]
+    schedule: SchedulePart | None = Field(  # type: ignore[valid-type]
+        None, description="Learning rates of the classifiers, instead of the rise and fall of `train`."
+    )
+    validation: ValidationSection | None = Field(  # type: ignore[valid-type]
+        None, description="Selects each classifier's weights by robust accuracy; without it the last are kept."
+    )
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         [0], description="Each classifier is trained once per seed."
     )
     classifiers: dict[Name, MethodPart] = Field(min_length=1, description="How each classifier is trained.")  # type: ignore[valid-type]
     adversaries: dict[Name, AdversarySection] = Field(description="Adversaries by name.")  # type: ignore[valid-type]
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_lasts(cls, given: Any, info: Any) -> Any:
+        train = info.data.get("train")
+        if given is not None and train is not None:
+            tabulate(schedule(given, train.steps), train.steps, train.learning_rate)
+        return given
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Recipe:
@@ -114,11 +166,9 @@ class Recipe(Section):
 def misfits(content: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong between the sections of a recipe, each of which may have faults of its own."""
     sets = _mapping(content, "sets")
-    for section_name in ("classifiers", "adversaries"):
-        for name, user in _mapping(content, section_name).items():
-            wanted = user.get("set") if isinstance(user, dict) else None
-            if isinstance(wanted, str) and wanted not in sets:
-                yield f"{section_name}.{name}.set must be one of {sorted(map(str, sets))}, got {wanted!r}"
+    for place, wanted in _sets_named(content):
+        if wanted not in sets:
+            yield f"{place} must be one of {sorted(map(str, sets))}, got {wanted!r}"
     if "clean" in _mapping(content, "adversaries"):
         yield "adversaries.clean must have another name: clean is the column without an adversary"
     seeds = content.get("seeds", [])
@@ -127,6 +177,18 @@ def misfits(content: Mapping[str, Any]) -> Iterator[str]:
     precisions = [_mapping(content, name).get("mixed_precision", "no") for name in ("fit", "train")]
     if precisions[0] != precisions[1]:
         yield f"train.mixed_precision must be that of fit, since one process has one, got {precisions[1]!r}"
+
+
+def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a recipe names sets, and which."""
+    users = {"validation": content.get("validation")}
+    for section_name in ("classifiers", "adversaries"):
+        users |= {f"{section_name}.{name}": user for name, user in _mapping(content, section_name).items()}
+    for place, user in users.items():
+        while isinstance(user, dict):
+            if isinstance(user.get("set"), str):
+                yield f"{place}.set", user["set"]
+            place, user = f"{place}.method", user.get("method")
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
@@ -17,7 +17,8 @@ def arguments(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     Returns:
         The arguments in order.
     """
-    hints = get_type_hints(constructor if is_dataclass(constructor) else constructor.__init__)  # type: ignore[misc]
+    hinted = constructor if is_dataclass(constructor) else constructor.__init__  # type: ignore[misc]
+    hints = get_type_hints(hinted, localns={"Iterable": Iterable})  # torch imports it for type checkers alone
     return {
         name: (hints[name], ... if parameter.default is inspect.Parameter.empty else parameter.default)
         for name, parameter in inspect.signature(constructor).parameters.items()

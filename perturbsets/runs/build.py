@@ -8,11 +8,12 @@ import torch
 
 from augment import PairStore
 from cvae import CVAE, Pretrained, derive_seed
+from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
-from perturbsets.recipe import Recipe
+from perturbsets.recipe import Recipe, assembly
 from perturbsets.runs.folder import RunFolder
 from perturbsets.sets import LatentBall, PerturbationSet
-from perturbsets.training import Method
+from perturbsets.training import Method, RobustValidation
 
 
 def cvae_model(recipe: Recipe, shape: tuple[int, int, int]) -> CVAE:
@@ -46,18 +47,28 @@ def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationS
 
 def adversary(section: Any, sets: dict[str, PerturbationSet]) -> Adversary:
     """An adversary from its section."""
-    return Adversary(sets[section.set], section.objective.make(), section.ascent.make())
+    return assembly.adversary(section, sets[section.set])
 
 
 def method(part: Any, sets: dict[str, PerturbationSet]) -> Method:
     """A training method from its part."""
-    given: dict[str, Any] = {}
-    if hasattr(part, "ascent"):
-        given["adversary"] = adversary(part, sets)
-    elif hasattr(part, "set"):
-        given["perturbations"] = sets[part.set]
-    built: Method = part.make(**given)
-    return built
+    return assembly.method(part, sets)
+
+
+def schedule(recipe: Recipe) -> Schedule | None:
+    """The learning-rate schedule of the classifiers, if the recipe has one."""
+    return None if recipe.schedule is None else assembly.schedule(recipe.schedule, recipe.train.steps)
+
+
+def validation(recipe: Recipe, sets: dict[str, PerturbationSet]) -> RobustValidation | None:
+    """The robust validation of the classifiers, if the recipe has one, on validation images drawn once."""
+    section = recipe.validation
+    if section is None:
+        return None
+    data, seed = recipe.source.make(split="validation"), derive_seed(recipe.seed, "validation")
+    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: section.images]
+    images, labels = data.batch(rows)
+    return RobustValidation(adversary(section, sets), images, labels, section.drop, seed=seed)
 
 
 def store(run: RunFolder, split: str) -> PairStore:

@@ -119,6 +119,7 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
     """Trains every classifier once per seed."""
     data = recipe.source.make(split="train")
     sets = build.perturbation_sets(recipe, run)
+    validation = build.validation(recipe, sets)
     shape = tuple(data.batch([0])[0].shape[1:])
     for name, part in recipe.classifiers.items():
         for seed in recipe.seeds:
@@ -129,6 +130,8 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
                 data,
                 build.method(part, sets),
                 recipe.train.make(seed=derive_seed(recipe.seed, "train", seed)),
+                validation=validation,
+                schedule=build.schedule(recipe),
                 folder=folder,
                 accelerator=accelerator,
                 title=f"{name} ({seed})",

@@ -1,6 +1,30 @@
 """Training classifiers: plainly, with a set as augmentation, or against an adversary."""
 
+from perturbsets.training.adversarial import Adversarial
+from perturbsets.training.adversarial_weights import AdversarialWeights
+from perturbsets.training.augmented import Augmented
 from perturbsets.training.classifier import train_classifier
-from perturbsets.training.methods import Adversarial, Augmented, LargerOfBoth, Method, Standard
+from perturbsets.training.free import FreeAdversarial
+from perturbsets.training.gradient_alignment import GradientAlignment
+from perturbsets.training.larger_of_both import LargerOfBoth
+from perturbsets.training.mart import MART
+from perturbsets.training.method import Method, OneUpdate
+from perturbsets.training.standard import Standard
+from perturbsets.training.trades import TRADES
+from perturbsets.training.validation import RobustValidation
 
-__all__ = ["Adversarial", "Augmented", "LargerOfBoth", "Method", "Standard", "train_classifier"]
+__all__ = [
+    "MART",
+    "TRADES",
+    "Adversarial",
+    "AdversarialWeights",
+    "Augmented",
+    "FreeAdversarial",
+    "GradientAlignment",
+    "LargerOfBoth",
+    "Method",
+    "OneUpdate",
+    "RobustValidation",
+    "Standard",
+    "train_classifier",
+]

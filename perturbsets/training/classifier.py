@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import Draws, LoopSettings, train
 from cvae.metrics import Record
+from cvae.schedule import Schedule
 from perturbsets.fingerprint import digest
-from perturbsets.training.methods import Method
+from perturbsets.training.method import Method
+from perturbsets.training.validation import RobustValidation
 
 
 def train_classifier(
@@ -23,6 +25,8 @@ def train_classifier(
     method: Method,
     settings: LoopSettings,
     *,
+    validation: RobustValidation | None = None,
+    schedule: Schedule | None = None,
     folder: Path | str | None = None,
     accelerator: Accelerator | None = None,
     title: str = "train",
@@ -33,34 +37,44 @@ def train_classifier(
     Args:
         model: Images in [0, 1] to logits.
         data: Map-style data of (image, class number).
-        method: What the classifier is shown.
+        method: What the classifier is shown, and how that is judged.
         settings: Steps, batch size, learning rate and the like.
+        validation: Selects the weights with the best robust accuracy, and ends a training whose robust accuracy falls.
+            Without it the last weights are kept.
+        schedule: From an optimizer to its ``torch.optim.lr_scheduler``, instead of the settings' rise and fall.
         folder: Where checkpoint and metrics go; a killed training continues from there to the same weights.
         accelerator: From Hugging Face accelerate; made from the settings if not given.
         title: Label of the progress bar.
         progress: Whether to show one.
 
     Returns:
-        The records logged: loss and accuracy on what the classifier was shown.
+        The records logged: loss and accuracy on what the classifier was shown; robust and clean accuracy where there
+        is a validation.
 
     Raises:
-        ValueError: If labels or logits are not as they must be.
+        ValueError: If labels or logits are not as they must be, or as :func:`cvae.train`.
         FloatingPointError: If the loss becomes NaN.
     """
 
-    def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
+    def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Iterator[Mapping[str, Tensor]]:
         images, labels = to_dtype(batch[0], torch.float32, scale=True), batch[1]
-        losses, logits = method(wrapped, model, images, labels, draws.generator())
-        accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        return {"loss": losses.mean(), "accuracy": accuracy}
+        for losses, logits in method(wrapped, model, images, labels, draws.generator()):
+            accuracy = (logits.detach().argmax(1) == labels).float().mean()
+            yield {"loss": losses.mean(), "accuracy": accuracy}
 
+    words = [type(model).__name__, type(method).__name__, digest(method)]
+    if validation is not None:
+        words.append(f"validation={digest(validation)}")
     return train(
         model,
         loss,
         data,
         settings,
+        validate=validation,
+        stop=None if validation is None else validation.fallen,
+        schedule=schedule,
         folder=folder,
-        fingerprint=f"{type(model).__name__} {type(method).__name__} {digest(method)}",
+        fingerprint=" ".join(words),
         accelerator=accelerator,
         title=title,
         progress=progress,

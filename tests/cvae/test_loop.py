@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
 from cvae import Draws, LoopSettings, train
-from cvae.loop import _Steps
+from cvae.batches import Steps
+
+Scalars = Iterator[Mapping[str, Tensor]]
 
 
 class Two(Accelerator):
@@ -35,20 +37,23 @@ def linear() -> nn.Linear:
     return nn.Linear(3, 1)
 
 
-def squared(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
+def error(model: nn.Module, batch: Any, draws: Draws) -> Tensor:
     """A loss that also uses the step's noise."""
     inputs, targets = batch
     noisy = inputs + 0.1 * draws.normal(3)[: len(inputs)]
-    return {"loss": (model(noisy) - targets).square().mean()}
+    return (model(noisy) - targets).square().mean()
+
+
+def squared(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
+    yield {"loss": error(model, batch, draws)}
 
 
 def test_batches_are_a_function_of_seed_and_step() -> None:
-    settings = LoopSettings(steps=9, batch=4)
     numbers = TensorDataset(torch.arange(12))
-    first, second = _Steps(numbers, settings, 0, 1), _Steps(numbers, settings, 0, 1)
+    first, second = Steps(numbers, 4, seed=0), Steps(numbers, 4, seed=0)
     forwards = [first[step][0] for step in range(9)]
     backwards = [second[step][0] for step in reversed(range(9))][::-1]
-    other = _Steps(numbers, LoopSettings(steps=9, batch=4, seed=1), 0, 1)
+    other = Steps(numbers, 4, seed=1)
 
     assert_close(forwards, backwards, rtol=0, atol=0)
     assert not torch.equal(torch.cat(forwards), torch.cat([other[step][0] for step in range(9)]))
@@ -56,7 +61,7 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
 
 @pytest.mark.parametrize(("items", "batch", "steps"), [(12, 4, 3), (12, 12, 1), (13, 4, 3), (3, 8, 1)])
 def test_one_epoch_visits_no_item_twice(items: int, batch: int, steps: int) -> None:
-    batches = _Steps(TensorDataset(torch.arange(items)), LoopSettings(batch=batch), 0, 1)
+    batches = Steps(TensorDataset(torch.arange(items)), batch, seed=0)
 
     for epoch in range(3):
         seen = Counter(torch.cat([batches[epoch * steps + step][0] for step in range(steps)]).tolist())
@@ -65,9 +70,9 @@ def test_one_epoch_visits_no_item_twice(items: int, batch: int, steps: int) -> N
 
 
 def test_processes_share_each_global_batch() -> None:
-    numbers, settings = TensorDataset(torch.arange(24)), LoopSettings(batch=8)
-    whole = _Steps(numbers, settings, 0, 1)
-    parts = [_Steps(numbers, settings, rank, 2) for rank in (0, 1)]
+    numbers = TensorDataset(torch.arange(24))
+    whole = Steps(numbers, 8, seed=0)
+    parts = [Steps(numbers, 8, seed=0, rank=rank, processes=2) for rank in (0, 1)]
 
     for step in range(5):
         shares = [part[step][0] for part in parts]
@@ -96,9 +101,9 @@ def test_what_processes_cannot_share_is_refused() -> None:
 def test_fewer_items_than_a_batch_are_all_used() -> None:
     sizes = []
 
-    def loss(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
+    def loss(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
         sizes.append((len(batch[0]), len(draws.normal(3))))
-        return squared(model, batch, draws)
+        yield from squared(model, batch, draws)
 
     train(linear(), loss, rows(5), LoopSettings(steps=3, batch=128))
 
@@ -108,8 +113,8 @@ def test_fewer_items_than_a_batch_are_all_used() -> None:
 def test_training_ends_at_the_known_solution() -> None:
     model = linear()
 
-    def loss(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
-        return {"loss": (model(batch[0]) - batch[1]).square().mean()}
+    def loss(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
+        yield {"loss": (model(batch[0]) - batch[1]).square().mean()}
 
     records = train(model, loss, rows(), LoopSettings(steps=400, batch=12, learning_rate=0.05))
 
@@ -130,11 +135,11 @@ def test_stopped_training_continues_to_the_same_numbers(tmp_path: Path, cut: int
         return {"score": scores[step[0]]}
 
     def loss(stop: int | None) -> Any:
-        def measured(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
+        def measured(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
             if draws.step == stop:
                 raise KeyboardInterrupt
             step[0] = draws.step + 1
-            return squared(model, batch, draws)
+            yield from squared(model, batch, draws)
 
         return measured
 
@@ -157,7 +162,7 @@ def test_finished_training_is_not_done_again(tmp_path: Path) -> None:
     first, second = linear(), linear()
     expected = train(first, squared, rows(), settings, folder=tmp_path)
 
-    def refuse(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
+    def refuse(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
         raise AssertionError("no step is left")
 
     assert train(second, refuse, rows(), settings, folder=tmp_path) == expected
@@ -197,27 +202,27 @@ def test_nan_in_the_data_is_named() -> None:
 
 
 def test_overflow_is_named_with_its_step() -> None:
-    def loss(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
-        value = squared(model, batch, draws)["loss"]
-        return {"loss": value, "extra": torch.tensor(math.inf if draws.step >= 6 else 0.0)}
+    def loss(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
+        value = error(model, batch, draws)
+        yield {"loss": value, "extra": torch.tensor(math.inf if draws.step >= 6 else 0.0)}
 
     with pytest.raises(FloatingPointError, match=r"at step 7: the weights are still finite, so the loss overflowed"):
         train(linear(), loss, rows(), LoopSettings(steps=30, batch=4))
 
 
 def test_diverged_weights_are_named() -> None:
-    def loss(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
-        value = squared(model, batch, draws)["loss"]
-        return {"loss": value * (math.nan if draws.step == 3 else 1.0)}
+    def loss(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
+        value = error(model, batch, draws)
+        yield {"loss": value * (math.nan if draws.step == 3 else 1.0)}
 
     with pytest.raises(FloatingPointError, match="at step 4: the weights diverged; try a lower learning_rate"):
         train(linear(), loss, rows(), LoopSettings(steps=30, batch=4))
 
 
 def test_no_checkpoint_holds_broken_weights(tmp_path: Path) -> None:
-    def loss(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
-        value = squared(model, batch, draws)["loss"]
-        return {"loss": value * (math.nan if draws.step == 13 else 1.0)}
+    def loss(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
+        value = error(model, batch, draws)
+        yield {"loss": value * (math.nan if draws.step == 13 else 1.0)}
 
     settings = LoopSettings(steps=30, batch=4, validate_every=5)
     with pytest.raises(FloatingPointError, match="at step 14"):
@@ -272,12 +277,53 @@ def test_optimizer_takes_the_rate_of_the_step() -> None:
 
 
 def test_records_are_means_over_the_steps_since_the_last_one() -> None:
-    def loss(model: nn.Module, batch: Any, draws: Draws) -> Mapping[str, Tensor]:
-        return {**squared(model, batch, draws), "number": torch.tensor(float(draws.step))}
+    def loss(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
+        yield {"loss": error(model, batch, draws), "number": torch.tensor(float(draws.step))}
 
     records = train(linear(), loss, rows(), LoopSettings(steps=25, batch=4, validate_every=15))
 
     assert [(record["step"], record["number"]) for record in records] == [(10, 4.5), (15, 12.0), (25, 19.5)]
+
+
+def test_each_yield_is_an_optimizer_step_and_records_are_means_over_the_batch() -> None:
+    seen: list[float] = []
+    free: list[bool] = []
+
+    def thrice(model: nn.Module, batch: Any, draws: Draws) -> Scalars:
+        for number in range(3):
+            value = (model(batch[0]) - batch[1]).square().mean()
+            seen.append(value.item())
+            yield {"loss": value, "number": torch.tensor(number)}
+            free.append(all(parameter.grad is None for parameter in model.parameters()))
+
+    settings = LoopSettings(steps=2, batch=12, learning_rate=0.1, warmup=0.0, validate_every=1)
+    model, twin = linear(), linear()
+    records = train(model, thrice, rows(), settings)
+    optimizer = torch.optim.AdamW(twin.parameters(), weight_decay=0.0)
+    whole = Steps(rows(), 12, seed=0)
+    for step in range(2):  # the same by hand
+        inputs, targets = whole[step]
+        for _ in range(3):
+            optimizer.param_groups[0]["lr"] = 0.1 * settings.rate(step)
+            optimizer.zero_grad()
+            (twin(inputs) - targets).square().mean().backward()
+            nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+            optimizer.step()
+
+    assert_close(model.weight, twin.weight)
+    assert len(set(seen)) == 6
+    assert free == [True] * 6
+    assert [record["loss"] for record in records] == pytest.approx([sum(seen[:3]) / 3, sum(seen[3:]) / 3])
+    assert [record["number"] for record in records] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"loss": torch.zeros(())}, "got 'loss': write `yield"), ([{"los": 1}], '"loss", one an'), ([], "got nothing")],
+)
+def test_a_loss_that_yields_no_loss_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        train(linear(), lambda model, batch, draws: given, rows(), LoopSettings(steps=1, batch=4))
 
 
 def test_loading_ahead_changes_no_number() -> None:

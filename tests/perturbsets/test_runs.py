@@ -172,6 +172,39 @@ def test_evaluation_without_classifiers_says_which_command_makes_them(finished: 
         execute(recipe, "evaluate")
 
 
+def test_classifiers_are_trained_by_any_method_with_schedule_and_validation(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    start = "{build: perturbsets.OneStep, starts: uniform}"
+    methods = {
+        "trades": f"{{build: perturbsets.TRADES, set: learned, ascent: {start}}}",
+        "mart": f"{{build: perturbsets.MART, set: pixels, ascent: {start}}}",
+        "free": "{build: perturbsets.FreeAdversarial, set: pixels, replays: 2}",
+        "aligned": "{build: perturbsets.GradientAlignment, set: pixels, method: {build: perturbsets.Standard}}",
+        "moved": "{build: perturbsets.AdversarialWeights, method: {build: perturbsets.Standard}}",
+    }
+    recipe = recipe_for(
+        tmp_path / "run",
+        [
+            *(f"classifiers.{name}={method}" for name, method in methods.items()),
+            f"validation={{set: pixels, images: 20, drop: 1, ascent: {start}}}",
+            "schedule={build: torch.optim.lr_scheduler.OneCycleLR, max_lr: 0.01}",
+        ],
+    )
+    run = RunFolder(recipe)
+    (run.path / "set").symlink_to(finished.path / "set")
+    execute(recipe, "train")
+    execute(recipe, "report")
+
+    for name in [*SMALL["classifiers"], *methods]:
+        folder = run.path / "classifiers" / name / "0"
+        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        assert 20 * last["robust_accuracy"] == pytest.approx(round(20 * last["robust_accuracy"]))
+        assert last["score"] == 1 - last["robust_accuracy"]
+        assert (folder / "model.safetensors").exists()
+    assert "trades" in (run.path / "report.html").read_text()
+
+
 def test_pairs_of_another_size_are_refused(finished: RunFolder, tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path / "run", ["source.size=12"])
     execute(recipe, "pairs")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,21 @@ from torch.utils.data import TensorDataset
 
 from cvae import LoopSettings
 from perturbsets import (
+    MART,
+    TRADES,
     Adversarial,
+    AdversarialWeights,
     Adversary,
     Augmented,
+    CrossEntropy,
+    FreeAdversarial,
+    GradientAlignment,
+    KLDivergence,
     LargerOfBoth,
     LatentBall,
     Method,
+    OneStep,
+    OneUpdate,
     PerturbationSet,
     PixelBall,
     ProjectedGradient,
@@ -30,12 +40,25 @@ from perturbsets import (
 from perturbsets.fingerprint import digest
 
 ATTACK = Adversary(PixelBall("linf", 0.2), ascent=ProjectedGradient(3))
-METHODS = [
+FAST = Adversary(PixelBall("linf", 0.2), CrossEntropy(), OneStep(step_size=0.25, starts="uniform"))
+CROSS_ENTROPY = [
     Standard(),
     Augmented(SpatialBox()),
     Augmented(PixelBall("l2", 0.5)),
     Adversarial(ATTACK),
+    Adversarial(FAST),
     LargerOfBoth(ATTACK),
+]
+METHODS: list[Method] = [
+    *CROSS_ENTROPY,
+    TRADES(Adversary(PixelBall("l2", 0.5), KLDivergence(), ProjectedGradient(3))),
+    MART(ATTACK),
+    FreeAdversarial(PixelBall("linf", 0.2), replays=3),
+    FreeAdversarial(SpatialBox(), replays=2),
+    AdversarialWeights(Adversarial(ATTACK)),
+    AdversarialWeights(TRADES(Adversary(SpatialBox(), KLDivergence(), ProjectedGradient(2)))),
+    GradientAlignment(Adversarial(FAST), PixelBall("linf", 0.2)),
+    AdversarialWeights(GradientAlignment(MART(ATTACK), SpatialBox())),
 ]
 SETTINGS = LoopSettings(steps=2, batch=4)
 
@@ -64,10 +87,10 @@ class Seen(nn.Module):
         return self.inner(images)
 
 
-def shown(method: Method, model: nn.Module, x: Tensor, y: Tensor, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def shown(method: OneUpdate, model: nn.Module, x: Tensor, y: Tensor, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """What the model to train is shown; what comes before goes through the bare one."""
     seen = Seen(model)
-    losses, logits = method(seen, model, x, y, torch.Generator().manual_seed(seed))
+    ((losses, logits),) = method(seen, model, x, y, torch.Generator().manual_seed(seed))
     assert len(seen.shown) == 1
     return seen.shown[0], losses, logits
 
@@ -101,7 +124,34 @@ def test_the_same_seed_gives_the_same_weights(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_losses_are_those_of_the_logits_and_carry_gradients(method: Method) -> None:
+def test_vectors_and_volumes_are_trained_on_too(method: Method) -> None:
+    if "SpatialBox" in repr(method):
+        pytest.skip("it turns images")
+    for shape in ((5,), (2, 2, 3, 2)):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 3))
+        before = model[1].weight.detach().clone()
+        train_classifier(model, TensorDataset(torch.rand(8, *shape), torch.randint(0, 3, (8,))), method, SETTINGS)
+        assert not torch.equal(model[1].weight, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_weights_to_train_gather_gradients_and_one_pass_goes_before_each_step(method: Method) -> None:
+    (x, y), model = batch(), classifier()
+    seen = Seen(model)
+    for number, (losses, logits) in enumerate(method(seen, model, x, y, torch.Generator().manual_seed(0)), 1):
+        assert len(seen.shown) == number
+        assert losses.shape == y.shape
+        assert logits.shape == (6, 3)
+        assert all(parameter.grad is None for parameter in model.parameters())
+        losses.mean().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        model.zero_grad()
+    assert x.grad is None
+    assert model.training
+
+
+@pytest.mark.parametrize("method", CROSS_ENTROPY)
+def test_losses_are_those_of_the_logits_and_carry_gradients(method: OneUpdate) -> None:
     (x, y), model = batch(), classifier()
     _, losses, logits = shown(method, model, x, y)
 
@@ -130,6 +180,21 @@ def test_adversarial_training_is_shown_what_the_adversary_finds() -> None:
     found = ATTACK(model, x, y, generator=torch.Generator().manual_seed(4))
 
     assert torch.equal(shown(Adversarial(ATTACK), model, x, y, seed=4)[0], found.images)
+
+
+def test_fast_adversarial_training_is_shown_one_step_from_a_random_start() -> None:
+    (x, y), model = batch(), classifier()
+    start = FAST.perturbations.at(x).random_start(generator=torch.Generator().manual_seed(4))
+    u = start.clone().requires_grad_()
+    model.eval()
+    F.cross_entropy(model(x + u.view_as(x)), y, reduction="sum").backward()
+    model.train().zero_grad()
+    stepped = (start + 0.25 * u.grad.sign()).clamp(-0.2, 0.2).view_as(x)
+    given = shown(Adversarial(FAST), model, x, y, seed=4)[0]
+
+    for image, first, second in zip(given, x + start.view_as(x), (x + stepped).clamp(0, 1), strict=True):
+        assert any(torch.allclose(image, end, atol=1e-6) for end in (first, second))  # the worse of the two
+    assert ((given - (x + stepped).clamp(0, 1)).abs() < 1e-6).flatten(1).all(1).sum() >= 4
 
 
 @dataclass(frozen=True)
@@ -203,7 +268,7 @@ def test_statistics_see_one_batch_a_step(method: Method) -> None:
     model = classifier()
     train_classifier(model, data(), method, SETTINGS)
 
-    assert model[2].num_batches_tracked == SETTINGS.steps
+    assert model[2].num_batches_tracked == SETTINGS.steps * getattr(method, "replays", 1)
 
 
 def test_another_set_does_not_continue_a_training(tmp_path: Path, linear_cvae: Any) -> None:

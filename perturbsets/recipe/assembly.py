@@ -1,0 +1,59 @@
+"""From parts of a recipe to what is made of several of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from cvae.schedule import Schedule
+from perturbsets.adversary import Adversary
+from perturbsets.objectives.divergence import KLDivergence
+from perturbsets.recipe.parts import Part, resolve
+from perturbsets.recipe.trying import try_constructor
+from perturbsets.sets import PerturbationSet, PixelBall
+from perturbsets.training import Method, Standard
+
+
+def adversary(section: Any, perturbations: PerturbationSet) -> Adversary:
+    """An adversary from its section; without an objective it is one of TRADES."""
+    objective = section.objective.make() if hasattr(section, "objective") else KLDivergence()
+    return Adversary(perturbations, objective, section.ascent.make())
+
+
+def method(part: Any, sets: dict[str, PerturbationSet]) -> Method:
+    """A training method from its part, with the methods inside it."""
+    given: dict[str, Any] = {}
+    if hasattr(part, "ascent"):
+        given["adversary"] = adversary(part, sets[part.set])
+    elif hasattr(part, "set"):
+        given["perturbations"] = sets[part.set]
+    if hasattr(part, "method"):
+        given["method"] = method(part.method, sets)
+    built: Method = part.make(**given)
+    return built
+
+
+def schedule(part: Part, steps: int) -> Schedule:
+    """A learning-rate schedule from its part; it lasts for the training unless the recipe says otherwise."""
+
+    def made(optimizer: Optimizer) -> LRScheduler:
+        built: LRScheduler = part.make(optimizer=optimizer, total_steps=steps, T_max=steps)
+        return built
+
+    return made
+
+
+def tried_method(part: Any) -> Any:
+    """The part itself, if its method takes its arguments on a set that stands in for the real one.
+
+    Raises:
+        ValueError: With every reason.
+    """
+    stand_in = PixelBall("linf", 0.1)
+    given: dict[str, Any] = {"perturbations": stand_in, "method": Standard()}
+    if hasattr(part, "ascent"):
+        given["adversary"] = adversary(part, stand_in)
+    try_constructor(resolve(part.build), part.arguments(given))
+    return part

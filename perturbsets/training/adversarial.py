@@ -1,0 +1,42 @@
+"""Adversarial training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from perturbsets._types import Labels, Samples
+from perturbsets.adversary import Adversary
+from perturbsets.training.method import OneUpdate
+from perturbsets.worst import Worst
+
+
+@dataclass(frozen=True)
+class Adversarial(OneUpdate):
+    r"""Cross-entropy on the worst images an adversary finds.
+
+    .. math:: \min_\theta \mathbb E \max_{x' \in S(x)} \ell(f_\theta(x'), y)
+
+    With projected gradient it is Madry's training; with one step from a random start, a little longer than the
+    radius, it is fast adversarial training. One step alone may overfit all of a sudden to itself: a
+    :class:`RobustValidation` with a stronger adversary notices, and :class:`GradientAlignment` keeps it from happening.
+
+    Args:
+        adversary: The inner maximisation, on any set.
+
+    References:
+        Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018;
+        Wong, Rice and Kolter, *Fast is better than free*, 2020, algorithm 3 (one step from a random start).
+
+    Example:
+        >>> from perturbsets import CrossEntropy, OneStep, PixelBall
+        >>> step = OneStep(step_size=0.125, starts="uniform")
+        >>> fast = Adversarial(Adversary(PixelBall("linf", 0.1), CrossEntropy(), step))
+    """
+
+    adversary: Adversary | Worst
+
+    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+        return self.adversary(bare, images, labels, generator=generator).images

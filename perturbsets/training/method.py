@@ -1,0 +1,89 @@
+"""What a training method is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from perturbsets._types import Labels, Logits, PerImage, Samples
+from perturbsets.objectives.classification import check_logits
+
+Classifier = Callable[[Samples], Logits]
+Update = tuple[PerImage, Logits]
+
+
+class Method(ABC):
+    """A way to train; one frozen dataclass each."""
+
+    @abstractmethod
+    def __call__(
+        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
+    ) -> Iterator[Update]:
+        """Yields the loss of each image, and the logits it comes from, once for each optimizer step on the batch.
+
+        When it goes on after a yield, that step is done: the weights are new and their gradients are gone.
+
+        Args:
+            model: The model to train, perhaps wrapped for several processes: its passes share gradients, so there
+                is one before each yield.
+            bare: The same model without wrapper, for passes that must not.
+            images: Clean images.
+            labels: Their classes.
+            generator: For everything drawn.
+        """
+
+
+class OneUpdate(Method):
+    """A method that takes one optimizer step a batch, in two parts that add-ons can take apart.
+
+    First it finds what the classifier is shown, then it judges that. The first part leaves the model as it found it;
+    the second is a pure function, so that it can be asked again at other weights or with other images beside.
+    """
+
+    def __call__(
+        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
+    ) -> Iterator[Update]:
+        shown = self.shown(bare, images, labels, generator)
+        yield self.losses(model, images, shown, labels)
+
+    @abstractmethod
+    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Any:
+        """Finds what the classifier is shown, without a trace in its gradients and statistics.
+
+        Args:
+            bare: The classifier without wrapper.
+            images: Clean images.
+            labels: Their classes.
+            generator: For everything drawn.
+
+        Returns:
+            Samples, or what else :meth:`losses` of the same method takes.
+        """
+
+    def losses(self, model: Classifier, images: Samples, shown: Any, labels: Labels) -> Update:
+        """Loss of each image and the logits of what was shown; cross-entropy unless a method says otherwise.
+
+        Args:
+            model: From samples to logits; to be called once, with all samples, since wrappers for several processes
+                and running statistics count passes.
+            images: Clean images.
+            shown: What :meth:`shown` found.
+            labels: Classes of the images.
+        """
+        return cross_entropy(model, shown, labels)
+
+
+def cross_entropy(model: Classifier, images: Samples, labels: Labels) -> Update:
+    """Cross-entropy of each image, and the logits.
+
+    Raises:
+        ValueError: If labels or logits are not as they must be.
+    """
+    logits = model(images)
+    check_logits(logits, labels)
+    return F.cross_entropy(logits, labels, reduction="none"), logits

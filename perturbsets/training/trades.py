@@ -1,0 +1,64 @@
+"""TRADES: accuracy on clean images against a prediction that stays the same."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from perturbsets._types import Labels, Samples
+from perturbsets.adversary import Adversary
+from perturbsets.ascents.gradient_ascent import GradientAscent
+from perturbsets.objectives.divergence import KLDivergence, divergence
+from perturbsets.training.method import Classifier, OneUpdate, Update
+from perturbsets.training.together import together
+
+
+@dataclass(frozen=True)
+class TRADES(OneUpdate):
+    r"""Cross-entropy on clean images, and the divergence of the worst prediction in the set from the clean one.
+
+    .. math:: \ell(f_\theta(x), y) + \beta \max_{x' \in S(x)} \mathrm{KL}\big(p_\theta(x) \,\|\, p_\theta(x')\big)
+
+    Accuracy in the records is that on the changed images.
+
+    Args:
+        adversary: The inner maximisation, on any set, with the objective :class:`KLDivergence` and an ascent that
+            starts away from the image, where the gradient of the divergence is zero.
+        weight: :math:`\beta \ge 0`; the paper's 1 to 6 trade accuracy for robustness.
+
+    Raises:
+        ValueError: If the objective or the starts of the adversary are others, or the weight is not finite or negative.
+
+    References:
+        Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 and algorithm 1.
+    """
+
+    adversary: Adversary
+    weight: float = 6.0
+
+    def __post_init__(self) -> None:
+        objective, ascent = self.adversary.objective, self.adversary.ascent
+        if not isinstance(objective, KLDivergence):
+            raise ValueError(
+                f"adversary must have the objective KLDivergence, got {type(objective).__name__}: write "
+                "Adversary(perturbations, KLDivergence(), ascent)"
+            )
+        if isinstance(ascent, GradientAscent) or getattr(ascent, "starts", None) == "zero":
+            raise ValueError(
+                f"adversary must not start at zero, where the divergence has no gradient, got {type(ascent).__name__}: "
+                'give an ascent with starts="uniform"'
+            )
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
+
+    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+        return self.adversary(bare, images, labels, generator=generator).images
+
+    def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
+        clean, changed = together(model, images, shown, labels)
+        natural = F.cross_entropy(clean, labels, reduction="none")
+        return natural + self.weight * divergence(clean.log_softmax(1), changed), changed

@@ -1,0 +1,94 @@
+"""Robust accuracy while training: it selects the weights, and ends a training that overfits to its attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from cvae import derive_seed
+from cvae.metrics import Record
+from perturbsets._types import Samples
+from perturbsets.adversary import Adversary
+from perturbsets.evaluation import correct_under
+from perturbsets.objectives.base import check_labels
+from perturbsets.worst import Worst
+
+ROUNDING = 1e-9  # accuracies are counts divided: their differences are not exact
+
+
+@dataclass(frozen=True)
+class RobustValidation:
+    r"""Accuracy under an adversary on images kept for that, for ``train(validate=...)``.
+
+    The score is one minus the robust accuracy, so the weights of the best robust accuracy are kept. Training against
+    one step may collapse all of a sudden: the classifier still withstands that step and nothing else. Then robust
+    accuracy under several steps falls within an epoch, and :meth:`fallen` ends the training.
+
+    Every call draws the same, and batches are dealt out to the processes, so all see the numbers of a single one.
+
+    Args:
+        adversary: A stronger one than that of the training.
+        images: Validation images, neither trained on nor reported.
+        labels: Their classes.
+        drop: Fall of the robust accuracy below its best that ends a training, in [0, 1]; 1 never does.
+        batch: Images attacked at a time.
+        seed: Seed of the adversary's draws.
+
+    Raises:
+        ValueError: If a number is outside its range, or there is not one label to each of one or more images.
+
+    References:
+        Rice, Wong and Kolter, *Overfitting in adversarially robust deep learning*, 2020 (selection);
+        Wong, Rice and Kolter, *Fast is better than free*, 2020, sec. 5.4 (sudden overfitting, noticed so).
+    """
+
+    adversary: Adversary | Worst
+    images: Samples
+    labels: Tensor
+    drop: float = 0.2
+    batch: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop <= 1:
+            raise ValueError(f"drop must be a difference of accuracies in [0, 1], got {self.drop}")
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+        if not len(self.images):
+            raise ValueError("images must hold at least one image, got none")
+        check_labels(self.labels, self.images)
+
+    def __call__(self, model: nn.Module) -> Record:
+        """Measures a classifier, which is left as it was.
+
+        Returns:
+            ``robust_accuracy``, ``clean_accuracy``, and ``score``, which is lower for a better classifier.
+        """
+        device = next((parameter.device for parameter in model.parameters()), self.images.device)
+        shared = dist.is_available() and dist.is_initialized()
+        rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
+        right = torch.zeros(2, dtype=torch.float64, device=device)
+        batches = zip(self.images.split(self.batch), self.labels.split(self.batch), strict=True)
+        for number, (x, y) in enumerate(batches):
+            if number % processes == rank:
+                x, y = x.to(device), y.to(device)
+                generator = torch.Generator().manual_seed(derive_seed(self.seed, "validation", number))
+                robust = correct_under(model, self.adversary, x, y, generator=generator, batch=self.batch)
+                clean = correct_under(model, None, x, y, batch=self.batch)
+                right += torch.stack([robust.sum(), clean.sum()])
+        if shared:
+            dist.all_reduce(right)
+        robust_accuracy, clean_accuracy = (right / len(self.images)).tolist()
+        return {
+            "robust_accuracy": robust_accuracy,
+            "clean_accuracy": clean_accuracy,
+            "score": 1 - robust_accuracy,
+        }
+
+    def fallen(self, records: list[Record]) -> bool:
+        """Whether the last robust accuracy lies more than ``drop`` below the best one, for ``train(stop=...)``."""
+        measured = [record["robust_accuracy"] for record in records if "robust_accuracy" in record]
+        return bool(measured) and max(measured) - measured[-1] > self.drop + ROUNDING
