@@ -15,7 +15,7 @@ def digest(thing: Any) -> str:
     """Sixteen hexadecimal digits that differ when a setting, a weight or a bank differs.
 
     Args:
-        thing: A dataclass of plain values, tensors, modules and other dataclasses.
+        thing: A dataclass of plain values, tensors, modules, other dataclasses, and lists of all these.
 
     Returns:
         The digits, the same in every process and on every device.
@@ -39,5 +39,8 @@ def _parts(thing: Any) -> Iterator[bytes]:
         for field in fields(thing):
             yield field.name.encode()
             yield from _parts(getattr(thing, field.name))
+    elif isinstance(thing, list | tuple):
+        for member in thing:
+            yield from _parts(member)
     else:
         yield repr(thing).encode()
