@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -48,7 +49,8 @@ def _parts(thing: Any) -> Iterator[bytes]:
             yield from _parts(value)
     elif repr(thing) == object.__repr__(thing):  # it tells an address
         yield from _parts(vars(thing))
-    elif callable(thing):
+    elif inspect.isroutine(thing):
         yield f"{thing.__module__}.{thing.__qualname__}".encode()
+        yield getattr(getattr(thing, "__code__", None), "co_code", b"")
     else:
         yield repr(thing).encode()

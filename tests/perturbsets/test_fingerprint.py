@@ -32,6 +32,7 @@ class Own:
         ([1, 2], [2, 1]),
         (Own(1.0), Own(2.0)),
         (FunctionObjective(torch.sum), FunctionObjective(torch.mean)),
+        (FunctionObjective(lambda output, _: output), FunctionObjective(lambda output, _: -output)),
     ],
 )
 def test_what_differs_has_another_name(one: Any, other: Any) -> None:

@@ -12,10 +12,15 @@ from torch.utils.data import TensorDataset
 
 from cvae import LoopSettings
 from perturbsets import (
+    MART,
     Adversarial,
+    AdversarialWeights,
     Adversary,
     CrossEntropy,
+    FreeAdversarial,
+    GradientAlignment,
     Loss,
+    Method,
     Objective,
     OneStep,
     PixelBall,
@@ -146,7 +151,17 @@ def test_fall_is_measured_from_the_best(shares: list[float], drop: float, fallen
     assert scripted(drop=drop)[0].fallen(records) is fallen
 
 
-def test_a_killed_training_with_validation_and_schedule_continues_to_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "method",
+    [
+        Adversarial(ATTACK),
+        FreeAdversarial(PixelBall("linf", 0.1), replays=3),
+        AdversarialWeights(GradientAlignment(MART(ATTACK), PixelBall("linf", 0.1))),
+    ],
+)
+def test_a_killed_training_with_validation_and_schedule_continues_to_the_same_weights(
+    tmp_path: Path, method: Method
+) -> None:
     ends, all_records = [], []
     for folder, kill in (("whole", None), ("cut", 7)):
         for stop in [kill, None] if kill else [None]:
@@ -159,11 +174,11 @@ def test_a_killed_training_with_validation_and_schedule_continues_to_the_same_we
                 "folder": tmp_path / folder,
             }
             if stop is None:
-                all_records.append(train_classifier(model, pairs, Adversarial(ATTACK), SETTINGS, **arguments))
+                all_records.append(train_classifier(model, pairs, method, SETTINGS, **arguments))
                 ends.append(model.state_dict())
             else:
                 with pytest.raises(KeyboardInterrupt):
-                    train_classifier(model, pairs, Adversarial(ATTACK), SETTINGS, **arguments)
+                    train_classifier(model, pairs, method, SETTINGS, **arguments)
 
     assert all_records[0] == all_records[1]
     assert_close(ends[0], ends[1], rtol=0, atol=0)
