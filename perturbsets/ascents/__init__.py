@@ -3,6 +3,7 @@
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.gradient_ascent import GradientAscent
+from perturbsets.ascents.grid_search import GridSearch
 from perturbsets.ascents.one_step import OneStep
 from perturbsets.ascents.projected_adam import ProjectedAdam
 from perturbsets.ascents.projected_gradient import ProjectedGradient
@@ -15,6 +16,7 @@ __all__ = [
     "Ascent",
     "Best",
     "GradientAscent",
+    "GridSearch",
     "OneStep",
     "ProjectedAdam",
     "ProjectedGradient",

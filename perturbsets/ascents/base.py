@@ -44,31 +44,35 @@ class Best:
         self.reached = torch.zeros(count, dtype=torch.bool, device=region.images.device)
         self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
         self.finite = torch.ones_like(self.reached)
+        self._old_rows = torch.arange(count, device=region.images.device)
+        self._new_rows = self._old_rows + count
 
     def update(
         self, offsets: Offsets, images: Samples, values: PerImage, reached: Flags, rows: Rows | None = None
     ) -> None:
         """Takes in one evaluation of all images, or of some rows of the batch."""
-        values, finite = values.detach().to(self.values.dtype), values.detach().isfinite()
+        values = values.detach()
+        values, finite = values.to(self.values.dtype), values.isfinite()
         reached = reached & finite  # NaN is not a success
         old, held = (self.values, self.reached) if rows is None else (self.values[rows], self.reached[rows])
-        better = finite & ((reached & ~held) | ((reached == held) & (values > old)))
+        better = finite & torch.where(reached ^ held, reached, values > old)
         if rows is None:
             self.calls += 1
             self.finite &= finite
             self.values = torch.where(better, values, old)
-            self.reached = torch.where(better, reached, held)
-            chosen = torch.arange(len(better), device=better.device) + len(better) * better
+            self.reached |= reached  # what is reached stays so
+            chosen = torch.where(better, self._new_rows, self._old_rows)
             self.offsets = _rows_of_either(self.offsets, offsets.detach(), chosen)
             self.images = _rows_of_either(self.images, images.detach(), chosen)
             return
         self.calls[rows] += 1
         self.finite[rows] &= finite
-        won = rows[better]
-        self.values[won] = values[better]
-        self.reached[won] = reached[better]
-        self.offsets[won] = offsets.detach()[better]
-        self.images[won] = images.detach()[better]
+        taken = better.nonzero()[:, 0]
+        won = rows[taken]
+        self.values[won] = values[taken]
+        self.reached[won] = reached[taken]
+        self.offsets[won] = offsets.detach()[taken]
+        self.images[won] = images.detach()[taken]
 
 
 def _rows_of_either(first: Tensor, second: Tensor, rows: Rows) -> Tensor:

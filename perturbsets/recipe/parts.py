@@ -28,6 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ascent": (
         "perturbsets.APGD",
         "perturbsets.GradientAscent",
+        "perturbsets.GridSearch",
         "perturbsets.OneStep",
         "perturbsets.ProjectedAdam",
         "perturbsets.ProjectedGradient",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from perturbsets import (
     Ascent,
     CrossEntropy,
     GradientAscent,
+    GridSearch,
     Margin,
     OneStep,
+    PerturbationSet,
     PixelBall,
     ProjectedAdam,
     ProjectedGradient,
@@ -40,7 +43,15 @@ ASCENTS = [
     RandomSearch(3),
     Square(12),
     Square(12, stop_when_reached=True),
+    GridSearch(2),
+    GridSearch((3, 2, 1, 1), stop_when_reached=True),
 ]
+
+
+def pixels_or_else_places(ascent: Ascent, images: Tensor, norm: Literal["l2", "linf"] = "linf") -> PerturbationSet:
+    """The first set that the ascent fits."""
+    choices = PixelBall(norm, 0.2), SpatialBox(radius=0.5)
+    return next(choice for choice in choices if ascent.misfit(choice.at(images.detach())) is None)
 
 
 def noisy_model() -> nn.Module:
@@ -69,7 +80,8 @@ def test_model_and_input_are_left_as_they_were(ascent: Ascent, mode: str) -> Non
     x, y = batch()
     before, random = x.clone(), torch.get_rng_state()
 
-    found = Adversary(PixelBall("linf", 0.2), ascent=ascent, mode=mode)(model, x, y)  # type: ignore[arg-type]
+    perturbations = pixels_or_else_places(ascent, x)
+    found = Adversary(perturbations, ascent=ascent, mode=mode)(model, x, y)  # type: ignore[arg-type]
 
     assert [module.training for module in model.modules()] == flags
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -78,7 +90,7 @@ def test_model_and_input_are_left_as_they_were(ascent: Ascent, mode: str) -> Non
     assert_close(x, before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(part.requires_grad for part in (found.images, found.offsets, found.values))
-    assert (found.images - x).abs().max() <= 0.2 + 1e-6
+    assert not isinstance(perturbations, PixelBall) or (found.images - x).abs().max() <= 0.2 + 1e-6
     assert 0 <= found.images.min() <= found.images.max() <= 1
 
 
@@ -260,7 +272,7 @@ def test_results_are_ordinary_tensors_without_a_graph_in_any_context(ascent: Asc
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
     with context():
         x, y = batch()
-        found = Adversary(PixelBall("linf", 0.2), ascent=ascent)(model, x, y)
+        found = Adversary(pixels_or_else_places(ascent, x), ascent=ascent)(model, x, y)
 
     for part in (found.images, found.offsets, found.values):
         assert part.grad_fn is None
@@ -273,10 +285,11 @@ def test_results_are_ordinary_tensors_without_a_graph_in_any_context(ascent: Asc
 @pytest.mark.parametrize("count", [0, 1])
 def test_empty_and_single_batches_work_with_every_ascent(ascent: Ascent, count: int) -> None:
     x, y = batch(count)
-    found = Adversary(PixelBall("l2", 0.2), ascent=ascent)(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), x, y)
+    perturbations = pixels_or_else_places(ascent, x, "l2")
+    found = Adversary(perturbations, ascent=ascent)(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), x, y)
 
     assert found.images.shape == x.shape
-    assert found.offsets.shape == (count, 36)
+    assert found.offsets.shape == perturbations.at(x).centre().shape
     assert found.values.shape == found.reached.shape == found.calls.shape == (count,)
 
 
@@ -284,7 +297,7 @@ def test_empty_and_single_batches_work_with_every_ascent(ascent: Ascent, count: 
 def test_memory_layout_makes_no_difference(ascent: Ascent) -> None:
     x, y = torch.rand(3, 2, 6, 6), torch.tensor([0, 1, 2])
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
-    adversary = Adversary(PixelBall("linf", 0.2), ascent=ascent)
+    adversary = Adversary(pixels_or_else_places(ascent, x), ascent=ascent)
     plain, last = (
         adversary(model, given, y, generator=torch.Generator().manual_seed(0))
         for given in (x, x.to(memory_format=torch.channels_last))
@@ -300,7 +313,7 @@ def test_attacks_inside_a_training_step_leave_its_gradients_alone(ascent: Ascent
     model[1].bias.requires_grad_(False)
     nn.functional.cross_entropy(model(x), y).backward()
     before = model[1].weight.grad.clone()
-    Adversary(PixelBall("linf", 0.2), ascent=ascent)(model, x.requires_grad_(), y)
+    Adversary(pixels_or_else_places(ascent, x), ascent=ascent)(model, x.requires_grad_(), y)
 
     assert torch.equal(model[1].weight.grad, before)
     assert model[1].bias.grad is None

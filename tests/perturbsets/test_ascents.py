@@ -15,7 +15,9 @@ from perturbsets import (
     APGD,
     Ascent,
     Ball,
+    Best,
     GradientAscent,
+    GridSearch,
     L2Ball,
     LinfBall,
     Loss,
@@ -48,6 +50,8 @@ EVERY = [
     ProjectedLBFGS(6, memory=2, restarts=2, starts="uniform"),
     ProjectedLBFGS(6, stop_when_reached=True),
     RandomSearch(3),
+    GridSearch(3),
+    GridSearch((3, 2, 1), stop_when_reached=True),
 ]
 
 
@@ -264,6 +268,33 @@ def test_images_reached_in_one_restart_leave_the_next() -> None:
     assert best.calls[1] == 33
 
 
+@pytest.mark.parametrize("some", [False, True])
+def test_the_best_is_that_of_a_loop_over_images(some: bool, generator: torch.Generator) -> None:
+    best = Best(Region(6, 2, L2Ball(1.0)))
+    kept = [(False, -math.inf, [0.0, 0.0], True, 0) for _ in range(6)]
+    choices = torch.tensor([0.0, 1.0, 2.0, math.nan, math.inf, -math.inf], dtype=torch.float64)
+    for _ in range(40):
+        rows = torch.randperm(6, generator=generator)[:4] if some else torch.arange(6)
+        values = choices[torch.randint(6, (len(rows),), generator=generator)]
+        reached = torch.rand(len(rows), generator=generator) < 0.2
+        offsets = torch.rand(len(rows), 2, dtype=torch.float64, generator=generator)
+        best.update(offsets, 2 * offsets, values, reached, rows if some else None)
+        for row, value, goal, place in zip(
+            rows.tolist(), values.tolist(), reached.tolist(), offsets.tolist(), strict=True
+        ):
+            held, top, where, finite, calls = kept[row]
+            if math.isfinite(value) and (goal, value) > (held, top):
+                held, top, where = goal, value, place
+            kept[row] = (held, top, where, finite and math.isfinite(value), calls + 1)
+        flags, tops, places, finites, calls = (list(column) for column in zip(*kept, strict=True))
+        assert best.reached.tolist() == flags
+        assert best.values.tolist() == tops
+        assert best.offsets.tolist() == places
+        assert (best.images == 2 * best.offsets).all()
+        assert best.finite.tolist() == finites
+        assert best.calls.tolist() == calls
+
+
 def test_reaching_the_goal_counts_more_than_a_high_value() -> None:
     class Trap(Loss):
         """Reached on the left half only, though the value is higher to the right."""
@@ -292,8 +323,11 @@ def test_random_search_is_the_worst_of_its_draws() -> None:
 
 
 @pytest.mark.parametrize("ascent", EVERY)
-def test_the_same_generator_gives_the_same_points(ascent: Ascent) -> None:
-    region = Region(4, 3, L2Ball(1.0))
+@pytest.mark.parametrize("kind", [L2Ball, LinfBall])
+def test_the_same_generator_gives_the_same_points(ascent: Ascent, kind: type[Ball]) -> None:
+    region = Region(4, 3, kind(1.0))
+    if ascent.misfit(region) is not None:
+        pytest.skip("does not fit")
     first, second = (ascent(region, Waves(), generator=torch.Generator().manual_seed(9)) for _ in range(2))
 
     assert torch.equal(first.offsets, second.offsets)
