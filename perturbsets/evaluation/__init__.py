@@ -1,6 +1,6 @@
 """Evaluation: how often a classifier is right under each adversary, and whether that figure can be believed."""
 
-from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, evaluate
+from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, evaluate, predictions
 from perturbsets.evaluation.audit import Audit, audit
 from perturbsets.evaluation.checks import Check
 from perturbsets.evaluation.robustness import Robustness, evaluate_robustness
@@ -14,4 +14,5 @@ __all__ = [
     "correct_under",
     "evaluate",
     "evaluate_robustness",
+    "predictions",
 ]

@@ -20,10 +20,10 @@ from perturbsets.recipe.signature import arguments
 from perturbsets.recipe.trying import try_constructor
 
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "source": ("augment.Digits",),
+    "source": ("augment.Digits", "augment.MNIST"),
     "change": ("augment.SpatialChange",),
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE"),
-    "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox"),
+    "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox", "perturbsets.Compose"),
     "objective": ("perturbsets.CrossEntropy", "perturbsets.Margin", "perturbsets.DLR", "perturbsets.KLDivergence"),
     "ascent": (
         "perturbsets.APGD",
@@ -63,10 +63,12 @@ _OPTIMIZER = frozenset({"optimizer", "last_epoch"})
 
 GIVEN: dict[str, frozenset[str]] = {
     "augment.Digits": frozenset({"split"}),
+    "augment.MNIST": frozenset({"split"}),
     "cvae.SpatialCVAE": _SHAPE,
     "cvae.ConvCVAE": _SHAPE,
     "perturbsets.LatentBall": frozenset({"model", "radius", "bank"}),
     "perturbsets.SpatialBox": frozenset({"change"}),
+    "perturbsets.Compose": frozenset({"parts"}),
     "perturbsets.Augmented": frozenset({"perturbations"}),
     "perturbsets.Adversarial": frozenset({"adversary"}),
     "perturbsets.LargerOfBoth": frozenset({"adversary"}),

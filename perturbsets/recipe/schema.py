@@ -24,6 +24,8 @@ from perturbsets.recipe.assembly import schedule, tried_method
 from perturbsets.recipe.parts import part
 from perturbsets.recipe.settings import section
 
+LEARNING = ("pairs", "fit", "set", "check")  # sections that only a model has use for
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Radius = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -60,6 +62,32 @@ class CheckSection(Section):
     sufficient: section(SufficientLikelihood) = Field(default_factory=section(SufficientLikelihood))  # type: ignore[valid-type]
 
 
+class AuditSection(Section):
+    """How the audit looks at each attack on each classifier."""
+
+    images: Count = Field(64, description="Number of test images.")
+    draws: Count = Field(50, description="Random draws to beat.")
+
+
+class RobustnessSection(Section):
+    """The fixed ensemble of strong attacks, on every classifier."""
+
+    sets: Annotated[list[Name], Field(min_length=1)] = Field(description="Names of the sets, all of which count.")
+    images: Count | None = Field(None, description="Number of test images; all that are evaluated if not given.")
+    steps: Count = Field(100, description="Steps of each APGD.")
+    queries: Count = Field(5000, description="Model calls of Square for each image.")
+    targets: Count = Field(9, description="Largest number of wrong classes to aim at.")
+
+
+class EvaluateSection(Section):
+    """What classifiers are judged on."""
+
+    images: Count | None = Field(None, description="Number of test images, from the first; all if not given.")
+    shown: Count = Field(8, description="Images in the report's pictures of attacks.")
+    audit: AuditSection = Field(default_factory=AuditSection)  # type: ignore[arg-type]
+    robustness: RobustnessSection | None = Field(None, description="The fixed ensemble; left out if not given.")
+
+
 _ADVERSARY: dict[str, Any] = {
     "set": (str, Field(description="Name of a set of the section `sets`.")),
     "objective": (
@@ -83,6 +111,12 @@ SetPart = part(
         "radius": (
             Radius | None,
             Field(None, description="Radius of its own; the one measured from pairs if not given."),
+        )
+    },
+    Compose={
+        "sets": (
+            Annotated[list[Name], Field(min_length=2)],
+            Field(description="Names of sets that stand above this one, in the order in which they act."),
         )
     },
 )
@@ -121,14 +155,17 @@ SchedulePart = part(
 
 
 class Recipe(Section):
-    """A recipe: from pairs over a learned set and its checks to classifiers and a report."""
+    """A recipe: from pairs over a learned set and its checks to classifiers and a report.
+
+    Without a model nothing is learned: no pairs, fit and check, and no learned sets.
+    """
 
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Split per stage by name.")
     output: str = Field(description="The run folder.")
     source: part("source") = Field(description="Clean images with labels.")  # type: ignore[valid-type]
-    change: part("change") = Field(description="What changes them.")  # type: ignore[valid-type]
+    change: part("change") | None = Field(None, description="What changes them.")  # type: ignore[valid-type]
     pairs: PairsSection = Field(default_factory=PairsSection)  # type: ignore[arg-type]
-    model: part("model") = Field(description="The CVAE; its image shape comes from the pairs.")  # type: ignore[valid-type]
+    model: part("model") | None = Field(None, description="The CVAE; its image shape comes from the pairs.")  # type: ignore[valid-type]
     fit: section(FitSettings) = Field(default_factory=section(FitSettings))  # type: ignore[valid-type]
     set: SetSection = Field(default_factory=SetSection)  # type: ignore[arg-type]
     check: CheckSection = Field(default_factory=CheckSection)
@@ -146,6 +183,11 @@ class Recipe(Section):
     )
     classifiers: dict[Name, MethodPart] = Field(min_length=1, description="How each classifier is trained.")  # type: ignore[valid-type]
     adversaries: dict[Name, AdversarySection] = Field(description="Adversaries by name.")  # type: ignore[valid-type]
+    evaluate: EvaluateSection = Field(default_factory=EvaluateSection)  # type: ignore[arg-type]
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value as JSON has it, but for sections that only a model has use for where there is none."""
+        return self.model_dump(mode="json", exclude=set(LEARNING) if self.model is None else None)
 
     @field_validator("schedule")
     @classmethod
@@ -157,7 +199,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Recipe:
-        faults = list(misfits(self.model_dump()))
+        faults = list(misfits(self.model_dump(exclude_unset=True)))
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -165,6 +207,7 @@ class Recipe(Section):
 
 def misfits(content: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong between the sections of a recipe, each of which may have faults of its own."""
+    yield from _unmet(content)
     sets = _mapping(content, "sets")
     for place, wanted in _sets_named(content):
         if wanted not in sets:
@@ -181,6 +224,9 @@ def misfits(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where a recipe names sets, and which."""
+    evaluated = _mapping(_mapping(content, "evaluate"), "robustness")
+    for number, wanted in enumerate(_names(evaluated)):
+        yield f"evaluate.robustness.sets.{number}", wanted
     users = {"validation": content.get("validation")}
     for section_name in ("classifiers", "adversaries"):
         users |= {f"{section_name}.{name}": user for name, user in _mapping(content, section_name).items()}
@@ -189,6 +235,33 @@ def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if isinstance(user.get("set"), str):
                 yield f"{place}.set", user["set"]
             place, user = f"{place}.method", user.get("method")
+
+
+def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
+    """Sections without what they rest on."""
+    if content.get("model") is None:
+        for name in LEARNING:
+            if name in content:
+                yield f"{name} must come with a model, got none: without one nothing is learned"
+    elif content.get("change") is None:
+        yield "model must come with a change, got none: pairs are made by one"
+    rests = {"perturbsets.LatentBall": "model", "perturbsets.SpatialBox": "change"}
+    above: list[str] = []
+    for name, made in _mapping(content, "sets").items():
+        kind = made.get("build") if isinstance(made, dict) else None
+        needed = rests.get(str(kind))
+        if needed is not None and content.get(needed) is None:
+            yield f"sets.{name} must come with a {needed} in the recipe, got none"
+        if kind == "perturbsets.Compose":
+            for wanted in _names(made):
+                if wanted not in above:
+                    yield f"sets.{name}.sets must name sets that stand above it, {above}, got {wanted!r}"
+        above.append(str(name))
+
+
+def _names(content: Mapping[str, Any]) -> list[str]:
+    given = content.get("sets")
+    return [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,21 +59,23 @@ def share_interval(entry: Content) -> str:
 
 
 def most_telling(evaluation: Content) -> str | None:
-    """The attack under which accuracies differ most; ``None`` if there is none but the clean images."""
+    """The attack under which accuracies differ most, for one classifier the hardest; ``None`` without attacks."""
     table, rows = evaluation["accuracy"], evaluation["rows"]
 
     def spread(column: str) -> float:
         means = [float(table[row][column]["mean"]) for row in rows]
-        return max(means) - min(means)
+        return max(means) - min(means) if len(means) > 1 else -means[0]
 
     return max((column for column in evaluation["columns"] if column != "clean"), key=spread, default=None)
 
 
-def summary(checks: Content | None, evaluation: Content | None, about: Content) -> str:
+def summary(checks: Content | None, evaluation: Content | None, about: Content, *, learns: bool = True) -> str:
     """The run in a paragraph."""
     sentences = [
         "From pairs of clean and changed images this run learns a perturbation set: around any clean image, "
         "everything a conditional VAE makes from a ball of latent offsets."
+        if learns
+        else "This run trains classifiers and attacks them."
     ]
     if checks is not None:
         necessary = checks["necessary"]
@@ -87,9 +89,11 @@ def summary(checks: Content | None, evaluation: Content | None, about: Content) 
     if evaluation is not None and attack is not None:
         cells = {row: evaluation["accuracy"][row][attack] for row in evaluation["rows"]}
         low, high = (choose(cells, key=lambda row: cells[row]["mean"]) for choose in (min, max))
+        first = f"of {evaluation['images']:,} test images {low} gets {_accuracy(cells[low])} right"
         sentences.append(
-            f"Classifiers differ most under {attack}: of {evaluation['images']:,} test images {low} gets "
-            f"{_accuracy(cells[low])} right, {high} {_accuracy(cells[high])}."
+            f"Classifiers differ most under {attack}: {first}, {high} {_accuracy(cells[high])}."
+            if len(cells) > 1
+            else f"Hardest is {attack}: {first}."
         )
     if "seed" in about:
         sentences.append(f"Seed {about['seed']}.")
@@ -180,6 +184,18 @@ def criteria(checks: Content) -> list[Criterion]:
             "of them by chance, so this is no fault by itself.",
         ),
     ]
+
+
+def verdicts(rows: Sequence[str], audits: Content | None) -> dict[str, dict[str, int]]:
+    """How many checks failed, for every classifier and attack that was audited."""
+    audited = {} if audits is None else audits["rows"]
+    return {
+        row: {
+            column: sum(check["passed"] is False for check in cell["checks"])
+            for column, cell in audited.get(row, {}).items()
+        }
+        for row in rows
+    }
 
 
 def sample_note(evaluation: Content) -> str:

@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
 from cvae.metrics import Record, read_records
 
 
@@ -26,6 +30,18 @@ def read_json(file: Path) -> dict[str, Any] | None:
             f"{file} must hold a JSON object, got a {type(content).__name__}: carry out the stage that wrote it again"
         )
     return content
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        return dict(safetensors.torch.load_file(file))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}): carry out the stage that wrote it again") from error
 
 
 def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:

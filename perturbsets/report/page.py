@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from cvae import derive_seed
 from cvae.files import atomic_file
 from cvae.metrics import read_records
 from perturbsets.report import charts, findings, members
+from perturbsets.report.attacks import attack_grids
 from perturbsets.report.drawing import Chart
-from perturbsets.report.inputs import read_classifiers, read_json
+from perturbsets.report.inputs import read_classifiers, read_json, read_tensors
 from perturbsets.report.palette import COLOURS
 from perturbsets.report.pictures import Grid
 from perturbsets.sets.latent import LatentBall
@@ -65,19 +67,25 @@ def write_report(run: Path) -> Path:
     about = read_json(run / "run.json") or {}
     checks = read_json(run / "checks" / "checks.json")
     evaluation = read_json(run / "evaluation" / "evaluation.json")
+    audits = read_json(run / "evaluation" / "audits.json")
+    robustness = read_json(run / "evaluation" / "robustness.json")
     recipe = run / "recipe.yaml"
+    learns = _learns(recipe)
     sections = [
-        *_pictures(run, int(about.get("seed", 0))),
-        *_checks(run, checks),
-        _training(run, evaluation),
-        _accuracy(evaluation),
+        *(_pictures(run, int(about.get("seed", 0))) if learns else []),
+        *(_checks(run, checks) if learns else []),
+        _training(run, evaluation, learns=learns),
+        _accuracy(evaluation, audits),
+        *_audit(audits),
+        *_robustness(robustness),
+        *_attacks(run, evaluation),
     ]
     page = _render(
         title=run.resolve().name,
         run=shlex.quote(str(run)),
         about={"versions": {}, "stages": {}, **about},
         commands=_commands(about),
-        summary=findings.summary(checks, evaluation, about),
+        summary=findings.summary(checks, evaluation, about, learns=learns),
         figures=findings.key_figures(checks, evaluation),
         sections=sections,
         recipe=recipe.read_text() if recipe.is_file() else None,
@@ -88,6 +96,17 @@ def write_report(run: Path) -> Path:
         for chart in section.charts:
             _write(run / "figures" / f"{chart.name}.png", chart.png)
     return _write(run / "report.html", page.encode())
+
+
+def _learns(recipe: Path) -> bool:
+    """Whether the run learns a set: its recipe names a model."""
+    if not recipe.is_file():
+        return True
+    try:
+        content = yaml.safe_load(recipe.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{recipe} is no YAML ({error}): bring it back") from error
+    return not isinstance(content, dict) or "model" not in content or content["model"] is not None
 
 
 def _pictures(run: Path, seed: int) -> list[Section]:
@@ -119,13 +138,7 @@ def _checks(run: Path, checks: dict[str, Any] | None) -> list[Section]:
     file = run / "checks" / "arrays.safetensors"
     if checks is None or not file.is_file():
         return [Section(*norms, needs="check"), Section(*criteria, needs="check")]
-    import safetensors
-    from safetensors.torch import load_file
-
-    try:
-        arrays = load_file(file)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is damaged ({error}): `perturbsets check {run}` writes it again") from error
+    arrays = read_tensors(file)
     errors = {
         "nearest member": arrays["search_error"],
         "at the encoding": arrays["encoding_error"],
@@ -146,22 +159,51 @@ def _checks(run: Path, checks: dict[str, Any] | None) -> list[Section]:
     ]
 
 
-def _training(run: Path, evaluation: dict[str, Any] | None) -> Section:
+def _training(run: Path, evaluation: dict[str, Any] | None, *, learns: bool) -> Section:
     """The section on fitting and training."""
     records = read_records(run / "fit" / "metrics.jsonl")
     trained = read_classifiers(run / "classifiers")
     drawn = charts.fit_charts(records) + charts.classifier_charts(trained, evaluation["rows"] if evaluation else [])
-    needs = "fit" if not records else "train" if not trained else None
+    needs = "fit" if learns and not records else "train" if not trained else None
     return Section("training", "Training", needs=needs, charts=drawn)
 
 
-def _accuracy(evaluation: dict[str, Any] | None) -> Section:
+def _accuracy(evaluation: dict[str, Any] | None, audits: dict[str, Any] | None) -> Section:
     """The section on classifiers under attack."""
     title = "Classifiers under attack"
     if evaluation is None:
         return Section("accuracy", title, needs="evaluate")
-    content = {**evaluation, "note": findings.sample_note(evaluation)}
+    verdicts = findings.verdicts(evaluation["rows"], audits)
+    content = {**evaluation, "note": findings.sample_note(evaluation), "verdicts": verdicts}
     return Section("accuracy", title, charts=[charts.accuracy_chart(evaluation)], content=content)
+
+
+def _audit(audits: dict[str, Any] | None) -> list[Section]:
+    """The section on whether those accuracies can be believed."""
+    cells = [cell for row in (audits or {}).get("rows", {}).values() for cell in row.values()]
+    if audits is None or not cells:
+        return []
+    names = [check["name"] for check in cells[0]["checks"]]
+    return [Section("audit", "The audit of the attacks", content={**audits, "names": names})]
+
+
+def _robustness(robustness: dict[str, Any] | None) -> list[Section]:
+    """The section on the fixed ensemble."""
+    if robustness is None:
+        return []
+    first = next(iter(robustness["rows"].values()))[0]
+    content = {**robustness, "members": list(first["broken"]), "images": first["images"]}
+    return [Section("robustness", "What a fixed ensemble of attacks leaves", content=content)]
+
+
+def _attacks(run: Path, evaluation: dict[str, Any] | None) -> list[Section]:
+    """The section that shows what each adversary makes of some images."""
+    about, file = read_json(run / "evaluation" / "pictures.json"), run / "evaluation" / "pictures.safetensors"
+    if evaluation is None or about is None or not file.is_file():
+        return []
+    names = [name for name in evaluation["columns"] if name != "clean"]
+    grids = attack_grids(read_tensors(file), names, about["classes"], evaluation["descriptions"])
+    return [Section("attacks", f"What the attacks make: {about['classifier']}", grids=grids)] if grids else []
 
 
 def _commands(about: dict[str, Any]) -> list[str]:

@@ -23,10 +23,12 @@ class Row:
     Attributes:
         label: What the row shows.
         images: Its images, in [0, 1].
+        captions: A few letters under each image, or nothing.
     """
 
     label: str
     images: Images
+    captions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,11 @@ class Grid:
         """Whether images are small enough to be shown as squares."""
         return self.rows[0].images.shape[-1] < SMALL
 
-    def tiles(self, row: Row) -> list[list[str]]:
-        """Sources of a row's tiles, by group."""
+    def tiles(self, row: Row) -> list[list[tuple[str, str]]]:
+        """Sources and captions of a row's tiles, by group."""
+        captions = iter(row.captions or [""] * len(row.images))
         parts = row.images.split([group.columns for group in self.groups])
-        return [[data_uri(encode_png(image)) for image in part] for part in parts]
+        return [[(data_uri(encode_png(image)), next(captions)) for image in part] for part in parts]
 
     def png(self) -> bytes:
         """The whole grid with labels and headings, in light colours."""
@@ -113,6 +116,7 @@ def _grid_png(grid: Grid) -> bytes:
 
     height, width = grid.rows[0].images.shape[-2:]
     gap = max(1, round(0.07 * width))
+    below = round(0.34 * height)  # room for captions
     starts, centres, place = [], [], 0
     for group in grid.groups:
         first = place
@@ -122,15 +126,16 @@ def _grid_png(grid: Grid) -> bytes:
         centres.append((first + place - gap) / 2)
         place += 3 * gap if grid.apart else 0
     across = starts[-1] + width
-    down = len(grid.rows) * (height + gap) - gap
+    down = sum(height + gap + below * bool(row.captions) for row in grid.rows) - gap
     canvas = torch.ones(down, across, 3)
-    middles = []
-    for number, row in enumerate(grid.rows):
-        top = number * (height + gap)
+    middles, words, top = [], [], 0
+    for row in grid.rows:
         middles.append(top + height / 2)
-        for image, left in zip(row.images, starts, strict=True):
+        for image, caption, left in zip(row.images, row.captions or [""] * len(row.images), starts, strict=True):
+            words.append((left + width / 2, top + height + below / 2, caption))
             shown = image if len(image) in (1, 3) else image.mean(0, keepdim=True)
             canvas[top : top + height, left : left + width] = shown.clamp(0, 1).permute(1, 2, 0).cpu()
+        top += height + gap + below * bool(row.captions)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         inches = 0.55 / width
@@ -142,6 +147,8 @@ def _grid_png(grid: Grid) -> bytes:
         axes.tick_params(length=0, labelcolor=LIGHT["ink"], labelsize=9, top=True, labeltop=True, labelbottom=False)
         axes.set_xticks(centres, [group.heading for group in grid.groups])
         axes.set_yticks(middles if grid.labelled else [], [row.label for row in grid.rows] if grid.labelled else [])
+        for x, y, caption in words:
+            axes.text(x, y, caption, ha="center", va="center", fontsize=8.5, color=LIGHT["ink"])
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=160)
     return file.getvalue()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from augment import PairStore
+from augment import Change, PairStore
 from cvae import CVAE, Pretrained, derive_seed
 from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
@@ -33,16 +33,26 @@ def _seeded(part: Any, seed: int, shape: tuple[int, int, int], **given: Any) -> 
         return part.make(channels=channels, height=height, width=width, **given)
 
 
+def change(recipe: Recipe) -> Change:
+    """The change that makes the recipe's pairs."""
+    assert recipe.change is not None  # a recipe with a model has one
+    made: Change = recipe.change.make()
+    return made
+
+
 def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationSet]:
     """The recipe's sets by name; learned ones take model, radius and bank from the run."""
-    learned = LatentBall.load(run.need("set", "fit"))
-    given = {
-        "model": learned.model,
-        "radius": learned.radius,
-        "bank": learned.bank,
-        "change": recipe.change.make(),
-    }
-    return {name: part.make(**given) for name, part in recipe.sets.items()}  # type: ignore[attr-defined]
+    given: dict[str, Any] = {}
+    if recipe.change is not None:
+        given["change"] = change(recipe)
+    if recipe.model is not None:
+        learned = LatentBall.load(run.need("set", "fit"))
+        given |= {"model": learned.model, "radius": learned.radius, "bank": learned.bank}
+    sets: dict[str, PerturbationSet] = {}
+    for name, part in recipe.sets.items():
+        parts = [sets[other] for other in getattr(part, "sets", [])]
+        sets[name] = part.make(**given, parts=parts)  # type: ignore[attr-defined]
+    return sets
 
 
 def adversary(section: Any, sets: dict[str, PerturbationSet]) -> Adversary:

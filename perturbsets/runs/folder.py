@@ -35,7 +35,7 @@ class RunFolder:
 
     def __init__(self, recipe: Recipe) -> None:
         self.path = Path(recipe.output)
-        resolved = recipe.model_dump(mode="json")
+        resolved = recipe.resolved()
         held = self.path / "recipe.yaml"
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"output must be a folder, got {self.path}, which is a file: choose another output=...")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import safetensors.torch
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Column, Table
+from rich.table import Table
 
 import cvae
 from augment import write_pairs
 from cvae import Pretrained, derive_seed
 from cvae.files import atomic_file
-from perturbsets import evaluation
 from perturbsets.criteria import encodings, radius_from_pairs
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
+from perturbsets.runs.bench import Bench
 from perturbsets.runs.folder import RunFolder
 from perturbsets.sets import LatentBall
 from perturbsets.training import train_classifier
@@ -34,7 +32,7 @@ def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
         write_pairs(
             run.path / "pairs.h5",
             sources,
-            recipe.change.make(),
+            build.change(recipe),
             draws={split: getattr(recipe.pairs, split) for split in SPLITS},
             seed=derive_seed(recipe.seed, "pairs"),
             dtype=recipe.pairs.dtype,
@@ -142,12 +140,9 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
 
 
 def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Judges every classifier under every adversary, on test images."""
+    """Judges every classifier under every adversary, on test images, and every adversary by its audit."""
     data = recipe.source.make(split="test")
-    images, labels = data.batch(range(len(data)))
-    sets = build.perturbation_sets(recipe, run)
-    adversaries: dict[str, Any] = {"clean": None}
-    adversaries |= {name: build.adversary(section, sets) for name, section in recipe.adversaries.items()}
+    images, labels = data.batch(range(min(len(data), recipe.evaluate.images or len(data))))
     models = {
         name: [
             Pretrained.from_pretrained(run.need(f"classifiers/{name}/{seed}", "train"), device=accelerator.device)
@@ -155,32 +150,12 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
         ]
         for name in recipe.classifiers
     }
-    with Progress(console=console) as bar:
-        task = bar.add_task("evaluate", total=len(models) * len(adversaries) * len(recipe.seeds))
-        table = evaluation.evaluate(
-            models,
-            adversaries,
-            images.to(accelerator.device),
-            labels.to(accelerator.device),
-            seed=derive_seed(recipe.seed, "evaluate"),
-            advance=lambda: bar.advance(task),
-        )
-    descriptions = {name: _described(section) for name, section in recipe.adversaries.items()}
-    content = {
-        **table.summary(),
-        "seeds": recipe.seeds,
-        "descriptions": {"clean": "no adversary", **descriptions},
-    }
-    with atomic_file(run.path / "evaluation" / "correct.safetensors") as file:
-        flags = {f"{row}/{column}": value.cpu() for (row, column), value in table.correct.items()}
-        safetensors.torch.save_file(flags, file)
-    run.write_json("evaluation/evaluation.json", content)
-    names = (Column(name, overflow="fold") for name in table.columns)
-    shown = Table(Column("accuracy in %\n95 % interval", no_wrap=True), *names)
-    for row in table.rows:
-        cells = [table.accuracy(row, column) for column in table.columns]
-        shown.add_row(row, *(f"{100 * c.mean:.1f}\n{100 * c.low:.0f}-{100 * c.high:.0f}" for c in cells))
-    console.print(shown)
+    bench = Bench(recipe, run, models, images.to(accelerator.device), labels.to(accelerator.device), console)
+    bench.accuracies()
+    bench.audits()
+    bench.pictures(data.classes)
+    if recipe.evaluate.robustness is not None:
+        bench.robustness(recipe.evaluate.robustness)
 
 
 def report(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
@@ -188,10 +163,3 @@ def report(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Co
     from perturbsets.report import write_report
 
     write_report(run.path)
-
-
-def _described(section: Any) -> str:
-    """An adversary in words: its set and its ascent with the settings given."""
-    settings = section.ascent.model_dump(exclude={"build"}, exclude_unset=True)
-    name = section.ascent.build.rsplit(".", 1)[1]
-    return f"{section.set}: {name}({', '.join(f'{key}={value}' for key, value in settings.items())})"

@@ -49,7 +49,7 @@ def test_recipes_are_found() -> None:
 def test_every_recipe_is_valid_and_survives_the_run_folder(file: Path, tmp_path: Path) -> None:
     recipe = read_recipe(file)
     kept = tmp_path / "recipe.yaml"
-    kept.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    kept.write_text(yaml.safe_dump(recipe.resolved()))
 
     assert read_recipe(tmp_path, [f"output={recipe.output}"]) == recipe
     assert file.read_text().count("perturbsets run recipes/") >= 1

@@ -153,7 +153,7 @@ def test_faults_are_told_before_any_work(small: Path, override: str, place: str,
 )
 def test_schedules_last_for_the_training_and_survive_the_run_folder(small: Path, text: str, tmp_path: Path) -> None:
     recipe = read_recipe(small, [f"schedule={text}"])
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved()))
     rates = [options["lr"] for options in tabulate(assembly.schedule(recipe.schedule, 40), 40, 0.01)]
 
     assert read_recipe(tmp_path / "recipe.yaml") == recipe

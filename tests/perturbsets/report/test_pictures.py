@@ -39,7 +39,7 @@ def test_tiles_come_by_group() -> None:
     tiles = shown.tiles(shown.rows[1])
 
     assert [len(part) for part in tiles] == [2, 3]
-    png = base64.b64decode(tiles[1][0].removeprefix("data:image/png;base64,"))
+    png = base64.b64decode(tiles[1][0][0].removeprefix("data:image/png;base64,"))
     assert np.array_equal(opened(png), (255 * shown.rows[1].images[2, 0]).round().to(torch.uint8).numpy())
     assert shown.headed
 
