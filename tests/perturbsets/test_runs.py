@@ -52,6 +52,9 @@ FILES = {
     "checks/arrays.safetensors",
     "evaluation/evaluation.json",
     "evaluation/correct.safetensors",
+    "evaluation/audits.json",
+    "evaluation/pictures.json",
+    "evaluation/pictures.safetensors",
     "report.html",
     *(f"classifiers/{name}/0/model.safetensors" for name in SMALL["classifiers"]),
 }
