@@ -77,7 +77,7 @@ def write_report(run: Path) -> Path:
         _training(run, evaluation, learns=learns),
         _accuracy(evaluation, audits),
         *_audit(audits),
-        *_robustness(robustness),
+        *_robustness(robustness, audits),
         *_attacks(run, evaluation),
     ]
     page = _render(
@@ -187,12 +187,16 @@ def _audit(audits: dict[str, Any] | None) -> list[Section]:
     return [Section("audit", "The audit of the attacks", content={**audits, "names": names})]
 
 
-def _robustness(robustness: dict[str, Any] | None) -> list[Section]:
+def _robustness(robustness: dict[str, Any] | None, audits: dict[str, Any] | None) -> list[Section]:
     """The section on the fixed ensemble."""
     if robustness is None:
         return []
     first = next(iter(robustness["rows"].values()))[0]
-    content = {**robustness, "members": list(first["broken"]), "images": first["images"]}
+    verdicts = findings.verdicts(list(robustness["rows"]), audits)
+    failed = {
+        row: sum(cells.get(f"{name}: apgd-ce", 0) for name in robustness["sets"]) for row, cells in verdicts.items()
+    }
+    content = {**robustness, "members": list(first["broken"]), "images": first["images"], "failed": failed}
     return [Section("robustness", "What a fixed ensemble of attacks leaves", content=content)]
 
 

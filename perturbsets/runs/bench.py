@@ -17,7 +17,7 @@ from cvae.files import atomic_file
 from perturbsets import evaluation
 from perturbsets._types import Images
 from perturbsets.adversary import Adversary
-from perturbsets.ascents import GridSearch, RandomSearch
+from perturbsets.ascents import APGD, GridSearch, RandomSearch
 from perturbsets.evaluation import Audit
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
@@ -83,9 +83,13 @@ class Bench:
         self.console.print(_table("accuracy in %\n95 % interval", cells))
 
     def audits(self) -> None:
-        """The audit of every search for the worst, on every classifier's first seed."""
-        settings = self.recipe.evaluate.audit
-        audited = {name: adversary for name, adversary in self.adversaries.items() if _auditable(adversary)}
+        """The audit of every search for the worst, the ensemble's among them, on every classifier's first seed."""
+        settings, ensemble = self.recipe.evaluate.audit, self.recipe.evaluate.robustness
+        searches = dict(self.adversaries)
+        if ensemble is not None:
+            climb = APGD(ensemble.steps, stop_when_reached=True)
+            searches |= {f"{name}: apgd-ce": Adversary(self.sets[name], ascent=climb) for name in ensemble.sets}
+        audited = {name: adversary for name, adversary in searches.items() if _auditable(adversary)}
         plain = next((name for name, part in self.recipe.classifiers.items() if _is_plain(part)), None)
         results: dict[str, dict[str, Audit]] = {name: {} for name in self.models}
         with Progress(console=self.console) as bar:

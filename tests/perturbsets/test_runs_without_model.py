@@ -76,8 +76,8 @@ def test_only_searches_for_the_worst_are_audited(finished: RunFolder) -> None:
 
     assert audits["images"] == 10
     assert {row: list(cells) for row, cells in audits["rows"].items()} == {
-        "plain": ["step", "both"],
-        "fast": ["step", "both"],
+        "plain": ["step", "both", "pixels: apgd-ce", "turns: apgd-ce"],
+        "fast": ["step", "both", "pixels: apgd-ce", "turns: apgd-ce"],
     }
     transfer = {row: cells["step"]["checks"][-1]["passed"] for row, cells in audits["rows"].items()}
     assert transfer["plain"] is None
