@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from perturbsets._types import Flags, Labels, Samples
 from perturbsets.adversary import Adversary
-from perturbsets.intervals import Interval, bootstrap
+from perturbsets.intervals import Interval, binomial, bootstrap
 from perturbsets.objectives.base import check_labels
 from perturbsets.objectives.classification import check_finite, check_logits
 from perturbsets.purity import untouched
@@ -41,8 +41,11 @@ class AccuracyTable:
         return list(dict.fromkeys(column for _, column in self.correct))
 
     def accuracy(self, row: str, column: str) -> Interval:
-        """Mean over images and seeds, with its bootstrap interval over images."""
-        return bootstrap(self.correct[row, column].double().mean(0))
+        """Mean over images and seeds; its interval over images is exact for one seed, by bootstrap for several."""
+        flags = self.correct[row, column]
+        if len(flags) == 1:
+            return binomial(int(flags.sum()), flags.shape[1])
+        return bootstrap(flags.double().mean(0))
 
     def summary(self) -> dict[str, Any]:
         """The table as plain values."""

@@ -200,7 +200,8 @@ def verdicts(rows: Sequence[str], audits: Content | None) -> dict[str, dict[str,
 
 def sample_note(evaluation: Content) -> str:
     """What the accuracies were measured on."""
-    return f"{evaluation['images']:,} test images, {_seeds(evaluation['seeds'])}, bootstrap intervals over images."
+    kind = "exact binomial" if len(evaluation["seeds"]) == 1 else "bootstrap"
+    return f"{evaluation['images']:,} test images, {_seeds(evaluation['seeds'])}, {kind} intervals over images."
 
 
 def _origin(radius: Content) -> str:

@@ -22,6 +22,7 @@ from perturbsets.evaluation import Audit
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
+from perturbsets.sets import PerturbationSet
 
 MARKS = {True: "✓", False: "✗"}
 MOST_COLUMNS = 8  # of attacks, beyond which they stand in rows
@@ -33,6 +34,7 @@ class Bench:
     Args:
         recipe: The recipe.
         run: Where results go.
+        sets: The recipe's sets by name.
         models: The classifiers by name, one per seed.
         images: Test images.
         labels: Their classes.
@@ -43,6 +45,7 @@ class Bench:
         self,
         recipe: Recipe,
         run: RunFolder,
+        sets: dict[str, PerturbationSet],
         models: dict[str, list[Pretrained]],
         images: Images,
         labels: Tensor,
@@ -50,8 +53,8 @@ class Bench:
     ) -> None:
         self.recipe, self.run, self.models, self.console = recipe, run, models, console
         self.images, self.labels = images, labels
-        self.sets = build.perturbation_sets(recipe, run)
-        self.adversaries = {name: build.adversary(part, self.sets) for name, part in recipe.adversaries.items()}
+        self.sets = sets
+        self.adversaries = {name: build.adversary(part, sets) for name, part in recipe.adversaries.items()}
 
     def accuracies(self) -> None:
         """The table of every classifier under every adversary."""

@@ -141,6 +141,7 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
 
 def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Judges every classifier under every adversary, on test images, and every adversary by its audit."""
+    sets = build.perturbation_sets(recipe, run)
     data = recipe.source.make(split="test")
     images, labels = data.batch(range(min(len(data), recipe.evaluate.images or len(data))))
     models = {
@@ -150,7 +151,7 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
         ]
         for name in recipe.classifiers
     }
-    bench = Bench(recipe, run, models, images.to(accelerator.device), labels.to(accelerator.device), console)
+    bench = Bench(recipe, run, sets, models, images.to(accelerator.device), labels.to(accelerator.device), console)
     bench.accuracies()
     bench.audits()
     bench.pictures(data.classes)

@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perturbsets import AccuracyTable, Adversary, PixelBall, ProjectedGradient, bootstrap, correct_under, evaluate
+from perturbsets import (
+    AccuracyTable,
+    Adversary,
+    PixelBall,
+    ProjectedGradient,
+    binomial,
+    bootstrap,
+    correct_under,
+    evaluate,
+)
 
 
 def classifier() -> nn.Module:
@@ -100,3 +109,10 @@ def test_a_model_that_returns_nan_is_refused(attack: Adversary | None) -> None:
         model[1].bias[0] = float("nan")
     with pytest.raises(ValueError, match="model must return finite"):
         correct_under(model, attack, torch.rand(4, 1, 3, 4), torch.zeros(4, dtype=torch.long))
+
+
+def test_one_seed_has_an_exact_interval() -> None:
+    table = AccuracyTable({("plain", "attack"): torch.zeros(1, 50, dtype=torch.bool)})
+
+    assert table.accuracy("plain", "attack") == binomial(0, 50)
+    assert table.accuracy("plain", "attack").high > 0.05
