@@ -68,6 +68,8 @@ class Worst:
         if not self.adversaries:
             raise ValueError("adversaries must hold at least one, got none")
 
+    @torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
+    @torch.no_grad()
     def __call__(
         self, model: nn.Module | None, images: Samples, labels: Any, *, generator: torch.Generator | None = None
     ) -> WorstFound:

@@ -21,6 +21,7 @@ from perturbsets import (
     Ascent,
     Compose,
     GradientAscent,
+    KLDivergence,
     LatentBall,
     Margin,
     OneStep,
@@ -225,6 +226,22 @@ def test_results_are_ordinary_tensors_without_a_graph_in_any_context(ascent: Asc
             assert not part.requires_grad
             assert not part.is_inference()
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_searches_made_of_attacks_give_ordinary_tensors_too(context: type) -> None:
+    model, ball = linear(), PixelBall("l2", 0.3)
+    one, two = Adversary(ball, ascent=OneStep()), Adversary(ball, KLDivergence(), RandomSearch(2))
+    with context():
+        x, y = batch()
+        worst = perturbsets.Worst([one, two], drop_reached=True)(model, x, y)
+        radii = perturbsets.bisect(one, model, x, y, largest=0.5, rounds=2)
+        nearest = perturbsets.fast_minimum_norm(model, x, y, norm="l2", steps=3)
+
+    for result in (worst, radii, nearest):
+        for name, part in vars(result).items():
+            assert not part.requires_grad, name
+            assert not part.is_inference(), name
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)
