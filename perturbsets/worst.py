@@ -89,7 +89,7 @@ class Worst:
         """
         count, device = len(images), images.device
         worst = images.detach().clone()
-        values = images.new_full((count,), float("-inf"))
+        values = images.new_full((count,), float("-inf"), dtype=torch.promote_types(images.dtype, torch.float32))
         reached = torch.zeros(count, dtype=torch.bool, device=device)
         member, calls = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
         for number, adversary in enumerate(self.adversaries):

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -269,6 +271,49 @@ def test_images_keep_their_type(ascent: Ascent, dtype: torch.dtype) -> None:
         assert found.images.dtype == dtype
         assert found.images.isfinite().all()
         assert 0 <= found.images.min() <= found.images.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "ascent", [a for a in ASCENTS if a.misfit(PixelBall("l2", 0.1).at(torch.rand(1, 1, 6, 6))) is None]
+)
+@given(
+    seed=st.integers(0, 10_000),
+    dtype=st.sampled_from(HALVES),
+    norm=st.sampled_from(["l1", "l2", "linf"]),
+    radius=st.sampled_from([0.03, 8 / 255, 0.3, 1.0]),
+    low=st.sampled_from([0.0, -1.0]),
+)
+@settings(max_examples=12)
+def test_halves_stay_within_radius_and_bounds_after_rounding(
+    ascent: Ascent, seed: int, dtype: torch.dtype, norm: Any, radius: float, low: float
+) -> None:
+    if isinstance(ascent, Square) and norm == "l1":
+        norm = "l2"
+    x = (low + (1 - low) * torch.rand(6, 1, 4, 4, generator=draw(seed))).to(dtype)
+    x[0], x[1], x[2] = 0.0, 1.0, x[2] / 64  # at both bounds, and where steps of the type are small
+    model = linear(dtype, 16)
+    found = Adversary(PixelBall(norm, radius, (low, 1.0)), Margin(), ascent)(
+        model, x, torch.arange(6) % 3, generator=draw(seed)
+    )
+    distance = (found.images.double() - x.double()).flatten(1).norm(p=ORDERS[norm], dim=1)
+
+    assert found.images.dtype == dtype
+    assert (distance <= radius).all(), float(distance.max() / radius)
+    assert low <= found.images.min() <= found.images.max() <= 1
+
+
+def test_halves_come_as_near_to_the_optimum_as_their_rounding_lets_them() -> None:
+    weights = torch.randn(3, 36)
+    for dtype, steps in ((torch.bfloat16, 2**-8), (torch.float16, 2**-11)):
+        x, y, model = 0.5 + torch.rand(4, 36).to(dtype) / 4, torch.tensor([0, 1, 2, 0]), nn.Linear(36, 3, bias=False)
+        with torch.no_grad():
+            model.weight.copy_(weights)
+        model = model.to(dtype)
+        found = Adversary(PixelBall("linf", 0.1), Margin(), OneStep())(model, x, y)
+
+        # Every pixel moves by the radius, less one step of the type at most.
+        change = (found.images.double() - x.double()).abs()
+        assert (change >= 0.1 - steps).all()
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)
