@@ -13,7 +13,7 @@ from perturbsets.ascents.base import Ascent
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
-from perturbsets.purity import Mode, untouched
+from perturbsets.purity import Mode, ordinary, untouched
 from perturbsets.sets.base import PerturbationSet
 
 
@@ -102,7 +102,7 @@ class Adversary:
             generator = torch.Generator()
             generator.seed()
         with untouched(model, images.device, self.mode):
-            images, labels, start = _ordinary(images), _ordinary(labels), _ordinary(start)
+            images, labels, start = ordinary(images), ordinary(labels), ordinary(start)
             region = self.perturbations.at(images.detach())
             reason = self.ascent.misfit(region)
             if reason is not None:
@@ -115,8 +115,3 @@ class Adversary:
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
         return Found(best.images, best.offsets, best.values, best.reached, best.calls)
-
-
-def _ordinary(given: Any) -> Any:
-    """A copy of what was made in inference mode, since autograd refuses it; anything else itself."""
-    return given.clone() if isinstance(given, Tensor) and given.is_inference() else given

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from perturbsets._types import PerImage, Samples
 from perturbsets.objectives.margin import Margin
-from perturbsets.purity import untouched
+from perturbsets.purity import ordinary, untouched
 from perturbsets.sets.pixel import BALLS, PixelBall
 from perturbsets.smallest_radius import SmallestRadius
 
@@ -74,7 +74,7 @@ def fast_minimum_norm(
             f"steps={steps}, step_size={step_size}, rate={rate}"
         )
     with untouched(model, images.device):
-        images = images.detach().clone()
+        images, labels = images.detach().clone(), ordinary(labels)
         box = PixelBall(norm, math.inf, bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)
         u, radius = box.centre(), images.new_full((len(images),), math.inf)
@@ -96,7 +96,7 @@ def fast_minimum_norm(
             length = gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
             target = u.detach() + shrunk * step_size * gradient / length
             u = ball.project_in_box(target, *ball.cut(box.low, box.high))
-    return SmallestRadius(nearest, best, torch.full_like(nearest, steps + 1, dtype=torch.int64))
+        return SmallestRadius(nearest, best, torch.full_like(nearest, steps + 1, dtype=torch.int64))
 
 
 def _moved(radius: PerImage, reached: Tensor, nearest: PerImage, edge: PerImage, rate: float) -> PerImage:

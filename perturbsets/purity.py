@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Mode = Literal["eval", "keep"]
 
@@ -16,8 +18,8 @@ Mode = Literal["eval", "keep"]
 def untouched(model: nn.Module | None, device: torch.device, mode: Mode = "eval") -> Iterator[None]:
     """Runs a block that leaves no trace, also when it raises.
 
-    Training flags of every submodule, running statistics of normalisations and the global random states
-    are as before; gradients are enabled inside, whatever the caller's setting.
+    Training flags of every submodule, running statistics of normalisations and the global random states, those of
+    Python and NumPy among them, are as before; gradients are enabled inside, whatever the caller's setting.
 
     Args:
         model: The model to protect, if there is one.
@@ -29,14 +31,15 @@ def untouched(model: nn.Module | None, device: torch.device, mode: Mode = "eval"
     """
     modules = [] if model is None else list(model.modules())
     flags = [module.training for module in modules]
-    statistics = [
-        (buffer, buffer.clone())
-        for module in modules
-        if mode == "keep" and module.training
-        for buffer in module.buffers(recurse=False)
-    ]
     if model is not None and mode == "eval" and any(flags):
         model.eval()
+    statistics = [  # also of a module that its `eval` leaves in training mode
+        (module, name, buffer, buffer.clone())
+        for module in modules
+        if module.training
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    python, numpy = random.getstate(), np.random.get_state()
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
@@ -45,5 +48,12 @@ def untouched(model: nn.Module | None, device: torch.device, mode: Mode = "eval"
         for module, flag in zip(modules, flags, strict=True):
             module.training = flag
         with torch.no_grad():
-            for buffer, before in statistics:
-                buffer.copy_(before)
+            for module, name, buffer, before in statistics:
+                setattr(module, name, buffer.copy_(before))
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def ordinary(given: Any) -> Any:
+    """A copy of what was made in inference mode, since autograd refuses it; anything else itself."""
+    return given.clone() if isinstance(given, Tensor) and given.is_inference() else given

@@ -47,6 +47,8 @@ class SmallestRadius:
         return 1 - fallen.to(ordered.dtype) / len(ordered)
 
 
+@torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
+@torch.no_grad()
 def bisect(
     adversary: Adversary,
     model: nn.Module | None,

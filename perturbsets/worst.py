@@ -68,6 +68,8 @@ class Worst:
         if not self.adversaries:
             raise ValueError("adversaries must hold at least one, got none")
 
+    @torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
+    @torch.no_grad()
     def __call__(
         self, model: nn.Module | None, images: Samples, labels: Any, *, generator: torch.Generator | None = None
     ) -> WorstFound:
@@ -87,7 +89,7 @@ class Worst:
         """
         count, device = len(images), images.device
         worst = images.detach().clone()
-        values = images.new_full((count,), float("-inf"))
+        values = images.new_full((count,), float("-inf"), dtype=torch.promote_types(images.dtype, torch.float32))
         reached = torch.zeros(count, dtype=torch.bool, device=device)
         member, calls = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
         for number, adversary in enumerate(self.adversaries):

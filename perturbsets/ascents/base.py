@@ -40,7 +40,7 @@ class Best:
         count = len(region.images)
         self.offsets = region.centre()
         self.images = region.images.clone()
-        self.values = region.images.new_full((count,), float("-inf"))
+        self.values = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
         self.reached = torch.zeros(count, dtype=torch.bool, device=region.images.device)
         self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
         self.finite = torch.ones_like(self.reached)

@@ -33,6 +33,11 @@ class Region(ABC):
     def size(self) -> int:
         """Number of offset coordinates Z."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of offsets and values: that of the images, but no half, whose steps are a tenth of a small radius."""
+        return torch.promote_types(self.images.dtype, torch.float32)
+
     @abstractmethod
     def decode(self, offsets: Offsets) -> Samples:
         """The samples at offsets, differentiable; zero offsets need not give the batch back."""
@@ -66,7 +71,7 @@ class Region(ABC):
 
     def centre(self) -> Offsets:
         """Zero offsets."""
-        return self.images.new_zeros(len(self.images), self.size)
+        return self.images.new_zeros(len(self.images), self.size, dtype=self.dtype)
 
     def start(self, starts: Starts, *, generator: torch.Generator | None = None) -> Offsets:
         """First offsets of a search: the centre, random ones, or ones of the set's own distribution."""

@@ -116,8 +116,9 @@ class Compose(PerturbationSet):
         with torch.no_grad():
             for part in parts[1:]:
                 regions.append(part.at(regions[-1].decode(regions[-1].centre())))
-            shares = torch.as_tensor(self.radius).to(images).expand(len(images))[:, None]
-            radii = [region.ball.radii(images) / _divisor(shares) for region in regions]
+            like = regions[0].centre()
+            shares = torch.as_tensor(self.radius).to(like).expand(len(images))[:, None]
+            radii = [region.ball.radii(like) / _divisor(shares) for region in regions]
         if not all(bool(column.isfinite().all()) for column in radii):
             raise ValueError("parts must have finite radii to be composed: offsets count in shares of them")
         ball = ProductBall(self.radius, tuple(region.ball for region in regions), tuple(r.size for r in regions))

@@ -58,7 +58,7 @@ class LatentRegion(Region):
         r"""Offsets of changed images by the recognition network, :math:`(\mu_q - \mu_p)/\sigma_p`, not projected."""
         with torch.no_grad():
             posterior = self.perturbations.model.recognition(self._inputs, changed.to(self._inputs.dtype))
-            return self.prior.offsets(posterior.mean).to(self.images.dtype)
+            return self.prior.offsets(posterior.mean).to(self.dtype)
 
     def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
         """Encodings of other pairs carried over (``draw="bank"``), or normal draws conditioned on the ball."""
@@ -67,7 +67,7 @@ class LatentRegion(Region):
             return self.ball.normal(self.centre(), generator)
         device = "cpu" if generator is None else generator.device
         rows = torch.randint(len(bank), (len(self.images),), generator=generator, device=device)
-        return self.project(bank[rows.to(bank.device)].to(self.images))
+        return self.project(bank[rows.to(bank.device)].to(self.centre()))
 
     def keep(self, rows: Rows) -> LatentRegion:
         kept = LatentRegion(self.images[rows], self.perturbations, self.ball.keep(rows))

@@ -29,7 +29,7 @@ class PixelRegion(Region):
 
     def __init__(self, images: Samples, ball: Ball, bounds: tuple[float, float]) -> None:
         self.images, self.ball, self.bounds = images, ball, bounds
-        flat = (images.flatten(1) if images.ndim > 1 else images[:, None]).detach()
+        flat = (images.flatten(1) if images.ndim > 1 else images[:, None]).detach().to(self.dtype)
         self.low, self.high = ball.cut(bounds[0] - flat, bounds[1] - flat)
 
     @property
@@ -37,8 +37,12 @@ class PixelRegion(Region):
         return self.low.shape[1]
 
     def decode(self, offsets: Offsets) -> Samples:
-        images = self.images + offsets.view(self.images.shape)
-        with torch.no_grad():  # what clamps here is rounding, through which the gradient passes
+        change = offsets.view(self.images.shape)
+        images = (self.images + change).to(self.images.dtype)
+        with torch.no_grad():  # what moves here is rounding, through which the gradient passes
+            if images.dtype != self.dtype:  # halves that were rounded away from the sample would leave the ball
+                beyond = (images.to(self.dtype) - self.images).abs() > change.abs()
+                images.copy_(torch.where(beyond, images.nextafter(self.images), images))
             return images.clamp_(*self.bounds)
 
     def project(self, offsets: Offsets) -> Offsets:

@@ -25,9 +25,10 @@ class SpatialRegion(Region):
 
     def __init__(self, images: Images, ball: Ball, change: SpatialChange) -> None:
         self.images, self.ball, self.change = images, ball, change
-        self._identity = images.new_tensor(change.identity)
-        self._below = self._identity - images.new_tensor(change.low)
-        self._above = images.new_tensor(change.high) - self._identity
+        self._identity, low, high = (
+            images.new_tensor(row, dtype=self.dtype) for row in (change.identity, change.low, change.high)
+        )
+        self._below, self._above = self._identity - low, high - self._identity
 
     @property
     def size(self) -> int:
@@ -42,9 +43,9 @@ class SpatialRegion(Region):
 
     def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
         """Offsets whose parameters are uniform in their ranges (shrunk by the radius)."""
-        shift = self.change.draw(len(self.images), generator=generator).to(self.images) - self._identity
+        shift = self.change.draw(len(self.images), generator=generator).to(self._identity) - self._identity
         spread = torch.where(shift < 0, self._below, self._above)
-        return self.project(self.ball.radii(self.images) * shift / spread.where(spread > 0, 1))
+        return self.project(self.ball.radii(shift) * shift / spread.where(spread > 0, 1))
 
     def keep(self, rows: Rows) -> SpatialRegion:
         return SpatialRegion(self.images[rows], self.ball.keep(rows), self.change)

@@ -17,42 +17,23 @@ from perturbsets import (
     Ball,
     Best,
     GradientAscent,
-    GridSearch,
     L2Ball,
     LinfBall,
     Loss,
     OneStep,
     ProjectedAdam,
     ProjectedGradient,
-    ProjectedLBFGS,
     RandomSearch,
+    Square,
 )
 from perturbsets import Region as AnyRegion
 from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.directions import Adaptive, Direction, Plain, Steepest
 from perturbsets.ascents.schedule import check_schedule, shares
 from perturbsets.sets.base import check_starts
+from tests.perturbsets.every_ascent import ASCENTS
 
-EVERY = [
-    GradientAscent(0.1, steps=3),
-    OneStep(),
-    OneStep(starts="uniform"),
-    ProjectedGradient(3),
-    ProjectedGradient(3, restarts=2, momentum=0.9, schedule="cosine"),
-    ProjectedGradient(3, stop_when_reached=True),
-    ProjectedAdam(3),
-    ProjectedAdam(3, restarts=2, schedule="cosine"),
-    ProjectedAdam(3, stop_when_reached=True),
-    APGD(12),
-    APGD(12, restarts=2, starts="sample"),
-    APGD(12, stop_when_reached=True),
-    ProjectedLBFGS(6),
-    ProjectedLBFGS(6, memory=2, restarts=2, starts="uniform"),
-    ProjectedLBFGS(6, stop_when_reached=True),
-    RandomSearch(3),
-    GridSearch(3),
-    GridSearch((3, 2, 1), stop_when_reached=True),
-]
+EVERY = [ascent for ascent in ASCENTS if not isinstance(ascent, Square)]  # which wants images
 
 
 class Region(AnyRegion):

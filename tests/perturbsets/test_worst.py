@@ -108,7 +108,7 @@ def test_the_model_and_the_input_are_left_as_they_were() -> None:
 def test_methods_train_against_several() -> None:
     net = model()
     x, y = batch(net)
-    losses, logits = Adversarial(Worst([WEAK, STRONG]))(net, net, x, y, torch.Generator().manual_seed(0))
+    ((losses, logits),) = Adversarial(Worst([WEAK, STRONG]))(net, net, x, y, torch.Generator().manual_seed(0))
 
     assert losses.shape == (24,)
     assert logits.requires_grad
