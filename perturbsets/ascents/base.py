@@ -39,20 +39,19 @@ class Best:
     def __init__(self, region: Region) -> None:
         count = len(region.images)
         self.offsets = region.centre()
-        self.images = region.images.clone()
+        self.images = region.images.detach().clone()
         self.values = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
         self.reached = torch.zeros(count, dtype=torch.bool, device=region.images.device)
         self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
         self.finite = torch.ones_like(self.reached)
-        self._old_rows = torch.arange(count, device=region.images.device)
-        self._new_rows = self._old_rows + count
+        self._every = torch.arange(count, device=region.images.device)
 
     def update(
         self, offsets: Offsets, images: Samples, values: PerImage, reached: Flags, rows: Rows | None = None
     ) -> None:
         """Takes in one evaluation of all images, or of some rows of the batch."""
-        values = values.detach()
-        values, finite = values.to(self.values.dtype), values.isfinite()
+        values = values.detach().to(self.values.dtype)
+        finite = values.isfinite()
         reached = reached & finite  # NaN is not a success
         old, held = (self.values, self.reached) if rows is None else (self.values[rows], self.reached[rows])
         better = finite & torch.where(reached ^ held, reached, values > old)
@@ -61,23 +60,28 @@ class Best:
             self.finite &= finite
             self.values = torch.where(better, values, old)
             self.reached |= reached  # what is reached stays so
-            chosen = torch.where(better, self._new_rows, self._old_rows)
-            self.offsets = _rows_of_either(self.offsets, offsets.detach(), chosen)
-            self.images = _rows_of_either(self.images, images.detach(), chosen)
-            return
-        self.calls[rows] += 1
-        self.finite[rows] &= finite
-        taken = better.nonzero()[:, 0]
-        won = rows[taken]
-        self.values[won] = values[taken]
-        self.reached[won] = reached[taken]
-        self.offsets[won] = offsets.detach()[taken]
-        self.images[won] = images.detach()[taken]
+        else:
+            self.calls[rows] += 1
+            self.finite[rows] &= finite
+            self.values[rows] = torch.where(better, values, old)
+            self.reached[rows] = held | reached
+        rows = self._every if rows is None else rows
+        # Few rows are copied at most steps; but to ask how many they are would make a GPU wait.
+        replace_ = replace_few_ if better.device.type == "cpu" else replace_unasked_
+        for kept, seen in ((self.offsets, offsets.detach()), (self.images, images.detach())):
+            replace_(kept, seen.to(kept.dtype), better, rows)
 
 
-def _rows_of_either(first: Tensor, second: Tensor, rows: Rows) -> Tensor:
-    """Rows of two tensors as if the second followed the first: gathering is cheaper than masking."""
-    return torch.cat([first, second]).index_select(0, rows)
+def replace_few_(kept: Tensor, seen: Tensor, better: Flags, rows: Rows) -> None:
+    """Writes what is better into its rows, and touches nothing else."""
+    taken = better.nonzero()[:, 0]
+    kept.index_copy_(0, rows[taken], seen.index_select(0, taken))
+
+
+def replace_unasked_(kept: Tensor, seen: Tensor, better: Flags, rows: Rows) -> None:
+    """The same by operations whose sizes are known beforehand; gathering is cheaper than masking."""
+    chosen = torch.where(better, torch.arange(len(seen), device=kept.device) + len(kept), rows)
+    kept.index_copy_(0, rows, torch.cat([kept, seen]).index_select(0, chosen))
 
 
 class Ascent(ABC):

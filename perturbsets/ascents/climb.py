@@ -35,7 +35,7 @@ def climb(
     Args:
         region: Where to stay, and how to decode.
         loss: What to raise.
-        start: First offsets; projected before use.
+        start: First offsets, in the ball.
         best: What was seen so far; it takes in every point visited.
         steps: Number of steps; each costs one forward and one backward pass, and one forward more in all.
         step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.
@@ -46,7 +46,7 @@ def climb(
     rows = None
     sizes = torch.as_tensor(step_size, dtype=start.dtype, device=start.device).expand(len(start))[:, None]
     share_of = shares(schedule, steps)
-    u = region.project(start).detach()
+    u = start.detach()
     for step in range(steps + 1):
         if stop_when_reached and step % CHECK_EVERY == 0:
             reached = best.reached if rows is None else best.reached[rows]

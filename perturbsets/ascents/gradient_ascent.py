@@ -48,7 +48,7 @@ class GradientAscent(Ascent):
         climb(
             region,
             loss,
-            region.centre() if start is None else start,
+            region.centre() if start is None else region.project(start),
             best,
             steps=self.steps,
             step_size=self.step_size,

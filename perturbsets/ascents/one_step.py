@@ -23,7 +23,10 @@ class OneStep(Ascent):
     Args:
         step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
         starts: Where :math:`u_0` lies: at ``"zero"``, ``"uniform"`` in the region (fast adversarial training), or at
-            a ``"sample"`` of the set's own distribution.
+            a ``"sample"`` of the set's own distribution. With ``"ball"`` it is uniform in the ball alone: pixels beyond
+            the bounds are cut when they are looked at, and the step begins where they were, which is how fast
+            adversarial training on MNIST was published. It keeps steps longer than the radius from always ending in a
+            corner.
 
     Raises:
         ValueError: If the step size is not above 0, or the starts are unknown.
@@ -48,9 +51,8 @@ class OneStep(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        if start is None:
-            start = region.start(self.starts, generator=generator)
+        first = region.start(self.starts, generator=generator) if start is None else region.project(start)
         size = finite_radii(region) if self.step_size is None else self.step_size
         best = Best(region)
-        climb(region, loss, start, best, steps=1, step_size=size, direction=Steepest())
+        climb(region, loss, first, best, steps=1, step_size=size, direction=Steepest())
         return best

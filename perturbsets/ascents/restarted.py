@@ -33,9 +33,9 @@ class Restarted(Ascent):
     ) -> Best:
         best = Best(region)
         for restart in range(self.restarts):
-            if restart or start is None:
-                start = region.start(self.starts, generator=generator)
-            self._climb(region, loss, start, best)
+            given = None if restart else start
+            first = region.start(self.starts, generator=generator) if given is None else region.project(given)
+            self._climb(region, loss, first, best)
         return best
 
     @abstractmethod

@@ -28,6 +28,7 @@ from perturbsets import (
 )
 from perturbsets import Region as AnyRegion
 from perturbsets.ascents.apgd import checkpoints
+from perturbsets.ascents.base import replace_few_, replace_unasked_
 from perturbsets.ascents.directions import Adaptive, Direction, Plain, Steepest
 from perturbsets.ascents.schedule import check_schedule, shares
 from perturbsets.sets.base import check_starts
@@ -274,6 +275,34 @@ def test_the_best_is_that_of_a_loop_over_images(some: bool, generator: torch.Gen
         assert (best.images == 2 * best.offsets).all()
         assert best.finite.tolist() == finites
         assert best.calls.tolist() == calls
+
+
+@pytest.mark.parametrize("replace_", [replace_few_, replace_unasked_])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_only_what_is_better_replaces_what_was_kept(
+    replace_: Any, channels_last: bool, generator: torch.Generator
+) -> None:
+    kept, seen = torch.rand(6, 2, 3, 3, generator=generator), torch.rand(4, 2, 3, 3, generator=generator)
+    seen[1] = math.nan
+    before, rows = kept.clone(), torch.tensor([5, 0, 3, 2])
+    if channels_last:
+        kept = kept.to(memory_format=torch.channels_last)
+
+    replace_(kept, seen, torch.tensor([True, False, False, True]), rows)
+
+    assert_close(kept, torch.stack([*before[:2], seen[3], *before[3:5], seen[0]]), rtol=0, atol=0)
+
+
+def test_nothing_found_before_is_written_to_by_a_later_look() -> None:
+    region, values = Region(3, 2, L2Ball(1.0)), torch.ones(3, dtype=torch.float64)
+    best, offsets = Best(region), torch.ones(3, 2, dtype=torch.float64)
+    best.update(offsets, offsets, values, values > 2)
+
+    best.update(2 * offsets, 2 * offsets, 2 * values, values > 2)
+
+    assert (offsets == 1).all()
+    assert (region.images == 0).all()
+    assert (best.images == 2).all()
 
 
 def test_reaching_the_goal_counts_more_than_a_high_value() -> None:
