@@ -35,7 +35,7 @@ def climb(
     Args:
         region: Where to stay, and how to decode.
         loss: What to raise.
-        start: First offsets, in the ball.
+        start: First offsets, in the region.
         best: What was seen so far; it takes in every point visited.
         steps: Number of steps; each costs one forward and one backward pass, and one forward more in all.
         step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.

@@ -23,10 +23,7 @@ class OneStep(Ascent):
     Args:
         step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
         starts: Where :math:`u_0` lies: at ``"zero"``, ``"uniform"`` in the region (fast adversarial training), or at
-            a ``"sample"`` of the set's own distribution. With ``"ball"`` it is uniform in the ball alone: pixels beyond
-            the bounds are cut when they are looked at, and the step begins where they were, which is how fast
-            adversarial training on MNIST was published. It keeps steps longer than the radius from always ending in a
-            corner.
+            a ``"sample"`` of the set's own distribution.
 
     Raises:
         ValueError: If the step size is not above 0, or the starts are unknown.

@@ -139,6 +139,7 @@ _Plain = part(
     "method",
     Augmented=_SET,
     Adversarial=_ADVERSARY,
+    FastAdversarial=_SET,
     LargerOfBoth=_ADVERSARY,
     TRADES=_SET | {"ascent": _ADVERSARY["ascent"]},
     MART=_ADVERSARY,

@@ -12,7 +12,7 @@ from torch import Tensor
 from perturbsets._types import Offsets, Rows, Samples
 from perturbsets.sets.ball import Ball
 
-Starts = Literal["zero", "uniform", "ball", "sample"]
+Starts = Literal["zero", "uniform", "sample"]
 
 
 class Region(ABC):
@@ -74,11 +74,9 @@ class Region(ABC):
         return self.images.new_zeros(len(self.images), self.size, dtype=self.dtype)
 
     def start(self, starts: Starts, *, generator: torch.Generator | None = None) -> Offsets:
-        """First offsets of a search: the centre, uniform ones in region or ball, or ones of the set's distribution."""
+        """First offsets of a search: the centre, random ones, or ones of the set's own distribution."""
         if starts == "zero":
             return self.centre()
-        if starts == "ball":
-            return self.ball.uniform(self.centre(), generator)
         return self.sample(generator=generator) if starts == "sample" else self.random_start(generator=generator)
 
 

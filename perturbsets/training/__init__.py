@@ -4,6 +4,7 @@ from perturbsets.training.adversarial import Adversarial
 from perturbsets.training.adversarial_weights import AdversarialWeights
 from perturbsets.training.augmented import Augmented
 from perturbsets.training.classifier import train_classifier
+from perturbsets.training.fast import FastAdversarial
 from perturbsets.training.free import FreeAdversarial
 from perturbsets.training.gradient_alignment import GradientAlignment
 from perturbsets.training.larger_of_both import LargerOfBoth
@@ -19,6 +20,7 @@ __all__ = [
     "Adversarial",
     "AdversarialWeights",
     "Augmented",
+    "FastAdversarial",
     "FreeAdversarial",
     "GradientAlignment",
     "LargerOfBoth",

@@ -19,21 +19,19 @@ class Adversarial(OneUpdate):
 
     .. math:: \min_\theta \mathbb E \max_{x' \in S(x)} \ell(f_\theta(x'), y)
 
-    With projected gradient it is Madry's training; with one step from a random start, a little longer than the
-    radius, it is fast adversarial training. One step alone may overfit all of a sudden to itself: a
-    :class:`RobustValidation` with a stronger adversary notices, and :class:`GradientAlignment` keeps it from happening.
+    With projected gradient it is Madry's training. One step alone may overfit all of a sudden to itself: see
+    :class:`FastAdversarial`.
 
     Args:
         adversary: The inner maximisation, on any set.
 
     References:
-        Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018;
-        Wong, Rice and Kolter, *Fast is better than free*, 2020, algorithm 3 (one step from a random start).
+        Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018.
 
     Example:
-        >>> from perturbsets import CrossEntropy, OneStep, PixelBall
-        >>> step = OneStep(step_size=0.125, starts="uniform")
-        >>> fast = Adversarial(Adversary(PixelBall("linf", 0.1), CrossEntropy(), step))
+        >>> from perturbsets import CrossEntropy, PixelBall, ProjectedGradient
+        >>> climb = ProjectedGradient(40, step_size=0.01)
+        >>> madry = Adversarial(Adversary(PixelBall("linf", 0.3), CrossEntropy(), climb))
     """
 
     adversary: Adversary | Worst
