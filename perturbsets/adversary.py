@@ -26,7 +26,8 @@ class Found:
         offsets: Where in the set they are, ``[B, Z]``.
         values: The objective there.
         reached: Whether the goal is reached.
-        calls: Forward passes spent; all but one of each start had a backward pass.
+        calls: Forward passes spent, those of binding the objective among them; of a gradient ascent's, all but one of
+            each start had a backward pass.
     """
 
     images: Samples
@@ -109,9 +110,10 @@ class Adversary:
                 raise ValueError(f"ascent must fit the set, got {type(self.ascent).__name__}: {reason}")
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss, start=start, generator=generator)
+            calls = best.calls + loss.calls
         if not bool(best.finite.all()):
             raise ValueError(
                 f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
-        return Found(best.images, best.offsets, best.values, best.reached, best.calls)
+        return Found(best.images, best.offsets, best.values, best.reached, calls)

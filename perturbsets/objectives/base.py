@@ -11,7 +11,13 @@ from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
 
 
 class Loss(ABC):
-    """An objective bound to a model and the labels of a batch."""
+    """An objective bound to a model and the labels of a batch.
+
+    Attributes:
+        calls: Forward passes that binding spent on each image, such as one for clean predictions.
+    """
+
+    calls: int = 0
 
     @abstractmethod
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:

@@ -22,6 +22,8 @@ class DivergenceLoss(Loss):
         labels: Classes to leave.
     """
 
+    calls = 1
+
     def __init__(self, model: nn.Module, clean: Logits, labels: Labels) -> None:
         self.model, self.clean, self.labels = model, clean, labels
 

@@ -22,7 +22,7 @@ class PricedLoss(Loss):
     """
 
     def __init__(self, loss: Loss, weight: PerImage, *, goal: bool) -> None:
-        self.loss, self.weight, self.goal = loss, weight, goal
+        self.loss, self.weight, self.goal, self.calls = loss, weight, goal, loss.calls
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         value, reached = self.loss(images, offsets)

@@ -63,4 +63,6 @@ class StrongestWrong(Objective):
         toward = self.objective.at(model, images, targets)
         if not isinstance(toward, ClassifierLoss):
             raise ValueError(f"objective must be one over the logits of a classifier, got {self.objective}")
-        return ClassifierLoss(toward.model, targets, toward.score, targeted=True, truth=clean.labels)
+        loss = ClassifierLoss(toward.model, targets, toward.score, targeted=True, truth=clean.labels)
+        loss.calls = toward.calls + 1
+        return loss

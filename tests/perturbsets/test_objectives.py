@@ -19,6 +19,7 @@ from perturbsets import (
     Margin,
     Objective,
     PixelBall,
+    Priced,
     ProjectedGradient,
     SegmentationCrossEntropy,
     StrongestWrong,
@@ -311,3 +312,21 @@ def test_strongest_wrong_refuses_what_it_cannot_do() -> None:
         StrongestWrong(3, Margin(targeted=True)).at(nn.Linear(4, 3), x, y)
     with pytest.raises(ValueError, match="at least 4 classes for targeted DLR, got 3: use Margin"):
         StrongestWrong(1).at(nn.Linear(4, 3), x, y)(x, x)
+
+
+@pytest.mark.parametrize(
+    ("objective", "calls"),
+    [
+        (CrossEntropy(), 0),
+        (KLDivergence(), 1),
+        (StrongestWrong(1, Margin(targeted=True)), 1),
+        (Priced(KLDivergence()), 1),
+    ],
+)
+def test_forward_passes_of_binding_are_counted(objective: Objective, calls: int) -> None:
+    seen: list[int] = []
+    model = nn.Linear(4, 3)
+    model.register_forward_hook(lambda *_: seen.append(1))
+    found = Adversary(PixelBall("l2", 0.1), objective, ProjectedGradient(5))(model, torch.rand(2, 4), LABELS[:2])
+
+    assert found.calls.tolist() == [len(seen)] * 2 == [6 + calls] * 2
