@@ -325,7 +325,7 @@ def test_strongest_wrong_refuses_what_it_cannot_do() -> None:
 )
 def test_forward_passes_of_binding_are_counted(objective: Objective, calls: int) -> None:
     seen: list[int] = []
-    model = nn.Linear(4, 3)
+    model = nn.Linear(4, 5)
     model.register_forward_hook(lambda *_: seen.append(1))
     found = Adversary(PixelBall("l2", 0.1), objective, ProjectedGradient(5))(model, torch.rand(2, 4), LABELS[:2])
 
