@@ -14,7 +14,7 @@ from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
 from perturbsets.purity import Mode, ordinary, untouched
-from perturbsets.sets.base import PerturbationSet
+from perturbsets.sets.base import PerturbationSet, Region
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Adversary:
         images: Samples,
         labels: Any,
         *,
-        start: Offsets | None = None,
+        start: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Found:
         """Attacks a batch.
@@ -96,18 +96,19 @@ class Adversary:
             The worst points found.
 
         Raises:
-            ValueError: If samples, labels or logits are not as they must be, the ascent does not fit the set, or the
-                model returns NaN.
+            ValueError: If samples, labels, start or logits are not as they must be, the ascent does not fit the set, or
+                the model returns NaN.
         """
         if generator is None:
             generator = torch.Generator()
             generator.seed()
         with untouched(model, images.device, self.mode):
-            images, labels, start = ordinary(images), ordinary(labels), ordinary(start)
+            images, labels = ordinary(images), ordinary(labels)
             region = self.perturbations.at(images.detach())
             reason = self.ascent.misfit(region)
             if reason is not None:
                 raise ValueError(f"ascent must fit the set, got {type(self.ascent).__name__}: {reason}")
+            start = None if start is None else _first(ordinary(start), region)
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss, start=start, generator=generator)
             calls = best.calls + loss.calls
@@ -117,3 +118,14 @@ class Adversary:
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
         return Found(best.images, best.offsets, best.values, best.reached, calls)
+
+
+def _first(start: Tensor, region: Region) -> Offsets:
+    """Offsets of the caller's, in the type and on the device of the region."""
+    wanted = [len(region.images), region.size]
+    if list(start.shape) != wanted or not bool(start.isfinite().all()):
+        raise ValueError(
+            f"start must be finite offsets {wanted} of the set, one row per image, got {list(start.shape)} with "
+            f"{int((~start.isfinite()).sum())} NaN or infinite: flatten what is in the shape of images"
+        )
+    return start.detach().to(region.images.device, region.dtype)

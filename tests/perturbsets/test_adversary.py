@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from perturbsets import (
     Adversary,
+    Ascent,
     CrossEntropy,
     Margin,
     PixelBall,
@@ -16,6 +17,7 @@ from perturbsets import (
     RandomSearch,
     Region,
 )
+from tests.perturbsets.every_ascent import ASCENTS, pixels_or_else_places
 
 
 def batch(count: int = 5) -> tuple[Tensor, Tensor]:
@@ -134,3 +136,28 @@ def test_an_ascent_that_does_not_fit_the_set_is_refused() -> None:
     x, y = torch.rand(2, 4), torch.zeros(2, dtype=torch.long)
     with pytest.raises(ValueError, match="ascent must fit the set, got Picky: it wants 3 offsets, got 4"):
         Adversary(PixelBall("linf", 0.1), ascent=Picky())(Flat(), x, y)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (torch.zeros(3, 5), r"start must be finite offsets \[3, 4\] of the set, one row per image, got \[3, 5\]"),
+        (torch.zeros(2, 4), r"got \[2, 4\]"),
+        (torch.zeros(3, 2, 2), r"got \[3, 2, 2\] .*: flatten what is in the shape of images"),
+        (torch.full((3, 4), math.nan), "with 12 NaN or infinite"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(start: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Adversary(PixelBall("l2", 0.1))(Flat(), torch.rand(3, 4), torch.zeros(3, dtype=torch.long), start=start)
+
+
+@pytest.mark.parametrize("ascent", ASCENTS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int64])
+def test_a_start_of_another_type_becomes_one_of_the_set(ascent: Ascent, dtype: torch.dtype) -> None:
+    x, y = batch()
+    perturbations = pixels_or_else_places(ascent, x)
+    start = torch.zeros(5, perturbations.at(x).size, dtype=dtype)
+    found = Adversary(perturbations, ascent=ascent)(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), x, y, start=start)
+
+    assert found.offsets.dtype == found.images.dtype == torch.float32
