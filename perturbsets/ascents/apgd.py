@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Offsets, PerImage, Rows
 from perturbsets.ascents.base import Best
-from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii
+from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii, slope
 from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
@@ -113,8 +113,7 @@ class _Climber:
         self.best.update(u, images, value, reached, self.rows)
         if last:
             return value.detach(), torch.zeros_like(u)
-        (gradient,) = torch.autograd.grad(value.sum(), u)  # images are independent: a sum is safe
-        return value.detach(), gradient
+        return value.detach(), slope(value, u)
 
     def step(self, share: float, *, last: bool) -> None:
         """One step of every image; ``share`` weighs it against momentum."""

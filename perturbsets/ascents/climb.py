@@ -65,8 +65,25 @@ def climb(
             value, reached = loss(images, u)
         best.update(u, images, value, reached, rows)
         if climbing:
-            (gradient,) = torch.autograd.grad(value.sum(), u)  # images are independent: a sum is safe
+            gradient = slope(value, u)
             u = region.project(torch.addcmul(u.detach(), share_of[step] * sizes, direction(region, gradient)))
+
+
+def slope(value: PerImage, offsets: Offsets) -> Offsets:
+    """The gradient of every image's value at its offsets.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    gradient = None
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value.sum(), offsets, allow_unused=True)  # images are independent
+    if gradient is None:
+        raise ValueError(
+            "objective must have a gradient at the offsets for this ascent, got values without one: let no step from "
+            "samples to values detach or count, or take an ascent without gradients, such as Square or RandomSearch"
+        )
+    return gradient
 
 
 def check_steps(steps: int, step_size: float | PerImage | None) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Offsets, Rows
 from perturbsets.ascents.base import Best
-from perturbsets.ascents.climb import CHECK_EVERY, check_steps
+from perturbsets.ascents.climb import CHECK_EVERY, check_steps, slope
 from perturbsets.ascents.curvature import Curvature
 from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
@@ -112,7 +112,7 @@ class _Climber:
             value, reached = self.loss(images, u)
         self.best.update(u, images, value, reached, self.rows)
         if not last:
-            (self.trial_gradient,) = torch.autograd.grad(value.sum(), u)  # images are independent: a sum is safe
+            self.trial_gradient = slope(value, u)
             self.trial_value = value.detach().to(self.value.dtype)
 
     def judge(self, backtracks: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,12 +9,15 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from perturbsets import (
+    APGD,
     Adversary,
     Ascent,
     CrossEntropy,
+    GradientAscent,
     Margin,
     PixelBall,
     ProjectedGradient,
+    ProjectedLBFGS,
     RandomSearch,
     Region,
 )
@@ -161,3 +165,15 @@ def test_a_start_of_another_type_becomes_one_of_the_set(ascent: Ascent, dtype: t
     found = Adversary(perturbations, ascent=ascent)(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), x, y, start=start)
 
     assert found.offsets.dtype == found.images.dtype == torch.float32
+
+
+@pytest.mark.parametrize("ascent", [GradientAscent(0.1), ProjectedGradient(2), APGD(2), ProjectedLBFGS(2)])
+@pytest.mark.parametrize("breaks", [lambda x: (x > 0.5).float(), lambda x: x.detach()])
+def test_a_model_without_a_gradient_is_an_error_that_says_so(ascent: Ascent, breaks: Any) -> None:
+    class Broken(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(breaks(x))
+
+    for model in (Broken(4, 3), Broken(4, 3).requires_grad_(False)):
+        with pytest.raises(ValueError, match="objective must have a gradient at the offsets for this ascent"):
+            Adversary(PixelBall("l2", 0.1), ascent=ascent)(model, torch.rand(3, 4), torch.arange(3))
