@@ -132,8 +132,9 @@ def _at_price(adversary: Adversary, largest: float, halvings: PerImage) -> _Atta
     def attack(model: nn.Module | None, images: Samples, labels: Tensor, generator: torch.Generator | None) -> Found:
         found = highest(model, images, labels, generator=generator)
         with untouched(model, images.device), torch.no_grad():
-            _, reached = priced.at(model, images.detach(), labels)(found.images, found.offsets)
-        return replace(found, reached=reached, calls=found.calls + 1)
+            loss = priced.at(model, images.detach(), labels)
+            _, reached = loss(found.images, found.offsets)
+        return replace(found, reached=reached, calls=found.calls + loss.calls + 1)
 
     return attack
 

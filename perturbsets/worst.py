@@ -99,11 +99,12 @@ class Worst:
             x, y = (images[rows], labels[rows]) if self.drop_reached else (images, labels)
             found = adversary(model, x, y, generator=generator)
             with untouched(model, device), torch.no_grad():
-                value, won = self.judge.at(model, x.detach(), y)(found.images, found.offsets)
+                judge = self.judge.at(model, x.detach(), y)
+                value, won = judge(found.images, found.offsets)
             value = value.to(values.dtype)
             better = (won & ~reached[rows]) | ((won == reached[rows]) & (value > values[rows]))
             taken = rows[better]
             worst[taken], values[taken] = found.images[better], value[better]
             reached[taken], member[taken] = won[better], number
-            calls[rows] += found.calls + 1
+            calls[rows] += found.calls + judge.calls + 1
         return WorstFound(worst, values, reached, member, calls)

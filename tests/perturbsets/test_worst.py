@@ -12,13 +12,17 @@ from perturbsets import (
     Adversary,
     CrossEntropy,
     GradientAscent,
+    KLDivergence,
     LatentBall,
     Margin,
     OneStep,
     PixelBall,
+    Priced,
     ProjectedGradient,
     RandomSearch,
+    StrongestWrong,
     Worst,
+    bisect,
 )
 
 WEAK = Adversary(PixelBall("linf", 0.02), CrossEntropy(), OneStep())
@@ -27,7 +31,7 @@ OTHER = Adversary(PixelBall("l2", 0.8), CrossEntropy(), RandomSearch(3))
 
 
 def model() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 3))
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 4))
 
 
 def batch(net: nn.Module, count: int = 24) -> tuple[Tensor, Tensor]:
@@ -53,6 +57,20 @@ def test_the_worst_of_all_members_is_kept() -> None:
     assert torch.equal(found.reached, (table > 0).any(0))
     assert_close(margin(net, found.images, y), found.values)
     assert torch.equal(found.calls, sum(single.calls for single in singles) + 3)
+
+
+def test_what_the_judge_asks_is_counted() -> None:
+    net, seen = model().eval(), list[int]()
+    x, y = batch(net)
+    net.register_forward_hook(lambda *_: seen.append(1))
+    found = Worst([WEAK, STRONG], StrongestWrong())(net, x, y)
+    price = Adversary(PixelBall("linf", 0.1), Priced(KLDivergence()), OneStep())
+    price_calls = len(seen)
+    searched = bisect(price, net, x, y, largest=1.0, over="weight", rounds=1)
+
+    # StrongestWrong and KLDivergence ask for clean predictions first.
+    assert found.calls.unique().item() == price_calls == (2 + 2) + (11 + 2)
+    assert int(searched.calls.max()) == len(seen) - price_calls
 
 
 def test_dropping_what_is_reached_costs_less_and_flags_the_same() -> None:
