@@ -97,10 +97,11 @@ def bisect(
     # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the price.
     top = largest if over == "radius" else HALVINGS
     count = len(images)
-    low, high = images.new_zeros(count), images.new_full((count,), float("inf"))
+    low = images.new_zeros(count, dtype=torch.promote_types(images.dtype, torch.float32))  # halves end after 8 rounds
+    high = torch.full_like(low, float("inf"))
     norms, best = high.clone(), images.detach().clone()
     calls = torch.zeros(count, dtype=torch.int64, device=images.device)
-    tried = [images.new_zeros(count), images.new_full((count,), top)]
+    tried = [low.clone(), torch.full_like(low, top)]
     for number in range(rounds + 2):
         level = tried[number] if number < 2 else (low + high) / 2
         # Turned at the hardest, or not at the easiest: nothing is left to search.

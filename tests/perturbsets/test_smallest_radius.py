@@ -168,3 +168,16 @@ def test_what_cannot_be_searched_over_is_refused() -> None:
     x, y = torch.rand(3, 4), torch.tensor([0, 1, 0])
     with pytest.raises(ValueError, match="must have the objective Priced to bisect its weight, got Margin"):
         bisect(Adversary(PixelBall("l2", 1.0), Margin()), nn.Linear(4, 2), x, y, over="weight", largest=1.0)
+
+
+def test_radii_of_halves_are_as_fine_as_the_rounds_make_them() -> None:
+    model, x = nn.Linear(4, 3).bfloat16(), torch.rand(5, 4).bfloat16()
+    y = model(x).argmax(1)
+    fine = bisect(Adversary(PixelBall("l2", 1.0)), model, x, y, largest=2.0, rounds=12)
+    found = fine.radii.isfinite()
+    distance = (fine.images.double() - x.double()).norm(dim=1)
+
+    assert found.any()
+    assert (distance <= fine.radii.double())[found].all()
+    assert ((fine.radii * 2**11) % 1 == 0)[found].all()
+    assert fine.radii.dtype == torch.float32
