@@ -111,13 +111,13 @@ class Adversary:
             start = None if start is None else _first(ordinary(start), region)
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss, start=start, generator=generator)
-            best.calls += loss.calls
+            calls = best.calls + loss.calls
         if not bool(best.finite.all()):
             raise ValueError(
                 f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
-        return Found(best.images, best.offsets, best.values, best.reached, best.calls)
+        return Found(best.images, best.offsets, best.values, best.reached, calls)
 
 
 def _first(start: Tensor, region: Region) -> Offsets:

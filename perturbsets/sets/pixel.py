@@ -16,6 +16,7 @@ from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.linf import LinfBall
 
 BALLS: dict[str, type[Ball]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
+INSIDE = 1 - 64 * torch.finfo(torch.float32).eps  # of a change of halves: norms in single precision are rounded too
 
 
 class PixelRegion(Region):
@@ -38,6 +39,8 @@ class PixelRegion(Region):
 
     def decode(self, offsets: Offsets) -> Samples:
         change = offsets.view(self.images.shape)
+        if self.images.dtype != self.dtype:
+            change = INSIDE * change
         images = (self.images + change).to(self.images.dtype)
         with torch.no_grad():  # what moves here is rounding, through which the gradient passes
             if images.dtype != self.dtype:  # halves that were rounded away from the sample would leave the ball
