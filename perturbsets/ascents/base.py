@@ -22,7 +22,7 @@ class Best:
 
     Attributes:
         offsets: Best offsets ``[B, Z]``.
-        images: The samples there.
+        images: The samples there; decoded once more where the region is ``cheap``, kept otherwise.
         values: Their values.
         reached: Whether the goal is reached there.
         calls: Forward passes spent on each image.
@@ -30,7 +30,6 @@ class Best:
     """
 
     offsets: Offsets
-    images: Samples
     values: PerImage
     reached: Flags
     calls: Tensor
@@ -39,7 +38,8 @@ class Best:
     def __init__(self, region: Region) -> None:
         count = len(region.images)
         self.offsets = region.centre()
-        self.images = region.images.detach().clone()
+        self._region = region
+        self._images = None if region.cheap else region.images.detach().clone()
         self.values = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
         self.reached = torch.zeros(count, dtype=torch.bool, device=region.images.device)
         self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
@@ -68,8 +68,16 @@ class Best:
         rows = self._every if rows is None else rows
         # Few rows are copied at most steps; but to ask how many they are would make a GPU wait.
         replace_ = replace_few_ if better.device.type == "cpu" else replace_unasked_
-        for kept, seen in ((self.offsets, offsets.detach()), (self.images, images.detach())):
-            replace_(kept, seen.to(kept.dtype), better, rows)
+        replace_(self.offsets, offsets.detach().to(self.offsets.dtype), better, rows)
+        if self._images is not None:
+            replace_(self._images, images.detach().to(self._images.dtype), better, rows)
+
+    @property
+    def images(self) -> Samples:
+        if self._images is None:
+            with torch.inference_mode(False), torch.no_grad():
+                return self._region.decode(self.offsets)
+        return self._images
 
 
 def replace_few_(kept: Tensor, seen: Tensor, better: Flags, rows: Rows) -> None:

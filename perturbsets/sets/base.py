@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,8 +23,11 @@ class Region(ABC):
     Attributes:
         images: The batch.
         ball: The ball of offsets.
+        cheap: Whether decoding costs next to nothing and gives the same numbers for some images as for all, so that a
+            search need not keep images beside offsets.
     """
 
+    cheap: ClassVar[bool] = False
     images: Samples
     ball: Ball
 

@@ -28,6 +28,8 @@ class PixelRegion(Region):
         bounds: Smallest and largest value of a sample.
     """
 
+    cheap = True
+
     def __init__(self, images: Samples, ball: Ball, bounds: tuple[float, float]) -> None:
         self.images, self.ball, self.bounds = images, ball, bounds
         flat = (images.flatten(1) if images.ndim > 1 else images[:, None]).detach().to(self.dtype)

@@ -168,3 +168,12 @@ def test_pixel_regions_are_boxes_where_the_ball_is() -> None:
     assert_close(high, torch.tensor([[0.3, 0.3], [0.0, 0.05]]))
     assert_close(PixelBall("l2", math.inf).at(images).box(), (-images, 1 - images))
     assert PixelBall("l2", 0.3).at(images).box() is None
+
+
+def test_what_is_found_is_no_work_of_a_model_that_writes_to_its_input(generator: torch.Generator) -> None:
+    x, y = torch.rand(6, 1, 4, 4, generator=generator), torch.arange(6) % 3
+    model = torch.nn.Sequential(torch.nn.Threshold(0.5, 0.0, inplace=True), torch.nn.Flatten(), torch.nn.Linear(16, 3))
+
+    found = Adversary(PixelBall("linf", 0.05))(model, x, y, generator=generator)
+
+    assert_close((found.images - x).flatten(1), found.offsets, atol=1e-6, rtol=0)
