@@ -1,6 +1,6 @@
 """Trains with each method on several processes, and prints as JSON what they did together.
 
-Run by test_processes.py under torchrun; it counts by a communication hook how often gradients were shared.
+Run by tests/test_processes.py under torchrun; it counts by a communication hook how often gradients were shared.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ def _counted(shared: list[bool], bucket: dist.GradBucket) -> torch.futures.Futur
 
 def _methods() -> list[Any]:
     """The list that every method joins."""
-    spec = importlib.util.spec_from_file_location("listed", Path(__file__).parent / "perturbsets" / "test_training.py")
+    spec = importlib.util.spec_from_file_location("listed", Path(__file__).parent / "test_training.py")
     assert spec is not None
     assert spec.loader is not None
     listed = importlib.util.module_from_spec(spec)
