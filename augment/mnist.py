@@ -1,7 +1,8 @@
 """Handwritten digits of MNIST, through torchvision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,26 +14,21 @@ from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels
 
-TRAINING = 60_000
+TRAINING, TEST = 60_000, 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class MNIST(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
-    """60,000 training and 10,000 test images of 28×28 pixels; downloaded once, where they are not there yet.
+    """60,000 training and 10,000 test images of 28×28 pixels; read, or downloaded once, when first asked for.
 
     Args:
         split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
         root: Folder of the files, as torchvision keeps them: ``root/MNIST/raw``.
         held: Number of training images that are kept for validation.
 
-    Attributes:
-        images: All images of the split, uint8.
-        labels: Their digits.
-        indices: Their rows in the data set; test images follow the 60,000 training images.
-
     Raises:
-        ValueError: If the split is unknown, the number held is outside of its range, or a split would be empty.
-        OSError: If the files are neither there nor to be had.
+        ValueError: If the split is unknown, the number held is outside of its range, or the split would be empty.
+        OSError: When images are first asked for, if the files are neither there nor to be had.
 
     References:
         LeCun, Cortes and Burges, *The MNIST database of handwritten digits*, 1998.
@@ -44,13 +40,9 @@ class MNIST(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
     split: str = "train"
     root: str = "data/mnist"
     held: int = 5000
-    images: UInt8[Tensor, "N 1 H W"] = field(init=False, repr=False)
-    labels: Labels = field(init=False, repr=False)
-    indices: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        rows = {"train": range(TRAINING - self.held), "validation": range(TRAINING - self.held, TRAINING)}
-        if self.split not in (*rows, "test"):
+        if self.split not in ("train", "validation", "test"):
             raise ValueError(f"split must be one of train, validation, test, got {self.split!r}.")
         if not 0 <= self.held < TRAINING:
             raise ValueError(f"held must be within 0 and {TRAINING - 1}, got {self.held}.")
@@ -58,16 +50,39 @@ class MNIST(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
             raise ValueError(
                 "held must be at least 1 for a validation split, got 0: it is taken from the training set."
             )
+
+    @property
+    def _rows(self) -> range:
+        """Where the split lies among the training images, followed by the test images."""
+        kept = TRAINING - self.held
+        rows = {"train": range(kept), "validation": range(kept, TRAINING), "test": range(TRAINING, TRAINING + TEST)}
+        return rows[self.split]
+
+    @cached_property
+    def _data(self) -> tuple[UInt8[Tensor, "N 1 H W"], Labels]:
         data = _read(Path(self.root), train=self.split != "test")
-        chosen = rows.get(self.split, range(len(data.data)))
-        object.__setattr__(self, "images", data.data[chosen.start : chosen.stop, None])
-        object.__setattr__(self, "labels", data.targets[chosen.start : chosen.stop])
-        first = chosen.start + (TRAINING if self.split == "test" else 0)
-        object.__setattr__(self, "indices", torch.arange(first, first + len(chosen)))
+        first = self._rows.start % TRAINING
+        rows = slice(first, first + len(self._rows))
+        return data.data[rows, None], data.targets[rows]
+
+    @property
+    def images(self) -> UInt8[Tensor, "N 1 H W"]:
+        """All images of the split."""
+        return self._data[0]
+
+    @property
+    def labels(self) -> Labels:
+        """Their digits."""
+        return self._data[1]
+
+    @property
+    def indices(self) -> Indices:
+        """Their rows in the data set; test images follow the 60,000 training images."""
+        return torch.arange(self._rows.start, self._rows.stop)
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.images)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "1 H W"], int]:
         """One image and its digit."""

@@ -24,8 +24,8 @@ def folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_images_are_those_of_torchvision(folder: str) -> None:
     test = MNIST("test", folder)
-    theirs = torchvision.datasets.MNIST(folder, train=False)
     images, labels = test.batch([3, 7, 9999])
+    theirs = torchvision.datasets.MNIST(folder, train=False)
 
     assert isinstance(test, Source)
     assert len(test) == 10_000
@@ -45,14 +45,14 @@ def test_splits_share_no_image(folder: str) -> None:
     assert_close(validation.batch([0])[0], MNIST("train", folder, held=0).batch([59_000])[0])
 
 
-def test_bad_arguments_are_refused(folder: str) -> None:
+def test_bad_arguments_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     for given, message in (
         ({"split": "all"}, "split must be one of"),
         ({"held": -1}, "held must be within 0 and 59999"),
         ({"split": "validation", "held": 0}, "held must be at least 1 for a validation split"),
     ):
         with pytest.raises(ValueError, match=message):
-            MNIST(root=folder, **given)  # type: ignore[arg-type]
+            MNIST(root=str(tmp_path), **given)  # type: ignore[arg-type]
 
 
 def test_missing_files_without_a_network_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,4 +61,5 @@ def test_missing_files_without_a_network_are_explained(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("torchvision.datasets.MNIST.download", offline)
     with pytest.raises(OSError, match=r"root must hold the files of MNIST in .*raw, or a network"):
-        MNIST(root=str(tmp_path))
+        MNIST(root=str(tmp_path)).batch([0])
+    assert len(MNIST("test", str(tmp_path))) == 10_000  # which is known without a look
