@@ -89,7 +89,8 @@ def test_several_sets_of_any_kind_are_tried_together(linear_cvae: Any) -> None:
     assert result.members[:4] == tuple(f"{name}: apgd-ce" for name in sets)
     assert result.members[-4:] == ("learned: random", "turns: random", "both: random", "pixels: square")
     alone = [evaluate_robustness(model, x, y, {name: chosen}, batch=5, **SMALL) for name, chosen in sets.items()]
-    assert result.accuracy.mean <= min(single.accuracy.mean for single in alone) + 0.1
+    # Random starts differ between the two, which may turn or spare one image of twelve.
+    assert result.accuracy.mean <= min(single.accuracy.mean for single in alone) + 1 / 12 + 1e-9
 
 
 @pytest.mark.parametrize(
