@@ -24,3 +24,6 @@ Labels = Int64[Tensor, " B"]
 
 Indices = Int64[Tensor, " B"]
 """Positions in a data set."""
+
+Seeds = Int64[Tensor, " B"]
+"""One whole number per image, from 0 to 2**48 - 1, from which all its noise is made."""

@@ -1,5 +1,7 @@
-"""Changes of images as pure functions: batched, differentiable, every number an argument."""
+"""Changes of images as pure functions: batched, every number an argument, all noise from seeds that are arguments."""
 
+from augment.functional.counter import draw_seeds
+from augment.functional.noise import gaussian_noise
 from augment.functional.spatial import rotate_translate_scale
 
-__all__ = ["rotate_translate_scale"]
+__all__ = ["draw_seeds", "gaussian_noise", "rotate_translate_scale"]

@@ -50,14 +50,14 @@ def test_float_types_stay(perturb: Perturb, dtype: torch.dtype) -> None:
 
     assert changed.dtype == dtype
     assert changed.shape == image.shape
-    assert_close(changed[0, 0, 0].double(), perturb.offsets[0, 0].double(), atol=0.01, rtol=0)
+    assert_close(changed[0, 0, 0].double(), perturb.parameters[0, 0].double(), atol=0.01, rtol=0)
 
 
 def test_uint8_is_rounded(perturb: Perturb) -> None:
     changed = perturb(torch.full((2, 1, 3, 3), 200, dtype=torch.uint8))
 
     assert changed.dtype == torch.uint8
-    assert_close(changed[:, 0, 0, 0].float(), (200 * perturb.offsets[:, 0]).round(), atol=1.0, rtol=0)
+    assert_close(changed[:, 0, 0, 0].float(), (200 * perturb.parameters[:, 0]).round(), atol=1.0, rtol=0)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -87,7 +87,7 @@ def test_nested_samples_keep_structure_and_types(perturb: Perturb) -> None:
 def test_one_draw_per_image_also_in_a_batch(perturb: Perturb) -> None:
     changed = perturb(torch.ones(6, 3, 2, 2))
 
-    assert perturb.offsets.shape == (6, 1)
+    assert perturb.parameters.shape == (6, 1)
     assert len(changed[:, 0, 0, 0].unique()) == 6
     assert perturb(torch.ones(2, 3, 1, 4, 4))[:, :, 0, 0, 0].unique().numel() == 6
 
@@ -96,9 +96,9 @@ def test_draws_replay(perturb: Perturb) -> None:
     images = torch.rand(4, 1, 5, 5)
     changed = perturb(images)
 
-    assert_close(perturb.replay(images, perturb.offsets), changed, rtol=0, atol=0)
+    assert_close(perturb.replay(images, perturb.parameters), changed, rtol=0, atol=0)
     with pytest.raises(ValueError, match="one row per image, got 4 for 2"):
-        perturb.replay(images[:2], perturb.offsets)
+        perturb.replay(images[:2], perturb.parameters)
 
 
 def test_masks_and_boxes_are_refused_unless_no_pixel_moves() -> None:
@@ -151,7 +151,7 @@ def test_works_in_compose_and_after_collate(perturb: Perturb) -> None:
 
     assert images.shape == (8, 1, 28, 28)
     assert_close(labels, Digits("test").labels[:8])
-    assert perturb.offsets.shape == (8, 1)
+    assert perturb.parameters.shape == (8, 1)
     assert both(torch.ones(3, 4, 4, dtype=torch.uint8)).dtype == torch.float32
 
 
@@ -194,7 +194,7 @@ def test_pickled_transform_draws_on() -> None:
 
 
 def test_offsets_can_travel_with_the_sample() -> None:
-    perturb = Perturb(Darker(nn.Identity()), return_offsets=True)
+    perturb = Perturb(Darker(nn.Identity()), return_parameters=True)
     (image, label), offsets = perturb((torch.ones(1, 2, 2), 3))
 
     assert label == 3

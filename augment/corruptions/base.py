@@ -1,0 +1,91 @@
+"""A corruption as a transform: a function of images, with settings that are fixed or drawn from ranges."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from augment._types import Images, Parameters, Seeds
+from augment.functional.counter import draw_seeds, uniform
+from augment.transform import ChangeTransform
+
+Range = float | tuple[float, float]
+"""A setting: one number for all images, or (low, high), from which each image draws uniformly."""
+
+HALF = 24  # bits of a seed that one column of float32 holds exactly
+
+
+class CommonCorruption(ChangeTransform):
+    """One of the 19 common corruptions with settings of one's own.
+
+    Each image draws a seed; settings given as ranges, and all noise, follow from it. The rows hold what differs among
+    images: those settings as drawn, and for corruptions with noise the two halves of the seed.
+
+    Args:
+        settings: Arguments of the function, each a number or (low, high).
+        generator: For the seeds, as for :class:`augment.ImageTransform`.
+        return_parameters: Whether to return ``(sample, parameters)``.
+        moves_pixels: Whether masks must move along.
+
+    Raises:
+        ValueError: If a range runs from high to low, or is not finite.
+    """
+
+    function: ClassVar[Callable[..., Tensor]]
+
+    def __init__(
+        self,
+        settings: dict[str, Range],
+        *,
+        generator: torch.Generator | None = None,
+        return_parameters: bool = False,
+        moves_pixels: bool = False,
+    ) -> None:
+        super().__init__(moves_pixels=moves_pixels, generator=generator, return_parameters=return_parameters)
+        for name, value in settings.items():
+            low, high = value if isinstance(value, tuple) else (value, value)
+            if not -float("inf") < low <= high < float("inf"):  # NaN fails too
+                raise ValueError(f"{name} must be a finite number or (low, high) with low <= high, got {value}")
+        self._settings = settings
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self._settings)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether there is noise."""
+        return "seeds" in inspect.signature(self.function).parameters
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return (*self._ranges, *(("seed_high", "seed_low") if self.seeded else ()))
+
+    @property
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        return {name: value for name, value in self._settings.items() if isinstance(value, tuple)}
+
+    def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
+        return self.from_seeds(draw_seeds(count, generator=generator))
+
+    def from_seeds(self, seeds: Seeds) -> Parameters:
+        """The rows that follow from seeds."""
+        columns = [low + (high - low) * uniform(seeds, 1, name)[:, 0] for name, (low, high) in self._ranges.items()]
+        if self.seeded:
+            columns += [(seeds >> HALF).float(), (seeds & ((1 << HALF) - 1)).float()]
+        return torch.stack(columns, 1) if columns else torch.zeros(len(seeds), 0, device=seeds.device)
+
+    def apply(self, images: Images, parameters: Parameters) -> Images:
+        if parameters.ndim != 2 or parameters.shape[1] != len(self.parameter_names):
+            raise ValueError(
+                f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
+                "`draw(len(images))` gives one row per image"
+            )
+        drawn = dict(zip(self.parameter_names, parameters.unbind(1), strict=True))
+        if self.seeded:
+            drawn["seeds"] = (drawn.pop("seed_high").long() << HALF) + drawn.pop("seed_low").long()
+        return type(self).function(images, **{**self._settings, **drawn})

@@ -1,0 +1,169 @@
+"""Corruptions by their published name and severity: one of them, or a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from augment._types import Images, Parameters
+from augment.corruptions.base import HALF
+from augment.corruptions.severities import CLASSES, Constants, at_severity, check_name, check_severity
+from augment.functional.counter import draw_seeds, uniform
+from augment.transform import ChangeTransform
+
+
+class Corruption(ChangeTransform):
+    """A common corruption at a published severity.
+
+    Args:
+        name: One of the 19, for example ``"fog"``.
+        severity: 1 to 5.
+        constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
+        generator: For the draws, as for :class:`augment.ImageTransform`.
+        return_parameters: Whether to return ``(sample, parameters)``.
+
+    Raises:
+        ValueError: If the name is unknown (the closest one is suggested), or the severity not 1 to 5.
+
+    References:
+        Hendrycks and Dietterich, *Benchmarking neural network robustness to common corruptions and perturbations*,
+        ICLR 2019.
+
+    Example:
+        >>> import torch
+        >>> noisy = Corruption("gaussian_noise", 3)(torch.zeros(4, 3, 32, 32))
+        >>> noisy.shape
+        torch.Size([4, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        severity: int = 3,
+        constants: Constants = "cifar-c",
+        *,
+        generator: torch.Generator | None = None,
+        return_parameters: bool = False,
+    ) -> None:
+        corruption = at_severity(name, severity, constants)
+        super().__init__(moves_pixels=corruption.moves_pixels, generator=generator, return_parameters=return_parameters)
+        self.name, self.severity, self.constants = name, severity, constants
+        self.corruption = corruption
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, "severity": self.severity, "constants": self.constants}
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The one condition under which images are changed."""
+        return (self.name,)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return self.corruption.parameter_names
+
+    def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
+        return self.corruption.draw(count, generator=generator)
+
+    def apply(self, images: Images, parameters: Parameters) -> Images:
+        return self.corruption.apply(images, parameters)
+
+    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
+        """Number of each row's condition."""
+        return torch.zeros(len(parameters), dtype=torch.int64)
+
+
+class RandomCorruption(ChangeTransform):
+    """One of several common corruptions for each image, at one of several severities, all equally likely.
+
+    The rows hold the number of the corruption in `names`, the severity, and the halves of the seed from which the rest
+    follows.
+
+    Args:
+        names: Published names; all 19 if not given.
+        severities: Among 1 to 5.
+        constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
+        generator: For the draws, as for :class:`augment.ImageTransform`.
+        return_parameters: Whether to return ``(sample, parameters)``.
+
+    Raises:
+        ValueError: If nothing is given to choose from, a name is unknown (the closest one is suggested), or a
+            severity not 1 to 5.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] | None = None,
+        severities: Sequence[int] = (1, 2, 3, 4, 5),
+        constants: Constants = "cifar-c",
+        *,
+        generator: torch.Generator | None = None,
+        return_parameters: bool = False,
+    ) -> None:
+        self_names = tuple(CLASSES if names is None else names)
+        if not self_names or not severities:
+            raise ValueError(f"names and severities must hold at least one, got {names} and {severities}")
+        for name in self_names:
+            check_name(name)
+        for severity in severities:
+            check_severity(severity)
+        made = {
+            (number, severity): at_severity(name, severity, constants)
+            for number, name in enumerate(self_names)
+            for severity in severities
+        }
+        moves_pixels = any(corruption.moves_pixels for corruption in made.values())
+        super().__init__(moves_pixels=moves_pixels, generator=generator, return_parameters=return_parameters)
+        self.names, self.severities, self.constants = self_names, tuple(severities), constants
+        self._corruptions = made
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"names": self.names, "severities": self.severities, "constants": self.constants}
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The corruptions' names: the conditions under which images are changed."""
+        return self.names
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return ("corruption", "severity", "seed_high", "seed_low")
+
+    def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
+        seeds = draw_seeds(count, generator=generator)
+        which, how = uniform(seeds, 2, "corruption and severity").unbind(1)
+        severities = seeds.new_tensor(self.severities)[(how * len(self.severities)).long()]
+        columns = [(which * len(self.names)).long(), severities, seeds >> HALF, seeds & ((1 << HALF) - 1)]
+        return torch.stack([values.float() for values in columns], 1)
+
+    def apply(self, images: Images, parameters: Parameters) -> Images:
+        if parameters.ndim != 2 or parameters.shape[1] != len(self.parameter_names):
+            raise ValueError(
+                f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
+                "`draw(len(images))` gives one row per image"
+            )
+        number, severity, high, low = parameters.long().unbind(1)
+        seeds = (high << HALF) + low
+        kind = number * 8 + severity
+        order = kind.argsort(stable=True)
+        kinds, counts = kind[order].unique_consecutive(return_counts=True)
+        changed = torch.empty_like(images)
+        for code, rows in zip(kinds.tolist(), order.split(counts.tolist()), strict=True):
+            corruption = self._corruptions.get((code // 8, code % 8))
+            if corruption is None:
+                raise ValueError(
+                    f"parameters must name a corruption below {len(self.names)} and a severity of {self.severities}, "
+                    f"got {code // 8} and {code % 8}"
+                )
+            changed[rows] = corruption.apply(images[rows], corruption.from_seeds(seeds[rows]))
+        return changed
+
+    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
+        """Number of each row's corruption."""
+        return parameters[:, 0].long().cpu()
