@@ -1,0 +1,118 @@
+"""Set quality: do samples of a set look like real changes, and do they show all of them?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags
+from perturbsets.criteria.features import FeatureExtractor, RandomFeatures
+from perturbsets.criteria.frechet import frechet_distance
+from perturbsets.criteria.pairs import PairBatch, Pairs, batches
+from perturbsets.criteria.precision_recall import precision_recall
+from perturbsets.intervals import bootstrap
+from perturbsets.sets.base import PerturbationSet
+
+
+@dataclass(frozen=True)
+class QualityResult:
+    """Distances between sets of images, with one half of the real changed images as the reference.
+
+    Attributes:
+        samples: Fréchet distance of the set's samples, drawn around the clean images of the other half.
+        clean: That of those clean images: what no set at all gives.
+        real: That of the other half's real changed images: what a perfect set would give.
+        precise: For each sample, whether it lies where real changed images lie.
+        recalled: For each real changed image of the reference, whether it lies where samples lie.
+        sample_source: Source of each sample.
+        reference_source: Source of each reference image.
+    """
+
+    samples: float
+    clean: float
+    real: float
+    precise: Flags
+    recalled: Flags
+    sample_source: Tensor
+    reference_source: Tensor
+
+    def summary(self) -> dict[str, Any]:
+        """Distances, and shares with intervals over sources."""
+        return {
+            "frechet": {"samples": self.samples, "clean": self.clean, "real": self.real},
+            "precision": bootstrap(self.precise, self.sample_source)._asdict(),
+            "recall": bootstrap(self.recalled, self.reference_source)._asdict(),
+            "images": len(self.precise),
+            "reference": len(self.recalled),
+        }
+
+
+@dataclass(frozen=True)
+class SetQuality:
+    """Compares samples of a set with real changed images, in feature space.
+
+    The pairs are halved by source. Real changed images of one half are the reference; the clean images of the other
+    half are changed by draws from the set. The necessary subset property alone is met by the set of all images: this
+    stands beside it.
+
+    Args:
+        features: From images to features; :class:`RandomFeatures` if not given.
+        neighbours: Neighbours that tell where a set of images lies, for precision and recall.
+
+    Raises:
+        ValueError: If there are no neighbours.
+    """
+
+    features: FeatureExtractor | None = None
+    neighbours: int = 3
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError(f"neighbours must be at least 1, got {self.neighbours}")
+
+    @torch.no_grad()
+    def __call__(
+        self, perturbations: PerturbationSet, pairs: Pairs, *, generator: torch.Generator | None = None
+    ) -> QualityResult:
+        """Measures.
+
+        Args:
+            perturbations: The set.
+            pairs: Pairs that were not trained on.
+            generator: For the draws, and for the halves.
+
+        Returns:
+            Distances and flags.
+
+        Raises:
+            ValueError: If there are no pairs, they have one source only, or fewer than the neighbours ask for.
+        """
+        features = self.features or RandomFeatures()
+        parts = list(batches(pairs, device=getattr(perturbations, "device", "cpu")))
+        source = torch.cat([part.source for part in parts])
+        held = _half(source, generator)
+        reference, real, clean, samples = [], [], [], []
+        for part, mine in zip(parts, held.split([len(part.source) for part in parts]), strict=True):
+            reference.append(features(part.changed[mine.to(part.changed.device)]))
+            other = PairBatch(*(value[~mine.to(value.device)] for value in part))
+            region = perturbations.at(other.clean)
+            samples.append(features(region.decode(region.sample(generator=generator))))
+            real.append(features(other.changed))
+            clean.append(features(other.clean))
+        first, *others = (torch.cat(blocks) for blocks in (reference, samples, clean, real))
+        sampled, unchanged, perfect = (frechet_distance(first, other) for other in others)
+        precise, recalled = precision_recall(first, others[0], self.neighbours)
+        return QualityResult(sampled, unchanged, perfect, precise, recalled, source[~held], source[held])
+
+
+def _half(source: Tensor, generator: torch.Generator | None) -> Flags:
+    """Whether each pair is of the one half of the sources."""
+    names, member = source.unique(return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("pairs must come from at least two sources to be halved, got one")
+    device = None if generator is None else generator.device
+    order = torch.randperm(len(names), generator=generator, device=device).cpu()
+    return (order < len(names) // 2)[member]
