@@ -121,7 +121,7 @@ class PairStore(Dataset[Pair]):
             raise ValueError(f"split {split!r} of {self.path} holds no pairs: choose one of {splits}")
         channels, height, width = changed[1:]
         self.shape = (int(channels), int(height), int(width))
-        self._rows = rows
+        self._rows, self.splits = rows, splits
         self._source, self._label = arrays["source"], arrays["label"]
         self.parameters = torch.from_numpy(arrays["parameters"][rows])
         self.sources = torch.from_numpy(self._source[rows])

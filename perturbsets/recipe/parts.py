@@ -24,6 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "change": ("augment.SpatialChange",),
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE"),
     "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox", "perturbsets.Compose"),
+    "features": ("perturbsets.RandomFeatures", "perturbsets.InceptionFeatures"),
     "objective": ("perturbsets.CrossEntropy", "perturbsets.Margin", "perturbsets.DLR", "perturbsets.KLDivergence"),
     "ascent": (
         "perturbsets.APGD",

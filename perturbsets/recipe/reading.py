@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from perturbsets.recipe.schema import Recipe, misfits
+from perturbsets.recipe.misfits import misfits
+from perturbsets.recipe.schema import Recipe
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

@@ -183,6 +183,35 @@ def criteria(checks: Content) -> list[Criterion]:
             "difference between clean and changed image. A set with many different changes in it misses any one "
             "of them by chance, so this is no fault by itself.",
         ),
+        *_quality(checks.get("quality")),
+    ]
+
+
+def _quality(quality: Content | None) -> list[Criterion]:
+    """What samples look like beside real changes; runs of former versions have not measured it."""
+    if quality is None:
+        return []
+    distance, precision, recall = (quality[name] for name in ("frechet", "precision", "recall"))
+    return [
+        Criterion(
+            "Fréchet distance",
+            "Do samples look like real changes?",
+            f"{distance['samples']:.3g}",
+            f"{distance['real']:.3g} for real changes, {distance['clean']:.3g} for none",
+            f"Between {quality['images']:,} samples and {quality['reference']:,} real changed images of other sources, "
+            f"in the space of {quality['features']}; lower is better. It falls with the number of images, so read it "
+            "between what as many real changed images and the clean ones give.",
+        ),
+        Criterion(
+            "Precision and recall",
+            "Does the set keep to real changes, and show all of them?",
+            f"{percent(precision['mean'])}, {percent(recall['mean'])}",
+            f"{percent(precision['low'])} to {percent(precision['high'])}, "
+            f"{percent(recall['low'])} to {percent(recall['high'])}",
+            "Shares of the samples that lie among real changed images, and of real changed images that lie among "
+            "samples, in the same space. A set that reaches too far loses the first, one that is too narrow the "
+            "second.",
+        ),
     ]
 
 

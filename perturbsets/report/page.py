@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from cvae import derive_seed
 from cvae.files import atomic_file
 from cvae.metrics import read_records
+from perturbsets.plan import STAGES, planned
 from perturbsets.report import charts, findings, members
 from perturbsets.report.attacks import attack_grids
 from perturbsets.report.drawing import Chart
@@ -70,12 +72,14 @@ def write_report(run: Path) -> Path:
     audits = read_json(run / "evaluation" / "audits.json")
     robustness = read_json(run / "evaluation" / "robustness.json")
     recipe = run / "recipe.yaml"
-    learns = _learns(recipe)
+    content = _recipe(recipe)
+    stages = STAGES if content is None else planned(content)
+    learns = "fit" in stages
     sections = [
-        *(_pictures(run, int(about.get("seed", 0))) if learns else []),
+        *(_pictures(run, _pairs(run, content), int(about.get("seed", 0))) if learns else []),
         *(_checks(run, checks) if learns else []),
-        _training(run, evaluation, learns=learns),
-        _accuracy(evaluation, audits),
+        *([_training(run, evaluation, stages)] if learns or "train" in stages else []),
+        *([_accuracy(evaluation, audits)] if "evaluate" in stages else []),
         *_audit(audits),
         *_robustness(robustness, audits),
         *_attacks(run, evaluation),
@@ -98,31 +102,37 @@ def write_report(run: Path) -> Path:
     return _write(run / "report.html", page.encode())
 
 
-def _learns(recipe: Path) -> bool:
-    """Whether the run learns a set: its recipe names a model."""
-    if not recipe.is_file():
-        return True
+def _recipe(file: Path) -> dict[str, Any] | None:
+    """The run's recipe; ``None`` where there is none, and nothing tells which stages it has."""
+    if not file.is_file():
+        return None
     try:
-        content = yaml.safe_load(recipe.read_text())
+        content = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{recipe} is no YAML ({error}): bring it back") from error
-    return not isinstance(content, dict) or "model" not in content or content["model"] is not None
+        raise ValueError(f"{file} is no YAML ({error}): bring it back") from error
+    return content if isinstance(content, dict) and "output" in content else None
 
 
-def _pictures(run: Path, seed: int) -> list[Section]:
+def _pairs(run: Path, content: dict[str, Any] | None) -> Path:
+    """The run's pair file, or the one that its recipe names."""
+    named = ((content or {}).get("pairs") or {}).get("path")
+    return run / "pairs.h5" if named is None else Path(named)
+
+
+def _pictures(run: Path, pairs: Path, seed: int) -> list[Section]:
     """The sections that show images."""
     titles = {
         "pairs": "Real changes, and the nearest members of the set",
         "samples": "Samples from the set",
         "walk": "A walk through the ball",
     }
-    missing = "pairs" if not (run / "pairs.h5").is_file() else "fit" if not (run / "set").is_dir() else None
+    missing = "pairs" if not pairs.is_file() else "fit" if not (run / "set").is_dir() else None
     if missing is not None:
         return [Section(key, title, needs=missing) for key, title in titles.items()]
     from augment import PairStore
 
     generator = torch.Generator().manual_seed(derive_seed(seed, "report"))
-    clean, changed = members.pick_pairs(PairStore(run / "pairs.h5", split="test"), generator)
+    clean, changed = members.pick_pairs(PairStore(pairs, split="test"), generator)
     learned = LatentBall.load(run / "set")
     grids = [
         members.compare(learned, clean, changed),
@@ -156,15 +166,25 @@ def _checks(run: Path, checks: dict[str, Any] | None) -> list[Section]:
             charts=[charts.errors_chart(errors)],
             content={"criteria": findings.criteria(checks), "necessary": checks["necessary"]},
         ),
+        *_unseen(checks.get("unseen")),
     ]
 
 
-def _training(run: Path, evaluation: dict[str, Any] | None, *, learns: bool) -> Section:
+def _unseen(checks: dict[str, Any] | None) -> list[Section]:
+    """The criteria on conditions that the set was not learned from."""
+    if checks is None:
+        return []
+    content = {"criteria": findings.criteria(checks), "necessary": checks["necessary"]}
+    return [Section("unseen", "The criteria under unseen conditions", content=content)]
+
+
+def _training(run: Path, evaluation: dict[str, Any] | None, stages: Sequence[str]) -> Section:
     """The section on fitting and training."""
     records = read_records(run / "fit" / "metrics.jsonl")
     trained = read_classifiers(run / "classifiers")
     drawn = charts.fit_charts(records) + charts.classifier_charts(trained, evaluation["rows"] if evaluation else [])
-    needs = "fit" if learns and not records else "train" if not trained else None
+    fitted, done = bool(records), bool(trained)
+    needs = next((name for name, found in (("fit", fitted), ("train", done)) if name in stages and not found), None)
     return Section("training", "Training", needs=needs, charts=drawn)
 
 

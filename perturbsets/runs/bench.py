@@ -25,6 +25,7 @@ from perturbsets.runs.folder import RunFolder
 from perturbsets.sets import PerturbationSet
 
 MARKS = {True: "✓", False: "✗"}
+PLAIN = "perturbsets.Standard"  # the method whose classifier's examples the audit carries over
 MOST_COLUMNS = 8  # of attacks, beyond which they stand in rows
 
 
@@ -93,7 +94,7 @@ class Bench:
             climb = APGD(ensemble.steps, stop_when_reached=True)
             searches |= {f"{name}: apgd-ce": Adversary(self.sets[name], ascent=climb) for name in ensemble.sets}
         audited = {name: adversary for name, adversary in searches.items() if _auditable(adversary)}
-        plain = next((name for name, part in self.recipe.classifiers.items() if _is_plain(part)), None)
+        plain = next((name for name, method in build.methods(self.recipe).items() if method == PLAIN), None)
         results: dict[str, dict[str, Audit]] = {name: {} for name in self.models}
         with Progress(console=self.console) as bar:
             for name in bar.track(list(self.models), description="audit"):
@@ -171,10 +172,6 @@ def _auditable(adversary: Adversary) -> bool:
     """Whether it climbs: a fixed number of draws or points is no search for the worst, and says so by its name."""
     unlimited = math.isinf(getattr(adversary.perturbations, "radius", 0.0))
     return not unlimited and not isinstance(adversary.ascent, RandomSearch | GridSearch)
-
-
-def _is_plain(part: Any) -> bool:
-    return bool(part.build == "perturbsets.Standard")
 
 
 def _table(corner: str, cells: dict[tuple[str, str], str]) -> Table:

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from augment import Change, PairStore
+from augment import Change, PairStore, Source
 from cvae import CVAE, Pretrained, derive_seed
 from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
-from perturbsets.recipe import Recipe, assembly
+from perturbsets.loading import load
+from perturbsets.recipe import Recipe, assembly, read_recipe
 from perturbsets.runs.folder import RunFolder
-from perturbsets.sets import LatentBall, PerturbationSet
+from perturbsets.sets import PerturbationSet
 from perturbsets.training import Method, RobustValidation
 
 
@@ -33,9 +34,16 @@ def _seeded(part: Any, seed: int, shape: tuple[int, int, int], **given: Any) -> 
         return part.make(channels=channels, height=height, width=width, **given)
 
 
+def source(recipe: Recipe, split: str) -> Source:
+    """Clean images of a split."""
+    assert recipe.source is not None  # a recipe that makes pairs of them, or trains or judges classifiers, has one
+    made: Source = recipe.source.make(split=split)
+    return made
+
+
 def change(recipe: Recipe) -> Change:
     """The change that makes the recipe's pairs."""
-    assert recipe.change is not None  # a recipe with a model has one
+    assert recipe.change is not None  # a recipe that makes pairs has one
     made: Change = recipe.change.make()
     return made
 
@@ -45,8 +53,8 @@ def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationS
     given: dict[str, Any] = {}
     if recipe.change is not None:
         given["change"] = change(recipe)
-    if recipe.model is not None:
-        learned = LatentBall.load(run.need("set", "fit"))
+    if recipe.model is not None or recipe.learned is not None:
+        learned = load(run.need("set", "fit") if recipe.learned is None else recipe.learned)
         given |= {"model": learned.model, "radius": learned.radius, "bank": learned.bank}
     sets: dict[str, PerturbationSet] = {}
     for name, part in recipe.sets.items():
@@ -75,12 +83,34 @@ def validation(recipe: Recipe, sets: dict[str, PerturbationSet]) -> RobustValida
     section = recipe.validation
     if section is None:
         return None
-    data, seed = recipe.source.make(split="validation"), derive_seed(recipe.seed, "validation")
+    data, seed = source(recipe, "validation"), derive_seed(recipe.seed, "validation")
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: section.images]
     images, labels = data.batch(rows)
     return RobustValidation(adversary(section, sets), images, labels, section.drop, seed=seed)
 
 
-def store(run: RunFolder, split: str) -> PairStore:
-    """A split of the run's pairs."""
-    return PairStore(run.need("pairs.h5", "pairs"), split=split)
+def store(recipe: Recipe, run: RunFolder, split: str) -> PairStore:
+    """A split of the run's pairs, or of those that the recipe names."""
+    return PairStore(run.need("pairs.h5", "pairs") if recipe.pairs.path is None else recipe.pairs.path, split=split)
+
+
+def methods(recipe: Recipe) -> dict[str, str]:
+    """How each classifier was trained, here or in the run that the recipe names: name to the method's name."""
+    origin = recipe if recipe.trained is None else read_recipe(recipe.trained)
+    return {name: part.build for name, part in (origin.classifiers or {}).items()}
+
+
+def classifiers(recipe: Recipe, run: RunFolder, device: torch.device) -> dict[str, list[Pretrained]]:
+    """The trained classifiers by name, one per seed.
+
+    Raises:
+        FileNotFoundError: If one is not there; the message says which command makes it.
+    """
+    origin = run if recipe.trained is None else RunFolder(read_recipe(recipe.trained))
+    return {
+        name: [
+            Pretrained.from_pretrained(origin.need(f"classifiers/{name}/{seed}", "train"), device=device)
+            for seed in recipe.seeds
+        ]
+        for name in methods(recipe)
+    }

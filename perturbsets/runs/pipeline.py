@@ -24,8 +24,6 @@ STAGES: dict[str, Stage] = {
 }
 """All stages in order, by the name of their command."""
 
-LEARNING = ("pairs", "fit", "check")  # stages of recipes with a model
-
 SHARED = ("fit", "train")  # stages in which every process takes part; the others run on the first one
 
 
@@ -43,9 +41,9 @@ def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
         ValueError: If the output folder belongs to another recipe, the recipe has no such stage, or as a stage raises.
         OSError: If the folder cannot be written.
     """
-    names = [name for name in STAGES if recipe.model is not None or name not in LEARNING]
+    names = recipe.stages
     if only is not None and only not in names:
-        raise ValueError(f"recipe must have a model for the stage {only}, got none: its stages are {', '.join(names)}")
+        raise ValueError(f"recipe must have sections for the stage {only}, got none: its stages are {', '.join(names)}")
     accelerator = Accelerator(mixed_precision=recipe.train.mixed_precision)
     console = Console(quiet=not accelerator.is_main_process)
     with accelerator.main_process_first():

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import safetensors.torch
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 import cvae
 from augment import write_pairs
-from cvae import Pretrained, derive_seed
+from cvae import derive_seed
 from cvae.files import atomic_file
 from perturbsets.criteria import encodings, radius_from_pairs
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.bench import Bench
 from perturbsets.runs.folder import RunFolder
+from perturbsets.runs.measuring import measure, shown
 from perturbsets.sets import LatentBall
 from perturbsets.training import train_classifier
 
@@ -26,7 +28,7 @@ SPLITS = ("train", "validation", "test")
 
 def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Makes pairs of images and stores them."""
-    sources = {split: recipe.source.make(split=split) for split in SPLITS}
+    sources = {split: build.source(recipe, split) for split in SPLITS}
     with Progress(console=console) as bar:
         task = bar.add_task("pairs")
         write_pairs(
@@ -43,7 +45,7 @@ def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
 
 def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Fits the CVAE to the pairs, measures the radius, and saves the set with its bank."""
-    train_pairs, validation_pairs = build.store(run, "train"), build.store(run, "validation")
+    train_pairs, validation_pairs = build.store(recipe, run, "train"), build.store(recipe, run, "validation")
     model = build.cvae_model(recipe, train_pairs.shape)
     cvae.fit(
         model,
@@ -68,60 +70,40 @@ def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Conso
 
 
 def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Measures the criteria on test pairs."""
+    """Measures the criteria on test pairs, and on pairs of unseen conditions where there are any."""
     learned = LatentBall.load(run.need("set", "fit"))
     learned.model.to(accelerator.device)
-    test_pairs = build.store(run, "test")
-    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "check"))
-    necessary = recipe.check.necessary.make()(learned, test_pairs, generator=generator)
-    measure = recipe.check.sufficient.make()
-    sufficient = measure(learned, test_pairs, generator=generator)
-    norms = encodings(learned.model, build.store(run, "validation")).norm(dim=1)
-    summary = necessary.summary()
-    likelihood = sufficient.summary()
-    approximation = likelihood.pop("approximation")
-    approximation["share"] = approximation["mean"] / summary["identity"]["mean"]
-    arrays = {
-        "norms": norms,
-        "encoding_error": necessary.encoding,
-        "search_error": necessary.search,
-        "identity_error": necessary.identity,
-        "mismatched_error": necessary.mismatched_search,
+    norms = encodings(learned.model, build.store(recipe, run, "validation")).norm(dim=1)
+    content: dict[str, Any] = {
+        "radius": {
+            "value": learned.radius,
+            "quantile": recipe.set.quantile if recipe.set.radius is None else None,
+            "pairs": len(norms),
+        }
     }
+    test_pairs = build.store(recipe, run, "test")
+    measured, arrays = measure(recipe, learned, test_pairs)
+    content |= measured
+    if "unseen" in test_pairs.splits:
+        content["unseen"], _ = measure(recipe, learned, build.store(recipe, run, "unseen"))
     with atomic_file(run.path / "checks" / "arrays.safetensors") as file:
+        arrays = {"norms": norms, **arrays}
         safetensors.torch.save_file({name: array.cpu().contiguous() for name, array in arrays.items()}, file)
-    run.write_json(
-        "checks/checks.json",
-        {
-            "radius": {
-                "value": learned.radius,
-                "quantile": recipe.set.quantile if recipe.set.radius is None else None,
-                "pairs": len(norms),
-            },
-            "necessary": summary,
-            "sufficient": {**likelihood, "draws": measure.draws},
-            "approximation": approximation,
-        },
-    )
-    table = Table("error", "mean", "share of identity", "95 % interval")
-    for name in ("identity", "reconstruction", "encoding", "search", "mismatched_search"):
-        entry = summary[name]
-        interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
-        table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
-    console.print(table)
-    bits = likelihood["bits_per_pixel"]
-    console.print(f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})")
+    run.write_json("checks/checks.json", content)
+    console.print(shown(content))
+    if "unseen" in content:
+        console.print("unseen conditions:", shown(content["unseen"]))
 
 
 def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Trains every classifier once per seed."""
-    data = recipe.source.make(split="train")
+    data = build.source(recipe, "train")
     sets = build.perturbation_sets(recipe, run)
     validation = build.validation(recipe, sets)
-    shape = tuple(data.batch([0])[0].shape[1:])
-    for name, part in recipe.classifiers.items():
+    channels, height, width = data.batch([0])[0].shape[1:]
+    for name, part in (recipe.classifiers or {}).items():
         for seed in recipe.seeds:
-            model = build.classifier(recipe, shape, len(data.classes), seed)
+            model = build.classifier(recipe, (channels, height, width), len(data.classes), seed)
             folder = run.path / "classifiers" / name / str(seed)
             train_classifier(
                 model,
@@ -142,15 +124,9 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
 def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Judges every classifier under every adversary, on test images, and every adversary by its audit."""
     sets = build.perturbation_sets(recipe, run)
-    data = recipe.source.make(split="test")
+    data = build.source(recipe, "test")
     images, labels = data.batch(range(min(len(data), recipe.evaluate.images or len(data))))
-    models = {
-        name: [
-            Pretrained.from_pretrained(run.need(f"classifiers/{name}/{seed}", "train"), device=accelerator.device)
-            for seed in recipe.seeds
-        ]
-        for name in recipe.classifiers
-    }
+    models = build.classifiers(recipe, run, accelerator.device)
     bench = Bench(recipe, run, sets, models, images.to(accelerator.device), labels.to(accelerator.device), console)
     bench.accuracies()
     bench.audits()

@@ -178,7 +178,8 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
     file = tmp_path / "empty.yaml"
     file.write_text("seed: 1\n")
 
-    assert set(faults(file)) == set(SMALL) - {"change", "model"}  # what a recipe may do without
+    assert set(faults(file)) == {"output", "recipe"}
+    assert "must have pairs to make, a model to fit, or classifiers" in faults(file)["recipe"]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_second_evaluation_continues_from_what_is_kept(finished: RunFolder) ->
 
 @pytest.mark.parametrize("stage", ["pairs", "fit", "check"])
 def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"must have a model for the stage {stage}, got none: its stages are train, "):
+    with pytest.raises(ValueError, match=f"must have sections for the stage {stage}, got none: its stages are train, "):
         execute(read_recipe(write(tmp_path)), stage)
 
 

@@ -1,0 +1,98 @@
+"""What is wrong between the sections of a recipe, each of which may have faults of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from perturbsets.plan import planned
+
+
+def misfits(content: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between the sections of a recipe, each of which may have faults of its own."""
+    yield from _unmet(content)
+    sets = _mapping(content, "sets")
+    for place, wanted in _sets_named(content):
+        if wanted not in sets:
+            yield f"{place} must be one of {sorted(map(str, sets))}, got {wanted!r}"
+    if "clean" in _mapping(content, "adversaries"):
+        yield "adversaries.clean must have another name: clean is the column without an adversary"
+    seeds = content.get("seeds", [])
+    if isinstance(seeds, list) and len({str(seed) for seed in seeds}) < len(seeds):
+        yield f"seeds must differ, got {seeds}"
+    precisions = [_mapping(content, name).get("mixed_precision", "no") for name in ("fit", "train")]
+    if precisions[0] != precisions[1]:
+        yield f"train.mixed_precision must be that of fit, since one process has one, got {precisions[1]!r}"
+
+
+def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a recipe names sets, and which."""
+    evaluated = _mapping(_mapping(content, "evaluate"), "robustness")
+    for number, wanted in enumerate(_names(evaluated)):
+        yield f"evaluate.robustness.sets.{number}", wanted
+    users = {"validation": content.get("validation")}
+    for section_name in ("classifiers", "adversaries"):
+        users |= {f"{section_name}.{name}": user for name, user in _mapping(content, section_name).items()}
+    for place, user in users.items():
+        while isinstance(user, dict):
+            if isinstance(user.get("set"), str):
+                yield f"{place}.set", user["set"]
+            place, user = f"{place}.method", user.get("method")
+
+
+def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
+    """Sections without what they rest on, or beside what they leave no use for."""
+    yield from _unmet_pairs(content)
+    given = {name for name, value in content.items() if value is not None}
+    if not given & {"pairs", "model", "classifiers", "trained"}:
+        yield "recipe must have pairs to make, a model to fit, or classifiers to train or judge, got none of them"
+    for name in ("fit", "set", "check"):
+        if name in content and "model" not in given:
+            yield f"{name} must come with a model, got none: without one nothing is learned"
+    if {"model", "learned"} <= given:
+        yield "learned must come without a model, got both: a set is fitted here, or taken from its folder"
+    if {"classifiers", "trained"} <= given:
+        yield "trained must come without classifiers, got both: they are trained here, or taken from their run"
+    for name, needed in (("classifiers", "classifier"), ("classifiers", "source"), ("trained", "source")):
+        if name in given and needed not in given:
+            yield f"{name} must come with a {needed}, got none"
+    yield from _unmet_sets(content)
+
+
+def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
+    """What the making of pairs lacks."""
+    made = "pairs" in planned(content)
+    if made:
+        for name in ("source", "change"):
+            if content.get(name) is None:
+                yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.path"
+    if content.get("unseen") is not None and not made:
+        yield "unseen must come with pairs that are made here, got none"
+
+
+def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:
+    """Sets without what they are made of."""
+    learned = content.get("model") is not None or content.get("learned") is not None
+    spatial = _mapping(content, "change").get("build") == "augment.SpatialChange"
+    above: list[str] = []
+    for name, made in _mapping(content, "sets").items():
+        kind = made.get("build") if isinstance(made, dict) else None
+        if kind == "perturbsets.LatentBall" and not learned:
+            yield f"sets.{name} must come with a model or a learned set in the recipe, got none"
+        if kind == "perturbsets.SpatialBox" and not spatial:
+            yield f"sets.{name} must come with a change augment.SpatialChange in the recipe, got none"
+        if kind == "perturbsets.Compose":
+            for wanted in _names(made):
+                if wanted not in above:
+                    yield f"sets.{name}.sets must name sets that stand above it, {above}, got {wanted!r}"
+        above.append(str(name))
+
+
+def _names(content: Mapping[str, Any]) -> list[str]:
+    given = content.get("sets")
+    return [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,68 @@
+"""Measuring the criteria of a learned set on one split of the pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from rich.console import Group
+from rich.table import Table
+from torch import Tensor
+
+from cvae import derive_seed
+from perturbsets.criteria import SetQuality
+from perturbsets.criteria.pairs import Pairs
+from perturbsets.recipe import Recipe
+from perturbsets.sets import LatentBall
+
+
+def measure(recipe: Recipe, learned: LatentBall, pairs: Pairs) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """All criteria on some pairs.
+
+    Args:
+        recipe: Says how they are measured.
+        learned: The set.
+        pairs: Pairs that were neither trained on nor used to choose the radius.
+
+    Returns:
+        The figures as plain values, and the errors per pair.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "check"))
+    necessary = recipe.check.necessary.make()(learned, pairs, generator=generator)
+    likelihood = recipe.check.sufficient.make()
+    sufficient = likelihood(learned, pairs, generator=generator).summary()
+    settings = recipe.check.quality
+    quality = SetQuality(settings.features.make(), settings.neighbours)(learned, pairs, generator=generator)
+    summary = necessary.summary()
+    approximation = sufficient.pop("approximation")
+    approximation["share"] = approximation["mean"] / summary["identity"]["mean"]
+    content = {
+        "necessary": summary,
+        "sufficient": {**sufficient, "draws": likelihood.draws},
+        "approximation": approximation,
+        "quality": {**quality.summary(), "features": settings.features.build.rsplit(".", 1)[1]},
+    }
+    arrays = {
+        "encoding_error": necessary.encoding,
+        "search_error": necessary.search,
+        "identity_error": necessary.identity,
+        "mismatched_error": necessary.mismatched_search,
+    }
+    return content, arrays
+
+
+def shown(content: dict[str, Any]) -> Group:
+    """The figures for the console."""
+    table = Table("error", "mean", "share of identity", "95 % interval")
+    for name in ("identity", "reconstruction", "encoding", "search", "mismatched_search"):
+        entry = content["necessary"][name]
+        interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
+        table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
+    bits, quality = content["sufficient"]["bits_per_pixel"], content["quality"]
+    distances = ", ".join(f"{name} {value:.3g}" for name, value in quality["frechet"].items())
+    shares = ", ".join(f"{name} {quality[name]['mean']:.1%}" for name in ("precision", "recall"))
+    return Group(
+        table,
+        f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})",
+        f"Fréchet distance to real changes ({quality['features']}): {distances}; {shares}",
+    )
