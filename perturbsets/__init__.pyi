@@ -32,7 +32,7 @@ from .evaluation import AccuracyTable, Audit, Check, Robustness, audit, correct_
 from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .loading import load
-from .models import Averaged, Normalized, SmallConvNet
+from .models import Averaged, Normalized, SmallConvNet, SmallUNet
 from .objectives import (
     DLR,
     ApproximationError,
@@ -139,6 +139,7 @@ __all__ = [
     "SegmentationCrossEntropy",
     "SetQuality",
     "SmallConvNet",
+    "SmallUNet",
     "SmallestRadius",
     "SpatialBox",
     "Square",

@@ -14,4 +14,6 @@ Logits = Float[Tensor, "B K"]
 PerImage = Float[Tensor, " B"]
 Flags = Bool[Tensor, " B"]
 Labels = Int64[Tensor, " B"]
+Classes = Int64[Tensor, "B *place"]
+"""Class numbers: one per image, or one per pixel of it (a label map)."""
 Rows = Int64[Tensor, " N"]

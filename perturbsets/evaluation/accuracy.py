@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Labels, Samples
+from perturbsets._types import Classes, Flags, PerImage, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.intervals import Interval, binomial, bootstrap
 from perturbsets.objectives.base import check_labels
 from perturbsets.objectives.classification import check_finite, check_logits
+from perturbsets.objectives.segmentation import check_maps, right
 from perturbsets.purity import untouched
 from perturbsets.worst import Worst
 
@@ -25,7 +26,7 @@ class AccuracyTable:
     """Which images were classified rightly, for each classifier (row) and adversary (column).
 
     Attributes:
-        correct: Row name and column name to flags ``[seeds, images]``.
+        correct: Row name and column name to flags ``[seeds, images]``; for segmentation models to shares of pixels.
     """
 
     correct: Mapping[tuple[str, str], Tensor]
@@ -41,9 +42,9 @@ class AccuracyTable:
         return list(dict.fromkeys(column for _, column in self.correct))
 
     def accuracy(self, row: str, column: str) -> Interval:
-        """Mean over images and seeds; its interval over images is exact for one seed, by bootstrap for several."""
+        """Mean over images and seeds; its interval over images is exact for flags of one seed, else by bootstrap."""
         flags = self.correct[row, column]
-        if len(flags) == 1:
+        if len(flags) == 1 and flags.dtype == torch.bool:
             return binomial(int(flags.sum()), flags.shape[1])
         return bootstrap(flags.double().mean(0))
 
@@ -69,36 +70,39 @@ def correct_under(
     *,
     generator: torch.Generator | None = None,
     batch: int = BATCH,
-) -> Flags:
-    """Which images a classifier gets right under an adversary.
+) -> Flags | PerImage:
+    """Which images a classifier gets right under an adversary, or which share of their pixels a segmentation model.
 
     Args:
-        model: The classifier; it is judged in evaluation mode and left as it was.
+        model: The model; it is judged in evaluation mode and left as it was.
         adversary: The adversary; ``None`` for the clean images.
         images: Clean images.
-        labels: Their classes.
+        labels: Their classes, or label maps, whose pixels of label 255 do not count.
         generator: For the adversary's draws.
         batch: Images attacked at a time.
 
     Returns:
-        One flag per image.
+        One flag per image; for label maps one share.
 
     Raises:
         ValueError: If labels or logits are not as they must be, NaN included, or there are no images.
     """
-    check_labels(labels, images)
+    maps = labels.ndim > 1
+    if not maps:
+        check_labels(labels, images)
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
     parts = []
     for x, y in zip(images.split(batch), labels.long().split(batch), strict=True):
         if adversary is None:
-            parts.append(predictions(model, x, y) == y)
-        else:
-            parts.append(~adversary(model, x, y, generator=generator).reached)
+            parts.append(right(predictions(model, x, y), y))
+            continue
+        found = adversary(model, x, y, generator=generator)
+        parts.append(right(predictions(model, found.images, y), y) if maps else ~found.reached)
     return torch.cat(parts)
 
 
-def predictions(model: nn.Module, images: Samples, labels: Labels) -> Labels:
+def predictions(model: nn.Module, images: Samples, labels: Classes) -> Classes:
     """The classes that a model predicts in evaluation mode, left as it was.
 
     Raises:
@@ -106,8 +110,11 @@ def predictions(model: nn.Module, images: Samples, labels: Labels) -> Labels:
     """
     with untouched(model, images.device), torch.no_grad():
         logits = model(images)
-    check_logits(logits, labels)
-    check_finite(logits)
+    if labels.ndim > 1:
+        check_maps(logits, labels)
+    else:
+        check_logits(logits, labels)
+    check_finite(logits.flatten(1))
     return logits.argmax(1)
 
 
@@ -126,7 +133,7 @@ def evaluate(
         models: Name to classifier, or to several trained from different seeds.
         adversaries: Name to adversary; ``None`` for the clean images.
         images: Clean test images.
-        labels: Their classes.
+        labels: Their classes, or label maps.
         seed: Seed of the adversaries' draws; every classifier meets the same draws.
         advance: Called after each cell of the table.
 

@@ -8,10 +8,63 @@ import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Classes, Flags, Offsets, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
 
 Maps = Int64[Tensor, "B *place"]
+
+IGNORE = 255
+"""Label of pixels that do not count, unless said otherwise."""
+
+
+def pixel_cross_entropy(logits: Tensor, maps: Maps, ignore: int = IGNORE) -> PerImage:
+    """Mean cross-entropy over the labelled pixels of each image.
+
+    Args:
+        logits: A score per class and pixel ``[B, K, ...]``.
+        maps: Class of each pixel.
+        ignore: Label of pixels that do not count.
+
+    Returns:
+        One number per image; 0 where no pixel counts.
+    """
+    losses = F.cross_entropy(logits, maps, reduction="none", ignore_index=ignore)
+    return losses.flatten(1).sum(1) / _counted(maps, ignore)
+
+
+def share_right(predicted: Maps, maps: Maps, ignore: int = IGNORE) -> PerImage:
+    """Share of the labelled pixels of each image that have their class; 0 where no pixel counts."""
+    right = ((predicted == maps) & (maps != ignore)).flatten(1).sum(1)
+    return right / _counted(maps, ignore)
+
+
+def right(predicted: Classes, labels: Classes) -> Flags | PerImage:
+    """Whether each image has its class, or for label maps the share of its labelled pixels that have theirs."""
+    return predicted == labels if labels.ndim == 1 else share_right(predicted, labels)
+
+
+def check_maps(logits: Tensor, maps: Maps, ignore: int = IGNORE) -> None:
+    """Refuses logits that are not one score per class and pixel of the maps, and labels outside their classes.
+
+    Raises:
+        ValueError: The message names what was expected and what came.
+    """
+    if logits.ndim < 3 or (len(logits), *logits.shape[2:]) != tuple(maps.shape):
+        raise ValueError(
+            f"model must return logits [B, K, ...] for label maps {list(maps.shape)}, got {list(logits.shape)}: wrap "
+            "it so that it returns a score per class and pixel at the labels' size"
+        )
+    counted = maps[maps != ignore]
+    if len(counted):
+        low, high = (int(bound) for bound in counted.aminmax())
+        if low < 0 or high >= logits.shape[1]:
+            raise ValueError(
+                f"labels must be within 0 and {logits.shape[1] - 1} or ignore={ignore}, got {low} to {high}"
+            )
+
+
+def _counted(maps: Maps, ignore: int) -> Tensor:
+    return (maps != ignore).flatten(1).sum(1).clamp_min(1)
 
 
 class SegmentationLoss(Loss):
@@ -29,25 +82,9 @@ class SegmentationLoss(Loss):
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         logits = self.model(images)
-        counted = self.labels != self.ignore
-        self._check(logits, counted)
-        losses = F.cross_entropy(logits, self.labels, reduction="none", ignore_index=self.ignore)
-        number = counted.flatten(1).sum(1).clamp_min(1)
-        right = ((logits.detach().argmax(1) == self.labels) & counted).flatten(1).sum(1)
-        return losses.flatten(1).sum(1) / number, right <= self.goal * number
-
-    def _check(self, logits: Tensor, counted: Tensor) -> None:
-        if logits.ndim < 3 or (len(logits), *logits.shape[2:]) != tuple(self.labels.shape):
-            raise ValueError(
-                f"model must return logits [B, K, ...] for label maps {list(self.labels.shape)}, got "
-                f"{list(logits.shape)}: wrap it so that it returns a score per class and pixel at the labels' size"
-            )
-        if counted.any():
-            low, high = (int(bound) for bound in self.labels[counted].aminmax())
-            if low < 0 or high >= logits.shape[1]:
-                raise ValueError(
-                    f"labels must be within 0 and {logits.shape[1] - 1} or ignore={self.ignore}, got {low} to {high}"
-                )
+        check_maps(logits, self.labels, self.ignore)
+        right = share_right(logits.detach().argmax(1), self.labels, self.ignore)
+        return pixel_cross_entropy(logits, self.labels, self.ignore), right <= self.goal
 
     def keep(self, rows: Rows) -> SegmentationLoss:
         return SegmentationLoss(self.model, self.labels[rows], self.goal, self.ignore)
@@ -68,7 +105,7 @@ class SegmentationCrossEntropy(Objective):
     """
 
     goal: float = 0.0
-    ignore: int = 255
+    ignore: int = IGNORE
 
     def __post_init__(self) -> None:
         if not 0 <= self.goal < 1:

@@ -25,7 +25,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE"),
     "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox", "perturbsets.Compose"),
     "features": ("perturbsets.RandomFeatures", "perturbsets.InceptionFeatures"),
-    "objective": ("perturbsets.CrossEntropy", "perturbsets.Margin", "perturbsets.DLR", "perturbsets.KLDivergence"),
+    "objective": (
+        "perturbsets.CrossEntropy",
+        "perturbsets.Margin",
+        "perturbsets.DLR",
+        "perturbsets.KLDivergence",
+        "perturbsets.SegmentationCrossEntropy",
+    ),
     "ascent": (
         "perturbsets.APGD",
         "perturbsets.GradientAscent",
@@ -56,7 +62,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "torch.optim.lr_scheduler.MultiStepLR",
         "torch.optim.lr_scheduler.StepLR",
     ),
-    "classifier": ("perturbsets.SmallConvNet",),
+    "classifier": ("perturbsets.SmallConvNet", "perturbsets.SmallUNet"),
 }
 """What a recipe may build, by role."""
 
@@ -86,6 +92,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "torch.optim.lr_scheduler.MultiStepLR": _OPTIMIZER,
     "torch.optim.lr_scheduler.StepLR": _OPTIMIZER,
     "perturbsets.SmallConvNet": _SHAPE | {"classes"},
+    "perturbsets.SmallUNet": _SHAPE | {"classes"},
 }
 """Arguments that the run fills in: they are no fields of a recipe."""
 

@@ -129,8 +129,9 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
     models = build.classifiers(recipe, run, accelerator.device)
     bench = Bench(recipe, run, sets, models, images.to(accelerator.device), labels.to(accelerator.device), console)
     bench.accuracies()
-    bench.audits()
-    bench.pictures(data.classes)
+    if labels.ndim == 1:  # the audit and its pictures are about one class per image
+        bench.audits()
+        bench.pictures(data.classes)
     if recipe.evaluate.robustness is not None:
         bench.robustness(recipe.evaluate.robustness)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from perturbsets._types import Labels, Samples
+from perturbsets._types import Classes, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.training.method import OneUpdate
 from perturbsets.worst import Worst
@@ -36,5 +36,5 @@ class Adversarial(OneUpdate):
 
     adversary: Adversary | Worst
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         return self.adversary(bare, images, labels, generator=generator).images

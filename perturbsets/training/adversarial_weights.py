@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from perturbsets._types import Labels, Logits, Samples
+from perturbsets._types import Classes, Logits, Samples
 from perturbsets.training.method import Classifier, OneUpdate, Update
 
 
@@ -46,13 +46,13 @@ class AdversarialWeights(OneUpdate):
             raise ValueError("method must not move weights itself, got AdversarialWeights: give the method inside")
 
     def shown(
-        self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
+        self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator
     ) -> tuple[Any, list[Tensor | None]]:
         shown = self.method.shown(bare, images, labels, generator)
         return shown, self._moves(bare, images, shown, labels)
 
     def losses(
-        self, model: Classifier, images: Samples, shown: tuple[Any, list[Tensor | None]], labels: Labels
+        self, model: Classifier, images: Samples, shown: tuple[Any, list[Tensor | None]], labels: Classes
     ) -> Update:
         assert isinstance(model, nn.Module)  # no method outside of this one changes the model
         shown_inside, moves = shown
@@ -61,7 +61,7 @@ class AdversarialWeights(OneUpdate):
         moved = {name: weight + move for (name, weight), move in paired if move is not None}
         return self.method.losses(_at(model, moved), images, shown_inside, labels)
 
-    def _moves(self, bare: nn.Module, images: Samples, shown: Any, labels: Labels) -> list[Tensor | None]:
+    def _moves(self, bare: nn.Module, images: Samples, shown: Any, labels: Classes) -> list[Tensor | None]:
         """For each parameter its move, if it has one."""
         leaves = {
             name: weight.detach().requires_grad_()

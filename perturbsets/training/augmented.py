@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from perturbsets._types import Labels, Samples
+from perturbsets._types import Classes, Samples
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import OneUpdate
 
@@ -23,6 +23,6 @@ class Augmented(OneUpdate):
     perturbations: PerturbationSet
 
     @torch.no_grad()
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         region = self.perturbations.at(images)
         return region.decode(region.sample(generator=generator))

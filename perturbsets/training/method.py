@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from perturbsets._types import Labels, Logits, PerImage, Samples
+from perturbsets._types import Classes, PerImage, Samples
 from perturbsets.objectives.classification import check_logits
+from perturbsets.objectives.segmentation import check_maps, pixel_cross_entropy
 
-Classifier = Callable[[Samples], Logits]
-Update = tuple[PerImage, Logits]
+Classifier = Callable[[Samples], Tensor]
+Update = tuple[PerImage, Tensor]
 
 
 class Method(ABC):
@@ -22,7 +23,7 @@ class Method(ABC):
 
     @abstractmethod
     def __call__(
-        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
+        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator
     ) -> Iterator[Update]:
         """Yields the loss of each image, and the logits it comes from, once for each optimizer step on the batch.
 
@@ -33,7 +34,7 @@ class Method(ABC):
                 is one before each yield.
             bare: The same model without wrapper, for passes that must not.
             images: Clean images.
-            labels: Their classes.
+            labels: Their classes, or label maps.
             generator: For everything drawn.
         """
 
@@ -46,26 +47,26 @@ class OneUpdate(Method):
     """
 
     def __call__(
-        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
+        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator
     ) -> Iterator[Update]:
         shown = self.shown(bare, images, labels, generator)
         yield self.losses(model, images, shown, labels)
 
     @abstractmethod
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Any:
+    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Any:
         """Finds what the classifier is shown, without a trace in its gradients and statistics.
 
         Args:
             bare: The classifier without wrapper.
             images: Clean images.
-            labels: Their classes.
+            labels: Their classes, or label maps.
             generator: For everything drawn.
 
         Returns:
             Samples, or what else :meth:`losses` of the same method takes.
         """
 
-    def losses(self, model: Classifier, images: Samples, shown: Any, labels: Labels) -> Update:
+    def losses(self, model: Classifier, images: Samples, shown: Any, labels: Classes) -> Update:
         """Loss of each image and the logits of what was shown; cross-entropy unless a method says otherwise.
 
         Args:
@@ -78,12 +79,15 @@ class OneUpdate(Method):
         return cross_entropy(model, shown, labels)
 
 
-def cross_entropy(model: Classifier, images: Samples, labels: Labels) -> Update:
-    """Cross-entropy of each image, and the logits.
+def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update:
+    """Cross-entropy of each image, or its mean over the pixels of each label map; and the logits.
 
     Raises:
         ValueError: If labels or logits are not as they must be.
     """
     logits = model(images)
+    if labels.ndim > 1:
+        check_maps(logits, labels)
+        return pixel_cross_entropy(logits, labels), logits
     check_logits(logits, labels)
     return F.cross_entropy(logits, labels, reduction="none"), logits

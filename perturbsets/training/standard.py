@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from perturbsets._types import Labels, Samples
+from perturbsets._types import Classes, Samples
 from perturbsets.training.method import OneUpdate
 
 
@@ -15,5 +15,5 @@ from perturbsets.training.method import OneUpdate
 class Standard(OneUpdate):
     """Cross-entropy on the clean images."""
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         return images

@@ -130,12 +130,18 @@ def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "messages"),
     [
-        ({"fit": {"steps": 3}, "pairs": {"train": 2}}, ["pairs must come with a model", "fit must come with a model"]),
+        ({"fit": {"steps": 3}, "learned": "x", "model": {"build": "cvae.SpatialCVAE"}}, ["learned must come without"]),
+        ({"fit": {"steps": 3}, "set": {"bank": 2}}, ["fit must come with a model", "set must come with a model"]),
         ({"change": None}, ["sets.turns must come with a change"]),
-        ({"change": None, "model": {"build": "cvae.SpatialCVAE"}}, ["model must come with a change"]),
+        ({"change": {"build": "cvae.Nothing"}}, ["change"]),
+        ({"change": None, "model": {"build": "cvae.SpatialCVAE"}}, ["pairs must come with a change"]),
+        ({"source": None, "pairs": {"train": 2}}, ["pairs must come with a source", "classifiers must come with"]),
+        ({"trained": "runs/x"}, ["trained must come without classifiers"]),
+        ({"unseen": {"build": "augment.SpatialChange"}}, ["unseen must come with pairs that are made here"]),
+        ({"classifiers": None, "source": None}, ["recipe must have pairs to make, a model to fit, or classifiers"]),
         (
             {"sets": {**SMALL["sets"], "learned": {"build": "perturbsets.LatentBall"}}},
-            ["sets.learned must come with a model in the recipe"],
+            ["sets.learned must come with a model or a learned set in the recipe"],
         ),
         (
             {"sets": {"both": SMALL["sets"]["both"], **SMALL["sets"], "pixels": SMALL["sets"]["pixels"]}},
