@@ -1,7 +1,21 @@
 """Images and pairs of images: sources, changes, stores and transforms."""
 
 from augment.change import Change
-from augment.corruptions import Corruption, RandomCorruption
+from augment.corruptions import (
+    Corruption,
+    DefocusBlur,
+    GaussianBlur,
+    GaussianNoise,
+    GlassBlur,
+    ImpulseNoise,
+    JpegCompression,
+    MotionBlur,
+    Pixelate,
+    RandomCorruption,
+    ShotNoise,
+    SpeckleNoise,
+    ZoomBlur,
+)
 from augment.digits import Digits
 from augment.mnist import MNIST
 from augment.pairs import Pair, PairStore
@@ -18,14 +32,25 @@ __all__ = [
     "Change",
     "ChangeTransform",
     "Corruption",
+    "DefocusBlur",
     "Digits",
+    "GaussianBlur",
+    "GaussianNoise",
+    "GlassBlur",
     "ImageTransform",
+    "ImpulseNoise",
+    "JpegCompression",
+    "MotionBlur",
     "Pair",
     "PairStore",
     "Perturb",
     "Perturbations",
+    "Pixelate",
     "RandomCorruption",
+    "ShotNoise",
     "Source",
     "SpatialChange",
+    "SpeckleNoise",
+    "ZoomBlur",
     "write_pairs",
 ]

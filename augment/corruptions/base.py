@@ -13,7 +13,7 @@ from augment._types import Images, Parameters, Seeds
 from augment.functional.counter import draw_seeds, uniform
 from augment.transform import ChangeTransform
 
-Range = float | tuple[float, float]
+Range = int | float | tuple[int | float, int | float]
 """A setting: one number for all images, or (low, high), from which each image draws uniformly."""
 
 HALF = 24  # bits of a seed that one column of float32 holds exactly
@@ -66,7 +66,7 @@ class CommonCorruption(ChangeTransform):
         return (*self._ranges, *(("seed_high", "seed_low") if self.seeded else ()))
 
     @property
-    def _ranges(self) -> dict[str, tuple[float, float]]:
+    def _ranges(self) -> dict[str, tuple[int | float, int | float]]:
         return {name: value for name, value in self._settings.items() if isinstance(value, tuple)}
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:

@@ -11,24 +11,76 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from augment.corruptions.base import CommonCorruption, Range
-from augment.corruptions.noise import GaussianNoise
+from augment.corruptions.blur import DefocusBlur, GaussianBlur, GlassBlur, MotionBlur, ZoomBlur
+from augment.corruptions.digital import JpegCompression, Pixelate
+from augment.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise, SpeckleNoise
 
 Constants = Literal["cifar-c", "imagenet-c"]
 """Which constants: those for images of 32 pixels, or of 224."""
 
 CLASSES: Mapping[str, Callable[..., CommonCorruption]] = {
+    # noise
     "gaussian_noise": GaussianNoise,
+    "impulse_noise": ImpulseNoise,
+    "shot_noise": ShotNoise,
+    "speckle_noise": SpeckleNoise,
+    # blur
+    "defocus_blur": DefocusBlur,
+    "gaussian_blur": GaussianBlur,
+    "glass_blur": GlassBlur,
+    "motion_blur": MotionBlur,
+    "zoom_blur": ZoomBlur,
+    # digital
+    "jpeg_compression": JpegCompression,
+    "pixelate": Pixelate,
 }
 """The 19 corruptions by their published names."""
 
 Table = Mapping[str, tuple[Mapping[str, Range], ...]]
 
+
+def _five(*names: str, of: tuple[Any, ...]) -> tuple[dict[str, Any], ...]:
+    """Five severities: named settings, each a number or as many numbers as names."""
+    return tuple(dict(zip(names, each if len(names) > 1 else (each,), strict=True)) for each in of)
+
+
+# The program's largest zooms are those that its floating-point range reaches: 1.06 is one of "below 1.06".
 CIFAR_C: Table = {
-    "gaussian_noise": tuple({"scale": scale} for scale in (0.04, 0.06, 0.08, 0.09, 0.10)),
+    # noise
+    "gaussian_noise": _five("scale", of=(0.04, 0.06, 0.08, 0.09, 0.1)),
+    "impulse_noise": _five("amount", of=(0.01, 0.02, 0.03, 0.05, 0.07)),
+    "shot_noise": _five("peak", of=(500.0, 250.0, 100.0, 75.0, 50.0)),
+    "speckle_noise": _five("scale", of=(0.06, 0.1, 0.12, 0.16, 0.2)),
+    # blur
+    "defocus_blur": _five("radius", "sigma", of=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))),
+    "gaussian_blur": _five("sigma", of=(0.4, 0.6, 0.7, 0.8, 1.0)),
+    "glass_blur": _five(
+        "sigma", "distance", "passes", of=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
+    ),
+    "motion_blur": _five("radius", "sigma", of=((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))),
+    "zoom_blur": _five("largest", "step", of=((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01))),
+    # digital
+    "jpeg_compression": _five("quality", of=(80, 65, 58, 50, 40)),
+    "pixelate": _five("size", of=(0.95, 0.9, 0.85, 0.75, 0.65)),
 }
 
 IMAGENET_C: Table = {
-    "gaussian_noise": tuple({"scale": scale} for scale in (0.08, 0.12, 0.18, 0.26, 0.38)),
+    # noise
+    "gaussian_noise": _five("scale", of=(0.08, 0.12, 0.18, 0.26, 0.38)),
+    "impulse_noise": _five("amount", of=(0.03, 0.06, 0.09, 0.17, 0.27)),
+    "shot_noise": _five("peak", of=(60.0, 25.0, 12.0, 5.0, 3.0)),
+    "speckle_noise": _five("scale", of=(0.15, 0.2, 0.35, 0.45, 0.6)),
+    # blur
+    "defocus_blur": _five("radius", "sigma", of=((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5))),
+    "gaussian_blur": _five("sigma", of=(1.0, 2.0, 3.0, 4.0, 6.0)),
+    "glass_blur": _five(
+        "sigma", "distance", "passes", of=((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
+    ),
+    "motion_blur": _five("radius", "sigma", of=((10, 3.0), (15, 5.0), (15, 8.0), (15, 12.0), (20, 15.0))),
+    "zoom_blur": _five("largest", "step", of=((1.11, 0.01), (1.15, 0.01), (1.20, 0.02), (1.24, 0.02), (1.30, 0.03))),
+    # digital
+    "jpeg_compression": _five("quality", of=(25, 18, 15, 10, 7)),
+    "pixelate": _five("size", of=(0.6, 0.5, 0.4, 0.3, 0.25)),
 }
 
 SETTINGS: Mapping[str, Table] = {"cifar-c": CIFAR_C, "imagenet-c": IMAGENET_C}

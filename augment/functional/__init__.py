@@ -1,7 +1,27 @@
 """Changes of images as pure functions: batched, every number an argument, all noise from seeds that are arguments."""
 
+from augment.functional.blur import defocus_blur, gaussian_blur
 from augment.functional.counter import draw_seeds
-from augment.functional.noise import gaussian_noise
+from augment.functional.glass import glass_blur
+from augment.functional.jpeg import jpeg_compression
+from augment.functional.motion import motion_blur
+from augment.functional.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from augment.functional.pixelate import pixelate
 from augment.functional.spatial import rotate_translate_scale
+from augment.functional.zoom import zoom_blur
 
-__all__ = ["draw_seeds", "gaussian_noise", "rotate_translate_scale"]
+__all__ = [
+    "defocus_blur",
+    "draw_seeds",
+    "gaussian_blur",
+    "gaussian_noise",
+    "glass_blur",
+    "impulse_noise",
+    "jpeg_compression",
+    "motion_blur",
+    "pixelate",
+    "rotate_translate_scale",
+    "shot_noise",
+    "speckle_noise",
+    "zoom_blur",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Concatenate, ParamSpec
@@ -16,7 +17,7 @@ P = ParamSpec("P")
 SMALLEST = 8
 """Height and width, in pixels, below which the corruptions mean nothing."""
 
-Amount = float | PerImage
+Amount = int | float | PerImage
 """A number for all images, or one per image."""
 
 
@@ -40,7 +41,8 @@ def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callab
             unit = images.float() / 255
         else:
             unit = images.to(torch.promote_types(images.dtype, torch.float32))
-        result = function(unit, *args, **kwargs).clamp(0, 1) if len(images) else unit
+        with torch.autocast(images.device.type, enabled=False):  # it would round pixels to 8 bits of mantissa
+            result = function(unit, *args, **kwargs).clamp(0, 1) if len(images) else unit.clone()
         return (result * 255).round().to(torch.uint8) if images.dtype == torch.uint8 else result.to(images.dtype)
 
     return changed
@@ -72,6 +74,24 @@ def check_images(images: Tensor) -> None:
             raise ValueError(
                 f"images must lie in [0, 1], got {float(low):.4g} to {float(high):.4g}: corrupt them before a Normalize"
             )
+
+
+def check_amount(name: str, value: Amount, low: float = 0.0, high: float = math.inf) -> None:
+    """Refuses numbers outside a range.
+
+    Args:
+        name: The argument's name, for the message.
+        value: A number for all images, or one per image.
+        low: Smallest number that is allowed.
+        high: Largest number that is allowed.
+
+    Raises:
+        ValueError: If a number is out of the range, infinite or NaN.
+    """
+    numbers = torch.as_tensor(value).detach().double()
+    if not bool(((numbers >= low) & (numbers <= high) & numbers.isfinite()).all()):  # NaN fails too
+        wanted = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be finite and {wanted}, got {numbers.tolist()}")
 
 
 def column(value: Amount, images: Tensor, name: str) -> Tensor:
@@ -112,4 +132,5 @@ def by_setting(images: Tensor, **values: Amount) -> Iterator[tuple[Tensor | slic
     columns = [column(value, images, name).flatten().expand(len(images)) for name, value in values.items()]
     settings, member = torch.stack(columns, 1).unique(dim=0, return_inverse=True)
     for number, setting in enumerate(settings.tolist()):
-        yield (member == number).nonzero()[:, 0], dict(zip(values, setting, strict=True))
+        meant = [round(value, 6) for value in setting]  # in float32 1.06 is 1.05999994: it means what it means for all
+        yield (member == number).nonzero()[:, 0], dict(zip(values, meant, strict=True))
