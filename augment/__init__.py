@@ -1,7 +1,18 @@
 """Images and pairs of images: sources, changes, stores and transforms."""
 
 from augment.change import Change
-from augment.corruptions import Corruption, RandomCorruption
+from augment.corruptions import (
+    Brightness,
+    Contrast,
+    Corruption,
+    ElasticTransform,
+    Fog,
+    Frost,
+    RandomCorruption,
+    Saturate,
+    Snow,
+    Spatter,
+)
 from augment.digits import Digits
 from augment.mnist import MNIST
 from augment.pairs import Pair, PairStore
@@ -15,17 +26,25 @@ from augment.writing import write_pairs
 __all__ = [
     "MNIST",
     "BoundPerturbations",
+    "Brightness",
     "Change",
     "ChangeTransform",
+    "Contrast",
     "Corruption",
     "Digits",
+    "ElasticTransform",
+    "Fog",
+    "Frost",
     "ImageTransform",
     "Pair",
     "PairStore",
     "Perturb",
     "Perturbations",
     "RandomCorruption",
+    "Saturate",
+    "Snow",
     "Source",
     "SpatialChange",
+    "Spatter",
     "write_pairs",
 ]

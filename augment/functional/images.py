@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Concatenate, ParamSpec
@@ -72,6 +73,24 @@ def check_images(images: Tensor) -> None:
             raise ValueError(
                 f"images must lie in [0, 1], got {float(low):.4g} to {float(high):.4g}: corrupt them before a Normalize"
             )
+
+
+def check_amount(name: str, value: Amount, low: float = 0.0, high: float = math.inf) -> None:
+    """Refuses numbers outside a range.
+
+    Args:
+        name: The argument's name, for the message.
+        value: A number for all images, or one per image.
+        low: Smallest number that is allowed.
+        high: Largest number that is allowed.
+
+    Raises:
+        ValueError: If a number is out of the range, infinite or NaN.
+    """
+    numbers = torch.as_tensor(value).detach().double()
+    if not bool(((numbers >= low) & (numbers <= high) & numbers.isfinite()).all()):  # NaN fails too
+        wanted = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be finite and {wanted}, got {numbers.tolist()}")
 
 
 def column(value: Amount, images: Tensor, name: str) -> Tensor:
