@@ -28,7 +28,8 @@ class Feathers:
 
     x: Float[Tensor, "B K"]
     y: Float[Tensor, "B K"]
-    direction: Float[Tensor, "B K"]
+    cos: Float[Tensor, "B K"]
+    sin: Float[Tensor, "B K"]
     length: Float[Tensor, "B K"]
     bend: Float[Tensor, "B K"]
     thinness: Float[Tensor, "B K"]
@@ -69,7 +70,7 @@ def crystals(seeds: Seeds, height: int, width: int) -> Field:
     glitter = uniform(seeds, height * width, "frost: glitter").view_as(cloud) - 0.5
     feather = (0.6 - 0.65 * inwards) * barbs(place, seeds, feathers.x.shape[1], cloud, max(0.028, 2.2 / shorter))
     stem = 0.3 * stems(place, max(0.006, 0.5 / shorter))
-    return (0.1 + 0.55 * (1 - inwards) * cloud + feather + stem + 0.25 * glitter).clamp(0, 1)
+    return (0.18 + 0.55 * (1 - inwards) * cloud + feather + stem + 0.25 * glitter).clamp(0, 1)
 
 
 def grow(seeds: Seeds, count: int, height: float, width: float) -> Feathers:
@@ -79,8 +80,12 @@ def grow(seeds: Seeds, count: int, height: float, width: float) -> Feathers:
     # Around the border by four ramps: right, down, left, up.
     x = place.clamp(max=width) - (place - width - height).clamp(0, width)
     y = (place - width).clamp(0, height) - (place - 2 * width - height).clamp(0, height)
-    direction = torch.atan2(height / 2 - y, width / 2 - x) + 1.5 * (turn - 0.5)
-    return Feathers(x, y, direction, 0.2 + 0.5 * length, 1.2 * (bend - 0.5), 0.6 + 0.8 * thinness)
+    # In float64, so that what is rounded to float32 is the same on every device and in every batch.
+    direction = torch.atan2((height / 2 - y).double(), (width / 2 - x).double()) + 1.5 * (turn - 0.5)
+    cos, sin = direction.cos().float(), direction.sin().float()
+    return Feathers(
+        x - 0.05 * cos, y - 0.05 * sin, cos, sin, 0.2 + 0.5 * length, 1.2 * (bend - 0.5), 0.6 + 0.8 * thinness
+    )
 
 
 def nearest(feathers: Feathers, y: Tensor, x: Tensor, shift: Field) -> Place:
@@ -89,10 +94,10 @@ def nearest(feathers: Feathers, y: Tensor, x: Tensor, shift: Field) -> Place:
     closest = torch.full_like(shift, math.inf)
     along, beside, left = shift, shift, shift
     owner = torch.zeros_like(shift, dtype=torch.int64)
-    for number, (root_x, root_y, direction, length, bend, thinness) in enumerate(rows):
-        right, down = x - (root_x - 0.05 * direction.cos()), y - (root_y - 0.05 * direction.sin())
-        forward = right * direction.cos() + down * direction.sin()
-        sideward = down * direction.cos() - right * direction.sin() + bend * forward.square() + shift
+    for number, (root_x, root_y, cos, sin, length, bend, thinness) in enumerate(rows):
+        right, down = x - root_x, y - root_y
+        forward = right * cos + down * sin
+        sideward = down * cos - right * sin + bend * forward.square() + shift
         ahead = length - forward
         beyond = (-ahead).clamp(min=0) + (-forward).clamp(min=0)
         distance = (sideward.abs() + 2 * beyond) * thinness

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
+from torch.nn.functional import avg_pool2d, conv2d, pad
 
 Layer = Float[Tensor, "B 1 H W"]
 
@@ -68,11 +68,10 @@ def edges(levels: Layer, low: float = 50.0, high: float = 150.0) -> Layer:
     slanted = torch.where(x * y < 0, rising, falling)
     flat, steep = y.abs() < math.tan(math.pi / 8) * x.abs(), y.abs() > math.tan(3 * math.pi / 8) * x.abs()
     peaks = torch.where(flat, level, torch.where(steep, upright, slanted))
-    possible = (peaks & (size > low)).to(levels.dtype)
-    found, before = (peaks & (size > high)).to(levels.dtype), None
-    while before is None or not torch.equal(found, before):
-        found, before = max_pool2d(found, 3, 1, 1) * possible, found
-    return found
+    possible, found = peaks & (size > low), peaks & (size > high)
+    while not torch.equal(more := _touching(found) & possible, found):
+        found = more
+    return found.to(levels.dtype)
 
 
 def distance_to(marks: Layer, farthest: int = FARTHEST) -> Layer:
@@ -97,9 +96,9 @@ def distance_to(marks: Layer, farthest: int = FARTHEST) -> Layer:
     column = torch.minimum(row - above, below - row).clamp(max=farthest).square()
     reach = min(farthest, width - 1)
     beside = pad(column, (reach, reach), value=farthest**2)
-    nearest = column
+    nearest = column.clone()
     for step in range(-reach, reach + 1):
-        nearest = torch.minimum(nearest, beside[..., reach + step : reach + step + width] + step**2)
+        torch.minimum(nearest, beside[..., reach + step : reach + step + width] + step**2, out=nearest)
     return nearest.sqrt().clamp(max=farthest)
 
 
@@ -119,6 +118,13 @@ def even(levels: Int64[Tensor, "B 1 H W"]) -> Int64[Tensor, "B 1 H W"]:
     more = flat.shape[1] - lowest
     spread = ((up_to - lowest) * (255 / more.clamp(min=1))).round().long()
     return torch.where(more == 0, flat, spread).view(levels.shape)
+
+
+def _touching(marks: Bool[Tensor, "B 1 H W"]) -> Bool[Tensor, "B 1 H W"]:
+    """The marks and their eight neighbours."""
+    around = pad(marks, (1, 1, 1, 1))
+    rows = around[..., :-2, :] | around[..., 1:-1, :] | around[..., 2:, :]
+    return rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]
 
 
 def _average(layer: Layer) -> Layer:

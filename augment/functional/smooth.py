@@ -26,8 +26,9 @@ def smooth(
     Returns:
         The smooth layers.
     """
-    rows, columns = (gaussian_matrix(length, sigma, truncate, border) for length in layers.shape[2:])
-    return rows @ layers @ columns.mT
+    # In float64, as matrix products in float32 depend on the batch, and on GPUs may be rounded to 11 bits.
+    rows, columns = (gaussian_matrix(length, sigma.double(), truncate, border) for length in layers.shape[2:])
+    return (rows @ layers.double() @ columns.mT).to(layers.dtype)
 
 
 def gaussian_matrix(

@@ -14,6 +14,9 @@ from augment.functional.counter import normal
 from augment.functional.images import Amount, check_amount, column, on_unit_images
 from augment.functional.streak import streak
 
+SHORT = 1e-4
+"""By how many pixels a quotient in float32 may miss the whole number that it stands for."""
+
 
 @on_unit_images
 def snow(
@@ -82,7 +85,7 @@ def enlarge(layers: Float[Tensor, "B 1 H W"], zoom: Float[Tensor, "#B 1 1 1"]) -
     """
     for dimension in (2, 3):
         length = layers.shape[dimension]
-        part = (length / zoom).ceil()
+        part = (torch.full_like(zoom, length) / zoom - SHORT).ceil()
         long = (part * zoom).round()
         first, trim = ((length - part) / 2).floor(), ((long - length) / 2).floor()
         place = torch.arange(length, device=layers.device, dtype=layers.dtype)

@@ -87,7 +87,7 @@ def test_fog_keeps_the_brightest_value_and_black(generator: torch.Generator) -> 
 
 def test_enlarging_is_that_of_scipy(generator: torch.Generator) -> None:
     layers = torch.randn(4, 1, 33, 32, generator=generator, dtype=torch.float64)
-    zooms = (1.0, 1.25, 2.25, 4.5)
+    zooms = (1.0, 1.1, 2.25, 4.5)  # 33 / 1.1 is a whole number
     expected = []
     for layer, zoom in zip(layers[:, 0].numpy(), zooms, strict=True):
         part = [int(np.ceil(length / zoom)) for length in layer.shape]
@@ -98,6 +98,8 @@ def test_enlarging_is_that_of_scipy(generator: torch.Generator) -> None:
         expected.append(large[trim[0] : trim[0] + 33, trim[1] : trim[1] + 32])
 
     assert_close(enlarge(layers, column(*zooms).double())[:, 0], torch.from_numpy(np.stack(expected)))
+    single = enlarge(layers.float(), column(*zooms))[:, 0]
+    assert_close(single, torch.from_numpy(np.stack(expected)).float(), rtol=0, atol=1e-5)
 
 
 def test_streaks_are_those_of_a_loop(generator: torch.Generator) -> None:
