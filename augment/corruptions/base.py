@@ -80,6 +80,20 @@ class CommonCorruption(ChangeTransform):
         return torch.stack(columns, 1) if columns else torch.zeros(len(seeds), 0, device=seeds.device)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
+        return type(self).function(images, **self.arguments(parameters))
+
+    def arguments(self, parameters: Parameters) -> dict[str, Any]:
+        """The function's arguments: settings as given or as drawn, and the seeds.
+
+        Args:
+            parameters: Rows, one per image.
+
+        Returns:
+            Arguments by name, without the images.
+
+        Raises:
+            ValueError: If the columns are not those that were drawn.
+        """
         if parameters.ndim != 2 or parameters.shape[1] != len(self.parameter_names):
             raise ValueError(
                 f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
@@ -88,4 +102,19 @@ class CommonCorruption(ChangeTransform):
         drawn = dict(zip(self.parameter_names, parameters.unbind(1), strict=True))
         if self.seeded:
             drawn["seeds"] = (drawn.pop("seed_high").long() << HALF) + drawn.pop("seed_low").long()
-        return type(self).function(images, **{**self._settings, **drawn})
+        return {**self._settings, **drawn}
+
+
+def planes(mask: Tensor, count: int) -> Tensor:
+    """A mask as layers ``[B, N, H, W]``, those of each image together.
+
+    Args:
+        mask: Masks ``[..., H, W]`` of one image, or ``[B, ..., H, W]`` of several.
+        count: Number of images.
+
+    Raises:
+        ValueError: If the masks of several images do not come first by image.
+    """
+    if mask.ndim < 2 + (count > 1) or (count > 1 and len(mask) != count):
+        raise ValueError(f"mask must be [{count}, ..., H, W] for {count} images, got {list(mask.shape)}")
+    return mask.reshape(count, -1, *mask.shape[-2:])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+from torchvision import tv_tensors
 
 from augment._types import Images, Parameters
-from augment.corruptions.base import HALF
-from augment.corruptions.severities import CLASSES, Constants, at_severity, check_name, check_severity
+from augment.corruptions.base import HALF, CommonCorruption, planes
+from augment.corruptions.constants import Constants
+from augment.corruptions.severities import CLASSES, at_severity, check_name, check_severity
 from augment.functional.counter import draw_seeds, uniform
 from augment.transform import ChangeTransform
 
@@ -72,6 +74,9 @@ class Corruption(ChangeTransform):
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         return self.corruption.apply(images, parameters)
+
+    def move(self, target: Any, rows: Parameters) -> Any:
+        return self.corruption.move(target, rows)
 
     def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
         """Number of each row's condition."""
@@ -148,12 +153,27 @@ class RandomCorruption(ChangeTransform):
                 f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
                 "`draw(len(images))` gives one row per image"
             )
+        changed = torch.empty_like(images)
+        for rows, corruption, own in self._parts(parameters):
+            changed[rows] = corruption.apply(images[rows], own)
+        return changed
+
+    def move(self, target: Any, rows: Parameters) -> Any:
+        if not isinstance(target, tv_tensors.Mask):
+            return next(one for one in self._corruptions.values() if one.moves_pixels).move(target, rows)
+        moved = planes(target.as_subclass(Tensor), len(rows)).clone()
+        for some, corruption, own in self._parts(rows.to(moved.device)):
+            if corruption.moves_pixels:
+                moved[some] = corruption.move(tv_tensors.Mask(moved[some]), own)
+        return tv_tensors.wrap(moved.view(target.shape), like=target)
+
+    def _parts(self, parameters: Parameters) -> Iterator[tuple[Tensor, CommonCorruption, Parameters]]:
+        """The rows of each corruption that was drawn, and what it was told."""
         number, severity, high, low = parameters.long().unbind(1)
         seeds = (high << HALF) + low
         kind = number * 8 + severity
         order = kind.argsort(stable=True)
         kinds, counts = kind[order].unique_consecutive(return_counts=True)
-        changed = torch.empty_like(images)
         for code, rows in zip(kinds.tolist(), order.split(counts.tolist()), strict=True):
             corruption = self._corruptions.get((code // 8, code % 8))
             if corruption is None:
@@ -161,8 +181,7 @@ class RandomCorruption(ChangeTransform):
                     f"parameters must name a corruption below {len(self.names)} and a severity of {self.severities}, "
                     f"got {code // 8} and {code % 8}"
                 )
-            changed[rows] = corruption.apply(images[rows], corruption.from_seeds(seeds[rows]))
-        return changed
+            yield rows, corruption, corruption.from_seeds(seeds[rows])
 
     def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
         """Number of each row's corruption."""

@@ -1,22 +1,18 @@
-"""The published settings of the common corruptions: two sets of constants, five severities each.
-
-References:
-    Hendrycks and Dietterich, *Benchmarking neural network robustness to common corruptions and perturbations*, ICLR
-    2019, and the program that made its data sets.
-"""
+"""The common corruptions by name and severity, with their published settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from augment.corruptions.base import CommonCorruption, Range
+from augment.corruptions.base import CommonCorruption
 from augment.corruptions.blur import DefocusBlur, GaussianBlur, GlassBlur, MotionBlur, ZoomBlur
+from augment.corruptions.colour import Brightness, Contrast, Saturate
+from augment.corruptions.constants import SETTINGS, Constants
 from augment.corruptions.digital import JpegCompression, Pixelate
+from augment.corruptions.elastic import ElasticTransform
 from augment.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise, SpeckleNoise
-
-Constants = Literal["cifar-c", "imagenet-c"]
-"""Which constants: those for images of 32 pixels, or of 224."""
+from augment.corruptions.weather import Fog, Frost, Snow, Spatter
 
 CLASSES: Mapping[str, Callable[..., CommonCorruption]] = {
     # noise
@@ -30,61 +26,20 @@ CLASSES: Mapping[str, Callable[..., CommonCorruption]] = {
     "glass_blur": GlassBlur,
     "motion_blur": MotionBlur,
     "zoom_blur": ZoomBlur,
+    # weather
+    "brightness": Brightness,
+    "fog": Fog,
+    "frost": Frost,
+    "snow": Snow,
+    "spatter": Spatter,
     # digital
+    "contrast": Contrast,
+    "elastic_transform": ElasticTransform,
     "jpeg_compression": JpegCompression,
     "pixelate": Pixelate,
+    "saturate": Saturate,
 }
 """The 19 corruptions by their published names."""
-
-Table = Mapping[str, tuple[Mapping[str, Range], ...]]
-
-
-def _five(*names: str, of: tuple[Any, ...]) -> tuple[dict[str, Any], ...]:
-    """Five severities: named settings, each a number or as many numbers as names."""
-    return tuple(dict(zip(names, each if len(names) > 1 else (each,), strict=True)) for each in of)
-
-
-# The program's largest zooms are those that its floating-point range reaches: 1.06 is one of "below 1.06".
-CIFAR_C: Table = {
-    # noise
-    "gaussian_noise": _five("scale", of=(0.04, 0.06, 0.08, 0.09, 0.1)),
-    "impulse_noise": _five("amount", of=(0.01, 0.02, 0.03, 0.05, 0.07)),
-    "shot_noise": _five("peak", of=(500.0, 250.0, 100.0, 75.0, 50.0)),
-    "speckle_noise": _five("scale", of=(0.06, 0.1, 0.12, 0.16, 0.2)),
-    # blur
-    "defocus_blur": _five("radius", "sigma", of=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))),
-    "gaussian_blur": _five("sigma", of=(0.4, 0.6, 0.7, 0.8, 1.0)),
-    "glass_blur": _five(
-        "sigma", "distance", "passes", of=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
-    ),
-    "motion_blur": _five("radius", "sigma", of=((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))),
-    "zoom_blur": _five("largest", "step", of=((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01))),
-    # digital
-    "jpeg_compression": _five("quality", of=(80, 65, 58, 50, 40)),
-    "pixelate": _five("size", of=(0.95, 0.9, 0.85, 0.75, 0.65)),
-}
-
-IMAGENET_C: Table = {
-    # noise
-    "gaussian_noise": _five("scale", of=(0.08, 0.12, 0.18, 0.26, 0.38)),
-    "impulse_noise": _five("amount", of=(0.03, 0.06, 0.09, 0.17, 0.27)),
-    "shot_noise": _five("peak", of=(60.0, 25.0, 12.0, 5.0, 3.0)),
-    "speckle_noise": _five("scale", of=(0.15, 0.2, 0.35, 0.45, 0.6)),
-    # blur
-    "defocus_blur": _five("radius", "sigma", of=((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5))),
-    "gaussian_blur": _five("sigma", of=(1.0, 2.0, 3.0, 4.0, 6.0)),
-    "glass_blur": _five(
-        "sigma", "distance", "passes", of=((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
-    ),
-    "motion_blur": _five("radius", "sigma", of=((10, 3.0), (15, 5.0), (15, 8.0), (15, 12.0), (20, 15.0))),
-    "zoom_blur": _five("largest", "step", of=((1.11, 0.01), (1.15, 0.01), (1.20, 0.02), (1.24, 0.02), (1.30, 0.03))),
-    # digital
-    "jpeg_compression": _five("quality", of=(25, 18, 15, 10, 7)),
-    "pixelate": _five("size", of=(0.6, 0.5, 0.4, 0.3, 0.25)),
-}
-
-SETTINGS: Mapping[str, Table] = {"cifar-c": CIFAR_C, "imagenet-c": IMAGENET_C}
-"""Arguments of each corruption's class, by constants, name and severity less one."""
 
 
 def at_severity(name: str, severity: int, constants: Constants = "cifar-c", **options: Any) -> CommonCorruption:

@@ -89,17 +89,14 @@ def test_seeds_decide_and_nothing_else(name: str) -> None:
 @every
 def test_settings_per_image_are_those_of_single_calls(name: str) -> None:
     images, seeds = pictures(5), draw_seeds(5)
-    table = SETTINGS["cifar-c"][name]
     corruptions = [at_severity(name, severity) for severity in (1, 2, 3, 4, 5)]
-    drawn = corruptions[0].from_seeds(seeds)
-    named = dict(zip(corruptions[0].parameter_names, drawn.unbind(1), strict=True))
     single = torch.cat([changed(one, images[i : i + 1], seeds[i : i + 1]) for i, one in enumerate(corruptions)])
 
-    settings = {key: torch.tensor([float(row[key]) for row in table]) for key in table[0]}  # type: ignore[arg-type]
-    drawn_settings = {key: values for key, values in named.items() if not key.startswith("seed_")}
-    others = {key: value for key, value in corruptions[0].settings.items() if key not in settings | drawn_settings}
-    given = {"seeds": seeds} if corruptions[0].seeded else {}
-    together = type(corruptions[0]).function(images, **others, **settings, **drawn_settings, **given)
+    rows = corruptions[0].from_seeds(seeds)
+    settings = [SETTINGS["cifar-c"][name][severity] for severity in range(5)]
+    taken = set(inspect.signature(type(corruptions[0]).function).parameters) & set(settings[0])
+    columns = {key: torch.tensor([float(one[key]) for one in settings]) for key in taken}  # type: ignore[arg-type]
+    together = type(corruptions[0]).function(images, **{**corruptions[0].arguments(rows), **columns})
 
     assert_close(together, single, atol=2e-6, rtol=0)
 
@@ -110,17 +107,11 @@ def test_bytes_are_rounded_floats(name: str) -> None:
     corruption = at_severity(name, 4)
     rows = corruption.from_seeds(seeds)
 
-    result = type(corruption).function(images, **_arguments(corruption, rows, seeds))
+    result = type(corruption).function(images, **corruption.arguments(rows))
 
-    floats = type(corruption).function(images.float() / 255, **_arguments(corruption, rows, seeds))
+    floats = type(corruption).function(images.float() / 255, **corruption.arguments(rows))
     assert result.dtype == torch.uint8
     assert torch.equal(result, (floats * 255).round().byte())
-
-
-def _arguments(corruption: CommonCorruption, rows: Tensor, seeds: Tensor) -> dict[str, object]:
-    columns = dict(zip(corruption.parameter_names, rows.unbind(1), strict=True))
-    drawn = {name: values for name, values in columns.items() if not name.startswith("seed_")}
-    return {**corruption.settings, **drawn, **({"seeds": seeds} if corruption.seeded else {})}
 
 
 @every
@@ -143,9 +134,7 @@ def test_the_input_is_not_written_to(name: str) -> None:
     for images in (pictures(2), (pictures(2) * 255).byte()):
         kept, corruption = images.clone(), at_severity(name, 5)
 
-        result = type(corruption).function(
-            images, **_arguments(corruption, corruption.from_seeds(seeds := draw_seeds(2)), seeds)
-        )
+        result = type(corruption).function(images, **corruption.arguments(corruption.from_seeds(draw_seeds(2))))
         result.zero_()
 
         assert torch.equal(images, kept)
@@ -157,9 +146,7 @@ def test_no_images_give_none(name: str) -> None:
         images = torch.zeros(0, 3, 16, 16, dtype=dtype)
         corruption = at_severity(name, 2)
 
-        result = type(corruption).function(
-            images, **_arguments(corruption, corruption.from_seeds(draw_seeds(0)), draw_seeds(0))
-        )
+        result = type(corruption).function(images, **corruption.arguments(corruption.from_seeds(draw_seeds(0))))
 
         assert result.shape == images.shape
         assert result.dtype == dtype
@@ -190,7 +177,7 @@ def test_transforms_replay(name: str) -> None:
 @every
 def test_strength_is_that_of_the_severity(name: str) -> None:
     settings = [at_severity(name, severity, constants).settings for constants in SETTINGS for severity in range(1, 6)]
-    names = set(inspect.signature(CLASSES[name].function).parameters)  # type: ignore[attr-defined]
+    names = set(inspect.signature(CLASSES[name]).parameters)
 
     assert all(set(one) <= names for one in settings)
     assert all(one != other for table in (settings[:5], settings[5:]) for one, other in pairwise(table))

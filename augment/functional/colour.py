@@ -1,0 +1,110 @@
+"""Colour: brightness, contrast and saturation, without a way through another colour space."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from augment._types import Images
+from augment.functional.images import Amount, check_amount, column, on_unit_images
+
+
+@on_unit_images
+def brightness(images: Images, shift: Amount) -> Images:
+    r"""Raises the value of each pixel, :math:`V = \max_c x_c`, and keeps its hue and saturation.
+
+    .. math:: V' = \operatorname{clip}(V + s, 0, 1), \quad x'_c = x_c V' / V
+
+    A black pixel becomes the grey :math:`V'`.
+
+    Args:
+        images: Grey or colour images, ``uint8`` or in [0, 1].
+        shift: Added value :math:`s`, -1 to 1.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or `shift` is out of range or neither one number nor one per image.
+
+    Example:
+        >>> pixels = torch.tensor([0.2, 0.4, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+        >>> brightness(pixels, 0.2)[0, :, 0, 0]
+        tensor([0.3000, 0.6000, 0.0000])
+    """
+    check_amount("shift", shift, low=-1.0, high=1.0)
+    value = images.amax(1, keepdim=True)
+    raised = (value + column(shift, images, "shift")).clamp(0, 1)
+    black = value == 0
+    return torch.where(black, raised, images * (raised / value.masked_fill(black, 1)))
+
+
+@on_unit_images
+def contrast(images: Images, factor: Amount) -> Images:
+    r"""Draws each channel towards its mean over the image, :math:`x' = m + f (x - m)`.
+
+    Args:
+        images: Grey or colour images, ``uint8`` or in [0, 1].
+        factor: What is left of the contrast, :math:`f \ge 0`: 0 gives a plain colour, 1 the image, more widens.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or `factor` is out of range or neither one number nor one per image.
+    """
+    check_amount("factor", factor)
+    mean = images.mean((2, 3), keepdim=True)
+    return mean + column(factor, images, "factor") * (images - mean)
+
+
+@on_unit_images
+def saturate(images: Images, factor: Amount, shift: Amount) -> Images:
+    r"""Changes the saturation of each pixel and keeps its hue and value.
+
+    With :math:`V = \max_c x_c`, :math:`D = V - \min_c x_c` and the saturation :math:`S = D / V`:
+
+    .. math:: S' = \operatorname{clip}(a S + b, 0, 1), \quad x'_c = V \left(1 - S' \frac{V - x_c}{D}\right)
+
+    A grey pixel has no hue and counts as red, so a positive shift reddens it. Grey images stay as they are.
+
+    Args:
+        images: Grey or colour images, ``uint8`` or in [0, 1].
+        factor: Factor :math:`a \ge 0` of the saturation.
+        shift: Added saturation :math:`b`, -1 to 1.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or a setting is out of range or neither one number nor one per image.
+
+    Example:
+        >>> pixels = torch.tensor([0.2, 0.4, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+        >>> saturate(pixels, 0.5, 0.0)[0, :, 0, 0]
+        tensor([0.3000, 0.4000, 0.2000])
+    """
+    check_amount("factor", factor)
+    check_amount("shift", shift, low=-1.0, high=1.0)
+    factor, shift = column(factor, images, "factor"), column(shift, images, "shift")
+    if images.shape[1] == 1:
+        return images
+    value, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
+    spread = value - least
+    grey, black = spread == 0, value == 0
+    saturation = (spread / value.masked_fill(black, 1) * factor + shift).clamp(0, 1)
+    red = images.new_tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1)
+    share = torch.where(grey, red, (value - images) / spread.masked_fill(grey, 1))
+    return value * (1 - saturation * share)
+
+
+def luminance(images: Images) -> Float[Tensor, "B 1 H W"]:
+    """How bright each pixel looks; grey images are their own luminance.
+
+    References:
+        Recommendation ITU-R BT.601, for the weights of red, green and blue.
+    """
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -1,0 +1,78 @@
+"""Fog: a plasma fractal laid over the image."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from augment._types import Images, Seeds
+from augment.functional.counter import uniform
+from augment.functional.images import Amount, check_amount, column, on_unit_images
+
+
+@on_unit_images
+def fog(images: Images, amount: Amount, decay: Amount, seeds: Seeds) -> Images:
+    r"""Mixes each image with a fog of its own and keeps the brightest value where it was.
+
+    .. math:: x' = \frac{m}{m + a} (x + a F), \quad m = \max x
+
+    :math:`F` is the upper left part of a :func:`plasma`, the same for all channels.
+
+    Args:
+        images: Grey or colour images, ``uint8`` or in [0, 1].
+        amount: Density :math:`a \ge 0` of the fog.
+        decay: Decay of the fractal, at least 1; the higher, the smoother the fog.
+        seeds: One per image; the same seeds give the same fog.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or a setting is out of range or neither one number nor one per image.
+    """
+    check_amount("amount", amount)
+    check_amount("decay", decay, low=1.0)
+    height, width = images.shape[2:]
+    density = column(amount, images, "amount")
+    size = 1 << (max(height, width) - 1).bit_length()
+    falling = column(decay, images, "decay")[:, 0].float()
+    cloud = plasma(seeds.to(images.device), size, falling)[:, None, :height, :width].to(images.dtype)
+    brightest = images.amax((1, 2, 3), keepdim=True)
+    # An image that is all black stays black, also without fog.
+    return (images + density * cloud) * (brightest / (brightest + density).clamp(min=torch.finfo(images.dtype).tiny))
+
+
+def plasma(seeds: Seeds, size: int, decay: Float[Tensor, "#B 1 1"]) -> Float[Tensor, "B N N"]:
+    r"""A fractal by the diamond-square method on a torus, stretched to [0, 1].
+
+    From a single point on, each level puts into the middle of every square of points the mean of its four corners, then
+    into the middle of every side the mean of its two ends and of the two middles beside it; each mean is moved by a
+    uniform number in :math:`\pm d^{-2l}` at level :math:`l`.
+
+    Args:
+        seeds: One per fractal.
+        size: Its width, a power of two.
+        decay: Decay :math:`d`, one for all or one per fractal. The published program multiplies its amplitude
+            into the noise twice, hence the square.
+
+    Returns:
+        The fractals.
+
+    References:
+        Fournier, Fussell and Carpenter, *Computer rendering of stochastic models*, 1982.
+    """
+    noise = uniform(seeds, size * size, "fog").mul_(2).sub_(1)
+    points = noise.new_zeros(len(seeds), 1, 1)
+    amplitude, used = torch.ones_like(decay), 0
+    while (count := points.shape[1]) < size:
+        moves = noise[:, used : used + 3 * count * count].view(-1, 3, count, count) * amplitude[:, None]
+        beside, below = points.roll(-1, 2), points.roll(-1, 1)
+        middle = (points + beside + below + below.roll(-1, 2)) / 4 + moves[:, 0]
+        top = (points + beside + middle + middle.roll(1, 1)) / 4 + moves[:, 1]
+        left = (points + below + middle + middle.roll(1, 2)) / 4 + moves[:, 2]
+        rows = [torch.stack([points, top], 3), torch.stack([left, middle], 3)]
+        points = torch.stack(rows, 2).view(-1, 2 * count, 2 * count)
+        amplitude, used = amplitude / decay.square(), used + 3 * count * count
+    low, high = points.amin((1, 2), keepdim=True), points.amax((1, 2), keepdim=True)
+    return (points - low) / (high - low)
