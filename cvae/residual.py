@@ -22,16 +22,17 @@ class ResidualCVAE(CVAE):
     x's own features at its scale. The generator changes x and starts at "nothing changed".
 
     With ``injection="linear"`` linear layers over full-size maps read and spread the latent, and the generator draws
-    the image anew. ``ResidualCVAE(injection="linear", hidden=64, blocks=4)`` has depth, widths and latent of the
-    paper's model of CIFAR-10 corruptions; group normalisation stands in for batch normalisation, so that training
-    and attacks see the same network.
+    the image anew. ``ResidualCVAE(latent=512, hidden=64, blocks=4, injection="linear")`` has depth, widths and latent
+    of the paper's model of CIFAR-10 corruptions; group normalisation stands in for batch normalisation, so that
+    training and attacks see the same network.
 
     Args:
         channels: Image channels C, at least 1.
         height: Image rows H, at least 8.
         width: Image columns W, at least 8.
         latent: Latent coordinates Z, at least 1.
-        hidden: Channels of the feature maps at the finest scale; each coarser one has twice as many.
+        hidden: Channels of the feature maps at the finest scale; each coarser one has twice as many. The default is
+            for minutes on a CPU; on a GPU take 32 or more, and a larger latent.
         blocks: Residual blocks at each scale (in each network for ``"linear"``).
         injection: How the latent enters: ``"maps"`` or ``"linear"``.
         maps: For ``"maps"``, latent channels at each of the three scales, fine to coarse; what they leave of the
@@ -49,7 +50,7 @@ class ResidualCVAE(CVAE):
 
     Example:
         >>> import torch
-        >>> model = ResidualCVAE(3, 32, 32, latent=128)
+        >>> model = ResidualCVAE()
         >>> x = torch.rand(2, 3, 32, 32)
         >>> torch.equal(model.decode(x, torch.randn(2, 128)), x)  # untrained: nothing changes
         True
@@ -60,8 +61,8 @@ class ResidualCVAE(CVAE):
         channels: int = 3,
         height: int = 32,
         width: int = 32,
-        latent: int = 512,
-        hidden: int = 16,
+        latent: int = 128,
+        hidden: int = 8,
         blocks: int = 1,
         injection: Injection = "maps",
         maps: tuple[int, ...] | None = None,
