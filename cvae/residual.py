@@ -66,7 +66,7 @@ class ResidualCVAE(CVAE):
         blocks: int = 1,
         injection: Injection = "maps",
         maps: tuple[int, ...] | None = None,
-        filters: int = 8,
+        filters: int = 4,
         likelihood: str = "gaussian",
     ) -> None:
         check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, blocks=blocks, filters=filters)

@@ -57,7 +57,7 @@ class UNetCVAE(CVAE):
         scales: int = 5,
         blocks: int = 1,
         maps: tuple[int, ...] | None = None,
-        filters: int = 8,
+        filters: int = 4,
         likelihood: str = "gaussian",
     ) -> None:
         check_sizes(
