@@ -8,8 +8,10 @@ from cvae.likelihood import BernoulliLikelihood, GaussianLikelihood
 from cvae.loop import LoopSettings, train
 from cvae.model import CVAE, Networks, Terms
 from cvae.pretrained import Pretrained
+from cvae.residual import ResidualCVAE
 from cvae.seeds import derive_seed
 from cvae.spatial import SpatialCVAE
+from cvae.unet import UNetCVAE
 
 __all__ = [
     "CVAE",
@@ -22,8 +24,10 @@ __all__ = [
     "LoopSettings",
     "Networks",
     "Pretrained",
+    "ResidualCVAE",
     "SpatialCVAE",
     "Terms",
+    "UNetCVAE",
     "derive_seed",
     "fit",
     "train",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from torch import nn
+import math
+from typing import TypeVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 SMALLEST = 8
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def check_sizes(height: int, width: int, **others: int) -> None:
@@ -42,9 +48,15 @@ def perceptron(inputs: int, hidden: int, outputs: int, *, zero_last: bool = Fals
     """
     last = nn.Linear(hidden, outputs)
     if zero_last:
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        zeroed(last)
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """The layer with weights and bias set to zero, so that its output starts at zero for every input."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def downsampler(channels: int, widths: tuple[int, ...], size: tuple[int, int]) -> tuple[nn.Sequential, int]:
@@ -65,3 +77,39 @@ def downsampler(channels: int, widths: tuple[int, ...], size: tuple[int, int]) -
         layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.SiLU()]
         channels, size = width, ((size[0] + 1) // 2, (size[1] + 1) // 2)
     return nn.Sequential(*layers, nn.Flatten()), channels * size[0] * size[1]
+
+
+def normalisation(channels: int) -> nn.GroupNorm:
+    """Group normalisation, which does the same in training and in evaluation; no group is a single channel."""
+    return nn.GroupNorm(math.gcd(channels // 2, 4) if channels % 2 == 0 else 1, channels)
+
+
+class ResidualBlock(nn.Module):
+    r"""Two convolutions around which the input goes on unchanged; a vector may steer it.
+
+    .. math:: h + C_2\,\phi\big((1 + s(t)) \odot N_2(C_1\,\phi(N_1(h))) + b(t)\big)
+
+    Args:
+        width: Channels of input and output.
+        inner: Channels between the convolutions; ``width`` if not given.
+        told: Size of the vector t that sets scale s and shift b; 0 for none.
+
+    References:
+        He et al., *Identity mappings in deep residual networks*, 2016; Perez et al., *FiLM: visual reasoning with a
+        general conditioning layer*, 2018.
+    """
+
+    def __init__(self, width: int, inner: int | None = None, told: int = 0) -> None:
+        super().__init__()
+        inner = inner or width
+        self.first, self.second = normalisation(width), normalisation(inner)
+        self.narrow = nn.Conv2d(width, inner, 3, padding=1)
+        self.widen = nn.Conv2d(inner, width, 3, padding=1)
+        self.steer = nn.Linear(told, 2 * inner) if told else None
+
+    def forward(self, maps: Tensor, told: Tensor | None = None) -> Tensor:
+        inner = self.second(self.narrow(F.silu(self.first(maps))))
+        if self.steer is not None:
+            scale, shift = self.steer(told)[..., None, None].chunk(2, 1)
+            inner = inner * (1 + scale) + shift
+        return maps + self.widen(F.silu(inner))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cvae._types import Features, Images, Latents
+from cvae._types import FeatureVectors, Images, Latents
 from cvae.blocks import check_sizes, downsampler, perceptron
 from cvae.model import CVAE, Networks
 
@@ -48,7 +48,7 @@ class ConvGenerator(nn.Module):
         self.steps = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 
-    def forward(self, images: Images, features: Features, latents: Latents) -> Images:
+    def forward(self, images: Images, features: FeatureVectors, latents: Latents) -> Images:
         maps = F.silu(self.expand(torch.cat([features, latents], 1)).unflatten(1, self.coarse))
         for step, size in zip(self.steps, self.sizes[1:], strict=True):
             maps = F.silu(step(F.interpolate(maps, size)))

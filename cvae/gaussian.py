@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cvae._types import Features, Latents, PerImage
+from cvae._types import Latents, Parameters, PerImage
 
 LOG_SCALE_RANGE = 7.0  # scales stay within e^±7: neither they nor their inverses overflow in float16
 
@@ -30,7 +30,7 @@ class DiagonalGaussian:
     log_scale: Latents
 
     @classmethod
-    def from_features(cls, features: Features) -> DiagonalGaussian:
+    def from_features(cls, features: Parameters) -> DiagonalGaussian:
         """Reads means and log-scales off the two halves of a network's output.
 
         The log-scale passes through a scaled ``tanh``, which is the identity near zero and never

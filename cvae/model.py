@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cvae._types import Features, Images, Latents, PerImage
+from cvae._types import Features, Images, Latents, PerImage, Rows
 from cvae.gaussian import DiagonalGaussian
 from cvae.likelihood import BernoulliLikelihood, GaussianLikelihood
 from cvae.pretrained import Pretrained
@@ -31,7 +31,7 @@ class Networks(NamedTuple):
     """The four networks a conditional VAE is made of.
 
     Attributes:
-        context: Images to features; what depends on x alone, computed once per batch.
+        context: Images to features, one tensor or a tuple of them; what depends on x alone, computed once per batch.
         prior: Features to prior mean and log-scale, ``[B, 2 * latent]``.
         recognition: The pair, concatenated along channels, to mean and log-scale, ``[B, 2 * latent]``.
         generator: ``(images, features, latents)`` to images in [0, 1].
@@ -104,6 +104,10 @@ class CVAE(Pretrained):
         """Everything the model needs to know about x alone."""
         self.check(images)
         return self._context(images)
+
+    def keep(self, features: Features, rows: Rows) -> Tensor | tuple[Tensor, ...]:
+        """The features of some of the images."""
+        return tuple(part[rows] for part in features) if isinstance(features, tuple) else features[rows]
 
     def prior(self, features: Features) -> DiagonalGaussian:
         """The prior p(z|x) from the features of :meth:`context`."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvae._types import Features, Images, Latents
+from cvae._types import FeatureVectors, Images, Latents
 from cvae.blocks import check_sizes, downsampler, perceptron
 from cvae.model import CVAE, Networks
 
@@ -43,7 +43,7 @@ class SpatialGenerator(nn.Module):
         self.residual = perceptron(features + latent, hidden, channels * grid * grid, zero_last=True)
         self.register_buffer("identity", torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), persistent=False)
 
-    def forward(self, images: Images, features: Features, latents: Latents) -> Images:
+    def forward(self, images: Images, features: FeatureVectors, latents: Latents) -> Images:
         inputs = torch.cat([features, latents], 1)
         affine = (self.identity + self.map(inputs)).unflatten(1, (2, 3))
         points = F.affine_grid(affine, list(images.shape), align_corners=False)

@@ -22,7 +22,7 @@ from perturbsets.recipe.trying import try_constructor
 ALLOWED: dict[str, tuple[str, ...]] = {
     "source": ("augment.Digits", "augment.MNIST"),
     "change": ("augment.SpatialChange",),
-    "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE"),
+    "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE", "cvae.ResidualCVAE", "cvae.UNetCVAE"),
     "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox", "perturbsets.Compose"),
     "features": ("perturbsets.RandomFeatures", "perturbsets.InceptionFeatures"),
     "objective": (
@@ -74,6 +74,8 @@ GIVEN: dict[str, frozenset[str]] = {
     "augment.MNIST": frozenset({"split"}),
     "cvae.SpatialCVAE": _SHAPE,
     "cvae.ConvCVAE": _SHAPE,
+    "cvae.ResidualCVAE": _SHAPE,
+    "cvae.UNetCVAE": _SHAPE,
     "perturbsets.LatentBall": frozenset({"model", "radius", "bank"}),
     "perturbsets.SpatialBox": frozenset({"change"}),
     "perturbsets.Compose": frozenset({"parts"}),

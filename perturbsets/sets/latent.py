@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cvae import CVAE, DiagonalGaussian
+from cvae._types import Features
 from cvae.files import atomic_folder
 from perturbsets._types import Images, Offsets, PerImage, Rows
 from perturbsets.sets.ball import Ball
@@ -42,7 +43,7 @@ class LatentRegion(Region):
         return self.perturbations.model.latent
 
     @cached_property
-    def _features(self) -> Tensor:
+    def _features(self) -> Features:
         return self.perturbations.model.context(self._inputs)
 
     @cached_property
@@ -71,7 +72,7 @@ class LatentRegion(Region):
 
     def keep(self, rows: Rows) -> LatentRegion:
         kept = LatentRegion(self.images[rows], self.perturbations, self.ball.keep(rows))
-        kept._features = self._features[rows]
+        kept._features = self.perturbations.model.keep(self._features, rows)
         kept.prior = DiagonalGaussian(self.prior.mean[rows], self.prior.log_scale[rows])
         return kept
 

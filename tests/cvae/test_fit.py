@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import CVAE, ConvCVAE, FitSettings, SpatialCVAE, fit
+from tests.cvae.every_model import MODELS, Build
 
 SHORT = FitSettings(steps=10, batch=8, validate_every=5)
 
@@ -144,13 +145,11 @@ def test_bytes_and_floats_give_the_same_fit() -> None:
     assert_close(weights(first), weights(second), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", [SpatialCVAE, ConvCVAE])
-def test_stopped_fit_continues_to_the_same_numbers(
-    tmp_path: Path, kind: type[CVAE], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("kind", MODELS.values(), ids=MODELS)
+def test_stopped_fit_continues_to_the_same_numbers(tmp_path: Path, kind: Build) -> None:
     def fresh(seed: int) -> CVAE:
         torch.manual_seed(seed)
-        return kind(1, 8, 8, latent=2, hidden=8, features=4)  # type: ignore[call-arg, arg-type, misc]
+        return kind(1, 8, 8, latent=2, hidden=8)
 
     settings = FitSettings(steps=15, batch=6, validate_every=5)
     data, held_out = pairs(20), pairs(8, seed=1)

@@ -12,15 +12,16 @@ from torch.testing import assert_close
 
 from cvae import CVAE, ConvCVAE, DiagonalGaussian, SpatialCVAE
 from cvae.blocks import downsampler
+from tests.cvae.every_model import MODELS, Build, awake
 
-MODELS = [SpatialCVAE, ConvCVAE]
+every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=MODELS)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 14)])
-def test_any_size_and_channels(kind: type[CVAE], shape: tuple[int, int, int]) -> None:
+@every_model
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 14), (1, 8, 8)])
+def test_any_size_and_channels(kind: Build, shape: tuple[int, int, int]) -> None:
     channels, height, width = shape
-    model = kind(channels=channels, height=height, width=width, latent=3)  # type: ignore[call-arg]
+    model = kind(channels=channels, height=height, width=width, latent=3)
     x, changed = torch.rand(2, 2, *shape).unbind()
 
     generated = model.decode(x, torch.randn(2, 3))
@@ -38,33 +39,30 @@ def test_spatial_generator_starts_as_the_identity() -> None:
     assert_close(SpatialCVAE().decode(x, torch.randn(3, 16)), x, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_prior_starts_as_the_standard_normal(kind: type[CVAE]) -> None:
-    model = kind()  # type: ignore[call-arg]
-    prior = model.prior(model.context(torch.rand(2, 1, 28, 28)))
+@every_model
+def test_prior_starts_as_the_standard_normal(kind: Build) -> None:
+    model = kind()
+    prior = model.prior(model.context(torch.rand(2, *model.shape)))
 
-    assert_close(prior.mean, torch.zeros(2, 16))
-    assert_close(prior.scale, torch.ones(2, 16))
+    assert_close(prior.mean, torch.zeros(2, model.latent))
+    assert_close(prior.scale, torch.ones(2, model.latent))
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_encoding_is_the_posterior_mean_in_prior_standard_deviations(kind: type[CVAE]) -> None:
-    model = kind()  # type: ignore[call-arg]
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    x, changed = torch.rand(2, 2, 1, 28, 28).unbind()
+@every_model
+def test_encoding_is_the_posterior_mean_in_prior_standard_deviations(kind: Build) -> None:
+    model = awake(kind())
+    x, changed = torch.rand(2, 2, *model.shape).unbind()
     prior, posterior = model.prior(model.context(x)), model.recognition(x, changed)
 
     assert_close(model.encode(x, changed), (posterior.mean - prior.mean) / prior.log_scale.exp())
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_images_that_do_not_fit_are_refused_by_name(kind: type[CVAE]) -> None:
-    model = kind()  # type: ignore[call-arg]
+@every_model
+def test_images_that_do_not_fit_are_refused_by_name(kind: Build) -> None:
+    model = kind(1, 28, 28)
 
     with pytest.raises(ValueError, match=r"images must have shape \[B, 1, 28, 28\].*got \[2, 1, 32, 32\]"):
-        model.decode(torch.rand(2, 1, 32, 32), torch.zeros(2, 16))
+        model.decode(torch.rand(2, 1, 32, 32), torch.zeros(2, model.latent))
     with pytest.raises(ValueError, match="changed must have shape"):
         model.encode(torch.rand(2, 1, 28, 28), torch.rand(2, 3, 28, 28))
 
@@ -75,14 +73,19 @@ def test_images_that_do_not_fit_are_refused_by_name(kind: type[CVAE]) -> None:
         ({"latent": 0}, "latent must be at least 1"),
         ({"height": 4, "hidden": 0}, "height must be at least 8, got 4; hidden must be at least 1, got 0"),
         ({"channels": 0}, "channels must be at least 1"),
-        ({"features": -1}, "features must be at least 1, got -1"),
         ({"likelihood": "laplace"}, "likelihood must be one of"),
     ],
 )
-@pytest.mark.parametrize("kind", MODELS)
-def test_impossible_sizes_are_refused(kind: type[CVAE], arguments: dict[str, int], message: str) -> None:
+@every_model
+def test_impossible_sizes_are_refused(kind: Build, arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        kind(**arguments)  # type: ignore[arg-type]
+        kind(**arguments)
+
+
+@pytest.mark.parametrize("kind", [SpatialCVAE, ConvCVAE])
+def test_impossible_features_are_refused(kind: Build) -> None:
+    with pytest.raises(ValueError, match="features must be at least 1, got -1"):
+        kind(features=-1)
 
 
 def test_downsampler_reports_its_output_size() -> None:
@@ -92,15 +95,16 @@ def test_downsampler_reports_its_output_size() -> None:
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
-def test_saved_model_gives_the_same_images_through_the_base_class(tmp_path: Path, likelihood: str) -> None:
-    model = SpatialCVAE(latent=5, hidden=32, likelihood=likelihood)
+@every_model
+def test_saved_model_gives_the_same_images_through_the_base_class(tmp_path: Path, kind: Build, likelihood: str) -> None:
+    model = awake(kind(1, 28, 28, latent=5, hidden=32, likelihood=likelihood))
     model.likelihood.calibrate(torch.tensor(7.84), model.pixels)
     model.save_pretrained(tmp_path)
     x, u = torch.rand(2, 1, 28, 28), torch.randn(2, 5)
 
     loaded = CVAE.from_pretrained(tmp_path)
 
-    assert type(loaded) is SpatialCVAE
+    assert type(loaded) is type(model)
     assert not loaded.training
     assert_close(loaded.decode(x, u), model.decode(x, u), rtol=0, atol=0)
     statistic = torch.tensor([3.0])
