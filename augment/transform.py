@@ -107,11 +107,11 @@ class ImageTransform(Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Changes one input by the rows; torchvision's hook. What is neither image nor geometry passes through."""
         rows = params["rows"]
-        if rows is None:
-            return inpt
-        if isinstance(inpt, GEOMETRIES):
-            return self.move(inpt, rows) if self.moves_pixels else inpt
-        if not _is_image(inpt):
+        if isinstance(inpt, GEOMETRIES) and self.moves_pixels:
+            if rows is None:
+                raise ValueError(f"sample holds {type(inpt).__name__} but no image to move with: give both in one call")
+            return self.move(inpt, rows)
+        if rows is None or not _is_image(inpt):
             return inpt
         batch = _unit_batch(inpt)
         if len(rows) != len(batch):

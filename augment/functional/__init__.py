@@ -2,6 +2,6 @@
 
 from augment.functional.counter import draw_seeds
 from augment.functional.noise import gaussian_noise
-from augment.functional.spatial import rotate_translate_scale
+from augment.functional.spatial import move_masks, move_points, rotate_translate_scale
 
-__all__ = ["draw_seeds", "gaussian_noise", "rotate_translate_scale"]
+__all__ = ["draw_seeds", "gaussian_noise", "move_masks", "move_points", "rotate_translate_scale"]
