@@ -21,10 +21,11 @@ from cvae import FitSettings, LoopSettings
 from cvae.schedule import tabulate
 from perturbsets.criteria import NecessarySubset, SufficientLikelihood
 from perturbsets.recipe.assembly import schedule, tried_method
-from perturbsets.recipe.parts import part
+from perturbsets.recipe.parts import ALLOWED, part
 from perturbsets.recipe.settings import section
 
 LEARNING = ("pairs", "fit", "set", "check")  # sections that only a model has use for
+NOT_SPATIAL = set(ALLOWED["change"]) - {"augment.SpatialChange"}
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Radius = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -253,6 +254,8 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
         needed = rests.get(str(kind))
         if needed is not None and content.get(needed) is None:
             yield f"sets.{name} must come with a {needed} in the recipe, got none"
+        if kind == "perturbsets.SpatialBox" and _mapping(content, "change").get("build") in NOT_SPATIAL:
+            yield f"sets.{name} must come with augment.SpatialChange as the recipe's change, for its ranges"
         if kind == "perturbsets.Compose":
             for wanted in _names(made):
                 if wanted not in above:
