@@ -3,6 +3,7 @@
 from augment.change import Change
 from augment.corruptions import Corruption, RandomCorruption
 from augment.digits import Digits
+from augment.mixture import Mixture
 from augment.mnist import MNIST
 from augment.pairs import Pair, PairStore
 from augment.perturb import Perturb
@@ -20,6 +21,7 @@ __all__ = [
     "Corruption",
     "Digits",
     "ImageTransform",
+    "Mixture",
     "Pair",
     "PairStore",
     "Perturb",
