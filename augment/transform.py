@@ -97,7 +97,7 @@ class ImageTransform(Transform):
         images = [part for part in flat_inputs if _is_image(part)]
         if not images:
             return {"rows": None}
-        batches = [_unit_batch(image) for image in images]
+        batches = [unit_batch(image) for image in images]
         counts = sorted({len(batch) for batch in batches})
         if len(counts) > 1:
             raise ValueError(f"images of one sample share their draws and must be equally many, got {counts}")
@@ -113,7 +113,7 @@ class ImageTransform(Transform):
             return self.move(inpt, rows)
         if rows is None or not _is_image(inpt):
             return inpt
-        batch = _unit_batch(inpt)
+        batch = unit_batch(inpt)
         if len(rows) != len(batch):
             raise ValueError(f"parameters must have one row per image, got {len(rows)} for {len(batch)}")
         with torch.no_grad():
@@ -197,7 +197,7 @@ def _is_image(part: Any) -> bool:
     )
 
 
-def _unit_batch(image: Any) -> Tensor:
+def unit_batch(image: Any) -> Tensor:
     """Any image or batch of images as floats in [0, 1], ``[B, C, H, W]``."""
     if isinstance(image, Image.Image):
         if image.mode not in MODES:
