@@ -25,6 +25,7 @@ from augment.corruptions import (
     ZoomBlur,
 )
 from augment.digits import Digits
+from augment.mixture import Mixture
 from augment.mnist import MNIST
 from augment.pairs import Pair, PairStore
 from augment.perturb import Perturb
@@ -53,6 +54,7 @@ __all__ = [
     "ImageTransform",
     "ImpulseNoise",
     "JpegCompression",
+    "Mixture",
     "MotionBlur",
     "Pair",
     "PairStore",

@@ -12,8 +12,8 @@ class Change(Protocol):
     r"""What turns a clean image :math:`x` into a changed one :math:`\tilde x = f(x, p)`.
 
     Drawing :math:`p` is separate from applying :math:`f`, so any changed image can be made again from its clean
-    image and one row of numbers. A frozen dataclass is recorded in a pair file with its arguments, any other class
-    by its name alone.
+    image and one row of numbers. A :class:`augment.ChangeTransform` is recorded in a pair file with its settings, a
+    frozen dataclass with its arguments, any other class by its name alone.
 
     Example:
         >>> from augment import SpatialChange

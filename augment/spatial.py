@@ -1,26 +1,36 @@
 """Rotation, scaling, shearing and translation drawn from a box: a change that is easy to picture and to check."""
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from augment._types import Images, Parameters
 from augment.functional import rotate_translate_scale
+from augment.targets import move_target
+from augment.transform import ChangeTransform, Rows
 
 
-@dataclass(frozen=True)
-class SpatialChange:
+class SpatialChange(ChangeTransform):
     r"""Rotations, scales, shifts and shears, each drawn uniformly and independently.
 
     .. math:: \theta \sim U[-\text{rotation}, \text{rotation}], \quad s \sim U[\text{scale}], \quad
               t_x, t_y \sim U[-\text{shift}, \text{shift}], \quad \varphi \sim U[-\text{shear}, \text{shear}]
+
+    In a sample, masks, bounding boxes and key points move with the pixels of their image: masks by the nearest pixel;
+    a box becomes the upright box around its moved corners, clamped as its ``clamping_mode`` says; points exactly. In a
+    batch of images masks have the batch's leading dimensions; boxes and points belong to one image and are refused.
 
     Args:
         rotation: Largest angle in degrees, to both sides.
         scale: Smallest and largest factor of size.
         shift: Largest shift to each side, as a share of the frame.
         shear: Largest angle in degrees, below 90, by which upright lines lean to either side; at 0 it is no parameter.
+        mask_fill: Value of masks where no content lies, for example the class to be ignored.
+        generator: For the draws, as for :class:`augment.ImageTransform`.
+        return_parameters: Whether to return ``(sample, parameters)``.
 
     Raises:
         ValueError: If a range is not finite or leaves out the unchanged image (angle 0, scale 1, shift 0,
@@ -37,31 +47,46 @@ class SpatialChange:
         torch.Size([2, 4])
         >>> change.apply(torch.rand(2, 1, 8, 8), parameters).shape
         torch.Size([2, 1, 8, 8])
+        >>> from torchvision import tv_tensors
+        >>> image, mask = change((tv_tensors.Image(torch.rand(3, 8, 8)), tv_tensors.Mask(torch.ones(8, 8))))
+        >>> mask.shape
+        torch.Size([8, 8])
     """
 
-    rotation: float = 45.0
-    scale: tuple[float, float] = (0.7, 1.3)
-    shift: float = 0.15
-    shear: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, largest in (("rotation", self.rotation), ("shift", self.shift)):
+    def __init__(
+        self,
+        rotation: float = 45.0,
+        scale: tuple[float, float] = (0.7, 1.3),
+        shift: float = 0.15,
+        shear: float = 0.0,
+        *,
+        mask_fill: int | float = 0,
+        generator: torch.Generator | None = None,
+        return_parameters: bool = False,
+    ) -> None:
+        super().__init__(moves_pixels=True, generator=generator, return_parameters=return_parameters)
+        for name, largest in (("rotation", rotation), ("shift", shift)):
             if not 0 <= largest < math.inf:
                 raise ValueError(
                     f"{name} must be a finite number of 0 or more, got {largest}: it reaches to both sides of 0, "
                     "so give the largest size alone."
                 )
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= 1 <= self.scale[1] < math.inf:
+        if len(scale) != 2 or not 0 < scale[0] <= 1 <= scale[1] < math.inf:
             raise ValueError(
-                f"scale must be (smallest, largest) with 0 < smallest <= 1 <= largest, got {self.scale}: the "
+                f"scale must be (smallest, largest) with 0 < smallest <= 1 <= largest, got {scale}: the "
                 "unchanged image, scale 1, has to lie inside. Use (1.0, 1.0) for no scaling."
             )
-        if not 0 <= self.shear < 90:
-            raise ValueError(f"shear must be an angle of 0 or more and below 90 degrees, got {self.shear}.")
+        if not 0 <= shear < 90:
+            raise ValueError(f"shear must be an angle of 0 or more and below 90 degrees, got {shear}.")
+        self.rotation, self.scale, self.shift, self.shear = rotation, scale, shift, shear
+        self.mask_fill = mask_fill
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"rotation": self.rotation, "scale": self.scale, "shift": self.shift, "shear": self.shear}
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """Names of the columns."""
         return ("rotation", "scale", "shift_x", "shift_y", "shear")[: self._columns]
 
     @property
@@ -84,7 +109,6 @@ class SpatialChange:
         return 5 if self.shear else 4
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
-        """Draws `count` rows, on the generator's device."""
         device = None if generator is None else generator.device
         share = torch.rand(count, self._columns, generator=generator, device=device)
         return torch.lerp(share.new_tensor(self.low), share.new_tensor(self.high), share)
@@ -97,3 +121,9 @@ class SpatialChange:
                 f"{tuple(parameters.shape)}: `draw(len(images))` gives one row per image."
             )
         return rotate_translate_scale(images, *parameters.unbind(dim=1))
+
+    def move(self, target: Any, rows: Rows) -> Any:
+        return move_target(target, rows, fill=self.mask_fill)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, mask_fill={self.mask_fill!r}"

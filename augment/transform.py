@@ -97,7 +97,7 @@ class ImageTransform(Transform):
         images = [part for part in flat_inputs if _is_image(part)]
         if not images:
             return {"rows": None}
-        batches = [_unit_batch(image) for image in images]
+        batches = [unit_batch(image) for image in images]
         counts = sorted({len(batch) for batch in batches})
         if len(counts) > 1:
             raise ValueError(f"images of one sample share their draws and must be equally many, got {counts}")
@@ -107,13 +107,13 @@ class ImageTransform(Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Changes one input by the rows; torchvision's hook. What is neither image nor geometry passes through."""
         rows = params["rows"]
-        if rows is None:
+        if isinstance(inpt, GEOMETRIES) and self.moves_pixels:
+            if rows is None:
+                raise ValueError(f"sample holds {type(inpt).__name__} but no image to move with: give both in one call")
+            return self.move(inpt, rows)
+        if rows is None or not _is_image(inpt):
             return inpt
-        if isinstance(inpt, GEOMETRIES):
-            return self.move(inpt, rows) if self.moves_pixels else inpt
-        if not _is_image(inpt):
-            return inpt
-        batch = _unit_batch(inpt)
+        batch = unit_batch(inpt)
         if len(rows) != len(batch):
             raise ValueError(f"parameters must have one row per image, got {len(rows)} for {len(batch)}")
         with torch.no_grad():
@@ -197,7 +197,7 @@ def _is_image(part: Any) -> bool:
     )
 
 
-def _unit_batch(image: Any) -> Tensor:
+def unit_batch(image: Any) -> Tensor:
     """Any image or batch of images as floats in [0, 1], ``[B, C, H, W]``."""
     if isinstance(image, Image.Image):
         if image.mode not in MODES:

@@ -20,6 +20,7 @@ import torch
 from augment.change import Change
 from augment.pairs import FORMAT, VERSION
 from augment.source import Source
+from augment.transform import ChangeTransform
 
 
 def write_pairs(
@@ -181,6 +182,8 @@ def _check_disjoint(sources: Mapping[str, Source]) -> None:
 
 def _described(thing: object, without: str = "") -> dict[str, Any]:
     about: dict[str, Any] = {"class": type(thing).__name__}
-    if is_dataclass(thing):
+    if isinstance(thing, ChangeTransform):
+        about |= thing.settings
+    elif is_dataclass(thing):
         about |= {f.name: getattr(thing, f.name) for f in fields(thing) if f.init and f.name != without}
     return about

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -11,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from augment import Perturb
+
+ADDRESS = re.compile(" at 0x[0-9a-f]+")
+
 
 def digest(thing: Any) -> str:
-    """Sixteen hexadecimal digits that differ when a setting, a weight or a bank differs.
+    """Sixteen hexadecimal digits that differ when a setting, a weight or a bank differs, also one of a module inside.
 
     Args:
         thing: Plain values, tensors, modules, dataclasses and other objects, mappings and sequences of them.
@@ -30,6 +35,10 @@ def digest(thing: Any) -> str:
 def _parts(thing: Any) -> Iterator[bytes]:
     yield type(thing).__name__.encode()
     if isinstance(thing, nn.Module):
+        for name, module in thing.named_modules():
+            yield f"{name} {type(module).__name__}({ADDRESS.sub('', module.extra_repr())})".encode()
+            if isinstance(module, Perturb):
+                yield from _parts(module.perturbations)
         for name, tensor in thing.state_dict().items():
             yield name.encode()
             yield from _parts(tensor)

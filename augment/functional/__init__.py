@@ -12,7 +12,7 @@ from augment.functional.motion import motion_blur
 from augment.functional.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from augment.functional.pixelate import pixelate
 from augment.functional.snow import snow
-from augment.functional.spatial import rotate_translate_scale
+from augment.functional.spatial import move_masks, move_points, rotate_translate_scale
 from augment.functional.spatter import spatter
 from augment.functional.zoom import zoom_blur
 
@@ -32,6 +32,8 @@ __all__ = [
     "impulse_noise",
     "jpeg_compression",
     "motion_blur",
+    "move_masks",
+    "move_points",
     "pixelate",
     "rotate_translate_scale",
     "saturate",

@@ -1,6 +1,10 @@
-"""Rotation, scaling, shearing and translation of each image by its own amounts."""
+"""Rotation, scaling, shearing and translation of each image, and of the masks and points that lie on it."""
+
+from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from augment._types import Images, PerImage
@@ -46,40 +50,142 @@ def rotate_translate_scale(
         >>> turned.round().int().tolist()  # a quarter turn counter-clockwise: top goes left
         [[[[0, 0, 0], [1, 0, 0], [0, 0, 0]]]]
     """
-    lean = {} if shear is None else {"shear": shear}
-    _check(images, rotation=rotation, scale=scale, shift_x=shift_x, shift_y=shift_y, **lean)
-    height, width = images.shape[-2:]
-    # Half precision cannot tell neighbouring pixels of a wide image apart.
-    dtype = torch.promote_types(images.dtype, torch.float32)
-
-    def column(values: PerImage) -> torch.Tensor:
-        return values.to(images.device, dtype).view(-1, 1, 1)
-
-    def centred(length: int) -> torch.Tensor:
-        return torch.arange(length, device=images.device, dtype=dtype) + (0.5 - length / 2)
-
-    # Written out rather than by `affine_grid`, whose matrix product loses pixels under autocast or TF32.
-    angle = torch.deg2rad(column(rotation))
-    cos, sin = angle.cos() / column(scale), angle.sin() / column(scale)
-    x = centred(width).view(1, 1, -1) - column(shift_x) * width
-    y = centred(height).view(1, -1, 1) - column(shift_y) * height
-    source_x, source_y = cos * x - sin * y, sin * x + cos * y
-    if shear is not None:
-        source_x = source_x + torch.deg2rad(column(shear)).tan() * source_y
-    grid = torch.stack([source_x * (2 / width), source_y * (2 / height)], dim=-1)
-    moved = grid_sample(images.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return moved.to(images.dtype)
-
-
-def _check(images: torch.Tensor, **columns: torch.Tensor) -> None:
     if images.ndim != 4 or not images.is_floating_point():
         raise ValueError(
             f"images must be a float tensor [B, C, H, W], got {images.dtype} of shape {tuple(images.shape)}: "
             "convert uint8 images by `images / 255`, and give one image as `image[None]`."
         )
-    for name, values in columns.items():
-        if values.shape != images.shape[:1]:
+    height, width = images.shape[-2:]
+    # Half precision cannot tell neighbouring pixels of a wide image apart.
+    dtype = torch.promote_types(images.dtype, torch.float32)
+    columns = _columns(images, dtype, rotation, scale, shift_x, shift_y, shear)
+    x, y = _sources((height, width), *columns)
+    grid = torch.stack([x * (2 / width), y * (2 / height)], dim=-1)
+    moved = grid_sample(images.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return moved.to(images.dtype)
+
+
+def move_masks(
+    masks: Shaped[Tensor, "B C H W"],
+    rotation: PerImage,
+    scale: PerImage,
+    shift_x: PerImage,
+    shift_y: PerImage,
+    shear: PerImage | None = None,
+    *,
+    fill: int | float = 0,
+) -> Shaped[Tensor, "B C H W"]:
+    """Moves masks as :func:`rotate_translate_scale` moves their images; each pixel takes the nearest one's value.
+
+    Args:
+        masks: Of any dtype, large whole numbers included.
+        rotation: As for images, like the next four.
+        scale: As for images.
+        shift_x: As for images.
+        shift_y: As for images.
+        shear: As for images.
+        fill: What lies outside.
+
+    Returns:
+        Masks of the same shape and dtype.
+
+    Raises:
+        ValueError: If an argument is not one number per mask.
+    """
+    count, channels, height, width = masks.shape
+    x, y = _sources((height, width), *_columns(masks, torch.float32, rotation, scale, shift_x, shift_y, shear))
+    column, row = (x + (width - 1) / 2).round().long(), (y + (height - 1) / 2).round().long()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    place = (row * width + column).where(inside, 0).view(count, 1, -1).expand(-1, channels, -1)
+    moved = masks.flatten(2).gather(2, place).view_as(masks)
+    return moved.masked_fill(~inside[:, None], fill)
+
+
+def move_points(
+    points: Float[Tensor, "B N 2"],
+    size: tuple[int, int],
+    rotation: PerImage,
+    scale: PerImage,
+    shift_x: PerImage,
+    shift_y: PerImage,
+    shear: PerImage | None = None,
+) -> Float[Tensor, "B N 2"]:
+    """Moves points as :func:`rotate_translate_scale` moves the content on which they lie; none is cut off.
+
+    Args:
+        points: Pairs (x, y) in pixels from the upper left corner of the image, y downwards.
+        size: Height and width of the image.
+        rotation: As for images, like the next four.
+        scale: As for images.
+        shift_x: As for images.
+        shift_y: As for images.
+        shear: As for images.
+
+    Returns:
+        Points of the same shape and dtype.
+
+    Raises:
+        ValueError: If an argument is not one number per image.
+
+    Example:
+        >>> middle_of_the_top = torch.tensor([[[5.0, 0.0]]])
+        >>> turned = move_points(middle_of_the_top, (10, 10), *torch.tensor([[90.0], [1.0], [0.0], [0.0]]))
+        >>> turned.round().tolist()  # counter-clockwise: top goes left
+        [[[0.0, 5.0]]]
+    """
+    height, width = size
+    columns = _columns(points, points.dtype, rotation, scale, shift_x, shift_y, shear)
+    angle, factor, right, down, lean = columns
+    x, y = (points - points.new_tensor([width / 2, height / 2])).split(1, -1)
+    if lean is not None:
+        x = x - torch.deg2rad(lean).tan() * y
+    cos, sin = torch.deg2rad(angle).cos() * factor, torch.deg2rad(angle).sin() * factor
+    return torch.cat([cos * x + sin * y + (right + 0.5) * width, cos * y - sin * x + (down + 0.5) * height], -1)
+
+
+def _sources(
+    size: tuple[int, int], rotation: Tensor, scale: Tensor, shift_x: Tensor, shift_y: Tensor, shear: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Where each output pixel reads, in pixels from the centre: x and y, each ``[B, H, W]``."""
+
+    def centred(length: int) -> Tensor:
+        return torch.arange(length, device=rotation.device, dtype=rotation.dtype) + (0.5 - length / 2)
+
+    # Written out rather than by `affine_grid`, whose matrix product loses pixels under autocast or TF32.
+    angle = torch.deg2rad(rotation)
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    height, width = size
+    x = centred(width).view(1, 1, -1) - shift_x * width
+    y = centred(height).view(1, -1, 1) - shift_y * height
+    source_x, source_y = cos * x - sin * y, sin * x + cos * y
+    if shear is not None:
+        source_x = source_x + torch.deg2rad(shear).tan() * source_y
+    return source_x, source_y
+
+
+def _columns(
+    like: Tensor,
+    dtype: torch.dtype,
+    rotation: PerImage,
+    scale: PerImage,
+    shift_x: PerImage,
+    shift_y: PerImage,
+    shear: PerImage | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """The amounts on a tensor's device, ready to broadcast, ``[B, 1, 1]``."""
+
+    def column(name: str, values: PerImage) -> Tensor:
+        if values.shape != like.shape[:1]:
             raise ValueError(
-                f"{name} must hold one number per image, shape ({len(images)},), got {tuple(values.shape)}: "
-                f"one number for all is `torch.full(({len(images)},), value)`."
+                f"{name} must hold one number per image, shape ({len(like)},), got {tuple(values.shape)}: "
+                f"one number for all is `torch.full(({len(like)},), value)`."
             )
+        return values.to(like.device, dtype).view(-1, 1, 1)
+
+    return (
+        column("rotation", rotation),
+        column("scale", scale),
+        column("shift_x", shift_x),
+        column("shift_y", shift_y),
+        None if shear is None else column("shear", shear),
+    )

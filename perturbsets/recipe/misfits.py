@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perturbsets.plan import planned
+from perturbsets.recipe.parts import ALLOWED
+
+NOT_SPATIAL = set(ALLOWED["change"]) - {"augment.SpatialChange"}
 
 
 def misfits(content: Mapping[str, Any]) -> Iterator[str]:
@@ -73,14 +76,15 @@ def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
 def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:
     """Sets without what they are made of."""
     learned = content.get("model") is not None or content.get("learned") is not None
-    spatial = _mapping(content, "change").get("build") == "augment.SpatialChange"
     above: list[str] = []
     for name, made in _mapping(content, "sets").items():
         kind = made.get("build") if isinstance(made, dict) else None
         if kind == "perturbsets.LatentBall" and not learned:
             yield f"sets.{name} must come with a model or a learned set in the recipe, got none"
-        if kind == "perturbsets.SpatialBox" and not spatial:
-            yield f"sets.{name} must come with a change augment.SpatialChange in the recipe, got none"
+        if kind == "perturbsets.SpatialBox" and content.get("change") is None:
+            yield f"sets.{name} must come with a change in the recipe, got none"
+        if kind == "perturbsets.SpatialBox" and _mapping(content, "change").get("build") in NOT_SPATIAL:
+            yield f"sets.{name} must come with augment.SpatialChange as the recipe's change, for its ranges"
         if kind == "perturbsets.Compose":
             for wanted in _names(made):
                 if wanted not in above:

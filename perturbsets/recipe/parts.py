@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,7 +21,7 @@ from perturbsets.recipe.trying import try_constructor
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "source": ("augment.Digits", "augment.MNIST"),
-    "change": ("augment.SpatialChange",),
+    "change": ("augment.SpatialChange", "augment.Corruption", "augment.RandomCorruption"),
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE", "cvae.ResidualCVAE", "cvae.UNetCVAE"),
     "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox", "perturbsets.Compose"),
     "features": ("perturbsets.RandomFeatures", "perturbsets.InceptionFeatures"),
@@ -67,11 +67,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 """What a recipe may build, by role."""
 
 _SHAPE = frozenset({"channels", "height", "width"})
+_TRANSFORM = frozenset({"generator", "return_parameters"})
 _OPTIMIZER = frozenset({"optimizer", "last_epoch"})
 
 GIVEN: dict[str, frozenset[str]] = {
     "augment.Digits": frozenset({"split"}),
     "augment.MNIST": frozenset({"split"}),
+    "augment.SpatialChange": _TRANSFORM | {"mask_fill"},
+    "augment.Corruption": _TRANSFORM,
+    "augment.RandomCorruption": _TRANSFORM,
     "cvae.SpatialCVAE": _SHAPE,
     "cvae.ConvCVAE": _SHAPE,
     "cvae.ResidualCVAE": _SHAPE,
@@ -186,4 +190,4 @@ def _plain(annotation: Any) -> Any:
 
 
 def _sayable(annotation: Any) -> bool:
-    return annotation in PLAIN or get_origin(annotation) in (Literal, tuple, list)
+    return annotation in PLAIN or get_origin(annotation) in (Literal, tuple, list, Sequence)

@@ -46,6 +46,13 @@ def test_every_pair_can_be_made_again_from_its_parameters(stored: Path) -> None:
     assert_close(label, digits.labels.repeat_interleave(2))
 
 
+def test_settings_of_the_change_are_recorded(stored: Path) -> None:
+    recorded = PairStore(stored).provenance["change"]
+
+    assert recorded.pop("class") == "SpatialChange"
+    assert SpatialChange(**{**recorded, "scale": tuple(recorded["scale"])}).settings == SpatialChange().settings
+
+
 def test_splits_are_by_source_image(stored: Path) -> None:
     found = [set(PairStore(stored, split).sources.tolist()) for split in SPLITS]
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from perturbsets import Adversary, FunctionObjective, PixelBall
+from augment import Corruption, Perturb, SpatialChange
+from perturbsets import Adversary, FunctionObjective, PixelBall, SpatialBox
 from perturbsets.fingerprint import digest
 
 
@@ -31,6 +32,12 @@ class Own:
         ({"a": 1}, {"b": 1}),
         ([1, 2], [2, 1]),
         (Own(1.0), Own(2.0)),
+        (SpatialChange(rotation=20.0), SpatialChange(rotation=30.0)),
+        (SpatialBox(SpatialChange(shift=0.1)), SpatialBox(SpatialChange(shift=0.2))),
+        (Corruption("gaussian_noise", 1), Corruption("gaussian_noise", 2)),
+        (Perturb(PixelBall("l2", 0.1)), Perturb(PixelBall("l2", 0.2))),
+        (nn.Sequential(nn.Dropout(0.1)), nn.Sequential(nn.Dropout(0.2))),
+        (nn.Sequential(nn.ReLU()), nn.Sequential(nn.GELU())),
         (FunctionObjective(torch.sum), FunctionObjective(torch.mean)),
         (FunctionObjective(lambda output, _: output), FunctionObjective(lambda output, _: -output)),
     ],
@@ -54,8 +61,10 @@ import torch
 from perturbsets import Adversary, FunctionObjective, PixelBall
 from perturbsets.fingerprint import digest
 class Own: pass
+class Layer(torch.nn.Module):
+    def extra_repr(self): return object.__repr__(self)
 own = Own(); own.number = 1
-print(digest([Adversary(PixelBall("l2", torch.tensor([0.1])), FunctionObjective(torch.sum)), own]))
+print(digest([Adversary(PixelBall("l2", torch.tensor([0.1])), FunctionObjective(torch.sum)), own, Layer()]))
 """
     run = [sys.executable, "-c", program]
     names = {subprocess.run(run, capture_output=True, text=True, check=True, timeout=120).stdout for _ in range(2)}

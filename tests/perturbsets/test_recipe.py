@@ -203,6 +203,39 @@ def test_arguments_that_the_run_fills_in_are_no_keys(small: Path) -> None:
     assert set(found) == {"model.height", "source.split", "sets.learned.bank", "fit.seed"}
 
 
+def test_corruptions_are_changes(small: Path) -> None:
+    one = ["change={build: augment.Corruption, name: gaussian_noise, severity: 2}"]
+    several = ["change={build: augment.RandomCorruption, names: [gaussian_noise], severities: [1, 5]}"]
+
+    assert read_recipe(small, one).change.make().settings == {
+        "name": "gaussian_noise",
+        "severity": 2,
+        "constants": "cifar-c",
+    }
+    assert read_recipe(small, several).change.make().settings["severities"] == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("{build: augment.Corruption, name: gausian_noise}", "did you mean 'gaussian_noise'"),
+        ("{build: augment.Corruption, name: gaussian_noise, severity: 6}", "severity must be 1, 2, 3, 4 or 5"),
+        ("{build: augment.RandomCorruption, names: [], severities: [1]}", "must hold at least one"),
+        ("{build: augment.Corruption, name: gaussian_noise, generator: 1}", "unknown key"),
+        ("{build: augment.SpatialChange, return_parameters: true}", "unknown key"),
+    ],
+)
+def test_changes_that_cannot_be_are_refused(small: Path, change: str, message: str) -> None:
+    assert any(message in reason for reason in faults(small, f"change={change}").values())
+
+
+def test_spatial_sets_need_spatial_changes(small: Path) -> None:
+    change = "change={build: augment.Corruption, name: gaussian_noise}"
+    found = faults(small, change, "sets.box={build: perturbsets.SpatialBox}")
+
+    assert "sets.box must come with augment.SpatialChange" in str(found)
+
+
 def test_overrides_reach_nested_keys_and_lists(small: Path) -> None:
     recipe = read_recipe(
         small,
