@@ -9,4 +9,5 @@ from torch import Tensor
 Images = Float[Tensor, "B C H W"]
 Features = Float[Tensor, "B F"]
 Latents = Float[Tensor, "B Z"]
+Motions = Float[Tensor, "B 6"]
 PerImage = Float[Tensor, " B"]
