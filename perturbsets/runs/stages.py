@@ -109,6 +109,9 @@ def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
         interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
         table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
     console.print(table)
+    excess = summary["excess"]
+    interval = f"({excess['low']:.3g} to {excess['high']:.3g})"
+    console.print(f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel {interval}")
     bits = likelihood["bits_per_pixel"]
     console.print(f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})")
 
