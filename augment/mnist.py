@@ -10,24 +10,27 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels
 
 TRAINING, TEST = 60_000, 10_000
+SIDE = 28  # rows and columns of the images as they are published
 
 
 @dataclass(frozen=True, eq=False)
 class MNIST(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
-    """60,000 training and 10,000 test images of 28×28 pixels; read, or downloaded once, when first asked for.
+    """60,000 training and 10,000 test images; read, or downloaded once, when first asked for.
 
     Args:
         split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
         root: Folder of the files, as torchvision keeps them: ``root/MNIST/raw``.
         held: Number of training images that are kept for validation.
+        size: Rows and columns, 28 or more: the images lie in the middle of a frame of zeros.
 
     Raises:
-        ValueError: If the split is unknown, the number held is outside of its range, or the split would be empty.
+        ValueError: If the split is unknown, a number is outside of its range, or the split would be empty.
         OSError: When images are first asked for, if the files are neither there nor to be had.
 
     References:
@@ -40,12 +43,15 @@ class MNIST(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
     split: str = "train"
     root: str = "data/mnist"
     held: int = 5000
+    size: int = SIDE
 
     def __post_init__(self) -> None:
         if self.split not in ("train", "validation", "test"):
             raise ValueError(f"split must be one of train, validation, test, got {self.split!r}.")
         if not 0 <= self.held < TRAINING:
             raise ValueError(f"held must be within 0 and {TRAINING - 1}, got {self.held}.")
+        if self.size < SIDE:
+            raise ValueError(f"size must be {SIDE} or more, got {self.size}: images are framed, never shrunk.")
         if self.split == "validation" and not self.held:
             raise ValueError(
                 "held must be at least 1 for a validation split, got 0: it is taken from the training set."
@@ -63,7 +69,9 @@ class MNIST(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
         data = _read(Path(self.root), train=self.split != "test")
         first = self._rows.start % TRAINING
         rows = slice(first, first + len(self._rows))
-        return data.data[rows, None], data.targets[rows]
+        before = (self.size - SIDE) // 2
+        after = self.size - SIDE - before
+        return pad(data.data[rows, None], (before, after, before, after)), data.targets[rows]
 
     @property
     def images(self) -> UInt8[Tensor, "N 1 H W"]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cvae._types import Features, Images, Latents, PerImage, Rows
+from cvae.blur import blurred
 from cvae.gaussian import DiagonalGaussian
 from cvae.likelihood import BernoulliLikelihood, GaussianLikelihood
 from cvae.pretrained import Pretrained
@@ -135,13 +136,15 @@ class CVAE(Pretrained):
         features = self.context(images)
         return self.generator(images, features, self.prior(features).at(offsets))
 
-    def forward(self, images: Images, changed: Images, noise: Latents) -> Terms:
+    def forward(self, images: Images, changed: Images, noise: Latents, blur: float = 0.0) -> Terms:
         """The terms of the evidence lower bound at one draw of the latent.
 
         Args:
             images: Clean images in [0, 1].
             changed: Changed images in [0, 1].
             noise: Standard normal draws for the reparameterised latent.
+            blur: Standard deviation of a Gaussian blur, in pixels, through which the likelihood sees the generated
+                and the changed images; 0 for none.
 
         Returns:
             The likelihood's statistic and the divergence, per image.
@@ -149,4 +152,6 @@ class CVAE(Pretrained):
         features = self.context(images)
         prior, posterior = self.prior(features), self.recognition(images, changed)
         generated = self.generator(images, features, posterior.at(noise))
+        if blur:
+            generated, changed = blurred(generated, blur), blurred(changed, blur)
         return Terms(self.likelihood.statistic(generated, changed), posterior.kl(prior))

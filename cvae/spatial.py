@@ -4,11 +4,48 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from cvae._types import FeatureVectors, Images, Latents
+from cvae._types import FeatureVectors, Images, Latents, Motions
 from cvae.blocks import check_sizes, downsampler, perceptron
 from cvae.model import CVAE, Networks
+
+MOTIONS = 6  # angle, log-size, stretch along the axes and along the diagonals, two shifts
+LOG_SIZE_RANGE = 3.0  # sizes stay within e^±3, so that no step of the weights makes them overflow
+
+
+def sources(motions: Motions, height: int, width: int) -> Float[Tensor, "B H W 2"]:
+    r"""Where each pixel of a moved image is read, as ``grid_sample`` takes it.
+
+    .. math:: q = e^{-s} \begin{pmatrix} 1 + a & b \\ b & 1 - a \end{pmatrix}
+              \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix} (p - t)
+
+    for motions :math:`(\theta, s, a, b, t_x, t_y)` and a pixel :math:`p` from the centre, y downwards: angle in
+    radians, logarithm of the size (through a scaled ``tanh``, which keeps it within ±3), stretches, and shift in
+    halves of the frame. Zeros change nothing. A motion does the same wherever the others stand; of the six numbers of
+    a matrix, to turn an image that was shifted changes all.
+
+    Args:
+        motions: The six motions of each image.
+        height: Image rows H.
+        width: Image columns W.
+
+    Returns:
+        Columns and rows, from -1 to 1 within the image.
+    """
+    angle, size, along, across, shift_x, shift_y = motions[..., None, None].unbind(1)
+    size = LOG_SIZE_RANGE * (size / LOG_SIZE_RANGE).tanh()
+    x = _centred(width, motions)[None, :] - shift_x * (width / 2)
+    y = _centred(height, motions)[:, None] - shift_y * (height / 2)
+    cos, sin = angle.cos() * (-size).exp(), angle.sin() * (-size).exp()
+    x, y = cos * x - sin * y, sin * x + cos * y
+    x, y = x + along * x + across * y, y + across * x - along * y
+    return torch.stack([x * (2 / width), y * (2 / height)], -1)
+
+
+def _centred(length: int, like: Tensor) -> Tensor:
+    return torch.arange(length, dtype=like.dtype, device=like.device) + (0.5 - length / 2)
 
 
 class SpatialGenerator(nn.Module):
@@ -25,13 +62,11 @@ class SpatialGenerator(nn.Module):
         features: Size of the context features.
         latent: Latent coordinates Z.
         hidden: Width of the hidden layers.
-        grid: Rows and columns of the coarse residual, which is interpolated to the image's size.
+        grid: Rows and columns of the coarse residual, which is interpolated to the image's size; 0 for none.
 
     References:
         Jaderberg et al., *Spatial transformer networks*, 2015.
     """
-
-    identity: Tensor
 
     def __init__(
         self, channels: int, height: int, width: int, *, features: int, latent: int, hidden: int, grid: int
@@ -39,18 +74,19 @@ class SpatialGenerator(nn.Module):
         super().__init__()
         self.coarse = (channels, grid, grid)
         self.size = (height, width)
-        self.map = perceptron(features + latent, hidden, 6, zero_last=True)
-        self.residual = perceptron(features + latent, hidden, channels * grid * grid, zero_last=True)
-        self.register_buffer("identity", torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), persistent=False)
+        self.motions = perceptron(features + latent, hidden, MOTIONS, zero_last=True)
+        self.residual = perceptron(features + latent, hidden, channels * grid * grid, zero_last=True) if grid else None
 
     def forward(self, images: Images, features: FeatureVectors, latents: Latents) -> Images:
         inputs = torch.cat([features, latents], 1)
-        affine = (self.identity + self.map(inputs)).unflatten(1, (2, 3))
-        points = F.affine_grid(affine, list(images.shape), align_corners=False)
-        warped = F.grid_sample(images, points.to(images.dtype), align_corners=False)
-        coarse = self.residual(inputs).unflatten(1, self.coarse)
-        residual = F.interpolate(coarse, self.size, mode="bilinear", align_corners=False)
-        return (warped + residual).clamp(0, 1)
+        points = sources(self.motions(inputs).to(images.dtype), *self.size)
+        generated = F.grid_sample(images, points, align_corners=False)
+        if self.residual is not None:
+            coarse = self.residual(inputs).unflatten(1, self.coarse)
+            generated = generated + F.interpolate(coarse, self.size, mode="bilinear", align_corners=False)
+        # `clamp` alone passes no gradient at the bounds themselves, where a black background lies at the start.
+        inside = (generated >= 0) & (generated <= 1)
+        return generated.where(inside, generated.clamp(0, 1))
 
 
 class SpatialCVAE(CVAE):
@@ -66,7 +102,8 @@ class SpatialCVAE(CVAE):
         latent: Latent coordinates Z, at least 1.
         hidden: Width of the hidden layers.
         features: Size of the context features.
-        grid: Rows and columns of the generator's coarse residual.
+        grid: Rows and columns of the generator's coarse residual, 0 for none: where images are zero, what only moves
+            them leaves exact zeros.
         likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
@@ -90,7 +127,9 @@ class SpatialCVAE(CVAE):
         grid: int = 7,
         likelihood: str = "gaussian",
     ) -> None:
-        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, features=features, grid=grid)
+        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, features=features)
+        if grid < 0:
+            raise ValueError(f"grid must be 0 (no residual) or more, got {grid}")
         pixels = (height, width)
         encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
         context, context_flat = downsampler(channels, (16, 32, 32), pixels)

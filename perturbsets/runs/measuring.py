@@ -58,11 +58,13 @@ def shown(content: dict[str, Any]) -> Group:
         entry = content["necessary"][name]
         interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
         table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
-    bits, quality = content["sufficient"]["bits_per_pixel"], content["quality"]
+    excess, bits, quality = content["necessary"]["excess"], content["sufficient"]["bits_per_pixel"], content["quality"]
     distances = ", ".join(f"{name} {value:.3g}" for name, value in quality["frechet"].items())
     shares = ", ".join(f"{name} {quality[name]['mean']:.1%}" for name in ("precision", "recall"))
     return Group(
         table,
+        f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
+        f"({excess['low']:.3g} to {excess['high']:.3g})",
         f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})",
         f"Fréchet distance to real changes ({quality['features']}): {distances}; {shares}",
     )

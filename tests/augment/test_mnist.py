@@ -36,6 +36,16 @@ def test_images_are_those_of_torchvision(folder: str) -> None:
     assert test[7][1] == labels[1]
 
 
+@pytest.mark.parametrize(("size", "before"), [(28, 0), (31, 1), (42, 7)])
+def test_larger_images_are_framed_in_zeros(folder: str, size: int, before: int) -> None:
+    images, _ = MNIST("test", folder, size=size).batch([3, 7])
+    inner = slice(before, before + 28)
+
+    assert images.shape == (2, 1, size, size)
+    assert_close(images[..., inner, inner], MNIST("test", folder).batch([3, 7])[0], rtol=0, atol=0)
+    assert (images > 0).sum() == (images[..., inner, inner] > 0).sum()
+
+
 def test_splits_share_no_image(folder: str) -> None:
     train, validation, test = (MNIST(split, folder, held=1000) for split in ("train", "validation", "test"))
 
@@ -49,6 +59,7 @@ def test_bad_arguments_are_refused_before_anything_is_read(tmp_path: Path) -> No
     for given, message in (
         ({"split": "all"}, "split must be one of"),
         ({"held": -1}, "held must be within 0 and 59999"),
+        ({"size": 27}, "size must be 28 or more, got 27"),
         ({"split": "validation", "held": 0}, "held must be at least 1 for a validation split"),
     ):
         with pytest.raises(ValueError, match=message):

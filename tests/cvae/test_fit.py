@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import CVAE, ConvCVAE, FitSettings, SpatialCVAE, fit
+from cvae.blur import blurred
 from tests.cvae.every_model import MODELS, Build
 
 SHORT = FitSettings(steps=10, batch=8, validate_every=5)
@@ -101,6 +102,29 @@ def test_loss_weighs_the_divergence_by_beta() -> None:
         assert record["loss"] == pytest.approx(record["reconstruction"] + beta * record["kl"], rel=1e-4, abs=1e-5)
 
 
+def test_blur_falls_by_the_same_factor_and_is_then_left_out() -> None:
+    settings = FitSettings(blur=4.8, blur_until=0.5)
+    widths = [settings.blur_at(done) for done in (0.0, 0.125, 0.25, 0.375, 0.4999, 0.5, 0.9)]
+
+    assert widths[:4] == pytest.approx([4.8, 2.4, 1.2, 0.6])
+    assert widths[4] == pytest.approx(0.3, rel=1e-2)
+    assert widths[5:] == [0.0, 0.0]
+    assert FitSettings().blur_at(0.0) == 0.0
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_the_first_step_sees_blurred_images(likelihood: str) -> None:
+    data = pairs(8)
+    clean, changed = (blurred(images, 1.5) for images in data.tensors)
+    records = fit(small(likelihood), data, data, FitSettings(steps=1, batch=8, blur=1.5))
+
+    if likelihood == "gaussian":
+        assert records[0]["scale"] == pytest.approx(float((clean - changed).square().mean().sqrt()), rel=1e-5)
+    else:
+        expected = torch.nn.functional.binary_cross_entropy(clean, changed)
+        assert records[0]["reconstruction"] == pytest.approx(float(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize("beta", [0.0, -1.0, math.nan, math.inf])
 def test_impossible_weight_of_the_divergence_is_refused(beta: float) -> None:
     with pytest.raises(ValueError, match=f"beta must be above 0, got {beta}"):
@@ -109,10 +133,11 @@ def test_impossible_weight_of_the_divergence_is_refused(beta: float) -> None:
 
 def test_all_faults_are_listed_with_those_of_the_loop() -> None:
     with pytest.raises(ValueError, match="steps must be") as caught:
-        FitSettings(steps=0, beta=0.0, beta_warmup=1.5)
+        FitSettings(steps=0, beta=0.0, beta_warmup=1.5, blur=-1.0, blur_until=0.0)
 
     assert str(caught.value) == (
-        "steps must be at least 1, got 0; beta must be above 0, got 0.0; beta_warmup must be a share in [0, 1], got 1.5"
+        "steps must be at least 1, got 0; beta must be above 0, got 0.0; beta_warmup must be a share in [0, 1], "
+        "got 1.5; blur must be 0 or more, got -1.0; blur_until must be a share in (0, 1], got 0.0"
     )
 
 
@@ -151,7 +176,7 @@ def test_stopped_fit_continues_to_the_same_numbers(tmp_path: Path, kind: Build) 
         torch.manual_seed(seed)
         return kind(1, 8, 8, latent=2, hidden=8)
 
-    settings = FitSettings(steps=15, batch=6, validate_every=5)
+    settings = FitSettings(steps=15, batch=6, validate_every=5, blur=2.0)
     data, held_out = pairs(20), pairs(8, seed=1)
     whole, stopped, resumed = fresh(0), fresh(0), fresh(1)
     expected = fit(whole, data, held_out, settings, folder=tmp_path / "whole")

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from augment.functional import rotate_translate_scale
 from cvae import CVAE, ConvCVAE, DiagonalGaussian, SpatialCVAE
 from cvae.blocks import downsampler
+from cvae.spatial import SpatialGenerator, sources
 from tests.cvae.every_model import MODELS, Build, awake
 
 every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=MODELS)
@@ -37,6 +39,59 @@ def test_spatial_generator_starts_as_the_identity() -> None:
     x = torch.rand(3, 1, 28, 28)
 
     assert_close(SpatialCVAE().decode(x, torch.randn(3, 16)), x, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 9, 14)])
+def test_motions_turn_size_and_shift_as_the_change_of_that_name(shape: tuple[int, int, int]) -> None:
+    x = torch.rand(3, *shape)
+    angle, log_size, shift_x, shift_y = torch.tensor(
+        [[0.0, 0.0, 0.2, -0.1], [0.7, -0.3, 0.0, 0.0], [-0.4, 0.2, 0.1, 0.15]]
+    ).T
+    motions = torch.stack([angle, 3 * (log_size / 3).atanh(), angle * 0, angle * 0, 2 * shift_x, 2 * shift_y], 1)
+
+    moved = torch.nn.functional.grid_sample(x, sources(motions, *shape[1:]), align_corners=False)
+
+    expected = rotate_translate_scale(x, torch.rad2deg(angle), log_size.exp(), shift_x, shift_y)
+    assert_close(moved, expected, atol=1e-5, rtol=0)
+
+
+def test_motions_reach_every_affine_map_near_the_identity() -> None:
+    # Six numbers move three points in six directions: the derivative is invertible.
+    corners = torch.autograd.functional.jacobian(
+        lambda motions: sources(motions[None], 9, 14)[0][[0, 0, 8], [0, 13, 0]].flatten(), torch.zeros(6).double()
+    )
+
+    assert torch.linalg.cond(corners) < 20
+
+
+def test_blur_tells_a_movement_where_to_go() -> None:
+    # Where the dot lies now its new place is dark, to the left as to the right: only a blur overlaps with it.
+    x = torch.zeros(1, 1, 16, 16)
+    x[..., 7:9, 7:9] = 1
+    model = SpatialCVAE(1, 16, 16, latent=2, grid=0)
+    assert isinstance(model._generator, SpatialGenerator)
+    shifts = model._generator.motions[-1].bias
+
+    def slope(columns: int, blur: float) -> float:
+        statistic = model(x, x.roll(columns, dims=3), torch.zeros(1, 2), blur).statistic
+        return float(torch.autograd.grad(statistic.sum(), shifts)[0][4])  # type: ignore[arg-type]
+
+    assert slope(4, 0.0) == slope(-4, 0.0)
+    assert slope(4, 3.0) < 0 < slope(-4, 3.0)
+
+
+def test_without_a_residual_the_background_stays_exactly_zero() -> None:
+    model = SpatialCVAE(1, 20, 20, latent=3, grid=0)
+    assert isinstance(model._generator, SpatialGenerator)
+    torch.nn.init.normal_(model._generator.motions[-1].weight, std=0.05)  # type: ignore[union-attr, arg-type]
+    x = torch.zeros(4, 1, 20, 20)
+    x[..., 8:12, 8:12] = 0.7
+
+    generated = model.decode(x, torch.randn(4, 3)).detach()
+
+    assert not torch.allclose(generated, x, atol=0.05)
+    assert (generated > 0).float().mean() < 0.25
+    assert not any("residual" in name for name in model.state_dict())
 
 
 @every_model
@@ -86,6 +141,11 @@ def test_impossible_sizes_are_refused(kind: Build, arguments: dict[str, int], me
 def test_impossible_features_are_refused(kind: Build) -> None:
     with pytest.raises(ValueError, match="features must be at least 1, got -1"):
         kind(features=-1)
+
+
+def test_a_residual_of_negative_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"grid must be 0 \(no residual\) or more, got -1"):
+        SpatialCVAE(grid=-1)
 
 
 def test_downsampler_reports_its_output_size() -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy
 from torch.testing import assert_close
 
 from perturbsets import LatentBall, NecessarySubset
+from perturbsets.criteria.necessary import cross_entropy_excess
 from perturbsets.criteria.pairs import batches, mismatched
 
 COUNT = 24
@@ -51,6 +53,24 @@ def test_errors_at_the_encoding_are_by_the_recognition_mean(linear_cvae: Any, pa
 
     for errors, offsets in ((result.reconstruction, u), (result.encoding, inside)):
         assert_close(errors, (model.decode(pairs.clean, offsets) - pairs.changed).square().flatten(1).mean(1).detach())
+
+
+def test_excess_is_the_cross_entropy_of_the_nearest_member_over_the_least(linear_cvae: Any, pairs: Any) -> None:
+    model = linear_cvae()
+    result = NecessarySubset(steps=60, restarts=1)(LatentBall(model, 0.0), pairs)
+    member = model.decode(pairs.clean, torch.zeros(COUNT, model.latent)).detach().clamp(1e-6, 1 - 1e-6)
+    entropies = [binary_cross_entropy(images, pairs.changed, reduction="none") for images in (member, pairs.changed)]
+
+    assert_close(result.excess, (entropies[0] - entropies[1]).flatten(1).mean(1), rtol=1e-4, atol=1e-5)
+    assert result.summary()["excess"]["mean"] == pytest.approx(float(result.excess.mean()), rel=1e-5)
+
+
+def test_equal_images_have_no_excess_and_a_missed_pixel_a_finite_one() -> None:
+    grey, black, white = torch.full((1, 1, 2, 2), 0.3), torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+
+    for images in (grey, black, white):
+        assert_close(cross_entropy_excess(images, images), torch.zeros(1), atol=2e-6, rtol=0)
+    assert_close(cross_entropy_excess(black, white), torch.tensor([-math.log(1e-6)]))
 
 
 def test_mismatched_search_is_the_nearest_member_of_another_source(linear_cvae: Any, pairs: Any) -> None:
