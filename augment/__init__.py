@@ -2,24 +2,34 @@
 
 from augment.change import Change
 from augment.digits import Digits
+from augment.images import ImageError, read_image
 from augment.mnist import MNIST
+from augment.pairing import ChangedPairs, Fault, Made, PairPlan, PairSource
 from augment.pairs import Pair, PairStore
 from augment.perturb import Perturb
 from augment.perturbations import BoundPerturbations, Perturbations
 from augment.source import Source
 from augment.spatial import SpatialChange
-from augment.writing import write_pairs
+from augment.writing import WrittenPairs, write_pairs
 
 __all__ = [
     "MNIST",
     "BoundPerturbations",
     "Change",
+    "ChangedPairs",
     "Digits",
+    "Fault",
+    "ImageError",
+    "Made",
     "Pair",
+    "PairPlan",
+    "PairSource",
     "PairStore",
     "Perturb",
     "Perturbations",
     "Source",
     "SpatialChange",
+    "WrittenPairs",
+    "read_image",
     "write_pairs",
 ]

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import cvae
-from augment import write_pairs
+from augment import ChangedPairs, write_pairs
 from cvae import Pretrained, derive_seed
 from cvae.files import atomic_file
 from perturbsets.criteria import encodings, radius_from_pairs
@@ -31,10 +31,12 @@ def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
         task = bar.add_task("pairs")
         write_pairs(
             run.path / "pairs.h5",
-            sources,
-            build.change(recipe),
-            draws={split: getattr(recipe.pairs, split) for split in SPLITS},
-            seed=derive_seed(recipe.seed, "pairs"),
+            ChangedPairs(
+                sources,
+                build.change(recipe),
+                draws={split: getattr(recipe.pairs, split) for split in SPLITS},
+                seed=derive_seed(recipe.seed, "pairs"),
+            ),
             dtype=recipe.pairs.dtype,
             device=accelerator.device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

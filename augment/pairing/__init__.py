@@ -1,0 +1,7 @@
+"""Where pairs come from: a source and a change, two folders, a list of files, scenes under many lights."""
+
+from augment.pairing.changed import ChangedPairs
+from augment.pairing.plan import Fault, Made, PairPlan
+from augment.pairing.source import PairSource
+
+__all__ = ["ChangedPairs", "Fault", "Made", "PairPlan", "PairSource"]
