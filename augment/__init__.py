@@ -4,7 +4,7 @@ from augment.change import Change
 from augment.digits import Digits
 from augment.images import ImageError, read_image
 from augment.mnist import MNIST
-from augment.pairing import ChangedPairs, Fault, Made, PairPlan, PairSource
+from augment.pairing import ChangedPairs, Fault, Made, Manifest, PairedFolders, PairPlan, PairSource, Scene, Scenes
 from augment.pairs import Pair, PairStore
 from augment.perturb import Perturb
 from augment.perturbations import BoundPerturbations, Perturbations
@@ -21,12 +21,16 @@ __all__ = [
     "Fault",
     "ImageError",
     "Made",
+    "Manifest",
     "Pair",
     "PairPlan",
     "PairSource",
     "PairStore",
+    "PairedFolders",
     "Perturb",
     "Perturbations",
+    "Scene",
+    "Scenes",
     "Source",
     "SpatialChange",
     "WrittenPairs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,19 @@ def read_image(path: Path | str, *, channels: int = 3, size: tuple[int, int] | N
     Raises:
         ImageError: If the file is missing, damaged, or of a kind that is refused.
     """
-    image = _upright(Path(path), channels, size)
+    return read_with_size(path, channels=channels, size=size)[0]
+
+
+def read_with_size(
+    path: Path | str, *, channels: int = 3, size: tuple[int, int] | None = None
+) -> tuple[UInt8[Tensor, "C H W"], tuple[int, int]]:
+    """As :func:`read_image`, with the height and width that the upright image has in its file."""
+    image = _upright(Path(path), channels)
+    found = (image.height, image.width)
+    if size is not None and size != found:
+        image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
     pixels = np.array(image)  # a copy: Pillow's memory is read-only
-    return from_numpy(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return from_numpy(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))), found
 
 
 def read_labels(path: Path | str, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
@@ -77,22 +88,60 @@ def image_size(path: Path | str) -> tuple[int, int]:
         raise _unreadable(Path(path), error) from error
 
 
-def common_size(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[int, int]:
-    """The size that all images shall have: the one that is given, or else that of the first readable file.
+class ImageReader:
+    """Reads many files as images of one shape.
+
+    Args:
+        paths: The files; where no size is given, the first that is readable sets it.
+        channels: 3 for RGB, 1 for grey.
+        size: Height and width, at least 8 each: images are scaled and cropped to it as in :func:`read_image`.
 
     Raises:
-        ValueError: If `size` is below 8 pixels, or no file is readable.
+        ValueError: If an argument is out of range, or no file is readable.
     """
-    if size is not None:
-        if len(size) != 2 or min(size) < SMALLEST:
-            raise ValueError(f"size must be (height, width) of at least {SMALLEST} pixels each, got {tuple(size)}")
-        return (size[0], size[1])
-    for path in paths:
-        try:
-            return image_size(path)
-        except ImageError:
-            continue
-    raise ValueError(f"no image could be read: {len(paths)} files, the first of them {paths[0] if paths else None}")
+
+    def __init__(self, paths: Sequence[Path], channels: int, size: tuple[int, int] | None) -> None:
+        check_shape(channels, size)
+        self.channels, self.size, self.first = channels, size and (size[0], size[1]), Path()
+        self.expected = self.size or self._first_size(paths)
+
+    def _first_size(self, paths: Sequence[Path]) -> tuple[int, int]:
+        for path in paths:
+            with suppress(ImageError):
+                found = image_size(path)
+                if min(found) >= SMALLEST:
+                    self.first = path
+                    return found
+        raise ValueError(f"no image could be read among {len(paths)} files, the first of them {paths[0]}")
+
+    def __call__(self, path: Path) -> tuple[UInt8[Tensor, "C H W"], tuple[int, int]]:
+        """The image, and the height and width that it has in its file; as it is where those are not the size.
+
+        Raises:
+            ImageError: If the file cannot be used.
+        """
+        return read_with_size(path, channels=self.channels, size=self.size)
+
+    def refuse_other_size(self, path: Path, found: tuple[int, int]) -> None:
+        """Refuses an image that has not the size of the others, where none was asked for.
+
+        Raises:
+            ValueError: Naming both files.
+        """
+        if self.size is None and found != self.expected:
+            raise ValueError(
+                f"images must have one size, got {found[0]}×{found[1]} in {path} and "
+                f"{self.expected[0]}×{self.expected[1]} in {self.first}: give size=(height, width), to which all are "
+                "scaled and cropped"
+            )
+
+
+def check_shape(channels: int, size: tuple[int, int] | None) -> None:
+    """Refuses numbers of channels other than 1 and 3, and sizes below the smallest."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+    if size is not None and (len(size) != 2 or min(size) < SMALLEST):
+        raise ValueError(f"size must be (height, width) of at least {SMALLEST} pixels each, got {tuple(size)}")
 
 
 def list_images(root: Path | str) -> list[Path]:
@@ -114,13 +163,7 @@ def list_images(root: Path | str) -> list[Path]:
     return sorted(found, key=lambda path: path.as_posix())
 
 
-def check_channels(channels: int) -> None:
-    """Refuses numbers of channels other than 1 and 3."""
-    if channels not in (1, 3):
-        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
-
-
-def _upright(path: Path, channels: int, size: tuple[int, int] | None) -> Image.Image:
+def _upright(path: Path, channels: int) -> Image.Image:
     image = _decoded(path)
     if image.mode not in _PLAIN:
         raise ImageError(
@@ -133,8 +176,7 @@ def _upright(path: Path, channels: int, size: tuple[int, int] | None) -> Image.I
             raise ImageError(f"{path} has transparent pixels: put it on a background and save it without alpha")
     if min(image.size) < SMALLEST:
         raise ImageError(f"{path} has {image.height}×{image.width} pixels: the smallest are {SMALLEST}×{SMALLEST}")
-    image = image.convert("RGB" if channels == 3 else "L")
-    return image if size is None else ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
+    return image.convert("RGB" if channels == 3 else "L")
 
 
 def _decoded(path: Path) -> Image.Image:
