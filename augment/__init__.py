@@ -1,25 +1,34 @@
 """Images and pairs of images: sources, changes, stores and transforms."""
 
 from augment.change import Change
+from augment.cifar10 import CIFAR10
 from augment.digits import Digits
+from augment.fashion_mnist import FashionMNIST
+from augment.image_folder import ImageFolder
 from augment.images import ImageError, read_image
 from augment.mnist import MNIST
 from augment.pairing import ChangedPairs, Fault, Made, Manifest, PairedFolders, PairPlan, PairSource, Scene, Scenes
 from augment.pairs import Pair, PairStore
+from augment.patches import Patches
 from augment.perturb import Perturb
 from augment.perturbations import BoundPerturbations, Perturbations
+from augment.portion import Portion
+from augment.scene_materials import SceneMaterials
 from augment.source import Source
 from augment.spatial import SpatialChange
 from augment.writing import WrittenPairs, write_pairs
 
 __all__ = [
+    "CIFAR10",
     "MNIST",
     "BoundPerturbations",
     "Change",
     "ChangedPairs",
     "Digits",
+    "FashionMNIST",
     "Fault",
     "ImageError",
+    "ImageFolder",
     "Made",
     "Manifest",
     "Pair",
@@ -27,9 +36,12 @@ __all__ = [
     "PairSource",
     "PairStore",
     "PairedFolders",
+    "Patches",
     "Perturb",
     "Perturbations",
+    "Portion",
     "Scene",
+    "SceneMaterials",
     "Scenes",
     "Source",
     "SpatialChange",
