@@ -1,5 +1,6 @@
 """Images and pairs of images: sources, changes, stores and transforms."""
 
+from augment.albumentations_change import AlbumentationsChange
 from augment.change import Change
 from augment.cifar10 import CIFAR10
 from augment.digits import Digits
@@ -16,11 +17,13 @@ from augment.portion import Portion
 from augment.scene_materials import SceneMaterials
 from augment.source import Source
 from augment.spatial import SpatialChange
+from augment.torchvision_change import TorchvisionChange
 from augment.writing import WrittenPairs, write_pairs
 
 __all__ = [
     "CIFAR10",
     "MNIST",
+    "AlbumentationsChange",
     "BoundPerturbations",
     "Change",
     "ChangedPairs",
@@ -45,6 +48,7 @@ __all__ = [
     "Scenes",
     "Source",
     "SpatialChange",
+    "TorchvisionChange",
     "WrittenPairs",
     "read_image",
     "write_pairs",
