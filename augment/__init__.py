@@ -3,6 +3,7 @@
 from augment.albumentations_change import AlbumentationsChange
 from augment.change import Change
 from augment.cifar10 import CIFAR10
+from augment.contact_sheet import contact_sheet
 from augment.digits import Digits
 from augment.fashion_mnist import FashionMNIST
 from augment.image_folder import ImageFolder
@@ -50,6 +51,7 @@ __all__ = [
     "SpatialChange",
     "TorchvisionChange",
     "WrittenPairs",
+    "contact_sheet",
     "read_image",
     "write_pairs",
 ]

@@ -108,6 +108,8 @@ class PairStore(Dataset[Pair]):
         self._places = {name: places[name] for name in IMAGES}
         self._source, self._target = arrays["source"][rows], arrays["target"][rows]
         self._group, self._label = arrays["group"][self._source], arrays["label"][self._source]
+        breaks = (np.diff(self._source) != 1) | (np.diff(self._target) != 1)
+        self._run = np.concatenate([[0], np.cumsum(breaks)])  # the same where images follow each other in the file
         self.sources, self.labels = torch.from_numpy(self._group), torch.from_numpy(self._label)
         self.condition = torch.from_numpy(arrays["condition"][rows])
         self.parameters = torch.from_numpy(arrays["parameters"][rows])
@@ -165,12 +167,28 @@ class PairStore(Dataset[Pair]):
             self._clean, self._changed = (self._places[name].map(self.path) for name in IMAGES)
             self._process = os.getpid()
         positions = np.asarray(indices, dtype=np.int64)
-        return Pair(
-            torch.from_numpy(_gathered(self._clean, self._source[positions])),
-            torch.from_numpy(_gathered(self._changed, self._target[positions])),
-            torch.from_numpy(self._group[positions]),
-            torch.from_numpy(self._label[positions]),
-        )
+        chosen = self._in_a_row(positions)
+        if isinstance(chosen, slice):  # one copy instead of one per image
+            source, target = self._source[chosen.start], self._target[chosen.start]
+            clean = self._clean[source : source + len(positions)].copy()
+            changed = self._changed[target : target + len(positions)].copy()
+            group, label = self._group[chosen].copy(), self._label[chosen].copy()
+        else:
+            clean = np.take(self._clean, self._source[chosen], axis=0)
+            changed = np.take(self._changed, self._target[chosen], axis=0)
+            group, label = self._group[chosen], self._label[chosen]
+        return Pair(*map(torch.from_numpy, (clean, changed, group, label)))
+
+    def _in_a_row(self, positions: Array) -> slice | Array:
+        """Positions as a slice, if they and the images that they name follow each other; else as they are."""
+        if len(positions) < 2:
+            return positions
+        first, last = int(positions[0]), int(positions[-1])
+        if not 0 <= first < last < len(self) or last - first != len(positions) - 1:
+            return positions
+        if self._run[first] != self._run[last] or np.count_nonzero(positions[1:] <= positions[:-1]):
+            return positions
+        return slice(first, last + 1)
 
     def __getitem__(self, index: int) -> Pair:
         """One pair."""
@@ -179,14 +197,6 @@ class PairStore(Dataset[Pair]):
     def __getitems__(self, indices: list[int]) -> list[Pair]:
         """Several pairs as a list, read as one batch: what a data loader asks for."""
         return [Pair(*parts) for parts in zip(*self.batch(indices), strict=True)]
-
-
-def _gathered(images: Array, rows: Array) -> Array:
-    """Copies of some rows; rows that follow each other are copied as one run, which is faster."""
-    first, count = (int(rows[0]), len(rows)) if len(rows) else (0, 0)
-    if count and int(rows[-1]) - first == count - 1 and bool((np.diff(rows) == 1).all()):
-        return images[first : first + count].copy()
-    return np.take(images, rows, axis=0)
 
 
 def _check_tables(places: dict[str, Place], arrays: dict[str, Array], splits: int, conditions: int) -> None:
