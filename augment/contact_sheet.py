@@ -51,7 +51,7 @@ def contact_sheet(store: Path | str, picture: Path | str, *, columns: int = 10) 
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for number, (title, pairs) in enumerate(strips):
         top = number * tall + MARGIN
-        draw.text((MARGIN, top), f"{title}: {len(pairs):,} pairs (clean above, changed below)", _INK, font)
+        draw.text((MARGIN, top), f"{title}: {len(pairs):,} pairs", _INK, font)
         clean, changed, *_ = pairs.batch(_spread(pairs.sources, columns))
         for column, images in enumerate(zip(clean, changed, strict=True)):
             for line, image in enumerate(images):

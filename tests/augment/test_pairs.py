@@ -243,8 +243,10 @@ write_pairs(sys.argv[1], ChangedPairs({"test": Digits("test")}, SpatialChange())
 def test_a_run_of_pairs_is_what_its_single_pairs_are(tmp_path: Path) -> None:
     pairs = ChangedPairs({"test": Digits("test", size=12, digit=8)}, SpatialChange())
     store = PairStore(write_pairs(tmp_path / "p.h5", pairs).path)
-    for positions in (range(5, 60), [7, 8], [7, 9, 8, 10], [7, 7, 9, 10], [-2, -1], [299], [], [298, 299]):
-        for part, items in zip(store.batch(positions), zip(*map(store.__getitem__, positions)), strict=False):
+    for positions in (range(5, 60), [7, 8], [7, 9, 8, 10], [7, 7, 9, 10], [-2, -1], [299], [298, 299]):
+        each = [store[position] for position in positions]
+        for part, items in zip(store.batch(positions), zip(*each, strict=True), strict=True):
             assert_close(part, torch.stack(items))
+    assert len(store.batch([]).clean) == 0
     with pytest.raises(IndexError):
         store.batch([298, 299, 300])
