@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-Array = npt.NDArray[Any]
+from augment.layout import CLEAN_ROWS, FORMAT, IMAGES, PAIR_ROWS, TABLES, VERSION, Array, Place, UnusableError, find
 
-FORMAT, VERSION = "perturbsets.pairs", 1
 BLOCK = 1 << 24  # values looked at in one go when a file is checked
-_DIMENSIONS = {"changed": 4, "clean": 4, "source": 1, "label": 1, "origin": 1, "split": 1, "parameters": 2}
-_TYPES = {
-    "changed": ("uint8", "float32"),
-    "clean": ("uint8", "float32"),
-    "source": ("int64",),
-    "label": ("int64",),
-    "origin": ("int64",),
-    "split": ("uint8",),
-    "parameters": ("float32",),
-}
 
 
 class Pair(NamedTuple):
@@ -37,7 +25,8 @@ class Pair(NamedTuple):
     Attributes:
         clean: The image x, in the stored type.
         changed: The same scene changed, x̃.
-        source: Number of the source image in the file; pairs of one source are not independent.
+        source: Number of the independent unit that the pair comes from: the clean image, or its scene. Pairs of one
+            source are not independent.
         label: Class number, -1 where there is none.
     """
 
@@ -57,115 +46,102 @@ class PairStore(Dataset[Pair]):
     Args:
         path: A file written by :func:`augment.write_pairs`.
         split: Which split to give; all pairs if not given. Splits are by source image, never by pair.
+        conditions: Names of the conditions to give, for example corruptions; all if not given.
+
+    Attributes:
+        shape: Channels, height and width of each image.
+        splits: Names of the splits in the file.
+        conditions: Names of the conditions in the file, which `condition` numbers.
+        condition: Number of each pair's condition.
+        sources: Number of each pair's source, as in :class:`Pair`.
+        labels: Class of each pair.
+        parameters: What the change was told, a row per pair, under `parameter_names`.
+        provenance: What made the pairs.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no pair file: truncated, not HDF5, with links, or with wrong shapes, types or
-            values. The message gives the reason.
+            values. The message gives the reason. Also if a split or condition is unknown or holds no pairs.
 
     Example:
         >>> store = PairStore("pairs.h5", split="train")  # doctest: +SKIP
         >>> clean, changed, source, label = store.batch([0, 5, 7])  # doctest: +SKIP
     """
 
-    def __init__(self, path: Path | str, split: str | None = None) -> None:
+    def __init__(self, path: Path | str, split: str | None = None, conditions: Sequence[str] | None = None) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"path must be a pair file, got {self.path}: `write_pairs` makes one")
         try:
             with h5py.File(self.path, "r") as file:
-                self._read(file, split)
+                self._read(file, split, conditions)
+            self._process: int | None = None
+            for name in IMAGES:
+                self._check_values(name)
         except OSError as error:
-            raise self._refuse(f"it cannot be read as HDF5 ({error}); it is truncated or of another kind") from error
-        self._process: int | None = None
-        for name in ("changed", "clean"):
-            self._check_values(name)
+            reason = f"it cannot be read as HDF5 ({error}); it is truncated or of another kind"
+            raise self._refused(reason) from error
+        except UnusableError as refusal:
+            raise self._refused(str(refusal)) from refusal
 
-    def _refuse(self, reason: str) -> ValueError:
+    def _refused(self, reason: str) -> ValueError:
         return ValueError(f"{self.path} is no usable pair file: {reason}. Make it again with `write_pairs`")
 
-    def _read(self, file: h5py.File, split: str | None) -> None:
+    def _read(self, file: h5py.File, split: str | None, conditions: Sequence[str] | None) -> None:
         if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
             found = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
-            raise self._refuse(f"its format is {found}, expected {FORMAT} version {VERSION}")
-        self._layout = {name: self._dataset(file, name) for name in _DIMENSIONS}
-        arrays = {name: file[name][()] for name in ("source", "label", "origin", "split", "parameters")}
-        changed, clean = file["changed"].shape, file["clean"].shape
-        if changed[1:] != clean[1:] or file["changed"].dtype != file["clean"].dtype:
-            raise self._refuse(f"changed images are {changed[1:]} and clean ones {clean[1:]}, or of another type")
-        for name, length in (("source", changed[0]), ("parameters", changed[0])):
-            if len(arrays[name]) != length:
-                raise self._refuse(f"{name} has {len(arrays[name])} rows for {length} pairs")
-        for name in ("label", "origin", "split"):
-            if len(arrays[name]) != clean[0]:
-                raise self._refuse(f"{name} has {len(arrays[name])} rows for {clean[0]} clean images")
-        if changed[0] and not 0 <= arrays["source"].min() <= arrays["source"].max() < clean[0]:
-            raise self._refuse(f"source must number clean images from 0 to {clean[0] - 1}")
-        if not np.isfinite(arrays["parameters"]).all():
-            raise self._refuse("parameters hold NaN or infinity")
+            raise UnusableError(f"its format is {found}, expected {FORMAT} version {VERSION}")
+        length = self.path.stat().st_size
+        places = {name: find(file, name, length) for name in TABLES}
+        arrays = {name: file[name][()] for name in (*CLEAN_ROWS, *PAIR_ROWS)}
         try:
-            splits = [str(name) for name in file.attrs["splits"]]
-            self.seed = int(file.attrs["seed"])
+            self.splits = tuple(str(name) for name in file.attrs["splits"])
+            self.conditions = tuple(str(name) for name in file.attrs["conditions"])
             self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
             self.parameter_names = [str(name) for name in file["parameters"].attrs["names"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise self._refuse(f"an attribute is missing or damaged ({error})") from error
-        if clean[0] and arrays["split"].max() >= len(splits):
-            raise self._refuse(f"split numbers go beyond the {len(splits)} names {splits}")
-        if split is not None and split not in splits:
-            raise ValueError(f"split must be one of {splits} in {self.path}, got {split!r}")
-        rows = np.arange(changed[0])
-        if split is not None:
-            rows = rows[arrays["split"][arrays["source"]] == splits.index(split)]
-        if not len(rows):
-            raise ValueError(f"split {split!r} of {self.path} holds no pairs: choose one of {splits}")
-        channels, height, width = changed[1:]
+            raise UnusableError(f"an attribute is missing or damaged ({error})") from error
+        _check_tables(places, arrays, len(self.splits), len(self.conditions))
+        rows = self._chosen(arrays, split, conditions)
+        channels, height, width = places["clean"].shape[1:]
         self.shape = (int(channels), int(height), int(width))
-        self._rows, self.splits = rows, splits
-        self._source, self._label = arrays["source"], arrays["label"]
+        self._places = {name: places[name] for name in IMAGES}
+        self._source, self._target = arrays["source"][rows], arrays["target"][rows]
+        self._group, self._label = arrays["group"][self._source], arrays["label"][self._source]
+        breaks = (np.diff(self._source) != 1) | (np.diff(self._target) != 1)
+        self._run = np.concatenate([[0], np.cumsum(breaks)])  # the same where images follow each other in the file
+        self.sources, self.labels = torch.from_numpy(self._group), torch.from_numpy(self._label)
+        self.condition = torch.from_numpy(arrays["condition"][rows])
         self.parameters = torch.from_numpy(arrays["parameters"][rows])
-        self.sources = torch.from_numpy(self._source[rows])
-        self.labels = torch.from_numpy(self._label[self._source[rows]])
 
-    def _dataset(self, file: h5py.File, name: str) -> tuple[int, tuple[int, ...], str]:
-        link = file.get(name, getlink=True)
-        if link is None:
-            raise self._refuse(f"it has no data set {name!r}")
-        if not isinstance(link, h5py.HardLink):
-            raise self._refuse(f"{name!r} is a link to elsewhere, which is never followed")
-        data = file[name]
-        if not isinstance(data, h5py.Dataset):
-            raise self._refuse(f"{name!r} is no data set")
-        if data.external or data.is_virtual:
-            raise self._refuse(f"{name!r} keeps its values in another file, which is never read")
-        if data.ndim != _DIMENSIONS[name] or data.dtype.name not in _TYPES[name]:
-            raise self._refuse(
-                f"{name!r} must have {_DIMENSIONS[name]} dimensions of {' or '.join(_TYPES[name])}, got shape "
-                f"{data.shape} of {data.dtype}"
+    def _chosen(self, arrays: dict[str, Array], split: str | None, conditions: Sequence[str] | None) -> Array:
+        """Rows of the pairs in the split and under the conditions."""
+        if split is not None and split not in self.splits:
+            raise ValueError(f"split must be one of {list(self.splits)} in {self.path}, got {split!r}")
+        unknown = sorted(set(conditions or ()) - set(self.conditions))
+        if unknown or isinstance(conditions, str):
+            raise ValueError(
+                f"conditions must be some of {list(self.conditions)} in {self.path}, got {unknown or conditions!r}"
             )
-        if not data.dtype.isnative:
-            raise self._refuse(f"{name!r} is {data.dtype.str}, in the byte order of another machine")
-        offset = data.id.get_offset()
-        if name in ("changed", "clean"):
-            if data.chunks is not None or offset is None:
-                raise self._refuse(f"{name!r} is chunked or compressed, which cannot be memory-mapped")
-            if offset + data.nbytes > self.path.stat().st_size:
-                raise self._refuse(f"it is truncated: {name!r} goes beyond the end of the file")
-        return int(offset or 0), tuple(data.shape), data.dtype.name
+        chosen = np.ones(len(arrays["source"]), dtype=bool)
+        if split is not None:
+            chosen &= arrays["split"][arrays["source"]] == self.splits.index(split)
+        if conditions is not None:
+            chosen &= np.isin(arrays["condition"], [self.conditions.index(name) for name in conditions])
+        if not chosen.any():
+            under = "" if conditions is None else f" under the conditions {list(conditions)}"
+            raise ValueError(f"split {split!r} of {self.path} holds no pairs{under}: choose one of {list(self.splits)}")
+        return np.flatnonzero(chosen)
 
     def _check_values(self, name: str) -> None:
-        values = self._map(name).reshape(-1)
+        values = self._places[name].map(self.path).reshape(-1)
         if values.dtype == np.uint8:
             return
         for start in range(0, len(values), BLOCK):
             block = values[start : start + BLOCK]
             low, high = float(block.min()), float(block.max())
             if not (low >= 0 and high <= 1):  # NaN fails too
-                raise self._refuse(f"{name!r} must hold values in [0, 1], got {low:.4g} to {high:.4g}")
-
-    def _map(self, name: str) -> Array:
-        offset, shape, dtype = self._layout[name]
-        return np.memmap(self.path, dtype, "r", offset, shape)
+                raise UnusableError(f"{name!r} must hold values in [0, 1], got {low:.4g} to {high:.4g}")
 
     def __getstate__(self) -> dict[str, Any]:
         hidden = ("_changed", "_clean")
@@ -173,7 +149,7 @@ class PairStore(Dataset[Pair]):
 
     def __len__(self) -> int:
         """Number of pairs."""
-        return len(self._rows)
+        return len(self._source)
 
     def batch(self, indices: Sequence[int] | Tensor | Array) -> Pair:
         """Several pairs as one batch, gathered in one go.
@@ -188,16 +164,31 @@ class PairStore(Dataset[Pair]):
             IndexError: If a position is outside.
         """
         if self._process != os.getpid():
-            self._changed, self._clean = self._map("changed"), self._map("clean")
+            self._clean, self._changed = (self._places[name].map(self.path) for name in IMAGES)
             self._process = os.getpid()
-        rows = self._rows[np.asarray(indices, dtype=np.int64)]
-        source = self._source[rows]
-        return Pair(
-            torch.from_numpy(np.take(self._clean, source, axis=0)),
-            torch.from_numpy(np.take(self._changed, rows, axis=0)),
-            torch.from_numpy(source),
-            torch.from_numpy(self._label[source]),
-        )
+        positions = np.asarray(indices, dtype=np.int64)
+        chosen = self._in_a_row(positions)
+        if isinstance(chosen, slice):  # one copy instead of one per image
+            source, target = self._source[chosen.start], self._target[chosen.start]
+            clean = self._clean[source : source + len(positions)].copy()
+            changed = self._changed[target : target + len(positions)].copy()
+            group, label = self._group[chosen].copy(), self._label[chosen].copy()
+        else:
+            clean = np.take(self._clean, self._source[chosen], axis=0)
+            changed = np.take(self._changed, self._target[chosen], axis=0)
+            group, label = self._group[chosen], self._label[chosen]
+        return Pair(*map(torch.from_numpy, (clean, changed, group, label)))
+
+    def _in_a_row(self, positions: Array) -> slice | Array:
+        """Positions as a slice, if they and the images that they name follow each other; else as they are."""
+        if len(positions) < 2:
+            return positions
+        first, last = int(positions[0]), int(positions[-1])
+        if not 0 <= first < last < len(self) or last - first != len(positions) - 1:
+            return positions
+        if self._run[first] != self._run[last] or np.count_nonzero(positions[1:] <= positions[:-1]):
+            return positions
+        return slice(first, last + 1)
 
     def __getitem__(self, index: int) -> Pair:
         """One pair."""
@@ -206,3 +197,29 @@ class PairStore(Dataset[Pair]):
     def __getitems__(self, indices: list[int]) -> list[Pair]:
         """Several pairs as a list, read as one batch: what a data loader asks for."""
         return [Pair(*parts) for parts in zip(*self.batch(indices), strict=True)]
+
+
+def _check_tables(places: dict[str, Place], arrays: dict[str, Array], splits: int, conditions: int) -> None:
+    """Whether the tables fit each other."""
+    clean, changed = places["clean"], places["changed"]
+    if changed.shape[1:] != clean.shape[1:] or changed.dtype != clean.dtype:
+        raise UnusableError(
+            f"changed images are {changed.shape[1:]} and clean ones {clean.shape[1:]}, or of another type"
+        )
+    pairs = len(arrays["source"])
+    _check_lengths(arrays, CLEAN_ROWS, clean.shape[0], "clean images")
+    _check_lengths(arrays, PAIR_ROWS, pairs, "pairs")
+    limits = {"source": clean.shape[0], "target": changed.shape[0], "condition": conditions, "split": splits}
+    kinds = {"source": "clean images", "target": "changed images", "condition": "conditions", "split": "splits"}
+    for name, limit in limits.items():
+        numbers = arrays[name]
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < limit:
+            raise UnusableError(f"{name} must number {kinds[name]} from 0 to {limit - 1}")
+    if not np.isfinite(arrays["parameters"]).all():
+        raise UnusableError("parameters hold NaN or infinity")
+
+
+def _check_lengths(arrays: dict[str, Array], names: Iterable[str], expected: int, kind: str) -> None:
+    for name in names:
+        if len(arrays[name]) != expected:
+            raise UnusableError(f"{name} has {len(arrays[name])} rows for {expected} {kind}")

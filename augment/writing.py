@@ -1,91 +1,262 @@
-"""Making pairs of images and writing them to HDF5, whole or not at all."""
+"""Making pairs of images and writing them to HDF5, whole or not at all, and on where a kill ended it."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import h5py
 import numpy as np
 import torch
 
-from augment.change import Change
-from augment.pairs import FORMAT, VERSION
-from augment.source import Source
-from augment.transform import ChangeTransform
+from augment.layout import CLEAN_ROWS, FORMAT, PAIR_ROWS, VERSION, Array
+from augment.making import Chunk, make_chunk, make_chunks
+from augment.pairing import Fault, PairPlan, PairSource
+from augment.partial import Partial
+
+CHUNK_BYTES = 1 << 26
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WrittenPairs:
+    """What a pair file holds, and what it had to leave out.
+
+    Attributes:
+        path: The file.
+        pairs: Number of pairs.
+        images: Number of images in them, clean and changed ones.
+        counts: Pairs of each split under each condition.
+        skipped: Why each image that could not be read is missing.
+    """
+
+    path: Path
+    pairs: int
+    images: int
+    counts: Mapping[str, Mapping[str, int]]
+    skipped: tuple[str, ...]
 
 
 def write_pairs(
     path: Path | str,
-    sources: Mapping[str, Source],
-    change: Change,
+    pairs: PairSource,
     *,
-    draws: int | Mapping[str, int],
-    seed: int,
     dtype: Literal["uint8", "float32"] = "uint8",
     device: torch.device | str = "cpu",
     batch: int = 1024,
+    processes: int = 1,
+    strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Changes every source image several times and stores the pairs.
+) -> WrittenPairs:
+    """Stores the pairs of a source in one file.
 
-    The parameters of a split are drawn first, from the seed and the split's name, then applied batch by batch on
-    the device. The same arguments give the same bytes.
+    The same arguments give the same bytes, whatever `batch` and `processes`. A kill leaves the folder
+    ``NAME.partial`` beside the target, and the next call with the same pairs goes on from there, to the same bytes;
+    pairs of any other source, change, seed or type start anew.
 
     Args:
         path: The file to write; an existing one is replaced.
-        sources: Split name to clean images; a split's images must not be another's.
-        change: What changes them.
-        draws: Changed versions of each image; a number, or one per split.
-        seed: Seed of the parameters, 0 or more.
+        pairs: Which pairs; :class:`ChangedPairs`, :class:`PairedFolders`, :class:`Manifest`, :class:`Scenes`, or
+            anything of this shape.
         dtype: How images are stored: 8 bits (rounded) or floating point.
         device: Where changes are computed.
-        batch: Images changed at a time.
-        progress: Called with pairs done and pairs in all.
+        batch: Most images made at a time; large ones are made fewer at a time.
+        processes: How many processes make images. More than one are spawned: the calling script then needs its
+            ``if __name__ == "__main__":``.
+        strict: Whether an image that cannot be read is an error. If not, it is skipped with its pairs, a warning in
+            the log and an entry in what is returned.
+        progress: Called with images done and images in all.
 
     Returns:
-        The path.
+        What was written.
 
     Raises:
-        ValueError: If there is no split, a number is below 1, shapes differ, splits share images, or a change
-            leaves [0, 1].
+        ValueError: If there are no pairs, an argument is out of range, shapes differ, splits share groups, a change
+            leaves [0, 1], or (where strict) an image cannot be read.
         OSError: If the disk is full or the folder not writable; nothing half-written is left.
+
+    Example:
+        >>> from augment import ChangedPairs, Digits, SpatialChange
+        >>> pairs = ChangedPairs({"test": Digits("test")}, SpatialChange(), draws=10, seed=0)
+        >>> write_pairs("pairs.h5", pairs).pairs  # doctest: +SKIP
+        3000
     """
     path = Path(path)
-    counts = {name: draws if isinstance(draws, int) else draws.get(name, 0) for name in sources}
-    if not sources or min(counts.values()) < 1 or batch < 1 or seed < 0:
-        raise ValueError(
-            "sources must hold at least one split, draws and batch be at least 1 and seed 0 or more, got "
-            f"draws={counts}, batch={batch}, seed={seed}"
-        )
     if dtype not in ("uint8", "float32"):
         raise ValueError(f'dtype must be "uint8" or "float32", got {dtype!r}')
-    _check_disjoint(sources)
-    total = sum(len(source) * counts[name] for name, source in sources.items())
-    images = sum(len(source) for source in sources.values())
-    shape = tuple(next(iter(sources.values())).batch([0])[0].shape[1:])
-    size = (total + images) * int(np.prod(shape)) * np.dtype(dtype).itemsize
-    temporary: Path | None = None
+    if batch < 1 or processes < 1:
+        raise ValueError(f"batch and processes must be at least 1, got batch={batch}, processes={processes}")
+    plan = pairs.plan()
+    first = _first_chunk(pairs, plan, dtype, device, strict)
+    shape = first.tables["clean"][1].shape[1:]
+    tables: dict[str, tuple[tuple[int, ...], str]] = {"clean": ((plan.clean_rows, *shape), dtype)}
+    if plan.changed_starts is not None:
+        tables["changed"] = ((plan.changed_rows, *shape), dtype)
+    tables["label"] = ((plan.clean_rows,), "int64")
+    size = (plan.clean_rows + plan.changed_rows) * int(np.prod(shape)) * np.dtype(dtype).itemsize
+    with _explained(path, size), _partial(path, tables, _fingerprint(pairs, plan, first)) as partial:
+        faults = _fill(partial, pairs, plan, shape, dtype, device, batch, processes, strict, progress)
+        kept = _kept(plan, faults)
+        index = {name: getattr(plan, name) for name in CLEAN_ROWS if name != "label"}
+        index |= {name: getattr(plan, name)[kept] for name in PAIR_ROWS}
+        versions = {package: metadata.version(package) for package in ("torch", "torchvision", "h5py")}
+        attributes = {
+            "format": FORMAT,
+            "version": VERSION,
+            "splits": list(plan.splits),
+            "conditions": list(plan.conditions),
+            "provenance": json.dumps({**pairs.describe(), "versions": versions}, sort_keys=True),
+        }
+        links = {} if plan.changed_starts is not None else {"changed": "clean"}
+        partial.finish(links, index, plan.parameter_names, attributes)
+    return WrittenPairs(
+        path=path,
+        pairs=len(kept),
+        images=_images(plan, kept),
+        counts=_counts(plan, kept),
+        skipped=tuple(fault.reason for fault in faults),
+    )
+
+
+def _first_chunk(pairs: PairSource, plan: PairPlan, dtype: str, device: torch.device | str, strict: bool) -> Chunk:
+    """The first unit that can be made: it tells the shape, and whether code or data changed since a kill."""
+    reasons = []
+    for unit in range(plan.units):
+        chunk = make_chunk(pairs, range(unit, unit + 1), dtype, device)
+        _refuse_faults(chunk.faults, strict)
+        if "clean" in chunk.tables:
+            return chunk
+        reasons += [fault.reason for fault in chunk.faults]
+    raise ValueError(f"no image of the pairs could be read, {len(reasons)} failed; the first: {reasons[:1]}")
+
+
+def _fingerprint(pairs: PairSource, plan: PairPlan, first: Chunk) -> str:
+    found = hashlib.sha256(
+        f"{FORMAT} {VERSION} {plan.digest()} {json.dumps(pairs.describe(), sort_keys=True)}".encode()
+    )
+    for name, (_, values) in first.tables.items():
+        found.update(f"{name} {values.dtype.str} {values.shape} ".encode())
+        found.update(np.ascontiguousarray(values).data)
+    return found.hexdigest()
+
+
+def _fill(
+    partial: Partial,
+    pairs: PairSource,
+    plan: PairPlan,
+    shape: tuple[int, ...],
+    dtype: str,
+    device: torch.device | str,
+    batch: int,
+    processes: int,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+) -> list[Fault]:
+    """Makes and writes what is missing; gives all faults, former ones included, in the order of rows."""
+    images = plan.images_until()
+    total = done = int(images[-1])
+    open_units = np.ones(plan.units, dtype=bool)
+    faults: list[Fault] = []
+    for record in partial.records:
+        open_units[slice(*record["units"])] = False
+        faults += [Fault(*fault) for fault in record["faults"]]
+    _refuse_faults(faults, strict)
+    done -= int(np.diff(images)[open_units].sum())
+    most = min(batch, max(1, CHUNK_BYTES // (int(np.prod(shape)) * np.dtype(dtype).itemsize)))
+    for chunk in make_chunks(pairs, _chunks(open_units, images, most), dtype, device, processes):
+        _refuse_faults(chunk.faults, strict)
+        for fault in chunk.faults:
+            log.warning("skipped: %s", fault.reason)
+        for name, (rows, values) in chunk.tables.items():
+            if name != "label" and values.shape[1:] != shape:
+                raise ValueError(
+                    f"pairs must hold images of one shape, got {values.shape[1:]} after {shape}: give a size to the "
+                    "source"
+                )
+            partial.write(name, rows, values)
+        units = (chunk.units.start, chunk.units.stop)
+        partial.record({"units": units, "faults": [list(fault) for fault in chunk.faults]})
+        faults += chunk.faults
+        done += int(images[units[1]] - images[units[0]])
+        if progress is not None:
+            progress(done, total)
+    return sorted(faults, key=lambda fault: (fault.row, fault.table))
+
+
+def _chunks(open_units: Array, images: Array, most: int) -> list[range]:
+    """Runs of open units that make about `most` images each."""
+    units = np.flatnonzero(open_units)
+    if not len(units):
+        return []
+    parts = images[units] // most
+    breaks = np.flatnonzero((np.diff(units) != 1) | (np.diff(parts) != 0)) + 1
+    return [range(int(run[0]), int(run[-1]) + 1) for run in np.split(units, breaks)]
+
+
+def _refuse_faults(faults: list[Fault] | tuple[Fault, ...], strict: bool) -> None:
+    if strict and faults:
+        raise ValueError(f"strict: {faults[0].reason}. Mend or remove it, or leave out `strict` to skip such files")
+
+
+def _kept(plan: PairPlan, faults: list[Fault]) -> Array:
+    """Numbers of the pairs whose two images are there."""
+    clean, changed = np.ones(plan.clean_rows, dtype=bool), np.ones(plan.changed_rows, dtype=bool)
+    for fault in faults:
+        (clean if fault.table == "clean" else changed)[fault.row] = False
+    targets = clean if plan.changed_starts is None else changed
+    kept = np.flatnonzero(clean[plan.source] & targets[plan.target])
+    if not len(kept):
+        raise ValueError(f"no pair could be made, {len(faults)} images failed; the first: {faults[0].reason}")
+    return kept
+
+
+def _images(plan: PairPlan, kept: Array) -> int:
+    """Number of images that pairs name."""
+    source, target = plan.source[kept], plan.target[kept]
+    if plan.changed_starts is None:
+        return len(np.union1d(source, target))
+    return len(np.unique(source)) + len(np.unique(target))
+
+
+def _counts(plan: PairPlan, kept: Array) -> dict[str, dict[str, int]]:
+    splits, conditions = plan.split[plan.source[kept]], plan.condition[kept]
+    table = np.zeros((len(plan.splits), len(plan.conditions)), dtype=np.int64)
+    np.add.at(table, (splits, conditions), 1)
+    return {
+        split: {name: int(count) for name, count in zip(plan.conditions, row, strict=True) if count}
+        for split, row in zip(plan.splits, table, strict=True)
+    }
+
+
+@contextmanager
+def _partial(path: Path, tables: Mapping[str, tuple[tuple[int, ...], str]], fingerprint: str) -> Iterator[Partial]:
+    """The file under construction: an interruption leaves it for later, an error removes it."""
+    partial = Partial(path, tables, fingerprint)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        os.truncate(temporary, 0)
-        with h5py.File(temporary, "w", track_order=False) as file:
-            _fill(file, sources, change, counts, (total, images, shape), seed, dtype, device, batch, progress)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        yield partial
+    except BrokenProcessPool:
+        partial.close()
+        raise
+    except Exception:
+        partial.discard()
+        raise
+    except BaseException:
+        partial.close()
+        raise
+
+
+@contextmanager
+def _explained(path: Path, size: int) -> Iterator[None]:
+    try:
+        yield
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
         codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         full = getattr(error, "errno", None) in codes or any(f"errno = {code}" in str(error) for code in codes)
@@ -93,97 +264,3 @@ def write_pairs(
             raise
         reason = f"the disk is full, {size:,} bytes are needed" if full else str(error)
         raise OSError(f"could not write {path}: {reason}. Nothing half-written was left") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    return path
-
-
-def _fill(
-    file: h5py.File,
-    sources: Mapping[str, Source],
-    change: Change,
-    counts: Mapping[str, int],
-    sizes: tuple[int, int, tuple[int, ...]],
-    seed: int,
-    dtype: str,
-    device: torch.device | str,
-    batch: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    total, images, shape = sizes
-    changed = _create(file, "changed", (total, *shape), dtype)
-    clean = _create(file, "clean", (images, *shape), dtype)
-    arrays: dict[str, list[Any]] = {"source": [], "label": [], "origin": [], "split": [], "parameters": []}
-    pair = image = 0
-    for code, (name, source) in enumerate(sources.items()):
-        draws, count = counts[name], len(source)
-        generator = torch.Generator().manual_seed(_seed(seed, name))
-        parameters = change.draw(count * draws, generator=generator)
-        step = max(1, batch // draws)
-        for start in range(0, count, step):
-            rows = range(start, min(start + step, count))
-            x, labels = source.batch(list(rows))
-            if tuple(x.shape[1:]) != shape:
-                raise ValueError(f"sources must give images of one shape, got {tuple(x.shape[1:])} after {shape}")
-            mine = parameters[start * draws : (rows[-1] + 1) * draws]
-            made = change.apply(x.to(device).repeat_interleave(draws, 0), mine.to(device))
-            changed[pair : pair + len(made)] = _stored(made, dtype)
-            clean[image : image + len(x)] = _stored(x, dtype)
-            arrays["source"].append(np.arange(image, image + len(x), dtype=np.int64).repeat(draws))
-            arrays["label"].append(labels.numpy().astype(np.int64))
-            pair, image = pair + len(made), image + len(x)
-            if progress is not None:
-                progress(pair, total)
-        arrays["origin"].append(np.asarray(source.indices, dtype=np.int64))
-        arrays["split"].append(np.full(count, code, dtype=np.uint8))
-        arrays["parameters"].append(parameters.numpy().astype(np.float32))
-    for name, parts in arrays.items():
-        _create(file, name, None, None, np.concatenate(parts))
-    file["parameters"].attrs["names"] = list(change.parameter_names)
-    first = next(iter(sources.values()))
-    about = {
-        "source": _described(first, without="split"),
-        "change": _described(change),
-        "draws": dict(counts),
-    }
-    versions = {package: metadata.version(package) for package in ("torch", "torchvision", "h5py")}
-    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-    file.attrs["splits"], file.attrs["seed"] = list(sources), seed
-    file.attrs["provenance"] = json.dumps({**about, "versions": versions}, sort_keys=True)
-
-
-def _create(file: h5py.File, name: str, shape: Any, dtype: Any, data: Any = None) -> h5py.Dataset:
-    return file.create_dataset(name, shape, dtype, data, track_times=False)
-
-
-def _stored(images: torch.Tensor, dtype: str) -> Any:
-    low, high = torch.aminmax(images)
-    if not (float(low) >= -1e-6 and float(high) <= 1 + 1e-6):  # NaN fails too
-        raise ValueError(f"change must give images in [0, 1], got {float(low):.4g} to {float(high):.4g}")
-    images = images.clamp(0, 1).cpu()
-    return (images * 255).round().byte().numpy() if dtype == "uint8" else images.float().numpy()
-
-
-def _seed(seed: int, split: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{split}".encode()).digest()[:8], "big") >> 1
-
-
-def _check_disjoint(sources: Mapping[str, Source]) -> None:
-    seen: dict[tuple[str, int], str] = {}
-    for split, source in sources.items():
-        if not len(source):
-            raise ValueError(f"sources must hold images in every split, got none in {split!r}")
-        for index in source.indices.tolist():
-            other = seen.setdefault((source.name, index), split)
-            if other != split:
-                raise ValueError(f"sources must not share images, got {source.name} {index} in {other!r} and {split!r}")
-
-
-def _described(thing: object, without: str = "") -> dict[str, Any]:
-    about: dict[str, Any] = {"class": type(thing).__name__}
-    if isinstance(thing, ChangeTransform):
-        about |= thing.settings
-    elif is_dataclass(thing):
-        about |= {f.name: getattr(thing, f.name) for f in fields(thing) if f.init and f.name != without}
-    return about

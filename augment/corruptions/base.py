@@ -11,12 +11,11 @@ from torch import Tensor
 
 from augment._types import Images, Parameters, Seeds
 from augment.functional.counter import draw_seeds, uniform
+from augment.seeds import NAMES, from_columns, to_columns
 from augment.transform import ChangeTransform
 
 Range = int | float | tuple[int | float, int | float]
 """A setting: one number for all images, or (low, high), from which each image draws uniformly."""
-
-HALF = 24  # bits of a seed that one column of float32 holds exactly
 
 
 class CommonCorruption(ChangeTransform):
@@ -63,7 +62,7 @@ class CommonCorruption(ChangeTransform):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        return (*self._ranges, *(("seed_high", "seed_low") if self.seeded else ()))
+        return (*self._ranges, *(NAMES if self.seeded else ()))
 
     @property
     def _ranges(self) -> dict[str, tuple[int | float, int | float]]:
@@ -74,10 +73,9 @@ class CommonCorruption(ChangeTransform):
 
     def from_seeds(self, seeds: Seeds) -> Parameters:
         """The rows that follow from seeds."""
-        columns = [low + (high - low) * uniform(seeds, 1, name)[:, 0] for name, (low, high) in self._ranges.items()]
-        if self.seeded:
-            columns += [(seeds >> HALF).float(), (seeds & ((1 << HALF) - 1)).float()]
-        return torch.stack(columns, 1) if columns else torch.zeros(len(seeds), 0, device=seeds.device)
+        drawn = [low + (high - low) * uniform(seeds, 1, name) for name, (low, high) in self._ranges.items()]
+        columns = [*drawn, to_columns(seeds)] if self.seeded else drawn
+        return torch.cat(columns, 1) if columns else torch.zeros(len(seeds), 0, device=seeds.device)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         return type(self).function(images, **self.arguments(parameters))
@@ -99,10 +97,10 @@ class CommonCorruption(ChangeTransform):
                 f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
                 "`draw(len(images))` gives one row per image"
             )
-        drawn = dict(zip(self.parameter_names, parameters.unbind(1), strict=True))
-        if self.seeded:
-            drawn["seeds"] = (drawn.pop("seed_high").long() << HALF) + drawn.pop("seed_low").long()
-        return {**self._settings, **drawn}
+        count = len(self._ranges)
+        drawn = dict(zip(self._ranges, parameters[:, :count].unbind(1), strict=True))
+        given = {"seeds": from_columns(parameters[:, count:])} if self.seeded else {}
+        return {**self._settings, **drawn, **given}
 
 
 def planes(mask: Tensor, count: int) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from augment._types import Images, Parameters
-from augment.corruptions.base import HALF, CommonCorruption, planes
+from augment.corruptions.base import CommonCorruption, planes
 from augment.corruptions.constants import Constants
 from augment.corruptions.severities import CLASSES, at_severity, check_name, check_severity
 from augment.functional.counter import draw_seeds, uniform
+from augment.seeds import NAMES, from_columns, to_columns
 from augment.transform import ChangeTransform
 
 
@@ -138,14 +139,14 @@ class RandomCorruption(ChangeTransform):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        return ("corruption", "severity", "seed_high", "seed_low")
+        return ("corruption", "severity", *NAMES)
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
         seeds = draw_seeds(count, generator=generator)
         which, how = uniform(seeds, 2, "corruption and severity").unbind(1)
         severities = seeds.new_tensor(self.severities)[(how * len(self.severities)).long()]
-        columns = [(which * len(self.names)).long(), severities, seeds >> HALF, seeds & ((1 << HALF) - 1)]
-        return torch.stack([values.float() for values in columns], 1)
+        kind = torch.stack([(which * len(self.names)).long(), severities], 1)
+        return torch.cat([kind.float(), to_columns(seeds)], 1)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         if parameters.ndim != 2 or parameters.shape[1] != len(self.parameter_names):
@@ -169,8 +170,8 @@ class RandomCorruption(ChangeTransform):
 
     def _parts(self, parameters: Parameters) -> Iterator[tuple[Tensor, CommonCorruption, Parameters]]:
         """The rows of each corruption that was drawn, and what it was told."""
-        number, severity, high, low = parameters.long().unbind(1)
-        seeds = (high << HALF) + low
+        number, severity = parameters[:, :2].long().unbind(1)
+        seeds = from_columns(parameters[:, 2:])
         kind = number * 8 + severity
         order = kind.argsort(stable=True)
         kinds, counts = kind[order].unique_consecutive(return_counts=True)

@@ -64,11 +64,14 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
     """What the making of pairs lacks."""
-    made = "pairs" in planned(content)
+    section = _mapping(content, "pairs")
+    made = "pairs" in planned(content) and section.get("of") is None
+    if section.get("of") is not None and section.get("path") is not None:
+        yield "pairs.path must come without pairs.of, got both: pairs are made of the one, or read from the other"
     if made:
         for name in ("source", "change"):
             if content.get(name) is None:
-                yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.path"
+                yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.of or pairs.path"
     if content.get("unseen") is not None and not made:
         yield "unseen must come with pairs that are made here, got none"
 

@@ -20,7 +20,16 @@ from perturbsets.recipe.signature import arguments
 from perturbsets.recipe.trying import try_constructor
 
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "source": ("augment.Digits", "augment.MNIST"),
+    "source": (
+        "augment.Digits",
+        "augment.Patches",
+        "augment.MNIST",
+        "augment.FashionMNIST",
+        "augment.CIFAR10",
+        "augment.ImageFolder",
+        "augment.SceneMaterials",
+    ),
+    "collected pairs": ("augment.PairedFolders", "augment.Manifest", "augment.Scenes"),
     "change": ("augment.SpatialChange", "augment.Corruption", "augment.RandomCorruption"),
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE", "cvae.ResidualCVAE", "cvae.UNetCVAE"),
     "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox", "perturbsets.Compose"),
@@ -72,7 +81,12 @@ _OPTIMIZER = frozenset({"optimizer", "last_epoch"})
 
 GIVEN: dict[str, frozenset[str]] = {
     "augment.Digits": frozenset({"split"}),
+    "augment.Patches": frozenset({"split"}),
     "augment.MNIST": frozenset({"split"}),
+    "augment.FashionMNIST": frozenset({"split"}),
+    "augment.CIFAR10": frozenset({"split"}),
+    "augment.ImageFolder": frozenset({"split"}),
+    "augment.SceneMaterials": frozenset({"split"}),
     "augment.SpatialChange": _TRANSFORM | {"mask_fill"},
     "augment.Corruption": _TRANSFORM,
     "augment.RandomCorruption": _TRANSFORM,

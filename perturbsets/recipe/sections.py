@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 class PairsSection(Section):
-    """How many pairs to make of the source by the change, or which are there; and how to store them."""
+    """How many pairs to make of the source by the change, or where they are; and how to store them."""
 
     train: Count = Field(20, description="Changed versions of each training image.")
     validation: Count = Field(4, description="Changed versions of each validation image.")
@@ -36,6 +36,7 @@ class PairsSection(Section):
 
     processes: Count = Field(1, description="Processes that change images.")
     strict: bool = Field(False, description="Whether an image that cannot be read ends the work; else it is skipped.")
+    of: part("collected pairs") | None = Field(None, description="Pairs collected in files, instead of made ones.")  # type: ignore[valid-type]
     path: str | None = Field(None, description="A pair file that is there already; then none is made.")
 
 

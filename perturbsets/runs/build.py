@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from augment import Change, PairStore, Source
+from augment import Change, ChangedPairs, PairSource, PairStore, Portion, Source
 from cvae import CVAE, Pretrained, derive_seed
 from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
@@ -15,6 +15,8 @@ from perturbsets.recipe import Recipe, assembly, read_recipe
 from perturbsets.runs.folder import RunFolder
 from perturbsets.sets import PerturbationSet
 from perturbsets.training import Method, RobustValidation
+
+SPLITS = ("train", "validation", "test")
 
 
 def cvae_model(recipe: Recipe, shape: tuple[int, int, int]) -> CVAE:
@@ -39,6 +41,24 @@ def source(recipe: Recipe, split: str) -> Source:
     assert recipe.source is not None  # a recipe that makes pairs of them, or trains or judges classifiers, has one
     made: Source = recipe.source.make(split=split)
     return made
+
+
+def pair_source(recipe: Recipe) -> PairSource:
+    """The pairs of a recipe: collected ones, or those made of its source by its change.
+
+    Unseen conditions change the second half of the test images: no image is in two splits.
+    """
+    if recipe.pairs.of is not None:
+        collected: PairSource = recipe.pairs.of.make()
+        return collected
+    sources = {split: source(recipe, split) for split in SPLITS}
+    changes = dict.fromkeys(SPLITS, change(recipe))
+    if recipe.unseen is not None:
+        whole = sources["test"]
+        sources |= {"test": Portion(whole, 0, len(whole) // 2), "unseen": Portion(whole, len(whole) // 2)}
+        changes["unseen"] = recipe.unseen.make()
+    draws = {split: getattr(recipe.pairs, split) for split in sources}
+    return ChangedPairs(sources, changes, draws, derive_seed(recipe.seed, "pairs"))
 
 
 def change(recipe: Recipe) -> Change:

@@ -9,9 +9,10 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 import cvae
-from augment import write_pairs
+from augment import contact_sheet, write_pairs
 from cvae import derive_seed
 from cvae.files import atomic_file
 from perturbsets.criteria import encodings, radius_from_pairs
@@ -23,24 +24,30 @@ from perturbsets.runs.measuring import measure, shown
 from perturbsets.sets import LatentBall
 from perturbsets.training import train_classifier
 
-SPLITS = ("train", "validation", "test")
-
 
 def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Makes pairs of images and stores them."""
-    sources = {split: build.source(recipe, split) for split in SPLITS}
+    """Makes or collects pairs of images and stores them, with a sheet of thumbnails."""
+    settings = recipe.pairs
     with Progress(console=console) as bar:
         task = bar.add_task("pairs")
-        write_pairs(
+        written = write_pairs(
             run.path / "pairs.h5",
-            sources,
-            build.change(recipe),
-            draws={split: getattr(recipe.pairs, split) for split in SPLITS},
-            seed=derive_seed(recipe.seed, "pairs"),
-            dtype=recipe.pairs.dtype,
+            build.pair_source(recipe),
+            dtype=settings.dtype,
             device=accelerator.device,
+            processes=settings.processes,
+            strict=settings.strict,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    contact_sheet(written.path, run.path / "figures" / "pairs-sheet.png")
+    content = {"pairs": written.pairs, "images": written.images, "counts": written.counts, "skipped": written.skipped}
+    run.write_json("pairs.json", content)
+    table = Table("split", "pairs", "conditions")
+    for split, counts in written.counts.items():
+        table.add_row(split, f"{sum(counts.values()):,}", ", ".join(counts))
+    console.print(table)
+    if written.skipped:
+        console.print(f"{len(written.skipped)} images could not be read and were skipped; pairs.json names them")
 
 
 def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
-from augment import Digits, PairStore, SpatialChange, write_pairs
+from augment import ChangedPairs, Digits, PairStore, SpatialChange, write_pairs
 
 SPLITS = ("train", "validation", "test")
 
@@ -23,9 +23,13 @@ def sources(size: int = 12) -> dict[str, Any]:
     return {name: Digits(name, size=size, digit=8) for name in SPLITS}  # type: ignore[arg-type]
 
 
+def two_draws(seed: int) -> ChangedPairs:
+    return ChangedPairs(sources(), SpatialChange(), draws=2, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.h5", sources(), SpatialChange(), draws=2, seed=3)
+    return write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.h5", two_draws(seed=3)).path
 
 
 @pytest.fixture
@@ -62,8 +66,8 @@ def test_splits_are_by_source_image(stored: Path) -> None:
 
 
 def test_same_seed_gives_the_same_bytes_whatever_the_batch(tmp_path: Path, stored: Path) -> None:
-    again = write_pairs(tmp_path / "a.h5", sources(), SpatialChange(), draws=2, seed=3, batch=77)
-    other = write_pairs(tmp_path / "b.h5", sources(), SpatialChange(), draws=2, seed=4)
+    again = write_pairs(tmp_path / "a.h5", two_draws(seed=3), batch=77).path
+    other = write_pairs(tmp_path / "b.h5", two_draws(seed=4)).path
 
     assert again.read_bytes() == stored.read_bytes()
     assert other.read_bytes() != stored.read_bytes()
@@ -103,16 +107,10 @@ def test_reading_never_writes(stored: Path) -> None:
 
 
 def test_float_stores_keep_their_type(tmp_path: Path) -> None:
-    path = write_pairs(
-        tmp_path / "p.h5",
-        sources(),
-        SpatialChange(),
-        draws={"train": 1, "validation": 1, "test": 1},
-        seed=0,
-        dtype="float32",
-    )
+    draws = {"train": 1, "validation": 1, "test": 1}
+    written = write_pairs(tmp_path / "p.h5", ChangedPairs(sources(), SpatialChange(), draws), dtype="float32")
 
-    assert PairStore(path).batch([0]).changed.dtype == torch.float32
+    assert PairStore(written.path).batch([0]).changed.dtype == torch.float32
 
 
 def test_missing_file_names_the_function_that_makes_one(tmp_path: Path) -> None:
@@ -223,22 +221,22 @@ def test_failing_change_leaves_nothing(tmp_path: Path) -> None:
             return images + 1
 
     with pytest.raises(ValueError, match=r"change must give images in \[0, 1\]"):
-        write_pairs(tmp_path / "p.h5", sources(), Bright(), draws=1, seed=0)
+        write_pairs(tmp_path / "p.h5", ChangedPairs(sources(), Bright()))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_splits_may_not_share_images(tmp_path: Path) -> None:
+def test_splits_may_not_share_images() -> None:
     with pytest.raises(ValueError, match="must not share images"):
-        write_pairs(tmp_path / "p.h5", {"a": Digits("test"), "b": Digits("test")}, SpatialChange(), draws=1, seed=0)
+        ChangedPairs({"a": Digits("test"), "b": Digits("test")}, SpatialChange())
 
 
 def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
-from augment import Digits, SpatialChange, write_pairs
+from augment import ChangedPairs, Digits, SpatialChange, write_pairs
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-write_pairs(sys.argv[1], {"test": Digits("test")}, SpatialChange(), draws=1, seed=0)
+write_pairs(sys.argv[1], ChangedPairs({"test": Digits("test")}, SpatialChange()))
 """
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "p.h5"], capture_output=True, text=True, check=False, env={**os.environ}
@@ -247,3 +245,15 @@ write_pairs(sys.argv[1], {"test": Digits("test")}, SpatialChange(), draws=1, see
     assert "could not write" in done.stderr
     assert "Nothing half-written was left" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_pairs_is_what_its_single_pairs_are(tmp_path: Path) -> None:
+    pairs = ChangedPairs({"test": Digits("test", size=12, digit=8)}, SpatialChange())
+    store = PairStore(write_pairs(tmp_path / "p.h5", pairs).path)
+    for positions in (range(5, 60), [7, 8], [7, 9, 8, 10], [7, 7, 9, 10], [-2, -1], [299], [298, 299]):
+        each = [store[position] for position in positions]
+        for part, items in zip(store.batch(positions), zip(*each, strict=True), strict=True):
+            assert_close(part, torch.stack(items))
+    assert len(store.batch([]).clean) == 0
+    with pytest.raises(IndexError):
+        store.batch([298, 299, 300])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from augment import Digits, SpatialChange, write_pairs
+from augment import ChangedPairs, Digits, SpatialChange, write_pairs
 from cvae import SpatialCVAE
 from perturbsets import LatentBall
 from perturbsets.report import write_report
@@ -54,7 +54,7 @@ def run(tmp_path: Path) -> Path:
         split: Digits(split=split, size=8, digit=8)  # type: ignore[arg-type]
         for split in ("train", "validation", "test")
     }
-    write_pairs(folder / "pairs.h5", sources, SpatialChange(), draws=dict.fromkeys(sources, 1), seed=0)
+    write_pairs(folder / "pairs.h5", ChangedPairs(sources, SpatialChange()))
     model = SpatialCVAE(1, 8, 8, latent=3, hidden=8, features=4, grid=2)
     LatentBall(model, 1.5, torch.randn(20, 3)).save(folder / "set")
     (folder / "recipe.yaml").write_text("note: <script>alert(1)</script>\n")

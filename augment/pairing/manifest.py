@@ -1,0 +1,186 @@
+"""Pairs from a list: one line a pair, in CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from augment.images import check_shape
+from augment.pairing.files import FilePair, FilePairs
+from augment.pairing.plan import Made, PairPlan
+from augment.provenance import described
+from augment.splits import SHARES, check_shares
+
+NEEDED, OPTIONAL = ("clean", "changed"), ("label", "group", "condition", "split")
+SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """Pairs of files that a list names.
+
+    A ``.csv`` file has a head line with the columns' names; a ``.jsonl`` file has one object a line. ``clean`` and
+    ``changed`` are paths; optional are ``label`` (whole numbers, or names of classes), ``group`` (the independent
+    unit; the clean file if not given), ``condition`` (what changed it) and ``split`` (drawn by a hash of the group's
+    name if not given). A clean file may stand in several lines.
+
+    Args:
+        path: The list.
+        root: Folder that paths are relative to, and that no path may lead out of, symbolic links included; the
+            list's own folder if not given.
+        size: Height and width of stored images, as for :class:`PairedFolders`.
+        channels: 3 for RGB, 1 for grey.
+        shares: Share of each split, where lines name none.
+        seed: For the draw of splits.
+
+    Raises:
+        ValueError: If the list is of another kind, has a faulty line, or names files that lead out of the root or are
+            missing; lines are numbered from 1, the head included.
+    """
+
+    path: Path | str
+    root: Path | str | None = None
+    size: tuple[int, int] | None = None
+    channels: int = 3
+    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shape(self.channels, self.size)
+        check_shares(self.shares)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, where labels are names; empty where they are numbers."""
+        labels = {row["label"] for _, row in self._rows if "label" in row}
+        return () if all(_is_number(label) for label in labels) else tuple(sorted(labels))
+
+    @cached_property
+    def _rows(self) -> list[tuple[int, dict[str, str]]]:
+        path = Path(self.path)
+        readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
+        if path.suffix.lower() not in readers:
+            raise ValueError(f"path must end in .csv or .jsonl, got {path}")
+        if not path.is_file():
+            raise ValueError(f"path must be a list of pairs, got {path}, which is no file")
+        try:
+            rows = [(line, _checked(path, line, row)) for line, row in readers[path.suffix.lower()](path)]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} must be text in UTF-8 of the kind its name says: {error}") from error
+        if not rows:
+            raise ValueError(f"{path} must list at least one pair, got none")
+        return rows
+
+    @cached_property
+    def _files(self) -> FilePairs:
+        inside = _Inside(Path(self.path), Path(self.root) if self.root is not None else Path(self.path).parent)
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        pairs = []
+        for line, row in self._rows:
+            clean, changed = (inside(line, row[name]) for name in NEEDED)
+            label = row.get("label")
+            pairs.append(
+                FilePair(
+                    clean=clean,
+                    changed=changed,
+                    condition=row.get("condition", "changed"),
+                    group=row.get("group", row["clean"]),
+                    split=row.get("split"),
+                    label=-1 if label is None else numbers[label] if numbers else int(label),
+                )
+            )
+        inside.refuse_missing()
+        return FilePairs(pairs, channels=self.channels, size=self.size, shares=self.shares, seed=self.seed)
+
+    def plan(self) -> PairPlan:
+        """A pair per line."""
+        return self._files.plan()
+
+    def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
+        """Reads images of some units."""
+        return self._files.make(units)
+
+    def describe(self) -> dict[str, Any]:
+        """The arguments and the classes."""
+        return {"source": described(self), "classes": list(self.classes)}
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, restkey="more values than columns")
+        for row in reader:
+            yield reader.line_num, {name: value for name, value in row.items() if value not in (None, "")}
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as stream:
+        for line, text in enumerate(stream, start=1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {line}, must be JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {line}, must be a JSON object, got {type(row).__name__}")
+            yield line, {name: value for name, value in row.items() if value is not None}
+
+
+def _checked(path: Path, line: int, row: dict[str, Any]) -> dict[str, str]:
+    unknown = sorted(set(row) - {*NEEDED, *OPTIONAL})
+    missing = [name for name in NEEDED if name not in row]
+    if unknown or missing:
+        raise ValueError(
+            f"{path}, line {line}, must have {' and '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}; "
+            + "; ".join([f"{name!r} is missing" for name in missing] + [f"{name!r} is unknown" for name in unknown])
+        )
+    wrong = [name for name, value in row.items() if isinstance(value, bool | float | list | dict)]
+    if wrong:
+        raise ValueError(f"{path}, line {line}: {wrong[0]} must be text or a whole number, got {row[wrong[0]]!r}")
+    return {name: str(value) for name, value in row.items()}
+
+
+def _is_number(label: str) -> bool:
+    return label.removeprefix("-").isdecimal()
+
+
+class _Inside:
+    """Paths of a list, which must stay inside a folder; each folder's true place is looked up once."""
+
+    def __init__(self, manifest: Path, root: Path) -> None:
+        self.manifest, self.root = manifest, root
+        self._true_root = os.path.realpath(root)
+        self._folders: dict[str, str] = {}
+        self._missing: list[str] = []
+
+    def __call__(self, line: int, text: str) -> Path:
+        path = os.path.join(self.root, text)
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        true = os.path.join(self._folders[folder], name)
+        if name in ("", ".", "..") or os.path.islink(true):
+            true = os.path.realpath(path)
+        if os.path.commonpath([true, self._true_root]) != self._true_root:
+            raise ValueError(
+                f"{self.manifest}, line {line}: {text} leads out of the root {self.root}, to {true}. Move the file "
+                "inside, or give a root that holds all files"
+            )
+        if not os.path.isfile(true):
+            self._missing.append(f"{text} (line {line})")
+        return Path(path)
+
+    def refuse_missing(self) -> None:
+        if self._missing:
+            raise ValueError(
+                f"{self.manifest} must name files below {self.root}, got {len(self._missing)} that are missing: "
+                f"{', '.join(self._missing[:SHOWN])}{', …' if len(self._missing) > SHOWN else ''}"
+            )

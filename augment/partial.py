@@ -1,0 +1,220 @@
+"""A pair file under construction: it survives a kill, and is moved into place when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import h5py
+import numpy as np
+
+from augment.layout import Array
+
+SYNC_SECONDS = 1.0
+Record = dict[str, Any]
+
+
+class Partial:
+    """The folder ``NAME.partial`` beside the target: the file, its places, and a journal of what is done.
+
+    The tables of images are allocated first, at places that never move, so that rows are written without HDF5.
+    Values reach the disk before the journal says so. The index comes last, onto a skeleton that is restored before:
+    so any number of kills, at any point, lead to the same bytes.
+
+    Args:
+        target: The file that shall be.
+        tables: Shape and type of each table that is written by rows.
+        fingerprint: What tells this work from any other; a folder left by other work is emptied.
+
+    Attributes:
+        records: What the journal tells of earlier work.
+
+    Raises:
+        OSError: If the folder is not writable, the disk too small, or another process writes the same file.
+    """
+
+    def __init__(self, target: Path, tables: Mapping[str, tuple[tuple[int, ...], str]], fingerprint: str) -> None:
+        self.target = target
+        self.folder = target.with_name(f"{target.name}.partial")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
+        self._lock = _locked(self.folder / "lock")
+        self._file, self._places = self.folder / "pairs.h5", self.folder / "places.json"
+        self._tables = dict(tables)
+        try:
+            about = self._left(fingerprint) or self._start(fingerprint)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._lock.close()
+            raise
+        self._offsets: dict[str, int] = about["offsets"]
+        self._gaps: list[list[Any]] = about["gaps"]
+        self._length: int = about["length"]
+        self.records = _whole_records(self.folder / "journal.jsonl")
+        self._data = os.open(self._file, os.O_RDWR)
+        self._journal: TextIO = (self.folder / "journal.jsonl").open("a")
+        self._pending: list[Record] = []
+        self._synced = time.monotonic()
+
+    def _left(self, fingerprint: str) -> dict[str, Any] | None:
+        """Where the tables lie in a file that was left by the same work."""
+        try:
+            about: dict[str, Any] = json.loads(self._places.read_text())
+            same = about["fingerprint"] == fingerprint and self._file.stat().st_size >= about["length"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return about if same else None
+
+    def _start(self, fingerprint: str) -> dict[str, Any]:
+        for old in self.folder.iterdir():
+            if old.name != "lock":
+                old.unlink()
+        with h5py.File(self._file, "w") as file:
+            offsets = {name: _allocated(file, name, *table) for name, table in self._tables.items()}
+        length = self._file.stat().st_size
+        with self._file.open("rb+") as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, length)  # a full disk shows now, not after hours
+            gaps, end = [], 0
+            spans = sorted((offsets[name], _bytes(*self._tables[name])) for name in offsets)
+            for offset, size in [*spans, (length, 0)]:
+                stream.seek(end)
+                gaps.append([end, stream.read(offset - end).hex()])
+                end = offset + size
+            os.fsync(stream.fileno())
+        about = {"fingerprint": fingerprint, "offsets": offsets, "gaps": gaps, "length": length}
+        temporary = self._places.with_suffix(".new")
+        with temporary.open("w") as stream_of_text:
+            json.dump(about, stream_of_text)
+            stream_of_text.flush()
+            os.fsync(stream_of_text.fileno())
+        temporary.replace(self._places)
+        return about
+
+    def write(self, name: str, rows: Array, values: Array) -> None:
+        """Writes rows of a table; `rows` ascend."""
+        shape, dtype = self._tables[name]
+        assert values.dtype == dtype
+        assert values.shape == (len(rows), *shape[1:])
+        size = _bytes(shape[1:], dtype)
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+            if len(run):
+                part = np.ascontiguousarray(values[run[0] : run[-1] + 1])
+                _write_all(
+                    self._data, part.reshape(-1).view(np.uint8).data, self._offsets[name] + int(rows[run[0]]) * size
+                )
+
+    def record(self, record: Record) -> None:
+        """Notes that the values which were written belong to finished work."""
+        self._pending.append(record)
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Makes sure that what was recorded is on the disk, values before the journal."""
+        os.fsync(self._data)
+        for record in self._pending:
+            self._journal.write(json.dumps(record) + "\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self._pending.clear()
+        self._synced = time.monotonic()
+
+    def finish(
+        self, links: Mapping[str, str], index: Mapping[str, Array], names: Iterable[str], attributes: Mapping[str, Any]
+    ) -> None:
+        """Adds the index and moves the file into place.
+
+        Args:
+            links: Names of tables that are other tables: new name to old name.
+            index: The tables that are written whole.
+            names: Names of the columns of the table ``parameters``.
+            attributes: Attributes of the file.
+        """
+        self.sync()
+        for offset, content in self._gaps:
+            _write_all(self._data, memoryview(bytes.fromhex(content)), offset)
+        os.ftruncate(self._data, self._length)
+        with h5py.File(self._file, "r+") as file:
+            for name, other in links.items():
+                file[name] = file[other]
+            for name, values in index.items():
+                file.create_dataset(name, data=values, track_times=False)
+            file["parameters"].attrs["names"] = list(names)
+            for name, value in attributes.items():
+                file.attrs[name] = value
+        os.fsync(self._data)
+        self._file.replace(self.target)
+        folder = os.open(self.target.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        self.discard()
+
+    def close(self) -> None:
+        """Leaves the work for later."""
+        with suppress(OSError, ValueError):
+            self.sync()
+        self._release()
+
+    def discard(self) -> None:
+        """Removes the work."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        with suppress(OSError):
+            self._journal.close()
+        os.close(self._data)
+        self._lock.close()
+
+
+def _allocated(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> int:
+    """Makes a contiguous table whose place is settled at once, and gives that place."""
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_layout(h5py.h5d.CONTIGUOUS)
+    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    settings.set_obj_track_times(False)
+    kind, space = h5py.h5t.py_create(np.dtype(dtype), logical=True), h5py.h5s.create_simple(shape)
+    return int(h5py.h5d.create(file.id, name.encode(), kind, space, settings).get_offset())
+
+
+def _bytes(shape: tuple[int, ...], dtype: str) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _write_all(descriptor: int, values: memoryview, offset: int) -> None:
+    while len(values):
+        written = os.pwrite(descriptor, values, offset)  # at most 2 GiB a call
+        values, offset = values[written:], offset + written
+
+
+def _whole_records(path: Path) -> list[Record]:
+    """Records of a journal, whose last line may have been cut off; it is shortened to the whole ones."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _locked(path: Path) -> TextIO:
+    """Holds a file for this process, for as long as it stays open; a kill lets it go."""
+    stream = path.open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # a system without such locks
+        return stream
+    except BlockingIOError as error:
+        stream.close()
+        raise OSError(f"another process is writing to {path.parent}: wait for it, or give another path") from error
+    return stream

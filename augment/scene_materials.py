@@ -1,0 +1,105 @@
+"""Scenes under many lights with the material of every pixel: images and label maps for segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from augment._types import Images, Indices
+from augment.images import check_shape, read_image, read_labels
+from augment.pairing import Scene, Scenes
+from augment.splits import SHARES
+
+IGNORED = 255
+
+
+@dataclass(frozen=True, eq=False)
+class SceneMaterials:
+    """Every image of every scene of a split, with its scene's label map.
+
+    Splits are those of :class:`Scenes` with the same arguments, so that a set that is learned from its pairs and a
+    network that is trained here see the same scenes.
+
+    Args:
+        split: Which split.
+        root: Folder of the scenes' folders; each holds its images and a ``materials.png``, with or without ``_mip2``.
+        size: Height and width: images are scaled (bilinear) and label maps likewise (nearest), and cropped alike.
+        materials: Number of materials; pixels with other numbers count as 255, which losses ignore.
+        channels: 3 for RGB, 1 for grey.
+        lights: As for :class:`Scenes`.
+        mip: As for :class:`Scenes`.
+        shares: As for :class:`Scenes`.
+        seed: As for :class:`Scenes`.
+
+    Raises:
+        ValueError: If the split holds no scene, or a scene has no label map.
+        ImageError: When a file is read that cannot be used.
+    """
+
+    ignored: ClassVar[int] = IGNORED
+
+    split: str = "train"
+    root: Path | str = "data/multi-illumination"
+    size: tuple[int, int] = (64, 96)
+    materials: int = 36
+    channels: int = 3
+    lights: Sequence[int] | None = None
+    mip: int | None = None
+    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shape(self.channels, self.size)
+        if not 1 <= self.materials <= IGNORED:
+            raise ValueError(f"materials must be within 1 and {IGNORED}, got {self.materials}")
+
+    @cached_property
+    def _images(self) -> list[tuple[int, Scene, Path]]:
+        """Position among all images, scene and file of each image of the split."""
+        scenes = Scenes(
+            self.root, lights=self.lights, mip=self.mip, shares=self.shares, seed=self.seed, channels=self.channels
+        ).scenes
+        every = [(scene, path) for scene in scenes for path in scene.lights.values()]
+        mine = [(number, scene, path) for number, (scene, path) in enumerate(every) if scene.split == self.split]
+        if not mine:
+            splits = sorted({scene.split for scene in scenes})
+            raise ValueError(f"split must be one that holds scenes, got {self.split!r}: {self.root} has {splits}")
+        for _, scene, _ in mine:
+            if scene.materials is None:
+                raise ValueError(f"{Path(self.root) / scene.name} must hold a label map materials.png, got none")
+        return mine
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the materials: the data set gives numbers alone."""
+        return tuple(f"material {number}" for number in range(self.materials))
+
+    @property
+    def indices(self) -> Indices:
+        """Position of each image among those of all scenes."""
+        return torch.tensor([number for number, _, _ in self._images], dtype=torch.int64)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def batch(self, indices: Sequence[int] | Tensor) -> tuple[Images, Int64[Tensor, "B H W"]]:
+        """Images in [0, 1] and label maps at positions of this split."""
+        size = (self.size[0], self.size[1])
+        chosen = [self._images[int(index)] for index in indices]
+        maps = {scene.name: read_labels(str(scene.materials), size) for _, scene, _ in chosen}
+        read = [read_image(path, channels=self.channels, size=size) for _, _, path in chosen]
+        labels = torch.stack([maps[scene.name] for _, scene, _ in chosen]).long()
+        return torch.stack(read).float() / 255, labels.where(labels < self.materials, IGNORED)

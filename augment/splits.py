@@ -1,0 +1,65 @@
+"""Which split a group of images belongs to: by the name of its folder, or drawn by a hash of its own name."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+SPLITS = ("train", "validation", "test")
+SHARES: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def drawn_split(group: str, shares: Mapping[str, float], seed: int) -> str:
+    r"""The split of a group, drawn by its name alone: groups that come or go move no other.
+
+    .. math:: u = \text{SHA-256}(\text{seed}/\text{group}) / 2^{256}, \quad
+              \text{split} = \min \{ k : u < \textstyle\sum_{j \le k} \text{share}_j \}
+
+    Args:
+        group: Name of the group.
+        shares: Share of each split; they sum to 1.
+        seed: Another seed draws other splits.
+
+    Example:
+        >>> drawn_split("kitchen_3", {"train": 0.8, "test": 0.2}, seed=0)
+        'train'
+    """
+    digest = hashlib.sha256(f"{seed}/{group}".encode()).digest()
+    position = int.from_bytes(digest[:6], "big") / 2**48
+    until = 0.0
+    for split, share in shares.items():
+        until += share
+        if position < until:
+            return split
+    return [split for split, share in shares.items() if share > 0][-1]  # where rounding keeps the sum below 1
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Refuses shares that are negative or do not sum to 1."""
+    if not shares or min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-9):
+        raise ValueError(f"shares must be 0 or more and sum to 1, got {dict(shares)}")
+
+
+def named_splits(paths: Sequence[PurePath]) -> list[str] | None:
+    """The splits that the first folders of relative paths name; None if they name none.
+
+    Raises:
+        ValueError: If some files lie in a folder of a split, and some do not.
+    """
+    named = [path.parts[0] if len(path.parts) > 1 and path.parts[0] in SPLITS else None for path in paths]
+    outside = [path for path, name in zip(paths, named, strict=True) if name is None]
+    if len(outside) == len(paths):
+        return None
+    if outside:
+        raise ValueError(
+            f"either all files or none must lie in folders named {', '.join(SPLITS)}, got {outside[0]} beside them"
+        )
+    return [str(name) for name in named]
+
+
+def ordered(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of splits, each once: the usual ones first, others as they come."""
+    found = list(dict.fromkeys(names))
+    return tuple(sorted(found, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS)))

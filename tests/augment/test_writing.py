@@ -1,0 +1,269 @@
+"""What happens to a pair file under construction: killed, resumed, shared out, given up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from augment import ChangedPairs, Digits, ImageError, PairStore, SpatialChange, write_pairs
+from augment.partial import Partial
+
+# A change that is slow where the environment says so: what it makes does not depend on that.
+SLOW = """
+import multiprocessing, os, sys, time
+from augment import ChangedPairs, Digits, SpatialChange, write_pairs
+
+
+class Slow(SpatialChange):
+    def apply(self, images, parameters):
+        time.sleep(float(os.environ["PAUSE"]))
+        return super().apply(images, parameters)
+
+
+def told(done, total):
+    print(done, *[child.pid for child in multiprocessing.active_children()], flush=True)
+
+
+if __name__ == "__main__":
+    pairs = ChangedPairs({"test": Digits("test", size=12, digit=8)}, Slow(), draws=4, seed=int(sys.argv[2]))
+    write_pairs(sys.argv[1], pairs, batch=40, processes=int(sys.argv[3]), progress=told)
+"""
+
+
+@dataclass
+class Broken:
+    """Digits of which some cannot be read."""
+
+    bad: tuple[int, ...]
+    name: str = "broken"
+    classes: Sequence[str] = ()
+
+    @property
+    def indices(self) -> Tensor:
+        return torch.arange(40)
+
+    def __len__(self) -> int:
+        return 40
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        for index in indices:
+            if index in self.bad:
+                raise ImageError(f"{index}.png cannot be read")
+        return Digits("test", size=12, digit=8).batch(indices)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Two conditions: darker by a drawn factor, or black."""
+
+    conditions: tuple[str, ...] = ("dark", "black")
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return ("kind", "factor")
+
+    def draw(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+        kind = torch.randint(len(self.conditions), (count, 1), generator=generator)
+        return torch.cat([kind, torch.rand(count, 1, generator=generator)], 1)
+
+    def condition(self, parameters: Tensor) -> Tensor:
+        return parameters[:, 0].long()
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        return images * (parameters[:, 1] * (parameters[:, 0] == 0))[:, None, None, None]
+
+
+def start(script: Path, target: Path, *, pause: float, seed: int = 0, processes: int = 1) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, script, target, str(seed), str(processes)],
+        env={**os.environ, "PAUSE": str(pause)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def killed_after_a_record(process: subprocess.Popen[str], target: Path) -> list[int]:
+    """Kills it once the journal tells of some work; gives the processes that it had started."""
+    assert process.stdout is not None
+    journal, workers = target.with_name(f"{target.name}.partial") / "journal.jsonl", []
+    for line in process.stdout:
+        workers = [int(pid) for pid in line.split()[1:]]
+        if journal.stat().st_size:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert process.stderr is not None
+    process.stderr.close()
+    return workers
+
+
+def finished(process: subprocess.Popen[str]) -> list[int]:
+    """Images done, as told along the way."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return [int(line.split()[0]) for line in out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("script") / "slow.py"
+    path.write_text(SLOW)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("whole") / "p.h5"
+    finished(start(script, target, pause=0))
+    return target
+
+
+def test_a_killed_writer_goes_on_to_the_same_bytes(script: Path, whole: Path, tmp_path: Path) -> None:
+    target = tmp_path / "p.h5"
+    for _ in range(2):
+        killed_after_a_record(start(script, target, pause=0.2), target)
+        assert [path.name for path in tmp_path.iterdir()] == ["p.h5.partial"]
+    records = [json.loads(line) for line in (tmp_path / "p.h5.partial" / "journal.jsonl").read_text().splitlines()]
+
+    told = finished(start(script, target, pause=0))
+
+    units = [unit for record in records for unit in range(*record["units"])]
+    assert len(units) == len(set(units)) > 0
+    assert told[0] > 5 * len(units) >= told[-1] - 40 * len(told) > 0  # what was there is not made again
+    assert target.read_bytes() == whole.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["p.h5"]
+
+
+def test_another_seed_starts_anew(script: Path, whole: Path, tmp_path: Path) -> None:
+    target = tmp_path / "p.h5"
+    killed_after_a_record(start(script, target, pause=0.2, seed=1), target)
+
+    told = finished(start(script, target, pause=0))
+
+    assert told[0] <= 50
+    assert target.read_bytes() == whole.read_bytes()
+
+
+def test_two_processes_write_the_bytes_of_one_and_end_with_it(script: Path, whole: Path, tmp_path: Path) -> None:
+    target = tmp_path / "p.h5"
+    workers = killed_after_a_record(start(script, target, pause=0.2, processes=2), target)
+
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    finished(start(script, target, pause=0, processes=2))
+    assert target.read_bytes() == whole.read_bytes()
+
+
+def test_a_kill_while_the_index_is_written_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = ChangedPairs({"test": Digits("test", size=12, digit=8)}, SpatialChange(), draws=2)
+    expected = write_pairs(tmp_path / "whole.h5", pairs).path.read_bytes()
+    replace = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.suffix == ".h5":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_pairs(tmp_path / "p.h5", pairs)
+    monkeypatch.undo()
+    left = tmp_path / "p.h5.partial" / "pairs.h5"
+    with left.open("r+b") as stream:  # as if cut off amid the index
+        stream.write(b"torn" * 20)
+        stream.seek(-50, os.SEEK_END)
+        stream.truncate()
+
+    assert write_pairs(tmp_path / "p.h5", pairs, progress=pytest.fail).path.read_bytes() == expected
+
+
+def test_two_writers_of_one_file_are_kept_apart(tmp_path: Path) -> None:
+    partial = Partial(tmp_path / "p.h5", {"clean": ((1, 1, 8, 8), "uint8")}, "other")
+
+    with pytest.raises(OSError, match="another process is writing"):
+        write_pairs(tmp_path / "p.h5", ChangedPairs({"test": Digits("test")}, SpatialChange()))
+    partial.discard()
+
+
+def test_images_that_cannot_be_read_are_skipped_with_their_pairs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = ChangedPairs({"test": Broken((0, 7))}, SpatialChange(), draws=3)
+
+    with caplog.at_level(logging.WARNING):
+        written = write_pairs(tmp_path / "p.h5", pairs)
+
+    assert (written.pairs, written.images) == (38 * 3, 38 * 4)
+    assert written.skipped == ("0.png cannot be read", "7.png cannot be read")
+    assert [record.getMessage() for record in caplog.records] == [f"skipped: {reason}" for reason in written.skipped]
+    store = PairStore(written.path)
+    assert set(store.sources.tolist()) == set(range(40)) - {0, 7}
+    whole = PairStore(write_pairs(tmp_path / "w.h5", ChangedPairs({"test": Broken(())}, SpatialChange(), draws=3)).path)
+    rows = torch.tensor([row for row in range(120) if row // 3 not in (0, 7)])
+    for part, expected in zip(store.batch(range(114)), whole.batch(rows), strict=True):
+        assert_close(part, expected)
+
+
+def test_strict_makes_an_unreadable_image_fatal(tmp_path: Path) -> None:
+    for bad in ((0,), (7,)):
+        with pytest.raises(ValueError, match=f"strict: {bad[0]}.png cannot be read"):
+            write_pairs(tmp_path / "p.h5", ChangedPairs({"test": Broken(bad)}, SpatialChange()), strict=True)
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="no image of the pairs could be read, 40 failed"):
+        write_pairs(tmp_path / "p.h5", ChangedPairs({"test": Broken(tuple(range(40)))}, SpatialChange()))
+
+
+def test_a_split_may_show_conditions_of_its_own(tmp_path: Path) -> None:
+    sources = {"train": Digits("train", size=12, digit=8), "unseen": Digits("test", size=12, digit=8)}
+    changes: dict[str, Any] = {"train": Named(), "unseen": SpatialChange()}
+
+    written = write_pairs(tmp_path / "p.h5", ChangedPairs(sources, changes, draws={"train": 2, "unseen": 1}))
+
+    assert set(written.counts["train"]) == {"dark", "black"}
+    assert sum(written.counts["train"].values()) == 2394
+    assert written.counts["unseen"] == {"SpatialChange": 300}
+    black = PairStore(written.path, "train", ["black"])
+    assert len(black) == written.counts["train"]["black"]
+    assert not black.batch(range(len(black))).changed.any()
+    unseen = PairStore(written.path, "unseen")
+    assert unseen.parameter_names == ["kind", "factor", "rotation", "scale", "shift_x", "shift_y"]
+    again = SpatialChange().apply(sources["unseen"].images, unseen.parameters[:, 2:])
+    assert ((again * 255).round() - unseen.batch(range(300)).changed).abs().max() <= 1
+    with pytest.raises(ValueError, match=r"conditions must be some of .*got \['fog'\]"):
+        PairStore(written.path, conditions=["fog"])
+    with pytest.raises(ValueError, match=r"holds no pairs under the conditions \['dark'\]"):
+        PairStore(written.path, "unseen", ["dark"])
+
+
+def test_images_of_two_shapes_are_refused(tmp_path: Path) -> None:
+    sources = {"a": Digits("validation", size=12, digit=8), "b": Digits("test", size=13, digit=8)}
+
+    with pytest.raises(ValueError, match=r"one shape, got .*12, 12.* 13, 13"):
+        write_pairs(tmp_path / "p.h5", ChangedPairs(sources, SpatialChange()), batch=1000)
+    with pytest.raises(ValueError, match=r"one shape, got \(1, 13, 13\) after \(1, 12, 12\)"):
+        write_pairs(tmp_path / "p.h5", ChangedPairs(sources, SpatialChange()), batch=50)
+
+
+def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"could not write .*p\.h5"):
+        write_pairs(tmp_path / "file" / "p.h5", ChangedPairs({"test": Digits("test")}, SpatialChange()))
