@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from gc import is_tracked
@@ -52,8 +52,8 @@ def seed_worker(worker_id: int) -> None:
 def reseed(data: Any, seed: int | None = None) -> int:
     """Gives every albumentations pipeline in a data set a random state of its own.
 
-    Looks into attributes, lists, tuples and mappings, data sets inside data sets, pipelines of torchvision, and into
-    what functions refer to. A composition's transforms share one state.
+    Looks into attributes, lists, tuples and dictionaries, data sets inside data sets, pipelines of torchvision, and
+    into what functions refer to. A composition's transforms share one state.
 
     Args:
         data: The data set, or anything that holds pipelines.
@@ -102,7 +102,7 @@ def _held(thing: Any) -> Iterable[Any]:
     """What an object holds or refers to."""
     if isinstance(thing, list | tuple):
         return thing
-    if isinstance(thing, Mapping):
+    if isinstance(thing, dict):  # other mappings may read a file at each value
         return list(thing.values())
     if isinstance(thing, partial):
         return [thing.func, thing.args, thing.keywords]

@@ -18,6 +18,7 @@ import torch
 
 import augment
 from augment.albumentations import Corruption, RandomCorruption, SeededTransform
+from augment.corruptions import CLASSES
 
 
 def image(*shape: int, dtype: str = "uint8") -> np.ndarray:
@@ -63,6 +64,16 @@ def test_images_of_one_call_share_their_draw(shape: tuple[int, ...]) -> None:
     assert made["images"].shape == shape
     for one, given in zip(made["images"], image(*shape), strict=True):
         np.testing.assert_array_equal(one, A.ReplayCompose.replay(replay, image=given)["image"])
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_corruption_replays(name: str) -> None:
+    given = image(32, 32, 3)
+    made = A.ReplayCompose([Corruption(name, 5, p=1.0)])(image=given)
+
+    assert (made["image"].shape, made["image"].dtype) == (given.shape, given.dtype)
+    assert not np.array_equal(made["image"], given)
+    np.testing.assert_array_equal(A.ReplayCompose.replay(made["replay"], image=given)["image"], made["image"])
 
 
 def test_pipelines_with_one_seed_draw_the_same_and_draw_on() -> None:

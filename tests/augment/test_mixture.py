@@ -16,6 +16,8 @@ from torchvision.transforms import v2
 
 from augment import Corruption, Mixture, Perturb, RandomCorruption, SpatialChange
 
+NOISE = ["gaussian_noise"]
+
 
 @dataclass
 class Constant:
@@ -68,7 +70,10 @@ def test_weights_are_dirichlet_and_the_share_beta(alpha: float, generator: torch
 def test_draws_differ_repeat_and_replay() -> None:
     def make() -> Mixture:
         generator = torch.Generator().manual_seed(4)
-        return Mixture([[RandomCorruption(), RandomCorruption()], RandomCorruption(), constant()], generator=generator)
+        return Mixture(
+            [[RandomCorruption(NOISE), RandomCorruption(NOISE)], RandomCorruption(NOISE), constant()],
+            generator=generator,
+        )
 
     mixture, images = make(), torch.rand(6, 3, 16, 16)
     mixed = mixture(images)
@@ -82,7 +87,7 @@ def test_draws_differ_repeat_and_replay() -> None:
 
 
 def test_global_state_is_left_where_it_was_by_replay() -> None:
-    mixture, images = Mixture([constant(), RandomCorruption()]), torch.rand(2, 1, 8, 8)
+    mixture, images = Mixture([constant(), RandomCorruption(NOISE)]), torch.rand(2, 1, 8, 8)
     mixture(images)
     torch.manual_seed(0)
     mixture.replay(images, mixture.parameters)
@@ -113,8 +118,8 @@ def test_masks_are_refused_where_a_chain_moves_pixels() -> None:
     [
         ([], 1.0, "chains must hold at least one"),
         ([[]], 1.0, "chains must hold at least one"),
-        ([RandomCorruption()], 0.0, "alpha must be"),
-        ([RandomCorruption()], float("nan"), "alpha must be"),
+        ([RandomCorruption(NOISE)], 0.0, "alpha must be"),
+        ([RandomCorruption(NOISE)], float("nan"), "alpha must be"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(chains: Any, alpha: float, message: str) -> None:
