@@ -60,11 +60,9 @@ class TorchvisionChange:
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         """Changes each image under its seed."""
+        seeds = from_columns(parameters.cpu()).tolist()
         with states_put_back():
-            changed = [
-                self._one(image, seed)
-                for image, seed in zip(images.cpu(), from_columns(parameters.cpu()).tolist(), strict=True)
-            ]
+            changed = [self._one(image, seed) for image, seed in zip(images.cpu(), seeds, strict=True)]
         return torch.stack(changed).to(images) if changed else images.clone()
 
     def _one(self, image: Tensor, seed: int) -> Tensor:

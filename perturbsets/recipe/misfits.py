@@ -71,7 +71,7 @@ def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
     if made:
         for name in ("source", "change"):
             if content.get(name) is None:
-                yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.of or pairs.path"
+                yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.of or .path"
     if content.get("unseen") is not None and not made:
         yield "unseen must come with pairs that are made here, got none"
 

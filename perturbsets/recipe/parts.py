@@ -204,4 +204,4 @@ def _plain(annotation: Any) -> Any:
 
 
 def _sayable(annotation: Any) -> bool:
-    return annotation in PLAIN or get_origin(annotation) in (Literal, tuple, list, Sequence)
+    return annotation in PLAIN or get_origin(annotation) in (Literal, tuple, list, Sequence, Mapping)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_type_hints
 
 
@@ -20,6 +20,17 @@ def arguments(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     hinted = constructor if is_dataclass(constructor) else constructor.__init__  # type: ignore[misc]
     hints = get_type_hints(hinted, localns={"Iterable": Iterable})  # torch imports it for type checkers alone
     return {
-        name: (hints[name], ... if parameter.default is inspect.Parameter.empty else parameter.default)
+        name: (hints[name], _default(constructor, parameter))
         for name, parameter in inspect.signature(constructor).parameters.items()
     }
+
+
+def _default(constructor: Any, parameter: inspect.Parameter) -> Any:
+    """The value of an argument that is not given, also where a dataclass makes it anew each time."""
+    if parameter.default is inspect.Parameter.empty:
+        return ...
+    factories = (
+        {field.name: field.default_factory for field in fields(constructor)} if is_dataclass(constructor) else {}
+    )
+    factory = factories.get(parameter.name, MISSING)
+    return parameter.default if factory is MISSING else factory()
