@@ -24,7 +24,7 @@ def misfits(content: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(seeds, list) and len({str(seed) for seed in seeds}) < len(seeds):
         yield f"seeds must differ, got {seeds}"
     precisions = [_mapping(content, name).get("mixed_precision", "no") for name in ("fit", "train")]
-    if precisions[0] != precisions[1]:
+    if precisions[0] != precisions[1] and {"fit", "train"} <= set(planned(content)):
         yield f"train.mixed_precision must be that of fit, since one process has one, got {precisions[1]!r}"
 
 

@@ -200,6 +200,8 @@ def _plain(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, types.UnionType):
         kept = [_plain(member) for member in get_args(annotation) if _sayable(member)]
         return reduce(or_, kept)
+    if get_origin(annotation) is Sequence:
+        return tuple[get_args(annotation)[0], ...]  # type: ignore[misc]
     return annotation
 
 

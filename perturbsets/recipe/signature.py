@@ -29,8 +29,6 @@ def _default(constructor: Any, parameter: inspect.Parameter) -> Any:
     """The value of an argument that is not given, also where a dataclass makes it anew each time."""
     if parameter.default is inspect.Parameter.empty:
         return ...
-    factories = (
-        {field.name: field.default_factory for field in fields(constructor)} if is_dataclass(constructor) else {}
-    )
-    factory = factories.get(parameter.name, MISSING)
+    made = fields(constructor) if is_dataclass(constructor) else ()
+    factory = next((field.default_factory for field in made if field.name == parameter.name), MISSING)
     return parameter.default if factory is MISSING else factory()

@@ -44,7 +44,8 @@ def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
     names = recipe.stages
     if only is not None and only not in names:
         raise ValueError(f"recipe must have sections for the stage {only}, got none: its stages are {', '.join(names)}")
-    accelerator = Accelerator(mixed_precision=recipe.train.mixed_precision)
+    learning = recipe.fit if "fit" in names else recipe.train  # where there are both, they have one precision
+    accelerator = Accelerator(mixed_precision=learning.mixed_precision)
     console = Console(quiet=not accelerator.is_main_process)
     with accelerator.main_process_first():
         run = RunFolder(recipe)
