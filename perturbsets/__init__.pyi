@@ -49,6 +49,7 @@ from .objectives import (
 from .sets import (
     Ball,
     Compose,
+    DrawnChanges,
     L1Ball,
     L2Ball,
     LatentBall,
@@ -97,6 +98,7 @@ __all__ = [
     "Check",
     "Compose",
     "CrossEntropy",
+    "DrawnChanges",
     "FastAdversarial",
     "FeatureExtractor",
     "Found",

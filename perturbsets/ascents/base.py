@@ -122,4 +122,6 @@ class Ascent(ABC):
         Args:
             region: The region to climb in.
         """
+        if not region.searchable:
+            return f"a {type(region).__name__} can only be drawn from, nothing climbs in it: take RandomSearch"
         return None

@@ -29,6 +29,9 @@ class RandomSearch(Ascent):
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
 
+    def misfit(self, region: Region) -> str | None:
+        return None
+
     def __call__(
         self,
         region: Region,

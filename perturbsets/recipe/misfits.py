@@ -88,6 +88,8 @@ def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"sets.{name} must come with a change in the recipe, got none"
         if kind == "perturbsets.SpatialBox" and _mapping(content, "change").get("build") in NOT_SPATIAL:
             yield f"sets.{name} must come with augment.SpatialChange as the recipe's change, for its ranges"
+        if kind == "perturbsets.DrawnChanges" and content.get(wanted := made.get("of", "change")) is None:
+            yield f"sets.{name} must come with the section {wanted} in the recipe, got none"
         if kind == "perturbsets.Compose":
             for wanted in _names(made):
                 if wanted not in above:

@@ -32,7 +32,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "collected pairs": ("augment.PairedFolders", "augment.Manifest", "augment.Scenes"),
     "change": ("augment.SpatialChange", "augment.Corruption", "augment.RandomCorruption"),
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE", "cvae.ResidualCVAE", "cvae.UNetCVAE"),
-    "set": ("perturbsets.LatentBall", "perturbsets.PixelBall", "perturbsets.SpatialBox", "perturbsets.Compose"),
+    "set": (
+        "perturbsets.LatentBall",
+        "perturbsets.PixelBall",
+        "perturbsets.SpatialBox",
+        "perturbsets.DrawnChanges",
+        "perturbsets.Compose",
+    ),
     "features": ("perturbsets.RandomFeatures", "perturbsets.InceptionFeatures"),
     "objective": (
         "perturbsets.CrossEntropy",
@@ -96,6 +102,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "cvae.UNetCVAE": _SHAPE,
     "perturbsets.LatentBall": frozenset({"model", "radius", "bank"}),
     "perturbsets.SpatialBox": frozenset({"change"}),
+    "perturbsets.DrawnChanges": frozenset({"change"}),
     "perturbsets.Compose": frozenset({"parts"}),
     "perturbsets.Augmented": frozenset({"perturbations"}),
     "perturbsets.Adversarial": frozenset({"adversary"}),

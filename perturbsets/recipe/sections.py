@@ -118,6 +118,7 @@ SetPart = part(
             Field(None, description="Radius of its own; the one measured from pairs if not given."),
         )
     },
+    DrawnChanges={"of": (Literal["change", "unseen"], Field("change", description="Which of the recipe's changes."))},
     Compose={
         "sets": (
             Annotated[list[Name], Field(min_length=2)],

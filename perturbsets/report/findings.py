@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perturbsets.plan import STAGES
+
 Content = Mapping[str, Any]
 
 
@@ -69,14 +71,9 @@ def most_telling(evaluation: Content) -> str | None:
     return max((column for column in evaluation["columns"] if column != "clean"), key=spread, default=None)
 
 
-def summary(checks: Content | None, evaluation: Content | None, about: Content, *, learns: bool = True) -> str:
+def summary(checks: Content | None, evaluation: Content | None, about: Content, stages: Sequence[str] = STAGES) -> str:
     """The run in a paragraph."""
-    sentences = [
-        "From pairs of clean and changed images this run learns a perturbation set: around any clean image, "
-        "everything a conditional VAE makes from a ball of latent offsets."
-        if learns
-        else "This run trains classifiers and attacks them."
-    ]
+    sentences = [_purpose(stages)]
     if checks is not None:
         necessary = checks["necessary"]
         sentences.append(
@@ -98,6 +95,19 @@ def summary(checks: Content | None, evaluation: Content | None, about: Content, 
     if "seed" in about:
         sentences.append(f"Seed {about['seed']}.")
     return " ".join(sentences)
+
+
+def _purpose(stages: Sequence[str]) -> str:
+    if "fit" in stages:
+        return (
+            "From pairs of clean and changed images this run learns a perturbation set: around any clean image, "
+            "everything a conditional VAE makes from a ball of latent offsets."
+        )
+    if "train" in stages:
+        return "This run trains classifiers and attacks them."
+    if "evaluate" in stages:
+        return "This run attacks the classifiers of another run."
+    return "This run makes pairs of clean and changed images."
 
 
 def key_figures(checks: Content | None, evaluation: Content | None) -> list[KeyFigure]:

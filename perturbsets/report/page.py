@@ -21,7 +21,7 @@ from perturbsets.report.attacks import attack_grids
 from perturbsets.report.drawing import Chart
 from perturbsets.report.inputs import read_classifiers, read_json, read_tensors
 from perturbsets.report.palette import COLOURS
-from perturbsets.report.pictures import Grid
+from perturbsets.report.pictures import Grid, data_uri
 from perturbsets.sets.latent import LatentBall
 
 
@@ -76,6 +76,7 @@ def write_report(run: Path) -> Path:
     stages = STAGES if content is None else planned(content)
     learns = "fit" in stages
     sections = [
+        *([_made(run)] if "pairs" in stages else []),
         *(_pictures(run, _pairs(run, content), int(about.get("seed", 0))) if learns else []),
         *(_checks(run, checks) if learns else []),
         *([_training(run, evaluation, stages)] if learns or "train" in stages else []),
@@ -89,7 +90,7 @@ def write_report(run: Path) -> Path:
         run=shlex.quote(str(run)),
         about={"versions": {}, "stages": {}, **about},
         commands=_commands(about),
-        summary=findings.summary(checks, evaluation, about, learns=learns),
+        summary=findings.summary(checks, evaluation, about, stages),
         figures=findings.key_figures(checks, evaluation),
         sections=sections,
         recipe=recipe.read_text() if recipe.is_file() else None,
@@ -117,6 +118,14 @@ def _pairs(run: Path, content: dict[str, Any] | None) -> Path:
     """The run's pair file, or the one that its recipe names."""
     named = ((content or {}).get("pairs") or {}).get("path")
     return run / "pairs.h5" if named is None else Path(named)
+
+
+def _made(run: Path) -> Section:
+    """The section on which pairs were made, with their sheet of thumbnails."""
+    counted, sheet = read_json(run / "pairs.json"), run / "figures" / "pairs-sheet.png"
+    if counted is None or not sheet.is_file():
+        return Section("made-pairs", "The pairs", needs="pairs")
+    return Section("made-pairs", "The pairs", content={**counted, "sheet": data_uri(sheet.read_bytes())})
 
 
 def _pictures(run: Path, pairs: Path, seed: int) -> list[Section]:

@@ -79,7 +79,8 @@ def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationS
     sets: dict[str, PerturbationSet] = {}
     for name, part in recipe.sets.items():
         parts = [sets[other] for other in getattr(part, "sets", [])]
-        sets[name] = part.make(**given, parts=parts)  # type: ignore[attr-defined]
+        drawn = {"change": recipe.unseen.make()} if recipe.unseen and getattr(part, "of", None) == "unseen" else {}
+        sets[name] = part.make(**{**given, **drawn}, parts=parts)  # type: ignore[attr-defined]
     return sets
 
 

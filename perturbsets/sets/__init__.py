@@ -3,6 +3,7 @@
 from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region
 from perturbsets.sets.composed import Compose
+from perturbsets.sets.drawn import DrawnChanges
 from perturbsets.sets.l1 import L1Ball
 from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.latent import LatentBall
@@ -14,6 +15,7 @@ from perturbsets.sets.spatial import SpatialBox
 __all__ = [
     "Ball",
     "Compose",
+    "DrawnChanges",
     "L1Ball",
     "L2Ball",
     "LatentBall",

@@ -25,9 +25,11 @@ class Region(ABC):
         ball: The ball of offsets.
         cheap: Whether decoding costs next to nothing and gives the same numbers for some images as for all, so that a
             search need not keep images beside offsets.
+        searchable: Whether near offsets give near images, so that something can climb; if not, they are only drawn.
     """
 
     cheap: ClassVar[bool] = False
+    searchable: ClassVar[bool] = True
     images: Samples
     ball: Ball
 

@@ -112,10 +112,10 @@ class Compose(PerturbationSet):
             ValueError: If a part refuses them, or its radius is infinite.
         """
         parts = [_shrunk(part, self.radius) for part in self.parts]
-        regions = [parts[0].at(images)]
+        regions = [_searchable(parts[0].at(images))]
         with torch.no_grad():
             for part in parts[1:]:
-                regions.append(part.at(regions[-1].decode(regions[-1].centre())))
+                regions.append(_searchable(part.at(regions[-1].decode(regions[-1].centre()))))
             like = regions[0].centre()
             shares = torch.as_tensor(self.radius).to(like).expand(len(images))[:, None]
             radii = [region.ball.radii(like) / _divisor(shares) for region in regions]
@@ -127,6 +127,12 @@ class Compose(PerturbationSet):
     def keep(self, rows: Rows) -> PerturbationSet:
         kept: Any = super().keep(rows)
         return replace(kept, parts=[part.keep(rows) for part in self.parts])
+
+
+def _searchable(region: Region) -> Region:
+    if not region.searchable:
+        raise ValueError(f"parts must have offsets that near images share, got a {type(region).__name__}: leave it out")
+    return region
 
 
 def _shrunk(part: Any, share: float | PerImage) -> Any:

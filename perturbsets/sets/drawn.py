@@ -1,0 +1,73 @@
+"""Results of a change as a set: what can be drawn, with nothing between the draws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from augment import Change
+from perturbsets._types import Images, Offsets, Rows
+from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets.sets.linf import LinfBall
+
+
+class DrawnRegion(Region):
+    """A :class:`DrawnChanges` bound to images; offsets are the change's rows of parameters.
+
+    Args:
+        images: The images.
+        change: What changes them.
+    """
+
+    searchable: ClassVar[bool] = False
+
+    def __init__(self, images: Images, change: Change) -> None:
+        self.images, self.change, self.ball = images, change, LinfBall(math.inf)
+
+    @property
+    def size(self) -> int:
+        return len(self.change.parameter_names)
+
+    def decode(self, offsets: Offsets) -> Images:
+        return self.change.apply(self.images, offsets)
+
+    def random_start(self, *, generator: torch.Generator | None = None) -> Offsets:
+        """Parameters as the change draws them."""
+        return self.change.draw(len(self.images), generator=generator).to(self.centre())
+
+    def keep(self, rows: Rows) -> DrawnRegion:
+        return DrawnRegion(self.images[rows], self.change)
+
+
+@dataclass(frozen=True)
+class DrawnChanges(PerturbationSet):
+    """Everything that a change makes of an image: corruptions, movements, any pipeline.
+
+    Parameters such as the number of a corruption or a seed have no neighbours, so nothing can climb in this set:
+    :class:`perturbsets.RandomSearch` measures its average and its worst draws, :class:`perturbsets.Augmented` trains on
+    it.
+
+    Args:
+        change: The change.
+
+    Example:
+        >>> from augment import RandomCorruption
+        >>> region = DrawnChanges(RandomCorruption(["fog", "snow"])).at(torch.rand(4, 3, 32, 32))
+        >>> region.decode(region.sample()).shape
+        torch.Size([4, 3, 32, 32])
+    """
+
+    change: Change
+
+    def at(self, images: Tensor) -> DrawnRegion:
+        """Binds the set to images.
+
+        Raises:
+            ValueError: If images are outside [0, 1].
+        """
+        check_bounds(images, (0.0, 1.0))
+        return DrawnRegion(images, self.change)
