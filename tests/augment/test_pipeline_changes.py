@@ -15,7 +15,8 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from augment import AlbumentationsChange, Change, ChangedPairs, Digits, PairStore, TorchvisionChange, write_pairs
-from augment.seeds import draw_seeds, read_seeds
+from augment.functional import draw_seeds
+from augment.seeds import from_columns, to_columns
 from augment.torchvision_change import states_put_back
 
 albumentations = pytest.importorskip("albumentations")
@@ -87,17 +88,18 @@ def test_python_draws_on_as_if_nothing_had_been() -> None:
 
 
 def test_seeds_are_exact_in_single_precision() -> None:
-    rows = draw_seeds(1000, generator=torch.Generator().manual_seed(1))
+    seeds = draw_seeds(1000, generator=torch.Generator().manual_seed(1))
 
-    seeds = read_seeds(rows)
+    rows = to_columns(seeds)
 
     assert rows.dtype == torch.float32
-    assert len(set(seeds)) == 1000
-    assert 2**47 < max(seeds) < 2**48
-    assert read_seeds(torch.tensor([[2.0**24 - 1, 2.0**24 - 1]])) == [2**48 - 1]
+    assert from_columns(rows).tolist() == seeds.tolist()
+    assert len(seeds.unique()) == 1000
+    assert 2**47 < seeds.max() < 2**48
+    assert from_columns(torch.tensor([[2.0**24 - 1, 2.0**24 - 1]])).item() == 2**48 - 1
     for bad in (torch.zeros(1, 3), torch.full((1, 2), 0.5), torch.full((1, 2), 2.0**24)):
         with pytest.raises(ValueError, match="whole numbers below"):
-            read_seeds(bad)
+            from_columns(bad)
 
 
 def test_what_cannot_be_a_pipeline_is_refused() -> None:
