@@ -1,4 +1,4 @@
-"""A run of a source's images, as a source of its own."""
+"""A part of a source's images, as a source of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,36 +11,43 @@ from augment.source import Source
 
 @dataclass(frozen=True, eq=False)
 class Portion:
-    """Images `start` to `stop` of a source: a smaller one, or one of two that share no image.
+    """Images of a source from `start` on, each `step`-th of them, before `stop`.
+
+    Sources are often in the order of their classes: two portions with step 2 show the same classes and share no image.
 
     Args:
         source: The whole.
         start: First position.
         stop: Position after the last one; the end if not given.
+        step: From one position to the next.
 
     Raises:
-        ValueError: If nothing is left.
+        ValueError: If nothing is left, or a number is out of range.
 
     Example:
         >>> from augment import Digits
-        >>> seen, unseen = Portion(Digits("test"), 0, 100), Portion(Digits("test"), 100)
-        >>> len(seen), len(unseen)
-        (100, 200)
+        >>> seen, unseen = Portion(Digits("test"), 0, step=2), Portion(Digits("test"), 1, step=2)
+        >>> len(seen), len(unseen), unseen.indices[:3].tolist()
+        (150, 150, [1498, 1500, 1502])
     """
 
     source: Source
     start: int = 0
     stop: int | None = None
+    step: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < self._stop <= len(self.source):
+        whole = len(self.source)
+        stop = whole if self.stop is None else self.stop
+        if not 0 <= self.start < stop <= whole or self.step < 1:
             raise ValueError(
-                f"start and stop must leave some of the {len(self.source)} images, got {self.start} and {self.stop}"
+                f"start, stop and step must leave some of the {whole} images, got {self.start}, {stop} and {self.step}"
             )
 
     @property
-    def _stop(self) -> int:
-        return len(self.source) if self.stop is None else self.stop
+    def positions(self) -> range:
+        """Where its images stand in the source."""
+        return range(self.start, len(self.source) if self.stop is None else self.stop, self.step)
 
     @property
     def name(self) -> str:
@@ -55,15 +62,15 @@ class Portion:
     @property
     def indices(self) -> Indices:
         """Indices of its images in the data set."""
-        return self.source.indices[self.start : self._stop]
+        return self.source.indices[list(self.positions)]
 
     def __len__(self) -> int:
         """Number of images."""
-        return self._stop - self.start
+        return len(self.positions)
 
     def batch(self, indices: Sequence[int] | torch.Tensor) -> tuple[Images, Labels]:
         """Images in [0, 1] and labels at positions ``0 .. len(self) - 1``."""
-        positions = torch.as_tensor(indices, dtype=torch.int64)
-        if len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < len(self):
-            raise IndexError(f"positions must be from 0 to {len(self) - 1}, got {positions.tolist()}")
-        return self.source.batch((positions + self.start).tolist())
+        wanted = torch.as_tensor(indices, dtype=torch.int64)
+        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < len(self):
+            raise IndexError(f"positions must be from 0 to {len(self) - 1}, got {wanted.tolist()}")
+        return self.source.batch((wanted * self.step + self.start).tolist())

@@ -46,7 +46,7 @@ def source(recipe: Recipe, split: str) -> Source:
 def pair_source(recipe: Recipe) -> PairSource:
     """The pairs of a recipe: collected ones, or those made of its source by its change.
 
-    Unseen conditions change the second half of the test images: no image is in two splits.
+    Unseen conditions change every second test image: no image is in two splits.
     """
     if recipe.pairs.of is not None:
         collected: PairSource = recipe.pairs.of.make()
@@ -55,7 +55,7 @@ def pair_source(recipe: Recipe) -> PairSource:
     changes = dict.fromkeys(SPLITS, change(recipe))
     if recipe.unseen is not None:
         whole = sources["test"]
-        sources |= {"test": Portion(whole, 0, len(whole) // 2), "unseen": Portion(whole, len(whole) // 2)}
+        sources |= {"test": Portion(whole, 0, step=2), "unseen": Portion(whole, 1, step=2)}
         changes["unseen"] = recipe.unseen.make()
     draws = {split: getattr(recipe.pairs, split) for split in sources}
     return ChangedPairs(sources, changes, draws, derive_seed(recipe.seed, "pairs"))
