@@ -66,7 +66,7 @@ def defocus_blur(images: Images, radius: Amount, sigma: Amount) -> Images:
         share, axes = torch.linalg.eigh(disk_kernel(setting["radius"], setting["sigma"]))
         kept = share.abs() > share.abs().max() * torch.finfo(images.dtype).eps
         down, along = (
-            filter_matrix(axes.mT[kept], length, "mirror").to(images.device, images.dtype)
+            filter_matrix(axes.mT[kept], length, "reflect").to(images.device, images.dtype)
             for length in images.shape[-2:]
         )
         parts = zip(share[kept].tolist(), down, along, strict=True)
@@ -89,5 +89,5 @@ def disk_kernel(radius: float, sigma: float) -> Tensor:
     offset = torch.arange(-half, half + 1, dtype=torch.float64)
     disk = (offset**2 + offset[:, None] ** 2 <= radius**2).double()
     window = torch.tensor(1 if radius <= 8 else 2)
-    smooth = filter_matrix(gaussian_weights(offset.new_tensor(sigma), window), len(offset), "mirror")
+    smooth = filter_matrix(gaussian_weights(offset.new_tensor(sigma), window), len(offset), "reflect")
     return along_axes(disk / disk.sum(), smooth, smooth)

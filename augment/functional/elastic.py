@@ -11,8 +11,8 @@ from torch.nn.functional import grid_sample
 
 from augment._types import Images, Seeds
 from augment.functional.counter import uniform
+from augment.functional.filters import smooth
 from augment.functional.images import Amount, check_amount, column, on_unit_images
-from augment.functional.smooth import smooth
 
 Column = Float[Tensor, "#B 1 1 1"]
 
@@ -120,7 +120,7 @@ def _shaken(places: Places, displacement: Column, sigma: Column, seeds: Seeds) -
     height, width = places.shape[2:]
     noise = uniform(seeds, 2 * height * width, "elastic_transform: pixels").to(places.dtype) * 2 - 1
     noise = noise.view(-1, 2, height, width)
-    return places + displacement * smooth(noise, sigma, truncate=3.0, border="mirror")
+    return places + displacement * smooth(noise, sigma, truncate=3.0, border="symmetric")
 
 
 def _mirrored(places: Tensor, length: int) -> Tensor:

@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Border = Literal["edge", "mirror"]
-"""What lies outside: the edge's value repeated, or the image mirrored about the centres of its edge pixels."""
+Border = Literal["edge", "reflect", "symmetric"]
+"""What lies outside, by NumPy's names: the edge's value repeated, or the image mirrored about the centres of its edge
+pixels (``"reflect"``) or about their outer sides (``"symmetric"``)."""
 
 
 def along_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -47,9 +48,12 @@ def filter_matrix(weights: Tensor, length: int, border: Border) -> Tensor:
     extended = weights[..., tap.clamp(0, taps - 1)] * ((tap >= 0) & (tap < taps))
     if border == "edge":
         inside = reached.clamp(0, length - 1)
-    else:
+    elif border == "reflect":
         inside = reached.abs() % (2 * length - 2)
         inside = torch.minimum(inside, 2 * length - 2 - inside)
+    else:
+        inside = reached % (2 * length)
+        inside = torch.minimum(inside, 2 * length - 1 - inside)
     return extended @ torch.eye(length, dtype=weights.dtype, device=weights.device)[inside]
 
 
@@ -67,3 +71,22 @@ def gaussian_weights(sigma: Tensor, radius: Tensor) -> Tensor:
     tap = torch.arange(-reach, reach + 1, dtype=sigma.dtype, device=sigma.device)
     weights = (-0.5 * (tap / sigma.clamp_min(1e-6)[..., None]) ** 2).exp() * (tap.abs() <= radius[..., None])
     return weights / weights.sum(-1, keepdim=True)
+
+
+def smooth(layers: Tensor, sigma: Tensor, *, truncate: float, border: Border) -> Tensor:
+    """Convolves with a Gaussian that is cut off and sums to one.
+
+    Args:
+        layers: Layers of any range ``[B, C, H, W]``.
+        sigma: Standard deviation in pixels, ``[B, 1, 1, 1]``, or ``[1, 1, 1, 1]`` for all; 0 changes nothing.
+        truncate: Where the Gaussian is cut off, in standard deviations.
+        border: What lies outside.
+
+    Returns:
+        The smooth layers.
+    """
+    # In float64, as matrix products in float32 depend on the batch, and on GPUs may be rounded to 11 bits.
+    wide = sigma.double()[..., 0, 0]
+    weights = gaussian_weights(wide, (truncate * wide + 0.5).floor())
+    rows, columns = (filter_matrix(weights, length, border) for length in layers.shape[2:])
+    return along_axes(layers.double(), rows, columns).to(layers.dtype)

@@ -11,9 +11,9 @@ from torch import Tensor
 from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
+from augment.functional.filters import smooth
 from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images
 from augment.functional.relief import relief
-from augment.functional.smooth import smooth
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 """Pale turquoise."""

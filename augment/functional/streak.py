@@ -1,6 +1,8 @@
-"""Streaks: a layer smeared along a line to one side."""
+"""Streaks: layers smeared along a line to one side."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Float
@@ -27,23 +29,23 @@ def streak(layers: Float[Tensor, "B C H W"], radius: Column, sigma: Column, angl
     Returns:
         The smeared layers.
     """
-    count, channels, height, width = layers.shape
-    last = 2 * radius.ceil()
-    reach = int(last.max()) if last.numel() else 0
-    step = torch.arange(reach + 1, device=layers.device)
-    weight = torch.exp(-0.5 * (step / sigma).square()) * (step <= last)
-    weight = (weight / weight.sum(-1, keepdim=True)).to(layers.dtype)
+    height, width = layers.shape[2:]
+    spread = sigma.flatten(1)
+    # Weights too small to count in the layers' type cost time for nothing.
+    telling = spread * math.sqrt(-2 * math.log(torch.finfo(layers.dtype).eps))
+    last = torch.minimum(2 * radius.ceil().flatten(1), telling.floor())
+    reach = int(last.max())
+    step = torch.arange(reach + 1, dtype=layers.dtype, device=layers.device)
+    weights = (-0.5 * (step / spread) ** 2).exp() * (step <= last)
+    weights = (weights / weights.sum(1, keepdim=True)).expand(len(layers), -1)
     # In float64, so that no device rounds an offset another way.
-    turn = torch.deg2rad(angle.double())
-    across, down = ((step * part - 0.5).ceil().long() for part in (turn.cos(), turn.sin()))
+    turn = torch.deg2rad(angle.flatten(1).double()).expand(len(layers), 1)
+    right, down = ((step * share - 0.5).ceil().long() + reach for share in (turn.cos(), turn.sin()))
 
-    # Whole rows are copied: one index per row, not one per pixel.
-    windows = pad(layers, (reach, reach, 0, 0), mode="replicate").unfold(3, width, 1)
-    image = torch.arange(count, device=layers.device).view(-1, 1, 1)
-    channel = torch.arange(channels, device=layers.device).view(1, -1, 1)
-    row = torch.arange(height, device=layers.device)
+    # All shifts of each image, as a view: choosing one copies whole rows of pixels.
+    shifted = pad(layers, [reach] * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)
+    image = torch.arange(len(layers), device=layers.device)
     smeared = torch.zeros_like(layers)
-    for tap in range(reach + 1):
-        shifted = windows[image, channel, (row + down[..., tap]).clamp(0, height - 1), across[..., tap] + reach]
-        smeared = smeared + weight[..., tap, None] * shifted
+    for weight, x, y in zip(weights.unbind(1), right.unbind(1), down.unbind(1), strict=True):
+        smeared = smeared + weight.view(-1, 1, 1, 1) * shifted[image, :, y, x]
     return smeared

@@ -14,15 +14,15 @@ from augment import Corruption, ElasticTransform, RandomCorruption
 from augment.corruptions import at_severity
 from augment.functional import draw_seeds, elastic_move, elastic_transform
 from augment.functional.counter import uniform
-from augment.functional.smooth import smooth
+from augment.functional.filters import smooth
 
 
-@pytest.mark.parametrize("border", ["edge", "mirror"])
+@pytest.mark.parametrize("border", ["edge", "symmetric"])
 def test_smoothing_is_that_of_scipy(generator: torch.Generator, border: Any) -> None:
     layers = torch.randn(3, 2, 9, 13, generator=generator, dtype=torch.float64)
     # The last Gaussian is wider than the layer.
     sigma = torch.tensor([0.0, 0.7, 6.4], dtype=torch.float64).view(-1, 1, 1, 1)
-    mode = {"edge": "nearest", "mirror": "reflect"}[border]
+    mode = {"edge": "nearest", "symmetric": "reflect"}[border]
     expected = [
         ndimage.gaussian_filter(layer, width, mode=mode, truncate=3.0, axes=(1, 2)) if width else layer
         for layer, width in zip(layers.numpy(), sigma.flatten().tolist(), strict=True)
