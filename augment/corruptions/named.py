@@ -111,21 +111,21 @@ class RandomCorruption(ChangeTransform):
         generator: torch.Generator | None = None,
         return_parameters: bool = False,
     ) -> None:
-        self_names = tuple(CLASSES if names is None else names)
-        if not self_names or not severities:
+        chosen = tuple(CLASSES if names is None else names)
+        if not chosen or not severities:
             raise ValueError(f"names and severities must hold at least one, got {names} and {severities}")
-        for name in self_names:
+        for name in chosen:
             check_name(name)
         for severity in severities:
             check_severity(severity)
         made = {
             (number, severity): at_severity(name, severity, constants)
-            for number, name in enumerate(self_names)
+            for number, name in enumerate(chosen)
             for severity in severities
         }
         moves_pixels = any(corruption.moves_pixels for corruption in made.values())
         super().__init__(moves_pixels=moves_pixels, generator=generator, return_parameters=return_parameters)
-        self.names, self.severities, self.constants = self_names, tuple(severities), constants
+        self.names, self.severities, self.constants = chosen, tuple(severities), constants
         self._corruptions = made
 
     @property

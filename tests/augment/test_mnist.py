@@ -59,7 +59,7 @@ def test_bad_arguments_are_refused_before_anything_is_read(tmp_path: Path) -> No
     for given, message in (
         ({"split": "all"}, "split must be one of"),
         ({"held": -1}, "held must be within 0 and 59999"),
-        ({"size": 27}, "size must be 28 or more, got 27"),
+        ({"size": 27}, "size must be at least 28, got 27"),
         ({"split": "validation", "held": 0}, "held must be at least 1 for a validation split"),
     ):
         with pytest.raises(ValueError, match=message):
