@@ -208,7 +208,7 @@ def _quality(quality: Content | None) -> list[Criterion]:
             "Do samples look like real changes?",
             f"{distance['samples']:.3g}",
             f"{distance['real']:.3g} for real changes, {distance['clean']:.3g} for none",
-            f"Between {quality['images']:,} samples and {quality['reference']:,} real changed images of other sources, "
+            f"Between {quality['images']:,} samples and {quality['reference']:,} other real changed images, "
             f"in the space of {quality['features']}; lower is better. It falls with the number of images, so read it "
             "between what as many real changed images and the clean ones give.",
         ),
