@@ -52,7 +52,7 @@ def run(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 
 @app.command()
 def pairs(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Make pairs of clean and changed images and store them in pairs.h5."""
+    """Make pairs of clean and changed images, or collect them from files, and store them in pairs.h5."""
     _execute(recipe, overrides, "pairs")
 
 

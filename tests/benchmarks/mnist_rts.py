@@ -21,7 +21,7 @@ import torch
 from timing import write
 from torch import Tensor
 
-from augment import MNIST, PairStore, SpatialChange, write_pairs
+from augment import MNIST, ChangedPairs, PairStore, SpatialChange, write_pairs
 from cvae import FitSettings, SpatialCVAE, fit
 from perturbsets import LatentBall, NecessarySubset, radius_from_pairs
 from perturbsets.criteria.necessary import cross_entropy_excess
@@ -89,7 +89,7 @@ def main() -> None:
         sources = {
             split: MNIST(split, options.root, held=60_000 - SEEN, size=42) for split in ("train", "validation", "test")
         }
-        write_pairs(path, sources, CHANGE, draws={"train": 1, "validation": 1, "test": 1}, seed=options.seed)
+        write_pairs(path, ChangedPairs(sources, CHANGE, seed=options.seed))
         model, seconds = fitted(path, settings)
         radius = radius_from_pairs(model, PairStore(path, "validation"))
         ball, held_out = LatentBall(model, radius), First(PairStore(path, "test"), HELD_OUT)
