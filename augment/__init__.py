@@ -2,8 +2,6 @@
 
 from augment.albumentations_change import AlbumentationsChange
 from augment.change import Change
-from augment.cifar10 import CIFAR10
-from augment.contact_sheet import contact_sheet
 from augment.corruptions import (
     Brightness,
     Contrast,
@@ -27,24 +25,26 @@ from augment.corruptions import (
     SpeckleNoise,
     ZoomBlur,
 )
-from augment.digits import Digits
-from augment.fashion_mnist import FashionMNIST
-from augment.image_folder import ImageFolder
 from augment.images import ImageError, read_image
 from augment.mixture import Mixture
-from augment.mnist import MNIST
 from augment.pairing import ChangedPairs, Fault, Made, Manifest, PairedFolders, PairPlan, PairSource, Scene, Scenes
-from augment.pairs import Pair, PairStore
-from augment.patches import Patches
 from augment.perturb import Perturb
 from augment.perturbations import BoundPerturbations, Perturbations
-from augment.portion import Portion
-from augment.scene_materials import SceneMaterials
-from augment.source import Source
+from augment.sources.cifar10 import CIFAR10
+from augment.sources.digits import Digits
+from augment.sources.fashion_mnist import FashionMNIST
+from augment.sources.image_folder import ImageFolder
+from augment.sources.mnist import MNIST
+from augment.sources.patches import Patches
+from augment.sources.portion import Portion
+from augment.sources.scene_materials import SceneMaterials
+from augment.sources.source import Source
 from augment.spatial import SpatialChange
+from augment.store.contact_sheet import contact_sheet
+from augment.store.reading import Pair, PairStore
+from augment.store.writing import WrittenPairs, write_pairs
 from augment.torchvision_change import TorchvisionChange
 from augment.transform import ChangeTransform, ImageTransform
-from augment.writing import WrittenPairs, write_pairs
 
 __all__ = [
     "CIFAR10",

@@ -17,7 +17,7 @@ from augment.change import Change
 from augment.images import ImageError
 from augment.pairing.plan import Fault, Made, PairPlan, starts
 from augment.provenance import described
-from augment.source import Source
+from augment.sources.source import Source
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from augment import ChangedPairs, Patches, Portion, Scenes, SpatialChange, contact_sheet, write_pairs
-from augment.contact_sheet import MARGIN, TITLE
+from augment.store.contact_sheet import MARGIN, TITLE
 from tests.augment.bad_files import picture
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from augment import ChangedPairs, Digits, ImageError, PairStore, SpatialChange, write_pairs
-from augment.partial import Partial
+from augment.store.partial import Partial
 
 # A change that is slow where the environment says so: what it makes does not depend on that.
 SLOW = """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from augment._types import Images, Indices, Labels
-from augment.source import Source
+from augment.sources.source import Source
 
 
 @dataclass(frozen=True, eq=False)

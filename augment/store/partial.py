@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import h5py
 import numpy as np
 
-from augment.layout import Array
+from augment.store.layout import Array
 
 SYNC_SECONDS = 1.0
 Record = dict[str, Any]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from augment.layout import Array
 from augment.pairing import Fault, Made, PairSource
+from augment.store.layout import Array
 
 AHEAD = 2  # chunks per process that may be under way: enough to keep all busy, few enough to stay in memory
 

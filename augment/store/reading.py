@@ -14,7 +14,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from augment.layout import CLEAN_ROWS, FORMAT, IMAGES, PAIR_ROWS, TABLES, VERSION, Array, Place, UnusableError, find
+from augment.store.layout import (
+    CLEAN_ROWS,
+    FORMAT,
+    IMAGES,
+    PAIR_ROWS,
+    TABLES,
+    VERSION,
+    Array,
+    Place,
+    UnusableError,
+    find,
+)
 
 BLOCK = 1 << 24  # values looked at in one go when a file is checked
 

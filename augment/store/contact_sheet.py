@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from augment.pairs import PairStore
+from augment.store.reading import PairStore
 
 MARGIN, TITLE, LARGEST, SMALLEST = 4, 18, 96, 48
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)

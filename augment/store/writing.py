@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from augment.layout import CLEAN_ROWS, FORMAT, PAIR_ROWS, VERSION, Array
-from augment.making import Chunk, make_chunk, make_chunks
 from augment.pairing import Fault, PairPlan, PairSource
-from augment.partial import Partial
+from augment.store.layout import CLEAN_ROWS, FORMAT, PAIR_ROWS, VERSION, Array
+from augment.store.making import Chunk, make_chunk, make_chunks
+from augment.store.partial import Partial
 
 CHUNK_BYTES = 1 << 26
 log = logging.getLogger(__name__)

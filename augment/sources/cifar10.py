@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from augment.torchvision_images import TorchvisionImages
+from augment.sources.torchvision_images import TorchvisionImages
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Pair files: their layout, and the writing, reading and drawing of them."""
