@@ -26,7 +26,7 @@ from perturbsets.sets import PerturbationSet
 
 MARKS = {True: "✓", False: "✗"}
 PLAIN = "perturbsets.Standard"  # the method whose classifier's examples the audit carries over
-MOST_COLUMNS = 8  # of attacks, beyond which they stand in rows
+MOST_COLUMNS = 6  # of attacks in 80 characters, beyond which they stand in rows
 
 
 class Bench:
