@@ -90,7 +90,7 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     if former != settings:
         raise ValueError(
             f"{file} was made with other settings:\n  then {former}\n  now  {settings}\n"
-            "Continue with the former settings, or choose another folder"
+            "Continue with the former settings, choose another folder, or remove this one to begin anew"
         )
 
     def part(prefix: str) -> Tensors:

@@ -77,6 +77,7 @@ def fit(
     folder: Path | str | None = None,
     accelerator: Accelerator | None = None,
     progress: bool = False,
+    identity: str = "",
 ) -> list[Record]:
     r"""Fits a CVAE to pairs in place and leaves it with its best weights on the validation pairs.
 
@@ -94,6 +95,7 @@ def fit(
         folder: Where checkpoint and metrics go; a killed fit continues from there to the same weights.
         accelerator: From Hugging Face accelerate; made from the settings if not given.
         progress: Whether to show a progress bar.
+        identity: Text that tells these pairs from others: a killed fit continues only on the same.
 
     Returns:
         The records logged: losses of training, and of validation with the score that selects.
@@ -128,7 +130,7 @@ def fit(
         settings,
         validate=validate,
         folder=folder,
-        fingerprint=f"{type(model).__name__} {model.shape} latent={model.latent}",
+        fingerprint=" ".join([type(model).__name__, str(model.shape), f"latent={model.latent}", identity]).strip(),
         accelerator=accelerator,
         title="fit",
         progress=progress,

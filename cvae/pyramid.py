@@ -68,7 +68,7 @@ class Encoder(nn.Module):
 class Context(nn.Module):
     """What prior and generator are told of x: feature maps, then x seen through a bank of filters.
 
-    Filters see x less its mean colour, so that one gain changes the contrast; the first starts as the identity.
+    Filters see x less its mean colour, so that one gain changes the contrast; the first starts near the identity.
 
     Args:
         channels: Image channels C.

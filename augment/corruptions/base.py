@@ -14,7 +14,7 @@ from augment.functional.counter import draw_seeds, uniform
 from augment.seeds import NAMES, from_columns, to_columns
 from augment.transform import ChangeTransform
 
-Range = int | float | tuple[int | float, int | float]
+Range = int | float | tuple[int | float, int | float] | list[int | float]
 """A setting: one number for all images, or (low, high), from which each image draws uniformly."""
 
 
@@ -45,11 +45,7 @@ class CommonCorruption(ChangeTransform):
         moves_pixels: bool = False,
     ) -> None:
         super().__init__(moves_pixels=moves_pixels, generator=generator, return_parameters=return_parameters)
-        for name, value in settings.items():
-            low, high = value if isinstance(value, tuple) else (value, value)
-            if not -float("inf") < low <= high < float("inf"):  # NaN fails too
-                raise ValueError(f"{name} must be a finite number or (low, high) with low <= high, got {value}")
-        self._settings = settings
+        self._settings = {name: _checked(name, value) for name, value in settings.items()}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -101,6 +97,14 @@ class CommonCorruption(ChangeTransform):
         drawn = dict(zip(self._ranges, parameters[:, :count].unbind(1), strict=True))
         given = {"seeds": from_columns(parameters[:, count:])} if self.seeded else {}
         return {**self._settings, **drawn, **given}
+
+
+def _checked(name: str, value: Any) -> Range:
+    """A setting, whose range may come as a list, as JSON and YAML have it."""
+    ends = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(ends) != 2 or not -float("inf") < ends[0] <= ends[1] < float("inf"):  # NaN fails too
+        raise ValueError(f"{name} must be a finite number or (low, high) with low <= high, got {value}")
+    return ends if isinstance(value, tuple | list) else value
 
 
 def planes(mask: Tensor, count: int) -> Tensor:

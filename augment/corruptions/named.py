@@ -26,6 +26,7 @@ class Corruption(ChangeTransform):
         name: One of the 19, for example ``"fog"``.
         severity: 1 to 5.
         constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
+        frost: A folder of photographs of frost; a texture of ice crystals is made if not given.
         generator: For the draws, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, parameters)``.
 
@@ -48,18 +49,19 @@ class Corruption(ChangeTransform):
         name: str,
         severity: int = 3,
         constants: Constants = "cifar-c",
+        frost: str | None = None,
         *,
         generator: torch.Generator | None = None,
         return_parameters: bool = False,
     ) -> None:
-        corruption = at_severity(name, severity, constants)
+        corruption = at_severity(name, severity, constants, **_photographs(name, frost))
         super().__init__(moves_pixels=corruption.moves_pixels, generator=generator, return_parameters=return_parameters)
-        self.name, self.severity, self.constants = name, severity, constants
+        self.name, self.severity, self.constants, self.frost = name, check_severity(severity), constants, frost
         self.corruption = corruption
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"name": self.name, "severity": self.severity, "constants": self.constants}
+        return {"name": self.name, "severity": self.severity, "constants": self.constants, "frost": self.frost}
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -94,6 +96,7 @@ class RandomCorruption(ChangeTransform):
         names: Published names; all 19 if not given.
         severities: Among 1 to 5.
         constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
+        frost: A folder of photographs of frost; a texture of ice crystals is made if not given.
         generator: For the draws, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, parameters)``.
 
@@ -107,30 +110,32 @@ class RandomCorruption(ChangeTransform):
         names: Sequence[str] | None = None,
         severities: Sequence[int] = (1, 2, 3, 4, 5),
         constants: Constants = "cifar-c",
+        frost: str | None = None,
         *,
         generator: torch.Generator | None = None,
         return_parameters: bool = False,
     ) -> None:
+        if isinstance(names, str) or isinstance(severities, int):
+            raise ValueError(f"names and severities must be several, got {names!r} and {severities!r}: take Corruption")
         chosen = tuple(CLASSES if names is None else names)
         if not chosen or not severities:
             raise ValueError(f"names and severities must hold at least one, got {names} and {severities}")
         for name in chosen:
             check_name(name)
-        for severity in severities:
-            check_severity(severity)
+        strengths = tuple(check_severity(severity) for severity in severities)
         made = {
-            (number, severity): at_severity(name, severity, constants)
+            (number, severity): at_severity(name, severity, constants, **_photographs(name, frost))
             for number, name in enumerate(chosen)
-            for severity in severities
+            for severity in strengths
         }
         moves_pixels = any(corruption.moves_pixels for corruption in made.values())
         super().__init__(moves_pixels=moves_pixels, generator=generator, return_parameters=return_parameters)
-        self.names, self.severities, self.constants = chosen, tuple(severities), constants
+        self.names, self.severities, self.constants, self.frost = chosen, strengths, constants, frost
         self._corruptions = made
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"names": self.names, "severities": self.severities, "constants": self.constants}
+        return {"names": self.names, "severities": self.severities, "constants": self.constants, "frost": self.frost}
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -187,3 +192,8 @@ class RandomCorruption(ChangeTransform):
     def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
         """Number of each row's corruption."""
         return parameters[:, 0].long().cpu()
+
+
+def _photographs(name: str, folder: str | None) -> dict[str, Any]:
+    """What frost takes beside its settings."""
+    return {"folder": folder} if name == "frost" and folder is not None else {}

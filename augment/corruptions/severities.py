@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 from augment.corruptions.base import CommonCorruption
 from augment.corruptions.blur import DefocusBlur, GaussianBlur, GlassBlur, MotionBlur, ZoomBlur
@@ -58,10 +59,10 @@ def at_severity(name: str, severity: int, constants: Constants = "cifar-c", **op
         ValueError: If one of the three is unknown; for a name the closest one is suggested.
     """
     check_name(name)
-    check_severity(severity)
+    number = check_severity(severity)
     if constants not in SETTINGS:
         raise ValueError(f"constants must be one of {', '.join(SETTINGS)}, got {constants!r}")
-    return CLASSES[name](**SETTINGS[constants][name][severity - 1], **options)
+    return CLASSES[name](**SETTINGS[constants][name][number - 1], **options)
 
 
 def check_name(name: str) -> None:
@@ -74,7 +75,9 @@ def check_name(name: str) -> None:
         raise ValueError(f"name must be a common corruption, got {name!r}: {hint}")
 
 
-def check_severity(severity: int) -> None:
-    """Refuses severities other than 1 to 5."""
-    if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
+def check_severity(severity: Any) -> int:
+    """A severity as a plain number; refuses all but 1 to 5."""
+    whole = isinstance(severity, SupportsIndex) and not isinstance(severity, bool)
+    if not whole or operator.index(severity) not in (1, 2, 3, 4, 5):
         raise ValueError(f"severity must be 1, 2, 3, 4 or 5, got {severity!r}: the published settings are five")
+    return operator.index(severity)

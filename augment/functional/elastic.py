@@ -12,7 +12,7 @@ from torch.nn.functional import grid_sample
 from augment._types import Images, Seeds
 from augment.functional.counter import uniform
 from augment.functional.filters import smooth
-from augment.functional.images import Amount, check_amount, column, on_unit_images
+from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
 
 Column = Float[Tensor, "#B 1 1 1"]
 
@@ -50,7 +50,7 @@ def elastic_transform(images: Images, displacement: Amount, sigma: Amount, tilt:
     check_amount("sigma", sigma)
     check_amount("tilt", tilt)
     displacement, sigma = column(displacement, images, "displacement"), column(sigma, images, "sigma")
-    tilt, seeds = column(tilt, images, "tilt"), seeds.to(images.device)
+    tilt, seeds = column(tilt, images, "tilt"), per_image(seeds, images)
     height, width = images.shape[2:]
     tilted = _read(images, _tilted(_pixels(height, width, tilt), tilt, seeds), mirrored_at="pixels")
     return _read(tilted, _shaken(_pixels(height, width, tilt), displacement, sigma, seeds), mirrored_at="edges")

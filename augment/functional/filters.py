@@ -27,6 +27,8 @@ def along_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Returns:
         Images of the same shape.
     """
+    if images.is_cuda:  # where products in single precision may be rounded to 11 bits
+        return (rows.double() @ images.double() @ columns.double().mT).to(images.dtype)
     return rows @ images @ columns.mT
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from augment._types import Images, Seeds
 from augment.functional.counter import uniform
-from augment.functional.images import Amount, check_amount, column, on_unit_images
+from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
 
 
 @on_unit_images
@@ -37,7 +37,7 @@ def fog(images: Images, amount: Amount, decay: Amount, seeds: Seeds) -> Images:
     density = column(amount, images, "amount")
     size = 1 << (max(height, width) - 1).bit_length()
     falling = column(decay, images, "decay")[:, 0].float()
-    cloud = plasma(seeds.to(images.device), size, falling)[:, None, :height, :width].to(images.dtype)
+    cloud = plasma(per_image(seeds, images), size, falling)[:, None, :height, :width].to(images.dtype)
     brightest = images.amax((1, 2, 3), keepdim=True)
     # An image that is all black stays black, also without fog.
     return (images + density * cloud) * (brightest / (brightest + density).clamp(min=torch.finfo(images.dtype).tiny))

@@ -12,7 +12,7 @@ from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import uniform
 from augment.functional.crystals import crystals
-from augment.functional.images import Amount, check_amount, column, on_unit_images
+from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
 
 Photograph = Float[Tensor, "3 _ _"]
 """A colour photograph of any size, in [0, 1]."""
@@ -46,7 +46,7 @@ def frost(
     """
     check_amount("weight", weight)
     check_amount("amount", amount)
-    seeds, size = seeds.to(images.device), images.shape[2:]
+    seeds, size = per_image(seeds, images), images.shape[2:]
     texture = frost_texture(seeds, *size) if photographs is None else crops(photographs, seeds, *size)
     texture = texture.to(images.device, images.dtype)
     ice = luminance(texture) if images.shape[1] == 1 else texture

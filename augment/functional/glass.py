@@ -8,7 +8,7 @@ from torch import Tensor
 from augment._types import Images, Seeds
 from augment.functional.blur import gaussian_blur
 from augment.functional.counter import uniform
-from augment.functional.images import Amount, by_setting, check_amount, on_unit_images
+from augment.functional.images import Amount, by_setting, check_amount, on_unit_images, per_image
 
 
 @on_unit_images
@@ -34,7 +34,7 @@ def glass_blur(images: Images, sigma: Amount, distance: Amount, passes: Amount, 
     check_amount("distance", distance)
     check_amount("passes", passes)
     smooth = gaussian_blur(images, sigma)
-    seeds = seeds.to(images.device)
+    seeds = per_image(seeds, images)
     height, width = images.shape[-2:]
     moved = torch.empty_like(images)
     for rows, setting in by_setting(images, distance=distance, passes=passes):

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
-from augment._types import PerImage
+from augment._types import PerImage, Seeds
 
 P = ParamSpec("P")
 
@@ -114,6 +114,20 @@ def column(value: Amount, images: Tensor, name: str) -> Tensor:
             f"{name} must be one number or one per image, shape ({len(images)},), got shape {tuple(numbers.shape)}"
         )
     return numbers.reshape(-1, 1, 1, 1)
+
+
+def per_image(seeds: Tensor, images: Tensor) -> Seeds:
+    """Seeds on the images' device.
+
+    Raises:
+        ValueError: If they are not one whole number of 64 bits per image.
+    """
+    if seeds.shape != images.shape[:1] or seeds.dtype != torch.int64:
+        raise ValueError(
+            f"seeds must be int64 numbers, one per image, shape ({len(images)},), got {seeds.dtype} of shape "
+            f"{tuple(seeds.shape)}: `draw_seeds({len(images)})` draws them"
+        )
+    return seeds.to(images.device)
 
 
 def by_setting(images: Tensor, **values: Amount) -> Iterator[tuple[Tensor | slice, dict[str, float]]]:

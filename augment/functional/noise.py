@@ -7,7 +7,7 @@ from torch import Tensor
 
 from augment._types import Images, Seeds
 from augment.functional.counter import normal, uniform
-from augment.functional.images import Amount, check_amount, column, on_unit_images
+from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
 from augment.functional.poisson import poisson_quantile
 
 
@@ -89,9 +89,9 @@ def impulse_noise(images: Images, amount: Amount, seeds: Seeds) -> Images:
     """
     check_amount("amount", amount, high=1.0)
     chance = column(amount, images, "amount")
-    share = uniform(seeds.to(images.device), images[0].numel(), "impulse_noise").view(images.shape).to(images.dtype)
+    share = uniform(per_image(seeds, images), images[0].numel(), "impulse_noise").view(images.shape).to(images.dtype)
     return torch.where(share < chance, (share < chance / 2).to(images.dtype), images)
 
 
 def _normal_like(images: Tensor, seeds: Seeds, stream: str) -> Tensor:
-    return normal(seeds.to(images.device), images[0].numel(), stream).view(images.shape).to(images.dtype)
+    return normal(per_image(seeds, images), images[0].numel(), stream).view(images.shape).to(images.dtype)

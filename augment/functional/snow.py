@@ -11,7 +11,7 @@ from torch import Tensor
 from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
-from augment.functional.images import Amount, check_amount, column, on_unit_images
+from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
 from augment.functional.streak import streak
 
 SHORT = 1e-4
@@ -69,7 +69,7 @@ def snow(
         return column(value, images, name)
 
     kept = setting(weight, "weight")
-    noise = normal(seeds.to(images.device), images[0, 0].numel(), "snow").to(images.dtype).view_as(images[:, :1])
+    noise = normal(per_image(seeds, images), images[0, 0].numel(), "snow").to(images.dtype).view_as(images[:, :1])
     layer = enlarge(setting(mean, "mean") + setting(deviation, "deviation") * noise, setting(zoom, "zoom"))
     flakes = layer.masked_fill(layer < setting(threshold, "threshold"), 0).clamp(0, 1)
     flakes = streak(flakes, setting(radius, "radius"), setting(sigma, "sigma"), setting(angle, "angle"))

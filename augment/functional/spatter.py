@@ -12,7 +12,7 @@ from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
 from augment.functional.filters import smooth
-from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images
+from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images, per_image
 from augment.functional.relief import relief
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
@@ -70,7 +70,7 @@ def spatter(
         return column(value, images, name)
 
     muddy, bound, much = setting(mud, "mud"), setting(threshold, "threshold"), setting(strength, "strength")
-    noise = normal(seeds.to(images.device), images[0, 0].numel(), "spatter").to(images.dtype).view_as(images[:, :1])
+    noise = normal(per_image(seeds, images), images[0, 0].numel(), "spatter").to(images.dtype).view_as(images[:, :1])
     noise = setting(mean, "mean") + setting(deviation, "deviation") * noise
     layer = smooth(noise, setting(sigma, "sigma"), truncate=4.0, border="edge")
     layer = layer.masked_fill(layer < bound, 0).clamp(0, 1)

@@ -57,6 +57,7 @@ def precision_recall(real: Float[Tensor, "M F"], samples: Float[Tensor, "N G"], 
             f"neighbours must be at least 1 and below the number of images, got {neighbours} for {len(real)} real "
             f"images and {len(samples)} samples"
         )
+    real, samples = real.double(), samples.double()  # distances of near features cancel in single precision
     return PrecisionRecall(_within(samples, real, neighbours), _within(real, samples, neighbours))
 
 

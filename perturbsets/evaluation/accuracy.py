@@ -14,7 +14,7 @@ from perturbsets.adversary import Adversary
 from perturbsets.intervals import Interval, binomial, bootstrap
 from perturbsets.objectives.base import check_labels
 from perturbsets.objectives.classification import check_finite, check_logits
-from perturbsets.objectives.segmentation import check_maps, right
+from perturbsets.objectives.segmentation import IGNORE, check_maps, right
 from perturbsets.purity import untouched
 from perturbsets.worst import Worst
 
@@ -53,6 +53,7 @@ class AccuracyTable:
         first = next(iter(self.correct.values()))
         return {
             "images": first.shape[1],
+            "unit": "images" if first.dtype == torch.bool else "pixels",
             "rows": self.rows,
             "columns": self.columns,
             "accuracy": {
@@ -90,6 +91,8 @@ def correct_under(
     maps = labels.ndim > 1
     if not maps:
         check_labels(labels, images)
+    elif bool((blank := (labels == IGNORE).flatten(1).all(1)).any()):
+        raise ValueError(f"labels must count somewhere in every image, got none in {int(blank.sum())}: leave those out")
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
     parts = []

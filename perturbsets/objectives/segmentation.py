@@ -14,28 +14,27 @@ from perturbsets.objectives.base import Loss, Objective
 Maps = Int64[Tensor, "B *place"]
 
 IGNORE = 255
-"""Label of pixels that do not count, unless said otherwise."""
+"""Label of pixels that do not count."""
 
 
-def pixel_cross_entropy(logits: Tensor, maps: Maps, ignore: int = IGNORE) -> PerImage:
+def pixel_cross_entropy(logits: Tensor, maps: Maps) -> PerImage:
     """Mean cross-entropy over the labelled pixels of each image.
 
     Args:
         logits: A score per class and pixel ``[B, K, ...]``.
         maps: Class of each pixel.
-        ignore: Label of pixels that do not count.
 
     Returns:
         One number per image; 0 where no pixel counts.
     """
-    losses = F.cross_entropy(logits, maps, reduction="none", ignore_index=ignore)
-    return losses.flatten(1).sum(1) / _counted(maps, ignore)
+    losses = F.cross_entropy(logits, maps, reduction="none", ignore_index=IGNORE)
+    return losses.flatten(1).sum(1) / _counted(maps)
 
 
-def share_right(predicted: Maps, maps: Maps, ignore: int = IGNORE) -> PerImage:
+def share_right(predicted: Maps, maps: Maps) -> PerImage:
     """Share of the labelled pixels of each image that have their class; 0 where no pixel counts."""
-    right = ((predicted == maps) & (maps != ignore)).flatten(1).sum(1)
-    return right / _counted(maps, ignore)
+    right = ((predicted == maps) & (maps != IGNORE)).flatten(1).sum(1)
+    return right / _counted(maps)
 
 
 def right(predicted: Classes, labels: Classes) -> Flags | PerImage:
@@ -43,7 +42,7 @@ def right(predicted: Classes, labels: Classes) -> Flags | PerImage:
     return predicted == labels if labels.ndim == 1 else share_right(predicted, labels)
 
 
-def check_maps(logits: Tensor, maps: Maps, ignore: int = IGNORE) -> None:
+def check_maps(logits: Tensor, maps: Maps) -> None:
     """Refuses logits that are not one score per class and pixel of the maps, and labels outside their classes.
 
     Raises:
@@ -54,17 +53,17 @@ def check_maps(logits: Tensor, maps: Maps, ignore: int = IGNORE) -> None:
             f"model must return logits [B, K, ...] for label maps {list(maps.shape)}, got {list(logits.shape)}: wrap "
             "it so that it returns a score per class and pixel at the labels' size"
         )
-    counted = maps[maps != ignore]
+    counted = maps[maps != IGNORE]
     if len(counted):
         low, high = (int(bound) for bound in counted.aminmax())
         if low < 0 or high >= logits.shape[1]:
             raise ValueError(
-                f"labels must be within 0 and {logits.shape[1] - 1} or ignore={ignore}, got {low} to {high}"
+                f"labels must be within 0 and {logits.shape[1] - 1} or ignore={IGNORE}, got {low} to {high}"
             )
 
 
-def _counted(maps: Maps, ignore: int) -> Tensor:
-    return (maps != ignore).flatten(1).sum(1).clamp_min(1)
+def _counted(maps: Maps) -> Tensor:
+    return (maps != IGNORE).flatten(1).sum(1).clamp_min(1)
 
 
 class SegmentationLoss(Loss):
@@ -74,20 +73,19 @@ class SegmentationLoss(Loss):
         model: Samples to logits ``[B, K, ...]``.
         labels: Class of each pixel.
         goal: Share of right pixels at or below which the goal is reached.
-        ignore: Label of pixels that do not count.
     """
 
-    def __init__(self, model: nn.Module, labels: Maps, goal: float, ignore: int) -> None:
-        self.model, self.labels, self.goal, self.ignore = model, labels, goal, ignore
+    def __init__(self, model: nn.Module, labels: Maps, goal: float) -> None:
+        self.model, self.labels, self.goal = model, labels, goal
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         logits = self.model(images)
-        check_maps(logits, self.labels, self.ignore)
-        right = share_right(logits.detach().argmax(1), self.labels, self.ignore)
-        return pixel_cross_entropy(logits, self.labels, self.ignore), right <= self.goal
+        check_maps(logits, self.labels)
+        right = share_right(logits.detach().argmax(1), self.labels)
+        return pixel_cross_entropy(logits, self.labels), right <= self.goal
 
     def keep(self, rows: Rows) -> SegmentationLoss:
-        return SegmentationLoss(self.model, self.labels[rows], self.goal, self.ignore)
+        return SegmentationLoss(self.model, self.labels[rows], self.goal)
 
 
 @dataclass(frozen=True)
@@ -98,14 +96,12 @@ class SegmentationCrossEntropy(Objective):
 
     Args:
         goal: Share of right pixels, in [0, 1), at or below which the goal is reached.
-        ignore: Label of pixels that do not count.
 
     Raises:
         ValueError: If the goal is outside of its range.
     """
 
     goal: float = 0.0
-    ignore: int = IGNORE
 
     def __post_init__(self) -> None:
         if not 0 <= self.goal < 1:
@@ -124,4 +120,4 @@ class SegmentationCrossEntropy(Objective):
                 f"labels must be a class number per pixel, [{len(images)}, ...], got {list(labels.shape)} of "
                 f"{labels.dtype}"
             )
-        return SegmentationLoss(model, labels.to(images.device).long(), self.goal, self.ignore)
+        return SegmentationLoss(model, labels.to(images.device).long(), self.goal)

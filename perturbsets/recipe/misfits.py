@@ -72,8 +72,9 @@ def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
         for name in ("source", "change"):
             if content.get(name) is None:
                 yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.of or .path"
-    if content.get("unseen") is not None and not made:
-        yield "unseen must come with pairs that are made here, got none"
+    drawn = [made for made in _mapping(content, "sets").values() if isinstance(made, dict)]
+    if content.get("unseen") is not None and not made and not any(one.get("of") == "unseen" for one in drawn):
+        yield "unseen must come with pairs that are made here, or with a set of it, got neither"
 
 
 def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:

@@ -87,7 +87,7 @@ class RobustnessSection(Section):
 class EvaluateSection(Section):
     """What classifiers are judged on."""
 
-    images: Count | None = Field(None, description="Number of test images, from the first; all if not given.")
+    images: Count | None = Field(None, description="Number of test images, drawn once by the seed; all if not given.")
     shown: Count = Field(8, description="Images in the report's pictures of attacks.")
     audit: AuditSection = Field(default_factory=AuditSection)  # type: ignore[arg-type]
     robustness: RobustnessSection | None = Field(None, description="The fixed ensemble; left out if not given.")

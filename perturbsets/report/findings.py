@@ -86,7 +86,8 @@ def summary(checks: Content | None, evaluation: Content | None, about: Content, 
     if evaluation is not None and attack is not None:
         cells = {row: evaluation["accuracy"][row][attack] for row in evaluation["rows"]}
         low, high = (choose(cells, key=lambda row: cells[row]["mean"]) for choose in (min, max))
-        first = f"of {evaluation['images']:,} test images {low} gets {_accuracy(cells[low])} right"
+        pixels = "the pixels of " if evaluation.get("unit") == "pixels" else ""
+        first = f"of {pixels}{evaluation['images']:,} test images {low} gets {_accuracy(cells[low])} right"
         sentences.append(
             f"Classifiers differ most under {attack}: {first}, {high} {_accuracy(cells[high])}."
             if len(cells) > 1
@@ -239,8 +240,10 @@ def verdicts(rows: Sequence[str], audits: Content | None) -> dict[str, dict[str,
 
 def sample_note(evaluation: Content) -> str:
     """What the accuracies were measured on."""
-    kind = "exact binomial" if len(evaluation["seeds"]) == 1 else "bootstrap"
-    return f"{evaluation['images']:,} test images, {_seeds(evaluation['seeds'])}, {kind} intervals over images."
+    shares = evaluation.get("unit") == "pixels"
+    kind = "exact binomial" if len(evaluation["seeds"]) == 1 and not shares else "bootstrap"
+    what = "shares of right pixels, " if shares else ""
+    return f"{what}{evaluation['images']:,} test images, {_seeds(evaluation['seeds'])}, {kind} intervals over images."
 
 
 def _origin(radius: Content) -> str:

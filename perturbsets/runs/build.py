@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
 from perturbsets.loading import load
 from perturbsets.recipe import Recipe, assembly, read_recipe
-from perturbsets.runs.folder import RunFolder
+from perturbsets.runs.folder import RunFolder, need
 from perturbsets.sets import PerturbationSet
 from perturbsets.training import Method, RobustValidation
 
@@ -127,10 +128,10 @@ def classifiers(recipe: Recipe, run: RunFolder, device: torch.device) -> dict[st
     Raises:
         FileNotFoundError: If one is not there; the message says which command makes it.
     """
-    origin = run if recipe.trained is None else RunFolder(read_recipe(recipe.trained))
+    folder = run.path if recipe.trained is None else Path(recipe.trained)
     return {
         name: [
-            Pretrained.from_pretrained(origin.need(f"classifiers/{name}/{seed}", "train"), device=device)
+            Pretrained.from_pretrained(need(folder, f"classifiers/{name}/{seed}", "train"), device=device)
             for seed in recipe.seeds
         ]
         for name in methods(recipe)

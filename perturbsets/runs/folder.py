@@ -98,13 +98,21 @@ class RunFolder:
         Raises:
             FileNotFoundError: If it is not there; the message says which command makes it.
         """
-        path = self.path / name
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path} is not there yet: run `perturbsets {command} {self.path}` first, or `perturbsets run` "
-                "for all stages"
-            )
-        return path
+        return need(self.path, name, command)
+
+
+def need(folder: Path, name: str, command: str) -> Path:
+    """The path of a stage's result in a run folder, which may be another run's.
+
+    Raises:
+        FileNotFoundError: If it is not there; the message says which command makes it.
+    """
+    path = folder / name
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there yet: run `perturbsets {command} {folder}` first, or `perturbsets run` for all stages"
+        )
+    return path
 
 
 def _parsed(file: Path, parse: Callable[[str], Any], fault: type[Exception]) -> Any:

@@ -32,7 +32,6 @@ def measure(recipe: Recipe, learned: LatentBall, pairs: Pairs) -> tuple[dict[str
     likelihood = recipe.check.sufficient.make()
     sufficient = likelihood(learned, pairs, generator=generator).summary()
     settings = recipe.check.quality
-    quality = SetQuality(settings.features.make(), settings.neighbours)(learned, pairs, generator=generator)
     summary = necessary.summary()
     approximation = sufficient.pop("approximation")
     approximation["share"] = approximation["mean"] / summary["identity"]["mean"]
@@ -40,8 +39,11 @@ def measure(recipe: Recipe, learned: LatentBall, pairs: Pairs) -> tuple[dict[str
         "necessary": summary,
         "sufficient": {**sufficient, "draws": likelihood.draws},
         "approximation": approximation,
-        "quality": {**quality.summary(), "features": settings.features.build.rsplit(".", 1)[1]},
     }
+    if len(pairs) // 2 > settings.neighbours:  # fewer cannot be compared
+        criterion = SetQuality(settings.features.make(), settings.neighbours)
+        quality = criterion(learned, pairs, generator=generator).summary()
+        content["quality"] = {**quality, "features": settings.features.build.rsplit(".", 1)[1]}
     arrays = {
         "encoding_error": necessary.encoding,
         "search_error": necessary.search,
@@ -58,13 +60,19 @@ def shown(content: dict[str, Any]) -> Group:
         entry = content["necessary"][name]
         interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
         table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
-    excess, bits, quality = content["necessary"]["excess"], content["sufficient"]["bits_per_pixel"], content["quality"]
-    distances = ", ".join(f"{name} {value:.3g}" for name, value in quality["frechet"].items())
-    shares = ", ".join(f"{name} {quality[name]['mean']:.1%}" for name in ("precision", "recall"))
+    excess, bits = content["necessary"]["excess"], content["sufficient"]["bits_per_pixel"]
     return Group(
         table,
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
         f"({excess['low']:.3g} to {excess['high']:.3g})",
         f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})",
-        f"Fréchet distance to real changes ({quality['features']}): {distances}; {shares}",
+        _quality(content.get("quality")),
     )
+
+
+def _quality(quality: dict[str, Any] | None) -> str:
+    if quality is None:
+        return "too few pairs for distances between samples and real changes"
+    distances = ", ".join(f"{name} {value:.3g}" for name, value in quality["frechet"].items())
+    shares = ", ".join(f"{name} {quality[name]['mean']:.1%}" for name in ("precision", "recall"))
+    return f"Fréchet distance to real changes ({quality['features']}): {distances}; {shares}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -62,6 +64,7 @@ def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Conso
         folder=run.path / "fit",
         accelerator=accelerator,
         progress=True,
+        identity=f"pairs={_digest(train_pairs.path)}",
     )
     if not accelerator.is_main_process:
         return
@@ -132,14 +135,16 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
     """Judges every classifier under every adversary, on test images, and every adversary by its audit."""
     sets = build.perturbation_sets(recipe, run)
     data = build.source(recipe, "test")
-    images, labels = data.batch(range(min(len(data), recipe.evaluate.images or len(data))))
+    order = torch.Generator().manual_seed(derive_seed(recipe.seed, "test images"))
+    rows = torch.randperm(len(data), generator=order)[: recipe.evaluate.images]  # sources may be sorted by class
+    images, labels = data.batch(rows.tolist())
     models = build.classifiers(recipe, run, accelerator.device)
     bench = Bench(recipe, run, sets, models, images.to(accelerator.device), labels.to(accelerator.device), console)
     bench.accuracies()
     if labels.ndim == 1:  # the audit and its pictures are about one class per image
         bench.audits()
         bench.pictures(data.classes)
-    if recipe.evaluate.robustness is not None:
+    if recipe.evaluate.robustness is not None and labels.ndim == 1:
         bench.robustness(recipe.evaluate.robustness)
 
 
@@ -148,3 +153,9 @@ def report(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Co
     from perturbsets.report import write_report
 
     write_report(run.path)
+
+
+def _digest(file: Path) -> str:
+    """The first sixteen hexadecimal digits of a file's SHA-256."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

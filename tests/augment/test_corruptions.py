@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import json
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
 from augment import Corruption, RandomCorruption
 from augment.corruptions import CLASSES, SETTINGS, CommonCorruption, at_severity
+from augment.corruptions.severities import check_severity
 from augment.functional import draw_seeds
 
 NAMES = sorted(CLASSES)
@@ -230,3 +235,43 @@ def test_mixtures_replay_and_hold_every_corruption(constants: str) -> None:
 def test_images_that_cannot_be_changed_are_refused(name: str, images: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         changed(at_severity(name, 1), images, draw_seeds(len(images)))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if at_severity(name, 1).seeded])
+@pytest.mark.parametrize(
+    "seeds", [torch.zeros(1, dtype=torch.int64), torch.zeros(3, dtype=torch.int32), torch.zeros(8, dtype=torch.int64)]
+)
+def test_seeds_are_one_whole_number_per_image(name: str, seeds: Tensor) -> None:
+    corruption = at_severity(name, 3)
+    given = corruption.arguments(corruption.from_seeds(draw_seeds(3)))
+
+    with pytest.raises((ValueError, TypeError), match=r"seeds"):
+        type(corruption).function(pictures(3), **{**given, "seeds": seeds})
+
+
+@every
+def test_settings_make_the_corruption_again_after_json(name: str) -> None:
+    first = at_severity(name, 4)
+    again = CLASSES[name](**json.loads(json.dumps(first.settings)))
+    images, seeds = pictures(2), draw_seeds(2)
+
+    assert_close(changed(again, images, seeds), changed(first, images, seeds), rtol=0, atol=0)
+
+
+def test_what_is_no_severity_is_told_before_any_work() -> None:
+    assert check_severity(np.int64(3)) == 3
+    for wrong in (3.0, "3", None, True):
+        with pytest.raises(ValueError, match=r"severity must be 1, 2, 3, 4 or 5"):
+            check_severity(wrong)
+
+
+def test_photographs_of_frost_reach_the_named_transforms(tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(tmp_path / "white.png")
+    images = torch.zeros(2, 3, 8, 8)
+
+    white = Corruption("frost", 1, frost=str(tmp_path))
+    mixed = RandomCorruption(["frost"], [1], frost=str(tmp_path))
+
+    assert_close(white(images), torch.full_like(images, 0.2))
+    assert_close(mixed(images), torch.full_like(images, 0.2))
+    assert white.settings["frost"] == str(tmp_path)

@@ -211,6 +211,7 @@ def test_corruptions_are_changes(small: Path) -> None:
         "name": "gaussian_noise",
         "severity": 2,
         "constants": "cifar-c",
+        "frost": None,
     }
     assert read_recipe(small, several).change.make().settings["severities"] == (1, 5)
 

@@ -217,3 +217,17 @@ def test_segmentation_under_changes_of_light(tmp_path: Path) -> None:
     assert table["images"] == 6
     assert 0 < table["accuracy"]["plain"]["clean"]["mean"] < 1
     assert stages(made.path) == ["train", "evaluate", "report"]
+
+
+def test_a_fit_does_not_pass_for_one_of_other_pairs(folder: Path, tmp_path: Path) -> None:
+    pairs = {"train": 1, "validation": 1, "test": 1}
+    change = {"build": "augment.Corruption", "name": "fog"}
+    model = {"build": "cvae.ConvCVAE", "latent": 2, "hidden": 4, "features": 4}
+    made = run(tmp_path, "set", source=DIGITS, change=change, pairs=pairs, model=model, **FIT)
+    store = made.path / "pairs.h5"
+    content = bytearray(store.read_bytes())
+    content[len(content) // 3] ^= 1  # another pixel
+    store.write_bytes(content)
+
+    with pytest.raises(ValueError, match=r"(?s)other settings.*pairs=.*remove this one to begin anew"):
+        execute(read_recipe(made.path), "fit")

@@ -137,7 +137,10 @@ def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
         ({"change": None, "model": {"build": "cvae.SpatialCVAE"}}, ["pairs must come with a change"]),
         ({"source": None, "pairs": {"train": 2}}, ["pairs must come with a source", "classifiers must come with"]),
         ({"trained": "runs/x"}, ["trained must come without classifiers"]),
-        ({"unseen": {"build": "augment.SpatialChange"}}, ["unseen must come with pairs that are made here"]),
+        (
+            {"unseen": {"build": "augment.SpatialChange"}},
+            ["unseen must come with pairs that are made here, or"],
+        ),
         ({"classifiers": None, "source": None}, ["recipe must have pairs to make, a model to fit, or classifiers"]),
         (
             {"sets": {**SMALL["sets"], "learned": {"build": "perturbsets.LatentBall"}}},

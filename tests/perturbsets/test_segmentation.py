@@ -99,3 +99,12 @@ def test_logits_that_do_not_fit_the_maps_are_refused(scenes: TensorDataset) -> N
         correct_under(nn.Flatten(), None, images, maps)
     with pytest.raises(ValueError, match="labels must be within 0 and 1 or ignore=255, got 0 to 7"):
         correct_under(Threshold(), None, images, torch.where(maps == 1, 7, maps))
+
+
+def test_images_without_a_labelled_pixel_are_refused(scenes: TensorDataset) -> None:
+    images, maps = scenes.tensors
+    blank = maps.clone()
+    blank[3] = 255
+
+    with pytest.raises(ValueError, match="labels must count somewhere in every image, got none in 1"):
+        correct_under(Threshold(), None, images, blank)
