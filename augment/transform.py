@@ -148,6 +148,8 @@ class ImageTransform(Transform):
 
     def _apply(self, flat: list[Any], spec: Any, params: dict[str, Any]) -> Any:
         wanted = self._needs_transform_list(flat)
+        if self.moves_pixels:
+            _check_sizes([part for part, use in zip(flat, wanted, strict=True) if use])
         parts = [self.transform(part, params) if use else part for part, use in zip(flat, wanted, strict=True)]
         return tree_unflatten(parts, spec)
 
@@ -195,6 +197,17 @@ def _is_image(part: Any) -> bool:
     return isinstance(part, Image.Image | tv_tensors.Image) or (
         isinstance(part, Tensor) and not isinstance(part, tv_tensors.TVTensor)
     )
+
+
+def _check_sizes(parts: list[Any]) -> None:
+    """Refuses masks of another size than the images that they lie on: pixels would move by other amounts there."""
+    sizes = {tuple(F.get_size(part)) for part in parts if _is_image(part)}
+    for mask in (part for part in parts if isinstance(part, tv_tensors.Mask)):
+        if sizes and tuple(mask.shape[-2:]) not in sizes:
+            raise ValueError(
+                f"masks must have the size of their image, {' or '.join(map(str, sorted(sizes)))}, got "
+                f"{tuple(mask.shape[-2:])}: resize them first"
+            )
 
 
 def unit_batch(image: Any) -> Tensor:

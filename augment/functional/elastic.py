@@ -62,7 +62,7 @@ def elastic_move(
     """Moves masks as :func:`elastic_transform` moves their images; each pixel takes the nearest label.
 
     Args:
-        masks: Labels or stencils of any type and size.
+        masks: Labels or stencils of any type, of the size of their images.
         displacement: As for the images, and so is the rest.
         sigma: Standard deviation in pixels.
         tilt: Largest move of the three points in pixels.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from augment import Digits, Perturb
+from augment import Corruption, Digits, Perturb, SpatialChange
 
 
 class Bound:
@@ -206,3 +206,11 @@ def test_offsets_can_travel_with_the_sample() -> None:
 def test_what_cannot_be_bound_is_refused() -> None:
     with pytest.raises(TypeError, match="perturbations"):
         Perturb(object())  # type: ignore[arg-type]
+
+
+def test_masks_of_another_size_are_refused_where_pixels_move() -> None:
+    sample = (tv_tensors.Image(torch.rand(3, 32, 32)), tv_tensors.Mask(torch.zeros(16, 16)))
+
+    for transform in (SpatialChange(), Corruption("elastic_transform", 3)):
+        with pytest.raises(ValueError, match=r"masks must have the size of their image, \(32, 32\), got \(16, 16\)"):
+            transform(sample)
