@@ -283,11 +283,48 @@ def test_a_list_that_contradicts_itself_is_refused(folders: Path) -> None:
     two = {"clean": "clean/scene0/2.png", "changed": "rain/scene0/2.jpg", "group": "a", "split": "test"}
     for rows, message in (
         ([one, two], "splits must not share groups, got group 0 in 'train' and 'test'"),
-        ([one, {**one, "group": "b"}], "a clean image must have one group, split and label"),
+        ([one, {**one, "label": 3}], "a clean image must have one group, split and label"),
+        ([one, {**one, "group": "b"}], r"one group, got 'a' \(line 2\) and 'b' \(line 3\) for clean/scene0/0\.png"),
+        ([{**two, "split": ""}, {**one, "clean": two["changed"], "group": "b"}], r"'a' \(line 2\) and 'b' \(line 3\)"),
+        (
+            [one, {**two, "clean": "rain/../clean/scene0/0.png", "group": ""}],
+            r"'a' \(line 2\) and 'clean/scene0/0\.png",
+        ),
+        ([{**one, "group": ""}, {**two, "clean": one["changed"], "group": ""}], "splits must not share groups"),
         ([one, {**two, "split": ""}], "either all pairs or none must name a split"),
     ):
         with pytest.raises(ValueError, match=message):
             Manifest(listed(folders / "pairs.csv", rows)).plan()
+
+
+@pytest.mark.parametrize(
+    ("lines", "groups", "names"),
+    [
+        (["1 2", "2 1"], [0, 0], ["1"]),
+        (["3 1", "1 5", "2 4"], [0, 0, 1], ["1", "2"]),
+        (["1 2", "3 4", "4 2"], [0, 0, 0], ["1"]),  # the third joins the first two
+        (["1 2", "x/../1 3", "5 4"], [0, 0], ["1", "5"]),
+    ],
+)
+def test_lines_that_share_a_file_are_one_group(
+    tmp_path: Path, lines: list[str], groups: list[int], names: list[str]
+) -> None:
+    (tmp_path / "x").mkdir()
+    for number in range(6):
+        picture(seed=number).save(tmp_path / f"{number}.png")
+    rows = [dict(zip(("clean", "changed"), (f"{name}.png" for name in line.split()), strict=True)) for line in lines]
+    shares = {"train": 0.5, "test": 0.5}
+
+    for seed in range(8):
+        plan = Manifest(listed(tmp_path / "pairs.csv", rows), shares=shares, seed=seed).plan()
+
+        expected = [drawn_split(f"{name}.png", shares, seed) for name in names]
+        found = {int(group): plan.splits[split] for group, split in zip(plan.group, plan.split, strict=True)}
+        assert [found[group] for group in sorted(found)] == expected
+    if lines[1].startswith("x"):
+        assert plan.clean_rows == 2  # two spellings of one file are stored once
+        groups = [0, 1]
+    assert plan.group.tolist() == groups
 
 
 def test_every_image_of_a_scene_pairs_with_every_other(scenes: Path) -> None:
