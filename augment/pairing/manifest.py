@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ from augment.splits import SHARES, check_shares
 
 NEEDED, OPTIONAL = ("clean", "changed"), ("label", "group", "condition", "split")
 SHOWN = 10
+_NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +31,10 @@ class Manifest:
     """Pairs of files that a list names.
 
     A ``.csv`` file has a head line with the columns' names; a ``.jsonl`` file has one object a line. ``clean`` and
-    ``changed`` are paths; optional are ``label`` (whole numbers, or names of classes), ``group`` (the independent
-    unit), ``condition`` (what changed it) and ``split`` (drawn by a hash of the group's name if not given). A file may
-    stand in several lines. Lines without a group that share a file, however it is spelled, are one group, also through
-    other lines; its name is the first of its clean files by name, relative to the root.
+    ``changed`` are paths; optional are ``label`` (whole numbers, also as ``1.0``, or names of classes), ``group`` (the
+    independent unit), ``condition`` (what changed it) and ``split`` (drawn by a hash of the group's name if not given).
+    A file may stand in several lines. Lines without a group that share a file, however it is spelled, are one group,
+    also through other lines; its name is the first of its clean files by name, relative to the root.
 
     Args:
         path: The list.
@@ -168,10 +170,23 @@ def _checked(path: Path, line: int, row: dict[str, Any]) -> dict[str, str]:
             f"{path}, line {line}, must have {' and '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}; "
             + "; ".join([f"{name!r} is missing" for name in missing] + [f"{name!r} is unknown" for name in unknown])
         )
+    if "label" in row:
+        row = {**row, "label": _label(path, line, row["label"])}
     wrong = [name for name, value in row.items() if isinstance(value, bool | float | list | dict)]
     if wrong:
         raise ValueError(f"{path}, line {line}: {wrong[0]} must be text or a whole number, got {row[wrong[0]]!r}")
     return {name: str(value) for name, value in row.items()}
+
+
+def _label(path: Path, line: int, label: Any) -> Any:
+    """A label with whole numbers as such: tables with gaps often write them with a point."""
+    text = str(label)
+    if isinstance(label, bool | list | dict) or _is_number(text) or not _NUMERIC.fullmatch(text):
+        return label
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{path}, line {line}: label must be a whole number or the name of a class, got {text}")
+    return int(number)
 
 
 def _is_number(label: str) -> bool:

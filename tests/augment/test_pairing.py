@@ -224,6 +224,25 @@ def test_a_short_list_is_enough(folders: Path) -> None:
     assert (store.labels.tolist(), store.conditions) == ([7], ("changed",))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_whole_numbers_with_a_point_are_numbers(folders: Path, suffix: str) -> None:
+    labels = [10.0, None, 9.0, 2]
+    rows: list[dict[str, Any]] = [
+        {"clean": f"clean/scene{n % 2}/{n}.png", "changed": f"rain/scene{n % 2}/{n}.jpg"}
+        | ({} if label is None else {"label": label})
+        for n, label in enumerate(labels)
+    ]
+    manifest = Manifest(listed(folders / f"pairs.{suffix}", rows))
+
+    store = PairStore(write_pairs(folders / "p.h5", manifest).path)
+
+    assert (store.labels.tolist(), manifest.classes) == ([10, -1, 9, 2], ())
+    for wrong in ("1.5", "-0.5", "NaN", "inf"):
+        path = listed(folders / "wrong.csv", [rows[0], {**rows[1], "label": wrong}])
+        with pytest.raises(ValueError, match=rf"line 3: label must be a whole number or .*, got {wrong}"):
+            Manifest(path).plan()
+
+
 def outside_by_dots(folders: Path) -> str:
     picture().save(folders / "secret.png")
     return "../secret.png"
