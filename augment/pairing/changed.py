@@ -26,7 +26,8 @@ class ChangedPairs:
 
     The parameters of a split are drawn from the seed and the split's name, so that splits can be added without
     moving others. A change may name its `conditions`, and tell the `condition` of each row of parameters; one that
-    does not has a single condition, the name of its class.
+    does not has a single condition, the name of its class. A source may tell its `state`: a word that is another one
+    when its data were replaced, so that a writing that was interrupted starts anew.
 
     Args:
         sources: Split name to clean images; a split's images must not be another's.
@@ -115,6 +116,7 @@ class ChangedPairs:
             parameters=np.concatenate(parameters),
             clean_starts=np.arange(images + 1),
             changed_starts=starts(draws),
+            state=" ".join(str(getattr(source, "state", "")) for source in self.sources.values()).strip(),
         )
 
     def plan(self) -> PairPlan:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from augment.file_state import file_state
 from augment.images import ImageError, ImageReader, check_shape, list_images
-from augment.pairing.files import file_state
 from augment.pairing.plan import Fault, Made, PairPlan
 from augment.provenance import described
 from augment.splits import SHARES, check_shares, drawn_split, named_splits, ordered

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels
+from augment.file_state import file_state
 from augment.images import check_shape, list_images, read_image
 from augment.splits import SHARES, check_shares, drawn_split, named_splits
 
@@ -96,6 +97,11 @@ class ImageFolder(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     def paths(self) -> list[Path]:
         """Files of the split, relative to the root."""
         return self._listed[1]
+
+    @property
+    def state(self) -> str:
+        """Names, sizes and times of the split's files, as one word."""
+        return file_state([Path(self.root) / path for path in self.paths])
 
     def __len__(self) -> int:
         """Number of images."""
