@@ -37,6 +37,7 @@ class ChangedPairs:
         seed: Seed of the parameters, 0 or more.
 
     Raises:
+        TypeError: If what changes images is no :class:`augment.Change`.
         ValueError: If there is no split, a number is out of range, a split has no images or no change, or splits
             share images.
 
@@ -63,6 +64,8 @@ class ChangedPairs:
             raise ValueError(
                 f"change must name the splits of sources, {sorted(self.sources)}, got {sorted(self.change)}"
             )
+        for split in self.sources:
+            _check_change(self._change(split))
         seen: dict[tuple[str, int], str] = {}
         for split, source in self.sources.items():
             if not len(source):
@@ -202,6 +205,17 @@ def _read(source: Source, positions: range, first: int) -> _Read:
         np.concatenate([part.positions for part in parts]),
         tuple(fault for part in parts for fault in part.faults),
     )
+
+
+def _check_change(change: object) -> None:
+    """Refuses what is no change before anything is drawn."""
+    if isinstance(change, type):
+        raise TypeError(f"change must be an object, got the class {change.__name__}: give {change.__name__}(...)")
+    if not isinstance(change, Change):
+        raise TypeError(
+            "change must have parameter_names, draw(count, generator=...) and apply(images, parameters), got "
+            f"{type(change).__name__}: wrap it: TorchvisionChange(...), or AlbumentationsChange(...)"
+        )
 
 
 def _conditions(change: Change) -> tuple[str, ...]:
