@@ -97,7 +97,7 @@ def test_split_folders_are_splits_and_hold_classes(tmp_path: Path) -> None:
     assert (test.classes, test.labels.tolist(), test.indices.tolist()) == (("cat", "dog"), [1], [0])
     assert test.batch([0])[0].shape == (1, 1, 16, 16)
     with pytest.raises(ValueError, match=r"split must be one that holds images, got 'validation'.*'test', 'train'"):
-        len(ImageFolder("validation", tmp_path))
+        len(ImageFolder("validation", tmp_path, shares={"train": 0.8, "test": 0.2}))
 
 
 def test_patches_of_two_splits_share_no_pixel() -> None:

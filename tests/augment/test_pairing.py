@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from augment import Manifest, PairedFolders, PairSource, PairStore, Scenes, read_image, write_pairs
+from augment import ImageFolder, Manifest, PairedFolders, PairSource, PairStore, Scenes, read_image, write_pairs
 from augment.splits import drawn_split
 from tests.augment.bad_files import BAD, GOOD, picture
 
@@ -130,6 +130,47 @@ def test_splits_come_from_folders_or_from_names_that_no_other_file_moves(tmp_pat
         picture(8, 8).save(tmp_path / "named" / kind / "stray.png")
     with pytest.raises(ValueError, match=r"either all files or none must lie in folders named train.*stray\.png"):
         PairedFolders(tmp_path / "named/clean", tmp_path / "named/dark").plan()
+
+
+def test_folders_of_train_and_test_alone_get_a_validation_part(tmp_path: Path) -> None:
+    for split, count in (("train", 60), ("test", 10)):
+        for number in range(count):
+            for kind in ("clean", "dark"):
+                path = tmp_path / kind / split / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture(8, 8).save(path)
+            (tmp_path / "scenes" / split / f"{number}").mkdir(parents=True)
+            for light in (0, 1):
+                picture(8, 8).save(tmp_path / "scenes" / split / f"{number}" / f"dir_{light}.png")
+    shares = {"train": 0.5, "validation": 0.25, "test": 0.25}
+    inner = {"train": 2 / 3, "validation": 1 / 3}
+    names = {"test": [f"test/{n}" for n in range(10)], "train": [], "validation": []}
+    for number in range(60):
+        names[drawn_split(f"train/{number}", inner, 3)].append(f"train/{number}")
+
+    folders = PairedFolders(tmp_path / "clean", tmp_path / "dark", shares=shares, seed=3).plan()
+    scenes = Scenes(tmp_path / "scenes", shares=shares, seed=3)
+    counts = {split: len(mine) for split, mine in names.items()}
+
+    assert dict(zip(folders.splits, np.bincount(folders.split).tolist(), strict=True)) == counts
+    assert 8 < counts["validation"] < 32
+    found = {split: sorted(scene.name for scene in scenes.scenes if scene.split == split) for split in counts}
+    assert found == {split: sorted(mine) for split, mine in names.items()}
+    parts = {split: ImageFolder(split, tmp_path / "clean", (8, 8), shares=shares, seed=3) for split in counts}
+    indices = [index for part in parts.values() for index in part.indices.tolist()]
+    assert sorted(indices) == list(range(70))
+    assert len(parts["test"]) == 10
+    assert all(path.parts[0] == "train" for path in parts["validation"].paths)
+    none = PairedFolders(tmp_path / "clean", tmp_path / "dark", shares={"train": 0.8, "test": 0.2}).plan()
+    assert none.splits == ("train", "test")
+
+
+def test_an_empty_split_names_those_that_hold_pairs(folders: Path) -> None:
+    pairs = PairedFolders(folders / "clean", folders / "rain", shares={"train": 1.0, "validation": 0.0, "test": 0.0})
+    written = write_pairs(folders / "p.h5", pairs)
+
+    with pytest.raises(ValueError, match=r"'test' of .* holds no pairs: .* that do, \['train'\]"):
+        PairStore(written.path, "test")
 
 
 def test_drawn_splits_have_their_shares() -> None:
