@@ -152,3 +152,20 @@ def test_a_wrapped_mixture_makes_pairs(tmp_path: Path) -> None:
     clean, changed, *_ = PairStore(write_pairs(tmp_path / "p.h5", pairs).path).batch(range(40))
 
     assert (clean != changed).flatten(1).any(1).all()
+
+
+def test_names_tell_pipelines_apart(tmp_path: Path) -> None:
+    sources = {split: Digits(split, size=12, digit=8) for split in ("validation", "test")}
+    jitter = albumentations.RandomBrightnessContrast(p=1)
+    named = {
+        "validation": TorchvisionChange(v2.RandomRotation(30), name="turned"),
+        "test": AlbumentationsChange(jitter, name="bright"),
+    }
+
+    written = write_pairs(tmp_path / "p.h5", ChangedPairs(sources, named))
+
+    assert {split: list(counts) for split, counts in written.counts.items()} == {
+        "validation": ["turned"],
+        "test": ["bright"],
+    }
+    assert AlbumentationsChange(jitter).conditions == ("AlbumentationsChange",)
