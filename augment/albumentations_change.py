@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from augment._types import Images, Parameters
@@ -27,6 +28,7 @@ class AlbumentationsChange:
     Args:
         pipeline: Called as ``pipeline(image=...)["image"]``.
         takes: What it takes: 8-bit arrays, or float32 arrays in [0, 1].
+        name: What the pairs' one condition is called, to tell pipelines apart; the class's name if not given.
 
     Raises:
         TypeError: If the pipeline is no albumentations transform.
@@ -35,6 +37,7 @@ class AlbumentationsChange:
 
     pipeline: Any
     takes: Literal["uint8", "float"] = "uint8"
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.takes not in ("uint8", "float"):
@@ -56,6 +59,15 @@ class AlbumentationsChange:
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the columns: a seed in two parts."""
         return NAMES
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The one condition."""
+        return (self.name or type(self).__name__,)
+
+    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
+        """Number of each row's condition: 0, as there is one."""
+        return torch.zeros(len(parameters), dtype=torch.int64)
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
         """Draws a seed per image."""

@@ -13,7 +13,7 @@ class Change(Protocol):
 
     Drawing :math:`p` is separate from applying :math:`f`, so any changed image can be made again from its clean
     image and one row of numbers. A :class:`augment.ChangeTransform` is recorded in a pair file with its settings, a
-    frozen dataclass with its arguments, any other class by its name alone.
+    frozen dataclass with its arguments, any other class by its name and, where it has one of its own, its ``repr``.
 
     Example:
         >>> from augment import SpatialChange

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def read_image(path: Path | str, *, channels: int = 3, size: tuple[int, int] | N
 
     Raises:
         ImageError: If the file is missing, damaged, or of a kind that is refused.
+        OSError: If the file cannot be had for now: no permission, too many open files, a disk or network that fails.
     """
     return read_with_size(path, channels=channels, size=size)[0]
 
@@ -202,7 +204,11 @@ def _deep(codec: str, arguments: Any) -> bool:
     return re.search(";16[BLN]", str(arguments)) is not None
 
 
-def _unreadable(path: Path, error: Exception) -> ImageError:
+def _unreadable(path: Path, error: Exception) -> Exception:
+    """What to raise: a fault of the file, or one of the machine, which may pass and condemns no file."""
+    number = error.errno if isinstance(error, OSError) else None  # Pillow's own errors have none
+    if number not in (None, errno.ENOENT, errno.EINVAL):  # EINVAL: damaged files ask for impossible positions
+        return OSError(number, os.strerror(number), str(path))
     if isinstance(error, FileNotFoundError):
         return ImageError(f"{path} is missing")
     return ImageError(f"{path} cannot be read as an image ({type(error).__name__}: {error})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,6 +81,12 @@ class Mixture(ImageTransform):
         for chain in self.chains:
             columns += [transform.rows(images, generator).to(images) for transform in chain]
         return torch.cat(columns, 1)
+
+    def move(self, target: Any, rows: Rows) -> Any:
+        raise ValueError(
+            f"sample holds {type(target).__name__}, which would have to move with the pixels, and a mixture shows each "
+            "of them at several places: leave it out, or mix only chains that move no pixels"
+        )
 
     def change(self, images: Images, rows: Rows) -> Images:
         count = len(self.chains)

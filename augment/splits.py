@@ -59,6 +59,35 @@ def named_splits(paths: Sequence[PurePath]) -> list[str] | None:
     return [str(name) for name in named]
 
 
+def with_validation(named: Sequence[str], groups: Sequence[str], shares: Mapping[str, float], seed: int) -> list[str]:
+    r"""Splits named by folders, with a validation part drawn from the train part where no folder names one.
+
+    A group of the train part is for validation with probability
+
+    .. math:: \text{share}_\text{validation} / (\text{share}_\text{train} + \text{share}_\text{validation}),
+
+    drawn as in :func:`drawn_split`, so that a data set which comes as train and test alone can be learned from.
+
+    Args:
+        named: The named splits.
+        groups: Names of the groups that they belong to.
+        shares: Share of each split.
+        seed: For the draw.
+
+    Example:
+        >>> with_validation(["train", "train", "test"], ["a", "b", "c"], {"train": 0.5, "validation": 0.5}, seed=0)
+        ['validation', 'train', 'test']
+    """
+    parts = {name: shares.get(name, 0.0) for name in ("train", "validation")}
+    if set(named) != {"train", "test"} or min(parts.values()) <= 0:
+        return list(named)
+    inner = {name: share / sum(parts.values()) for name, share in parts.items()}
+    return [
+        drawn_split(group, inner, seed) if split == "train" else split
+        for split, group in zip(named, groups, strict=True)
+    ]
+
+
 def ordered(names: Sequence[str]) -> tuple[str, ...]:
     """Names of splits, each once: the usual ones first, others as they come."""
     found = list(dict.fromkeys(names))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
@@ -29,6 +30,7 @@ class TorchvisionChange:
     Args:
         pipeline: Takes and returns one image.
         takes: What it takes: 8-bit tensors, float tensors in [0, 1], or PIL images.
+        name: What the pairs' one condition is called, to tell pipelines apart; the class's name if not given.
 
     Raises:
         ValueError: If `takes` is unknown; when applied, if the pipeline returns another shape.
@@ -44,6 +46,7 @@ class TorchvisionChange:
 
     pipeline: Callable[[Any], Any]
     takes: Literal["uint8", "float", "pil"] = "uint8"
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.takes not in ("uint8", "float", "pil"):
@@ -53,6 +56,15 @@ class TorchvisionChange:
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the columns: a seed in two parts."""
         return NAMES
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The one condition."""
+        return (self.name or type(self).__name__,)
+
+    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
+        """Number of each row's condition: 0, as there is one."""
+        return torch.zeros(len(parameters), dtype=torch.int64)
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
         """Draws a seed per image."""

@@ -30,11 +30,17 @@ class SeededTransform(ImageOnlyTransform):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p=p)
+        self._others: list[str] = []
 
     @property
     @abstractmethod
     def transform(self) -> ImageTransform:
         """What changes the images."""
+
+    def add_targets(self, additional_targets: dict[str, str]) -> None:
+        """Notes other names of targets, which albumentations forgets where they are no images; its hook."""
+        super().add_targets(additional_targets)
+        self._others += [name for name, kind in additional_targets.items() if kind in TARGETS]
 
     def get_params(self) -> dict[str, Any]:
         """Draws the seed; albumentations' hook."""
@@ -60,7 +66,7 @@ class SeededTransform(ImageOnlyTransform):
         Raises:
             ValueError: If pixels move and the sample holds what would have to move with them.
         """
-        left = [name for name in TARGETS if kwargs.get(name) is not None]
+        left = [name for name in (*TARGETS, *self._others) if kwargs.get(name) is not None]
         if left and self.transform.moves_pixels:
             raise ValueError(
                 f"sample holds {', '.join(left)}, which would have to move with the pixels that "

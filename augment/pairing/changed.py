@@ -26,7 +26,8 @@ class ChangedPairs:
 
     The parameters of a split are drawn from the seed and the split's name, so that splits can be added without
     moving others. A change may name its `conditions`, and tell the `condition` of each row of parameters; one that
-    does not has a single condition, the name of its class.
+    does not has a single condition, the name of its class. A source may tell its `state`: a word that is another one
+    when its data were replaced, so that a writing that was interrupted starts anew.
 
     Args:
         sources: Split name to clean images; a split's images must not be another's.
@@ -36,6 +37,7 @@ class ChangedPairs:
         seed: Seed of the parameters, 0 or more.
 
     Raises:
+        TypeError: If what changes images is no :class:`augment.Change`.
         ValueError: If there is no split, a number is out of range, a split has no images or no change, or splits
             share images.
 
@@ -62,6 +64,8 @@ class ChangedPairs:
             raise ValueError(
                 f"change must name the splits of sources, {sorted(self.sources)}, got {sorted(self.change)}"
             )
+        for split in self.sources:
+            _check_change(self._change(split))
         seen: dict[tuple[str, int], str] = {}
         for split, source in self.sources.items():
             if not len(source):
@@ -115,6 +119,7 @@ class ChangedPairs:
             parameters=np.concatenate(parameters),
             clean_starts=np.arange(images + 1),
             changed_starts=starts(draws),
+            state=" ".join(str(getattr(source, "state", "")) for source in self.sources.values()).strip(),
         )
 
     def plan(self) -> PairPlan:
@@ -200,6 +205,17 @@ def _read(source: Source, positions: range, first: int) -> _Read:
         np.concatenate([part.positions for part in parts]),
         tuple(fault for part in parts for fault in part.faults),
     )
+
+
+def _check_change(change: object) -> None:
+    """Refuses what is no change before anything is drawn."""
+    if isinstance(change, type):
+        raise TypeError(f"change must be an object, got the class {change.__name__}: give {change.__name__}(...)")
+    if not isinstance(change, Change):
+        raise TypeError(
+            "change must have parameter_names, draw(count, generator=...) and apply(images, parameters), got "
+            f"{type(change).__name__}: wrap it: TorchvisionChange(...), or AlbumentationsChange(...)"
+        )
 
 
 def _conditions(change: Change) -> tuple[str, ...]:

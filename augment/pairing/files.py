@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augment.file_state import file_state
 from augment.images import ImageError, ImageReader
 from augment.pairing.plan import Fault, Made, PairPlan, starts
 from augment.splits import drawn_split, ordered
@@ -138,18 +138,6 @@ class FilePairs:
                     faults.append(Fault("changed", row, str(error)))
         rows = clean.numbers()
         return Made(clean.images(), rows, self._labels[rows], changed.images(), changed.numbers(), tuple(faults))
-
-
-def file_state(paths: Sequence[Path]) -> str:
-    """Names, sizes and times of files, as one word: another one tells that something was replaced."""
-    found = hashlib.sha256()
-    for path in paths:
-        try:
-            about = path.stat()
-            found.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
-        except OSError:
-            found.update(f"{path} missing\n".encode())
-    return found.hexdigest()
 
 
 class _Rows:

@@ -14,7 +14,7 @@ from augment.images import check_shape, list_images
 from augment.pairing.files import FilePair, FilePairs
 from augment.pairing.plan import Made, PairPlan
 from augment.provenance import described
-from augment.splits import SHARES, check_shares, named_splits
+from augment.splits import SHARES, check_shares, named_splits, with_validation
 
 SHOWN = 10
 
@@ -24,8 +24,8 @@ class PairedFolders:
     """Every image of one folder beside that of the same name in another.
 
     Names are compared with their folders and without their extension: ``cat/7.png`` fits ``cat/7.jpg``. Where the
-    first folders are named train, validation and test, they are the splits; else splits are drawn by a hash of the
-    group's name.
+    first folders are named train, validation and test, they are the splits; of train and test alone, a part of train is
+    drawn for validation. Else splits are drawn. Draws are by a hash of the group's name.
 
     Args:
         clean: Folder of the clean images.
@@ -35,7 +35,7 @@ class PairedFolders:
         channels: 3 for RGB, 1 for grey.
         group: What is independent: each clean image (``"file"``), or each folder of them (``"folder"``), for several
             pictures of one scene.
-        shares: Share of each split, where folders name none.
+        shares: Share of each split, where folders do not name it.
         seed: For the draw of splits.
 
     Raises:
@@ -61,14 +61,18 @@ class PairedFolders:
         changed = self.changed if isinstance(self.changed, Mapping) else {Path(self.changed).name: self.changed}
         clean = _by_name(self.clean)
         named = named_splits(list(clean.values()))
-        splits = dict(zip(clean, named, strict=True)) if named else {}
+        groups = {name: name if self.group == "file" else path.parent.as_posix() for name, path in clean.items()}
+        splits: dict[str, str] = {}
+        if named:
+            drawn = with_validation(named, list(groups.values()), self.shares, self.seed)
+            splits = dict(zip(clean, drawn, strict=True))
         found = {condition: _matched(clean, Path(self.clean), Path(folder)) for condition, folder in changed.items()}
         pairs = [
             FilePair(
                 clean=Path(self.clean) / path,
                 changed=others[name],
                 condition=condition,
-                group=name if self.group == "file" else path.parent.as_posix(),
+                group=groups[name],
                 split=splits.get(name),
             )
             for name, path in clean.items()

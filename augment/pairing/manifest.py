@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,12 +16,14 @@ import torch
 
 from augment.images import check_shape
 from augment.pairing.files import FilePair, FilePairs
+from augment.pairing.joined import joined
 from augment.pairing.plan import Made, PairPlan
 from augment.provenance import described
 from augment.splits import SHARES, check_shares
 
 NEEDED, OPTIONAL = ("clean", "changed"), ("label", "group", "condition", "split")
 SHOWN = 10
+_NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +31,10 @@ class Manifest:
     """Pairs of files that a list names.
 
     A ``.csv`` file has a head line with the columns' names; a ``.jsonl`` file has one object a line. ``clean`` and
-    ``changed`` are paths; optional are ``label`` (whole numbers, or names of classes), ``group`` (the independent
-    unit; the clean file if not given), ``condition`` (what changed it) and ``split`` (drawn by a hash of the group's
-    name if not given). A clean file may stand in several lines.
+    ``changed`` are paths; optional are ``label`` (whole numbers, also as ``1.0``, or names of classes), ``group`` (the
+    independent unit), ``condition`` (what changed it) and ``split`` (drawn by a hash of the group's name if not given).
+    A file may stand in several lines. Lines without a group that share a file, however it is spelled, are one group,
+    also through other lines; its name is the first of its clean files by name, relative to the root.
 
     Args:
         path: The list.
@@ -42,8 +46,8 @@ class Manifest:
         seed: For the draw of splits.
 
     Raises:
-        ValueError: If the list is of another kind, has a faulty line, or names files that lead out of the root or are
-            missing; lines are numbered from 1, the head included.
+        ValueError: If the list is of another kind, has a faulty line, names files that lead out of the root or are
+            missing, or puts one file into two groups; lines are numbered from 1, the head included.
     """
 
     path: Path | str
@@ -83,22 +87,46 @@ class Manifest:
     def _files(self) -> FilePairs:
         inside = _Inside(Path(self.path), Path(self.root) if self.root is not None else Path(self.path).parent)
         numbers = {name: number for number, name in enumerate(self.classes)}
+        places = [(inside(line, row["clean"]), inside(line, row["changed"])) for line, row in self._rows]
+        inside.refuse_missing()
+        groups = self._groups(inside, places)
         pairs = []
-        for line, row in self._rows:
-            clean, changed = (inside(line, row[name]) for name in NEEDED)
+        for (_, row), (clean, changed), group in zip(self._rows, places, groups, strict=True):
             label = row.get("label")
             pairs.append(
                 FilePair(
                     clean=clean,
                     changed=changed,
                     condition=row.get("condition", "changed"),
-                    group=row.get("group", row["clean"]),
+                    group=group,
                     split=row.get("split"),
                     label=-1 if label is None else numbers[label] if numbers else int(label),
                 )
             )
-        inside.refuse_missing()
         return FilePairs(pairs, channels=self.channels, size=self.size, shares=self.shares, seed=self.seed)
+
+    def _groups(self, inside: _Inside, places: list[tuple[Path, Path]]) -> list[str]:
+        """The group of each line, given or joined, once it is known that no file has two."""
+        given = [row.get("group") for _, row in self._rows]
+        free = [number for number, group in enumerate(given) if group is None]
+        numbers = joined([places[number] for number in free])
+        names: dict[int, str] = {}
+        for number, group in zip(free, numbers, strict=True):
+            name = inside.relative(places[number][0])
+            names[group] = min(names.get(group, name), name)
+        found = dict(zip(free, (names[group] for group in numbers), strict=True))
+        groups = [found[number] if group is None else group for number, group in enumerate(given)]
+        first: dict[Path, int] = {}
+        for number, files in enumerate(places):
+            for file in files:
+                other = first.setdefault(file, number)
+                if groups[other] != groups[number]:
+                    lines = [f"{groups[at]!r} (line {self._rows[at][0]})" for at in (other, number)]
+                    raise ValueError(
+                        f"{self.path} must put each file into one group, got {' and '.join(lines)} for "
+                        f"{inside.relative(file)}: give both lines one group"
+                    )
+        return groups
 
     def plan(self) -> PairPlan:
         """A pair per line."""
@@ -142,10 +170,23 @@ def _checked(path: Path, line: int, row: dict[str, Any]) -> dict[str, str]:
             f"{path}, line {line}, must have {' and '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}; "
             + "; ".join([f"{name!r} is missing" for name in missing] + [f"{name!r} is unknown" for name in unknown])
         )
+    if "label" in row:
+        row = {**row, "label": _label(path, line, row["label"])}
     wrong = [name for name, value in row.items() if isinstance(value, bool | float | list | dict)]
     if wrong:
         raise ValueError(f"{path}, line {line}: {wrong[0]} must be text or a whole number, got {row[wrong[0]]!r}")
     return {name: str(value) for name, value in row.items()}
+
+
+def _label(path: Path, line: int, label: Any) -> Any:
+    """A label with whole numbers as such: tables with gaps often write them with a point."""
+    text = str(label)
+    if isinstance(label, bool | list | dict) or _is_number(text) or not _NUMERIC.fullmatch(text):
+        return label
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{path}, line {line}: label must be a whole number or the name of a class, got {text}")
+    return int(number)
 
 
 def _is_number(label: str) -> bool:
@@ -176,7 +217,11 @@ class _Inside:
             )
         if not os.path.isfile(true):
             self._missing.append(f"{text} (line {line})")
-        return Path(path)
+        return Path(true)
+
+    def relative(self, path: Path) -> str:
+        """The name of a true place, the same for every spelling and wherever the root lies."""
+        return path.relative_to(self._true_root).as_posix()
 
     def refuse_missing(self) -> None:
         if self._missing:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from augment.file_state import file_state
 from augment.images import ImageError, ImageReader, check_shape, list_images
-from augment.pairing.files import file_state
 from augment.pairing.plan import Fault, Made, PairPlan
 from augment.provenance import described
-from augment.splits import SHARES, check_shares, drawn_split, named_splits, ordered
+from augment.splits import SHARES, check_shares, drawn_split, named_splits, ordered, with_validation
 
 _LIGHT = re.compile(r"dir_(\d+)(?:_mip(\d+))?")
 
@@ -45,7 +45,8 @@ class Scenes:
     Images are named ``dir_0.jpg`` to ``dir_24.jpg``, with or without ``_mip2``. Each ordered pair of two of them is a
     pair, in both directions; its condition is the light of the second, and its parameters are the numbers of both
     lights. Images are stored once, however many pairs name them. The scene is what is independent, and the unit of
-    the splits: folders named train, validation and test where there are such, else drawn by a hash of its name.
+    the splits: folders named train, validation and test where there are such, of train and test alone with a part of
+    train drawn for validation; else all drawn. Draws are by a hash of the scene's name.
 
     Args:
         root: Folder of the scenes' folders.
@@ -53,7 +54,7 @@ class Scenes:
         channels: 3 for RGB, 1 for grey.
         lights: Numbers of the lights that count; all if not given.
         mip: Which reduction to read, where scenes hold several: 2 for ``dir_0_mip2.jpg``.
-        shares: Share of each split, where folders name none.
+        shares: Share of each split, where folders do not name it.
         seed: For the draw of splits.
 
     Raises:
@@ -100,7 +101,11 @@ class Scenes:
             raise ValueError(f"a scene must have at least two images to make a pair, got one in {few[0]}")
         folders = sorted(found, key=lambda folder: folder.as_posix())
         named = named_splits([folder / "image" for folder in folders])
-        splits = named or [drawn_split(folder.as_posix(), self.shares, self.seed) for folder in folders]
+        names = [folder.as_posix() for folder in folders]
+        if named:
+            splits = with_validation(named, names, self.shares, self.seed)
+        else:
+            splits = [drawn_split(name, self.shares, self.seed) for name in names]
         root = Path(self.root)
         return tuple(
             Scene(

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels
+from augment.file_state import file_state
 from augment.images import check_shape, list_images, read_image
-from augment.splits import SHARES, check_shares, drawn_split, named_splits
+from augment.splits import SHARES, check_shares, drawn_split, named_splits, with_validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,8 @@ class ImageFolder(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     """Images below a folder; the folders inside it are their classes, if there are any.
 
     Where the first folders are named train, validation and test, they are the splits, and classes are looked for
-    inside them. Else splits are drawn by a hash of each file's relative name, so that new files move no other.
+    inside them; of train and test alone, a part of train is drawn for validation. Else splits are drawn. Draws are by a
+    hash of each file's relative name, so that new files move no other.
     Only names are read at first; pixels when they are asked for.
 
     Args:
@@ -30,7 +32,7 @@ class ImageFolder(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         root: The folder.
         size: Height and width, at least 8: images are scaled to cover it and cropped around their centre.
         channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where folders name none.
+        shares: Share of each split, where folders do not name it.
         seed: For the draw of splits.
 
     Raises:
@@ -54,7 +56,11 @@ class ImageFolder(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         """All files; those of the split, their positions among all, and their classes."""
         paths = list_images(self.root)
         named = named_splits(paths)
-        splits = named or [drawn_split(path.as_posix(), self.shares, self.seed) for path in paths]
+        names = [path.as_posix() for path in paths]
+        if named:
+            splits = with_validation(named, names, self.shares, self.seed)
+        else:
+            splits = [drawn_split(name, self.shares, self.seed) for name in names]
         if self.split not in splits:
             raise ValueError(
                 f"split must be one that holds images, got {self.split!r}: in {self.root} there are "
@@ -96,6 +102,11 @@ class ImageFolder(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     def paths(self) -> list[Path]:
         """Files of the split, relative to the root."""
         return self._listed[1]
+
+    @property
+    def state(self) -> str:
+        """Names, sizes and times of the split's files, as one word."""
+        return file_state([Path(self.root) / path for path in self.paths])
 
     def __len__(self) -> int:
         """Number of images."""

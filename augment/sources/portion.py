@@ -64,6 +64,11 @@ class Portion:
         """Indices of its images in the data set."""
         return self.source.indices[list(self.positions)]
 
+    @property
+    def state(self) -> str:
+        """State of the source, if it tells one."""
+        return str(getattr(self.source, "state", ""))
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self.positions)

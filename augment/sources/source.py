@@ -10,7 +10,9 @@ from augment._types import Images, Indices, Labels
 class Source(Protocol):
     """Clean images of one split of one data set.
 
-    A frozen dataclass is recorded in a pair file with its arguments, any other class by its name alone.
+    A frozen dataclass is recorded in a pair file with its arguments, any other class by its name and, where it has one
+    of its own, its ``repr``. A source may also have a ``state``: a string that is another one when its data were
+    replaced, such as the times of its files.
 
     Example:
         >>> from augment import Digits

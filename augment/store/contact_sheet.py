@@ -34,25 +34,23 @@ def contact_sheet(store: Path | str, picture: Path | str, *, columns: int = 10) 
     """
     if columns < 1:
         raise ValueError(f"columns must be at least 1, got {columns}")
-    store, picture = Path(store), Path(picture)
-    whole = PairStore(store)
-    strips: list[tuple[str, PairStore]] = []
-    for split in whole.splits:
-        for condition in whole.conditions:
-            try:
-                strips.append((f"{split} · {condition}", PairStore(store, split, [condition])))
-            except ValueError:  # this split does not show this condition
-                continue
+    picture, whole = Path(picture), PairStore(store)
+    strips: list[tuple[str, np.ndarray]] = []
+    for number, split in enumerate(whole.splits):
+        for kind, condition in enumerate(whole.conditions):
+            positions = np.flatnonzero((whole.split == number) & (whole.condition == kind))
+            if len(positions):
+                strips.append((f"{split} · {condition}", positions))
     _, height, width = whole.shape
     scale = min(LARGEST / max(height, width), 1) if max(height, width) > SMALLEST else SMALLEST // max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     step, tall = size[0] + MARGIN, 2 * size[1] + TITLE + 2 * MARGIN
     sheet = Image.new("RGB", (columns * step + MARGIN, len(strips) * tall + MARGIN), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for number, (title, pairs) in enumerate(strips):
+    for number, (title, positions) in enumerate(strips):
         top = number * tall + MARGIN
-        draw.text((MARGIN, top), f"{title}: {len(pairs):,} pairs", _INK, font)
-        clean, changed, *_ = pairs.batch(_spread(pairs.sources, columns))
+        draw.text((MARGIN, top), f"{title}: {len(positions):,} pairs", _INK, font)
+        clean, changed, *_ = whole.batch(positions[_spread(whole.sources[positions], columns)])
         for column, images in enumerate(zip(clean, changed, strict=True)):
             for line, image in enumerate(images):
                 place = (MARGIN + column * step, top + TITLE + line * (size[1] + 1))

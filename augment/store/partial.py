@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TextIO
 
 import h5py
@@ -27,6 +29,9 @@ class Partial:
     Values reach the disk before the journal says so. The index comes last, onto a skeleton that is restored before:
     so any number of kills, at any point, lead to the same bytes.
 
+    As a context it leaves unfinished work for later, whatever ended it; only where the work itself cannot be written
+    is it removed.
+
     Args:
         target: The file that shall be.
         tables: Shape and type of each table that is written by rows.
@@ -42,17 +47,18 @@ class Partial:
     def __init__(self, target: Path, tables: Mapping[str, tuple[tuple[int, ...], str]], fingerprint: str) -> None:
         self.target = target
         self.folder = target.with_name(f"{target.name}.partial")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(exist_ok=True)
-        self._lock = _locked(self.folder / "lock")
         self._file, self._places = self.folder / "pairs.h5", self.folder / "places.json"
         self._tables = dict(tables)
-        try:
-            about = self._left(fingerprint) or self._start(fingerprint)
-        except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._lock.close()
-            raise
+        with self._explained():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)
+            self._lock = _locked(self.folder / "lock")
+            try:
+                about = self._left(fingerprint) or self._start(fingerprint)
+            except BaseException:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self._lock.close()
+                raise
         self._offsets: dict[str, int] = about["offsets"]
         self._gaps: list[list[Any]] = about["gaps"]
         self._length: int = about["length"]
@@ -61,6 +67,38 @@ class Partial:
         self._journal: TextIO = (self.folder / "journal.jsonl").open("a")
         self._pending: list[Record] = []
         self._synced = time.monotonic()
+        self._open = True
+
+    def __enter__(self) -> Partial:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Names the target and its size where writing fails."""
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
+            codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            full = getattr(error, "errno", None) in codes or any(f"errno = {code}" in str(error) for code in codes)
+            if not full and not isinstance(error, OSError):
+                raise
+            size = sum(_bytes(*table) for table in self._tables.values())
+            reason = f"the disk is full, {size:,} bytes are needed" if full else str(error)
+            raise OSError(f"could not write {self.target}: {reason}. Nothing half-written was left") from error
+
+    @contextmanager
+    def _removed_if_unwritable(self) -> Iterator[None]:
+        try:
+            with self._explained():
+                yield
+        except OSError:
+            self.discard()
+            raise
 
     def _left(self, fingerprint: str) -> dict[str, Any] | None:
         """Where the tables lie in a file that was left by the same work."""
@@ -105,18 +143,18 @@ class Partial:
         size = _bytes(shape[1:], dtype)
         for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
             if len(run):
-                part = np.ascontiguousarray(values[run[0] : run[-1] + 1])
-                _write_all(
-                    self._data, part.reshape(-1).view(np.uint8).data, self._offsets[name] + int(rows[run[0]]) * size
-                )
+                part = np.ascontiguousarray(values[run[0] : run[-1] + 1]).reshape(-1).view(np.uint8)
+                with self._removed_if_unwritable():
+                    _write_all(self._data, part.data, self._offsets[name] + int(rows[run[0]]) * size)
 
     def record(self, record: Record) -> None:
         """Notes that the values which were written belong to finished work."""
         self._pending.append(record)
         if time.monotonic() - self._synced > SYNC_SECONDS:
-            self.sync()
+            with self._removed_if_unwritable():
+                self._sync()
 
-    def sync(self) -> None:
+    def _sync(self) -> None:
         """Makes sure that what was recorded is on the disk, values before the journal."""
         os.fsync(self._data)
         for record in self._pending:
@@ -137,30 +175,32 @@ class Partial:
             names: Names of the columns of the table ``parameters``.
             attributes: Attributes of the file.
         """
-        self.sync()
-        for offset, content in self._gaps:
-            _write_all(self._data, memoryview(bytes.fromhex(content)), offset)
-        os.ftruncate(self._data, self._length)
-        with h5py.File(self._file, "r+") as file:
-            for name, other in links.items():
-                file[name] = file[other]
-            for name, values in index.items():
-                file.create_dataset(name, data=values, track_times=False)
-            file["parameters"].attrs["names"] = list(names)
-            for name, value in attributes.items():
-                file.attrs[name] = value
-        os.fsync(self._data)
-        self._file.replace(self.target)
-        folder = os.open(self.target.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        with self._removed_if_unwritable():
+            self._sync()
+            for offset, content in self._gaps:
+                _write_all(self._data, memoryview(bytes.fromhex(content)), offset)
+            os.ftruncate(self._data, self._length)
+            with h5py.File(self._file, "r+") as file:
+                for name, other in links.items():
+                    file[name] = file[other]
+                for name, values in index.items():
+                    file.create_dataset(name, data=values, track_times=False)
+                file["parameters"].attrs["names"] = list(names)
+                for name, value in attributes.items():
+                    file.attrs[name] = value
+            os.fsync(self._data)
+            self._file.replace(self.target)
+            folder = os.open(self.target.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
         self.discard()
 
     def close(self) -> None:
-        """Leaves the work for later."""
-        with suppress(OSError, ValueError):
-            self.sync()
-        self._release()
+        """Leaves unfinished work for later."""
+        if self._open:
+            with suppress(OSError, ValueError):
+                self._sync()
+            self._release()
 
     def discard(self) -> None:
         """Removes the work."""
@@ -168,6 +208,7 @@ class Partial:
         self._release()
 
     def _release(self) -> None:
+        self._open = False
         with suppress(OSError):
             self._journal.close()
         os.close(self._data)

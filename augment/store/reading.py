@@ -64,6 +64,7 @@ class PairStore(Dataset[Pair]):
         splits: Names of the splits in the file.
         conditions: Names of the conditions in the file, which `condition` numbers.
         condition: Number of each pair's condition.
+        split: Number of each pair's split, among `splits`.
         sources: Number of each pair's source, as in :class:`Pair`.
         labels: Class of each pair.
         parameters: What the change was told, a row per pair, under `parameter_names`.
@@ -123,6 +124,7 @@ class PairStore(Dataset[Pair]):
         self._run = np.concatenate([[0], np.cumsum(breaks)])  # the same where images follow each other in the file
         self.sources, self.labels = torch.from_numpy(self._group), torch.from_numpy(self._label)
         self.condition = torch.from_numpy(arrays["condition"][rows])
+        self.split = torch.from_numpy(arrays["split"][self._source])
         self.parameters = torch.from_numpy(arrays["parameters"][rows])
 
     def _chosen(self, arrays: dict[str, Array], split: str | None, conditions: Sequence[str] | None) -> Array:
@@ -134,14 +136,16 @@ class PairStore(Dataset[Pair]):
             raise ValueError(
                 f"conditions must be some of {list(self.conditions)} in {self.path}, got {unknown or conditions!r}"
             )
-        chosen = np.ones(len(arrays["source"]), dtype=bool)
-        if split is not None:
-            chosen &= arrays["split"][arrays["source"]] == self.splits.index(split)
+        numbers = arrays["split"][arrays["source"]]
+        shown = np.ones(len(numbers), dtype=bool)
         if conditions is not None:
-            chosen &= np.isin(arrays["condition"], [self.conditions.index(name) for name in conditions])
+            shown = np.isin(arrays["condition"], [self.conditions.index(name) for name in conditions])
+        chosen = shown if split is None else shown & (numbers == self.splits.index(split))
         if not chosen.any():
             under = "" if conditions is None else f" under the conditions {list(conditions)}"
-            raise ValueError(f"split {split!r} of {self.path} holds no pairs{under}: choose one of {list(self.splits)}")
+            holding = [self.splits[number] for number in np.unique(numbers[shown])]
+            told = f"split {split!r} of {self.path}" if split is not None else str(self.path)
+            raise ValueError(f"{told} holds no pairs{under}: choose one of the splits that do, {holding}")
         return np.flatnonzero(chosen)
 
     def _check_values(self, name: str) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -58,7 +55,7 @@ def write_pairs(
 ) -> WrittenPairs:
     """Stores the pairs of a source in one file.
 
-    The same arguments give the same bytes, whatever `batch` and `processes`. A kill leaves the folder
+    The same arguments give the same bytes, whatever `batch` and `processes`. A kill or an error leaves the folder
     ``NAME.partial`` beside the target, and the next call with the same pairs goes on from there, to the same bytes;
     pairs of any other source, change, seed or type start anew.
 
@@ -81,7 +78,8 @@ def write_pairs(
     Raises:
         ValueError: If there are no pairs, an argument is out of range, shapes differ, splits share groups, a change
             leaves [0, 1], or (where strict) an image cannot be read.
-        OSError: If the disk is full or the folder not writable; nothing half-written is left.
+        OSError: If the disk is full or the folder not writable; nothing half-written is left. What a source raises
+            passes as it is.
 
     Example:
         >>> from augment import ChangedPairs, Digits, SpatialChange
@@ -101,8 +99,7 @@ def write_pairs(
     if plan.changed_starts is not None:
         tables["changed"] = ((plan.changed_rows, *shape), dtype)
     tables["label"] = ((plan.clean_rows,), "int64")
-    size = (plan.clean_rows + plan.changed_rows) * int(np.prod(shape)) * np.dtype(dtype).itemsize
-    with _explained(path, size), _partial(path, tables, _fingerprint(pairs, plan, first)) as partial:
+    with Partial(path, tables, _fingerprint(pairs, plan, first)) as partial:
         faults = _fill(partial, pairs, plan, shape, dtype, device, batch, processes, strict, progress)
         kept = _kept(plan, faults)
         index = {name: getattr(plan, name) for name in CLEAN_ROWS if name != "label"}
@@ -234,33 +231,3 @@ def _counts(plan: PairPlan, kept: Array) -> dict[str, dict[str, int]]:
         split: {name: int(count) for name, count in zip(plan.conditions, row, strict=True) if count}
         for split, row in zip(plan.splits, table, strict=True)
     }
-
-
-@contextmanager
-def _partial(path: Path, tables: Mapping[str, tuple[tuple[int, ...], str]], fingerprint: str) -> Iterator[Partial]:
-    """The file under construction: an interruption leaves it for later, an error removes it."""
-    partial = Partial(path, tables, fingerprint)
-    try:
-        yield partial
-    except BrokenProcessPool:
-        partial.close()
-        raise
-    except Exception:
-        partial.discard()
-        raise
-    except BaseException:
-        partial.close()
-        raise
-
-
-@contextmanager
-def _explained(path: Path, size: int) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
-        codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        full = getattr(error, "errno", None) in codes or any(f"errno = {code}" in str(error) for code in codes)
-        if not full and not isinstance(error, OSError):
-            raise
-        reason = f"the disk is full, {size:,} bytes are needed" if full else str(error)
-        raise OSError(f"could not write {path}: {reason}. Nothing half-written was left") from error

@@ -148,6 +148,14 @@ def test_targets_are_refused_where_pixels_move_also_in_a_replay() -> None:
         A.ReplayCompose.replay(replay, image=image(8, 8, 3), mask=image(8, 8))
 
 
+def test_targets_by_other_names_are_refused_too() -> None:
+    pipeline = A.Compose([Turned(p=1.0)], additional_targets={"mask2": "mask", "image2": "image"})
+
+    with pytest.raises(ValueError, match="sample holds mask2, which would have to move"):
+        pipeline(image=image(8, 8, 3), mask2=image(8, 8))
+    pipeline(image=image(8, 8, 3), image2=image(8, 8, 3))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -97,7 +97,7 @@ def test_split_folders_are_splits_and_hold_classes(tmp_path: Path) -> None:
     assert (test.classes, test.labels.tolist(), test.indices.tolist()) == (("cat", "dog"), [1], [0])
     assert test.batch([0])[0].shape == (1, 1, 16, 16)
     with pytest.raises(ValueError, match=r"split must be one that holds images, got 'validation'.*'test', 'train'"):
-        len(ImageFolder("validation", tmp_path))
+        len(ImageFolder("validation", tmp_path, shares={"train": 0.8, "test": 0.2}))
 
 
 def test_patches_of_two_splits_share_no_pixel() -> None:
@@ -180,3 +180,28 @@ def test_materials_come_with_every_light_of_a_scene(root: Path, tmp_path: Path) 
     (tmp_path / "train" / "kitchen" / "materials_mip2.png").unlink()
     with pytest.raises(ValueError, match=r"kitchen must hold a label map materials\.png"):
         len(SceneMaterials("train", tmp_path))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_replaced_file_starts_an_interrupted_writing_anew(tmp_path: Path, wrapped: bool) -> None:
+    for number in range(12):
+        path = tmp_path / "images" / "test" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(16, 16, seed=number).save(path)
+
+    def pairs() -> ChangedPairs:
+        source: Source = ImageFolder("test", tmp_path / "images", (16, 16))
+        return ChangedPairs({"test": Portion(source) if wrapped else source}, SpatialChange())
+
+    def interrupted(done: int, total: int) -> None:
+        if done == total - 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_pairs(tmp_path / "p.h5", pairs(), batch=4, progress=interrupted)
+    assert (tmp_path / "p.h5.partial").is_dir()
+    picture(16, 16, seed=50).save(tmp_path / "images" / "test" / "01.png")  # one that was written already
+
+    store = PairStore(write_pairs(tmp_path / "p.h5", pairs()).path)
+
+    assert_close(store[1].clean, read_image(tmp_path / "images" / "test" / "01.png"))

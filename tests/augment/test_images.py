@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,35 @@ def test_bad_sizes_and_channels_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match="no image could be read among 1 files"):
         ImageReader([tmp_path / "text.png"], 3, None)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ESTALE])
+def test_a_fault_of_the_machine_is_none_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    files.picture().save(tmp_path / "good.png")
+
+    def failing(*_: object) -> Image.Image:
+        raise OSError(number, "for now")
+
+    for read in (read_image, image_size):
+        with monkeypatch.context() as patch:
+            patch.setattr(Image, "open", failing)
+            with pytest.raises(OSError, match=r"good\.png") as caught:
+                read(tmp_path / "good.png")
+        assert caught.value.errno == number
+        read(tmp_path / "good.png")
+    with pytest.raises(ImageError, match="is missing"):
+        read_image(tmp_path / "none.png")
+
+
+def test_a_damaged_file_may_ask_for_impossible_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(path: Path) -> Image.Image:
+        with path.open("rb") as stream:
+            stream.seek(-1)
+        raise AssertionError("unreachable")
+
+    files.picture().save(tmp_path / "bad.png")
+    monkeypatch.setattr(Image, "open", damaged)
+    with pytest.raises(ImageError, match="cannot be read as an image"):
+        read_image(tmp_path / "bad.png")

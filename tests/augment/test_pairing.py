@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from augment import Manifest, PairedFolders, PairSource, PairStore, Scenes, read_image, write_pairs
+from augment import ImageFolder, Manifest, PairedFolders, PairSource, PairStore, Scenes, read_image, write_pairs
 from augment.splits import drawn_split
 from tests.augment.bad_files import BAD, GOOD, picture
 
@@ -132,6 +132,47 @@ def test_splits_come_from_folders_or_from_names_that_no_other_file_moves(tmp_pat
         PairedFolders(tmp_path / "named/clean", tmp_path / "named/dark").plan()
 
 
+def test_folders_of_train_and_test_alone_get_a_validation_part(tmp_path: Path) -> None:
+    for split, count in (("train", 60), ("test", 10)):
+        for number in range(count):
+            for kind in ("clean", "dark"):
+                path = tmp_path / kind / split / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture(8, 8).save(path)
+            (tmp_path / "scenes" / split / f"{number}").mkdir(parents=True)
+            for light in (0, 1):
+                picture(8, 8).save(tmp_path / "scenes" / split / f"{number}" / f"dir_{light}.png")
+    shares = {"train": 0.5, "validation": 0.25, "test": 0.25}
+    inner = {"train": 2 / 3, "validation": 1 / 3}
+    names = {"test": [f"test/{n}" for n in range(10)], "train": [], "validation": []}
+    for number in range(60):
+        names[drawn_split(f"train/{number}", inner, 3)].append(f"train/{number}")
+
+    folders = PairedFolders(tmp_path / "clean", tmp_path / "dark", shares=shares, seed=3).plan()
+    scenes = Scenes(tmp_path / "scenes", shares=shares, seed=3)
+    counts = {split: len(mine) for split, mine in names.items()}
+
+    assert dict(zip(folders.splits, np.bincount(folders.split).tolist(), strict=True)) == counts
+    assert 8 < counts["validation"] < 32
+    found = {split: sorted(scene.name for scene in scenes.scenes if scene.split == split) for split in counts}
+    assert found == {split: sorted(mine) for split, mine in names.items()}
+    parts = {split: ImageFolder(split, tmp_path / "clean", (8, 8), shares=shares, seed=3) for split in counts}
+    indices = [index for part in parts.values() for index in part.indices.tolist()]
+    assert sorted(indices) == list(range(70))
+    assert len(parts["test"]) == 10
+    assert all(path.parts[0] == "train" for path in parts["validation"].paths)
+    none = PairedFolders(tmp_path / "clean", tmp_path / "dark", shares={"train": 0.8, "test": 0.2}).plan()
+    assert none.splits == ("train", "test")
+
+
+def test_an_empty_split_names_those_that_hold_pairs(folders: Path) -> None:
+    pairs = PairedFolders(folders / "clean", folders / "rain", shares={"train": 1.0, "validation": 0.0, "test": 0.0})
+    written = write_pairs(folders / "p.h5", pairs)
+
+    with pytest.raises(ValueError, match=r"'test' of .* holds no pairs: .* that do, \['train'\]"):
+        PairStore(written.path, "test")
+
+
 def test_drawn_splits_have_their_shares() -> None:
     shares = {"train": 0.7, "validation": 0.1, "test": 0.2}
     drawn = [drawn_split(f"scene {number}", shares, seed=3) for number in range(10_000)]
@@ -224,6 +265,25 @@ def test_a_short_list_is_enough(folders: Path) -> None:
     assert (store.labels.tolist(), store.conditions) == ([7], ("changed",))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_whole_numbers_with_a_point_are_numbers(folders: Path, suffix: str) -> None:
+    labels = [10.0, None, 9.0, 2]
+    rows: list[dict[str, Any]] = [
+        {"clean": f"clean/scene{n % 2}/{n}.png", "changed": f"rain/scene{n % 2}/{n}.jpg"}
+        | ({} if label is None else {"label": label})
+        for n, label in enumerate(labels)
+    ]
+    manifest = Manifest(listed(folders / f"pairs.{suffix}", rows))
+
+    store = PairStore(write_pairs(folders / "p.h5", manifest).path)
+
+    assert (store.labels.tolist(), manifest.classes) == ([10, -1, 9, 2], ())
+    for wrong in ("1.5", "-0.5", "NaN", "inf"):
+        path = listed(folders / "wrong.csv", [rows[0], {**rows[1], "label": wrong}])
+        with pytest.raises(ValueError, match=rf"line 3: label must be a whole number or .*, got {wrong}"):
+            Manifest(path).plan()
+
+
 def outside_by_dots(folders: Path) -> str:
     picture().save(folders / "secret.png")
     return "../secret.png"
@@ -283,11 +343,48 @@ def test_a_list_that_contradicts_itself_is_refused(folders: Path) -> None:
     two = {"clean": "clean/scene0/2.png", "changed": "rain/scene0/2.jpg", "group": "a", "split": "test"}
     for rows, message in (
         ([one, two], "splits must not share groups, got group 0 in 'train' and 'test'"),
-        ([one, {**one, "group": "b"}], "a clean image must have one group, split and label"),
+        ([one, {**one, "label": 3}], "a clean image must have one group, split and label"),
+        ([one, {**one, "group": "b"}], r"one group, got 'a' \(line 2\) and 'b' \(line 3\) for clean/scene0/0\.png"),
+        ([{**two, "split": ""}, {**one, "clean": two["changed"], "group": "b"}], r"'a' \(line 2\) and 'b' \(line 3\)"),
+        (
+            [one, {**two, "clean": "rain/../clean/scene0/0.png", "group": ""}],
+            r"'a' \(line 2\) and 'clean/scene0/0\.png",
+        ),
+        ([{**one, "group": ""}, {**two, "clean": one["changed"], "group": ""}], "splits must not share groups"),
         ([one, {**two, "split": ""}], "either all pairs or none must name a split"),
     ):
         with pytest.raises(ValueError, match=message):
             Manifest(listed(folders / "pairs.csv", rows)).plan()
+
+
+@pytest.mark.parametrize(
+    ("lines", "groups", "names"),
+    [
+        (["1 2", "2 1"], [0, 0], ["1"]),
+        (["3 1", "1 5", "2 4"], [0, 0, 1], ["1", "2"]),
+        (["1 2", "3 4", "4 2"], [0, 0, 0], ["1"]),  # the third joins the first two
+        (["1 2", "x/../1 3", "5 4"], [0, 0], ["1", "5"]),
+    ],
+)
+def test_lines_that_share_a_file_are_one_group(
+    tmp_path: Path, lines: list[str], groups: list[int], names: list[str]
+) -> None:
+    (tmp_path / "x").mkdir()
+    for number in range(6):
+        picture(seed=number).save(tmp_path / f"{number}.png")
+    rows = [dict(zip(("clean", "changed"), (f"{name}.png" for name in line.split()), strict=True)) for line in lines]
+    shares = {"train": 0.5, "test": 0.5}
+
+    for seed in range(8):
+        plan = Manifest(listed(tmp_path / "pairs.csv", rows), shares=shares, seed=seed).plan()
+
+        expected = [drawn_split(f"{name}.png", shares, seed) for name in names]
+        found = {int(group): plan.splits[split] for group, split in zip(plan.group, plan.split, strict=True)}
+        assert [found[group] for group in sorted(found)] == expected
+    if lines[1].startswith("x"):
+        assert plan.clean_rows == 2  # two spellings of one file are stored once
+        groups = [0, 1]
+    assert plan.group.tolist() == groups
 
 
 def test_every_image_of_a_scene_pairs_with_every_other(scenes: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,17 @@ from torch.testing import assert_close
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from augment import AlbumentationsChange, Change, ChangedPairs, Digits, PairStore, TorchvisionChange, write_pairs
+from augment import (
+    AlbumentationsChange,
+    Change,
+    ChangedPairs,
+    Digits,
+    Mixture,
+    PairStore,
+    RandomCorruption,
+    TorchvisionChange,
+    write_pairs,
+)
 from augment.functional import draw_seeds
 from augment.seeds import from_columns, to_columns
 from augment.torchvision_change import states_put_back
@@ -110,3 +122,50 @@ def test_what_cannot_be_a_pipeline_is_refused() -> None:
         AlbumentationsChange(albumentations.CenterCrop(4, 4)).apply(images, rows)
     with pytest.raises(TypeError, match="must be a transform or composition of albumentations, got CenterCrop"):
         AlbumentationsChange(v2.CenterCrop(4))
+
+
+def test_what_is_no_change_is_refused_at_once() -> None:
+    code = """
+from torchvision.transforms import v2
+from augment import ChangedPairs, Digits, Mixture, RandomCorruption, SpatialChange
+
+sources = {"test": Digits("test"), "validation": Digits("validation")}
+for bare in (Mixture([RandomCorruption(["fog"])]), v2.RandomRotation(30), lambda images: images, SpatialChange):
+    for change in (bare, {"test": SpatialChange(), "validation": bare}):
+        try:
+            ChangedPairs(sources, change)
+        except TypeError as error:
+            print(error)
+"""
+    # In a process of its own, as these tests check types before the package does.
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+
+    wrap = [line for line in told if line.endswith("wrap it: TorchvisionChange(...), or AlbumentationsChange(...)")]
+    assert [line.split(": wrap")[0].split()[-1] for line in wrap[::2]] == ["Mixture", "RandomRotation", "function"]
+    assert told[6:] == ["change must be an object, got the class SpatialChange: give SpatialChange(...)"] * 2
+
+
+def test_a_wrapped_mixture_makes_pairs(tmp_path: Path) -> None:
+    mixture = Mixture([RandomCorruption(["gaussian_noise"])])
+    pairs = ChangedPairs({"test": Digits("test", size=12, digit=8)}, TorchvisionChange(mixture))
+
+    clean, changed, *_ = PairStore(write_pairs(tmp_path / "p.h5", pairs).path).batch(range(40))
+
+    assert (clean != changed).flatten(1).any(1).all()
+
+
+def test_names_tell_pipelines_apart(tmp_path: Path) -> None:
+    sources = {split: Digits(split, size=12, digit=8) for split in ("validation", "test")}
+    jitter = albumentations.RandomBrightnessContrast(p=1)
+    named = {
+        "validation": TorchvisionChange(v2.RandomRotation(30), name="turned"),
+        "test": AlbumentationsChange(jitter, name="bright"),
+    }
+
+    written = write_pairs(tmp_path / "p.h5", ChangedPairs(sources, named))
+
+    assert {split: list(counts) for split, counts in written.counts.items()} == {
+        "validation": ["turned"],
+        "test": ["bright"],
+    }
+    assert AlbumentationsChange(jitter).conditions == ("AlbumentationsChange",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -173,6 +174,46 @@ def test_two_processes_write_the_bytes_of_one_and_end_with_it(script: Path, whol
     assert target.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), OSError(errno.EIO, "the share is gone")])
+def test_an_error_of_the_source_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    pairs = ChangedPairs({"test": Broken(())}, SpatialChange(), draws=3)
+    expected = write_pairs(tmp_path / "whole.h5", pairs).path.read_bytes()
+    whole, asked = Broken.batch, []
+
+    def failing(self: Broken, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        if 20 in indices:
+            raise error
+        return whole(self, indices)
+
+    def counted(self: Broken, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        asked.extend(indices)
+        return whole(self, indices)
+
+    monkeypatch.setattr(Broken, "batch", failing)
+    with pytest.raises(type(error)) as caught:
+        write_pairs(tmp_path / "p.h5", pairs, batch=8)
+    assert caught.value is error  # not told as a fault of the file that was written
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.h5.partial", "whole.h5"]
+
+    monkeypatch.setattr(Broken, "batch", counted)
+    assert write_pairs(tmp_path / "p.h5", pairs, batch=8).path.read_bytes() == expected
+    assert sorted(asked) == [0, *range(20, 40)]  # the first tells whether the data are still the same
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.h5", "whole.h5"]
+
+
+def test_a_disk_that_fills_up_amid_the_work_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match=r"could not write .*p\.h5: the disk is full, [\d,]+ bytes are needed"):
+        write_pairs(tmp_path / "p.h5", ChangedPairs({"test": Broken(())}, SpatialChange()))
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_kill_while_the_index_is_written_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = ChangedPairs({"test": Digits("test", size=12, digit=8)}, SpatialChange(), draws=2)
     expected = write_pairs(tmp_path / "whole.h5", pairs).path.read_bytes()
@@ -227,7 +268,7 @@ def test_strict_makes_an_unreadable_image_fatal(tmp_path: Path) -> None:
     for bad in ((0,), (7,)):
         with pytest.raises(ValueError, match=f"strict: {bad[0]}.png cannot be read"):
             write_pairs(tmp_path / "p.h5", ChangedPairs({"test": Broken(bad)}, SpatialChange()), strict=True)
-        assert list(tmp_path.iterdir()) == []
+        assert not (tmp_path / "p.h5").exists()
     with pytest.raises(ValueError, match="no image of the pairs could be read, 40 failed"):
         write_pairs(tmp_path / "p.h5", ChangedPairs({"test": Broken(tuple(range(40)))}, SpatialChange()))
 
