@@ -10,16 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
-from augment._types import Images, Parameters
-from augment.functional import draw_seeds
-from augment.seeds import NAMES, from_columns, to_columns
+from augment._types import Images
+from augment.pipeline_change import PipelineChange
 
 
 @dataclass(frozen=True, eq=False)
-class AlbumentationsChange:
+class AlbumentationsChange(PipelineChange):
     """A composition or a single transform of albumentations as a change that replays.
 
     Each image is changed alone, as an array with channels last, by a private copy that is seeded by its row of
@@ -55,29 +53,8 @@ class AlbumentationsChange:
         own = copy.deepcopy(self.pipeline)
         return own if isinstance(own, albumentations.BaseCompose) else albumentations.Compose([own])
 
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        """Names of the columns: a seed in two parts."""
-        return NAMES
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """The one condition."""
-        return (self.name or type(self).__name__,)
-
-    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
-        """Number of each row's condition: 0, as there is one."""
-        return torch.zeros(len(parameters), dtype=torch.int64)
-
-    def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
-        """Draws a seed per image."""
-        return to_columns(draw_seeds(count, generator=generator))
-
-    def apply(self, images: Images, parameters: Parameters) -> Images:
-        """Changes each image under its seed."""
-        seeds = from_columns(parameters.cpu()).tolist()
-        changed = [self._one(image, seed) for image, seed in zip(images.cpu(), seeds, strict=True)]
-        return torch.stack(changed).to(images) if changed else images.clone()
+    def _changed(self, images: Images, seeds: list[int]) -> list[Tensor]:
+        return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
 
     def _one(self, image: Tensor, seed: int) -> Tensor:
         pixels = image.permute(1, 2, 0).contiguous()

@@ -10,18 +10,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from augment._types import Images, Parameters
-from augment.functional import draw_seeds
-from augment.seeds import NAMES, from_columns, to_columns
+from augment._types import Images
+from augment.pipeline_change import PipelineChange
 
 
 @dataclass(frozen=True, eq=False)
-class TorchvisionChange:
+class TorchvisionChange(PipelineChange):
     """Any transform of one image, from torchvision (v1 or v2) or a function of one's own, as a change that replays.
 
     Each image is changed alone, on the CPU, with torch's, numpy's and Python's global random states seeded by its row
@@ -52,30 +50,9 @@ class TorchvisionChange:
         if self.takes not in ("uint8", "float", "pil"):
             raise ValueError(f'takes must be "uint8", "float" or "pil", got {self.takes!r}')
 
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        """Names of the columns: a seed in two parts."""
-        return NAMES
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """The one condition."""
-        return (self.name or type(self).__name__,)
-
-    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
-        """Number of each row's condition: 0, as there is one."""
-        return torch.zeros(len(parameters), dtype=torch.int64)
-
-    def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
-        """Draws a seed per image."""
-        return to_columns(draw_seeds(count, generator=generator))
-
-    def apply(self, images: Images, parameters: Parameters) -> Images:
-        """Changes each image under its seed."""
-        seeds = from_columns(parameters.cpu()).tolist()
+    def _changed(self, images: Images, seeds: list[int]) -> list[Tensor]:
         with states_put_back():
-            changed = [self._one(image, seed) for image, seed in zip(images.cpu(), seeds, strict=True)]
-        return torch.stack(changed).to(images) if changed else images.clone()
+            return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
 
     def _one(self, image: Tensor, seed: int) -> Tensor:
         torch.default_generator.manual_seed(seed)
