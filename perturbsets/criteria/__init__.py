@@ -1,17 +1,21 @@
 """Criteria: is a learned set a good one?"""
 
+from perturbsets.criteria.curve import NecessaryCurve
 from perturbsets.criteria.features import FeatureExtractor, RandomFeatures
 from perturbsets.criteria.frechet import frechet_distance
+from perturbsets.criteria.groups import Grouping, by_group, groups_of
 from perturbsets.criteria.inception import InceptionFeatures
 from perturbsets.criteria.necessary import NecessaryResult, NecessarySubset
 from perturbsets.criteria.precision_recall import PrecisionRecall, precision_recall
 from perturbsets.criteria.quality import QualityResult, SetQuality
-from perturbsets.criteria.radius import encodings, radius_from_pairs
+from perturbsets.criteria.radius import encodings, radius_by_group, radius_from_pairs
 from perturbsets.criteria.sufficient import SufficientLikelihood, SufficientResult
 
 __all__ = [
     "FeatureExtractor",
+    "Grouping",
     "InceptionFeatures",
+    "NecessaryCurve",
     "NecessaryResult",
     "NecessarySubset",
     "PrecisionRecall",
@@ -20,8 +24,11 @@ __all__ = [
     "SetQuality",
     "SufficientLikelihood",
     "SufficientResult",
+    "by_group",
     "encodings",
     "frechet_distance",
+    "groups_of",
     "precision_recall",
+    "radius_by_group",
     "radius_from_pairs",
 ]
