@@ -5,7 +5,9 @@ from perturbsets.criteria.features import FeatureExtractor, RandomFeatures
 from perturbsets.criteria.frechet import frechet_distance
 from perturbsets.criteria.groups import Grouping, by_group, groups_of
 from perturbsets.criteria.inception import InceptionFeatures
+from perturbsets.criteria.labels import LabelPreservation
 from perturbsets.criteria.necessary import NecessaryResult, NecessarySubset
+from perturbsets.criteria.overapproximation import OverApproximation, OverApproximationResult
 from perturbsets.criteria.precision_recall import PrecisionRecall, precision_recall
 from perturbsets.criteria.quality import QualityResult, SetQuality
 from perturbsets.criteria.radius import encodings, radius_by_group, radius_from_pairs
@@ -15,9 +17,12 @@ __all__ = [
     "FeatureExtractor",
     "Grouping",
     "InceptionFeatures",
+    "LabelPreservation",
     "NecessaryCurve",
     "NecessaryResult",
     "NecessarySubset",
+    "OverApproximation",
+    "OverApproximationResult",
     "PrecisionRecall",
     "QualityResult",
     "RandomFeatures",
