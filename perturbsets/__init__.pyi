@@ -14,6 +14,7 @@ from .ascents import (
 )
 from .criteria import (
     FeatureExtractor,
+    Finding,
     Grouping,
     InceptionFeatures,
     LabelPreservation,
@@ -35,6 +36,7 @@ from .criteria import (
     precision_recall,
     radius_by_group,
     radius_from_pairs,
+    verdict,
 )
 from .evaluation import AccuracyTable, Audit, Check, Robustness, audit, correct_under, evaluate, evaluate_robustness
 from .fast_minimum_norm import fast_minimum_norm
@@ -109,6 +111,7 @@ __all__ = [
     "DrawnChanges",
     "FastAdversarial",
     "FeatureExtractor",
+    "Finding",
     "Found",
     "FreeAdversarial",
     "FunctionObjective",
@@ -181,4 +184,5 @@ __all__ = [
     "radius_by_group",
     "radius_from_pairs",
     "train_classifier",
+    "verdict",
 ]

@@ -12,9 +12,11 @@ from perturbsets.criteria.precision_recall import PrecisionRecall, precision_rec
 from perturbsets.criteria.quality import QualityResult, SetQuality
 from perturbsets.criteria.radius import encodings, radius_by_group, radius_from_pairs
 from perturbsets.criteria.sufficient import SufficientLikelihood, SufficientResult
+from perturbsets.criteria.verdict import Finding, verdict
 
 __all__ = [
     "FeatureExtractor",
+    "Finding",
     "Grouping",
     "InceptionFeatures",
     "LabelPreservation",
@@ -36,4 +38,5 @@ __all__ = [
     "precision_recall",
     "radius_by_group",
     "radius_from_pairs",
+    "verdict",
 ]
