@@ -23,7 +23,7 @@ from perturbsets.sets.base import PerturbationSet
 
 @dataclass(frozen=True)
 class LabelPreservation:
-    """What a reference classifier gets right, source by source; those without a label are left out.
+    """What a reference classifier gets right, source by source, on the CPU; those without a label are left out.
 
     Attributes:
         clean: Whether it knows the clean image.
@@ -57,7 +57,7 @@ class LabelPreservation:
             ValueError: If no source has a label.
         """
         fields = ("clean", "changed", "samples", "worst", "source")
-        found = cls(*(torch.cat([getattr(part, name) for part in parts]).cpu() for name in fields))
+        found = cls(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
         if not len(found.source):
             raise ValueError("pairs must have labels to be judged by a reference classifier, got none: leave it out")
         return found
@@ -103,6 +103,5 @@ def labels_kept(
     real = correct_under(reference, None, batch.changed[known], own[known]).float()
     sums = real.new_zeros(len(batch.source)).index_add_(0, batch.member[known], real)
     counts = torch.bincount(batch.member, minlength=len(batch.source))
-    return LabelPreservation(
-        right, (sums / counts)[rows], sampled.float().mean(0), worst & right, batch.source[rows.cpu()]
-    )
+    judged = (right, (sums / counts)[rows], sampled.float().mean(0), worst, batch.source[rows.cpu()])
+    return LabelPreservation(*(part.cpu() for part in judged))

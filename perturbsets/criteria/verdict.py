@@ -8,8 +8,8 @@ from typing import Any
 
 MOST_COPIED = 0.25
 """Largest share of mismatched pairs that may be as near as a typical real change. Under a set to which foreign images
-are as good as real changes it is a half (by the definition of a median) to all of them; under the sets learned from
-digits none of 1,200."""
+are as good as real changes it is a half (by the definition of a median) to all of them; under a set learned from
+digits it was none of 1,200 pairs, and 1.3 % in a ball of a quarter of its radius."""
 
 MOST_STILL = 0.05
 """Largest share of images around which a set may hold nothing but x, or nothing but one other image. Some sources do
