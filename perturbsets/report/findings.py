@@ -182,7 +182,7 @@ def criteria(checks: Content) -> list[Criterion]:
             f"{bits['low']:.2f} to {bits['high']:.2f}",
             "Mean log-likelihood of changed images per pixel, with offsets drawn from the prior within the ball; "
             "higher is better. Compare only models of the same likelihood and floor. Estimated by importance "
-            f"sampling with {2 * sufficient['draws']} draws a pair, worth {sufficient['effective_sample_size']:.1f} "
+            f"sampling with {sufficient['draws']} draws a pair, worth {sufficient['effective_sample_size']:.1f} "
             "independent ones.",
         ),
         Criterion(

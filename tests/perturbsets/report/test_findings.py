@@ -85,5 +85,5 @@ def test_every_criterion_has_its_figure_interval_and_meaning(checks: dict[str, A
 
     assert [item.value for item in found] == ["0.04%", "32.0%", "4.32 bits", "80.0%"]
     assert found[0].interval == "0.04% to 0.04%"
-    assert "32 draws" in found[2].meaning  # as many from each half of the mixture
+    assert "16 draws" in found[2].meaning
     assert all(item.question.endswith("?") and item.meaning for item in found)
