@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from cvae import DiagonalGaussian
-from perturbsets._types import Draws, LogWeights
+from perturbsets._types import Draws, LogWeights, Offsets
 from perturbsets.sets.ball import Ball
 from perturbsets.sets.chi import log_chi_cdf
 
@@ -72,10 +72,12 @@ class Recognised(Proposal):
     hardly any draw around a mean near the ball's surface lies inside, and none would count.
 
     Args:
-        distribution: A Gaussian over offsets, float64.
+        mean: Means, float64.
+        log_scale: Logarithms of the standard deviations.
     """
 
-    distribution: DiagonalGaussian
+    mean: Offsets
+    log_scale: Offsets
 
     @classmethod
     def of(cls, posterior: DiagonalGaussian, prior: DiagonalGaussian, ball: Ball) -> Recognised:
@@ -84,14 +86,19 @@ class Recognised(Proposal):
         log_scale = (posterior.log_scale - prior.log_scale).double()
         room = (ball.radii(mean)[:, 0].square() - (2 * log_scale).exp().sum(1)).clamp_min(0).sqrt()
         share = (room / mean.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)).clamp_max(1)
-        return cls(DiagonalGaussian(share[:, None] * mean, log_scale))
+        return cls(share[:, None] * mean, log_scale)
+
+    @property
+    def scale(self) -> Offsets:
+        """Standard deviations."""
+        return self.log_scale.exp()
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
-        return self.distribution.at(normal_draws(count, self.distribution.mean, generator))
+        return self.mean + self.scale * normal_draws(count, self.mean, generator)
 
     def log_prob(self, offsets: Draws) -> LogWeights:
-        squares = self.distribution.offsets(offsets).square()
-        return -(0.5 * squares + self.distribution.log_scale + 0.5 * LOG_2PI).sum(2)
+        squares = ((offsets - self.mean) / self.scale).square()
+        return -(0.5 * squares + self.log_scale + 0.5 * LOG_2PI).sum(2)
 
 
 def normal_draws(count: int, like: torch.Tensor, generator: torch.Generator | None) -> Draws:

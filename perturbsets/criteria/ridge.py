@@ -117,12 +117,13 @@ class Ridge(Proposal):
 
     @property
     def _scale(self) -> Tensor:
-        return torch.where(self._sharp, WIDER_SHARP, WIDER_FREE) / self.precision.sqrt()
+        curved = self.precision.rsqrt()
+        return torch.where(self._sharp, WIDER_SHARP * curved, WIDER_FREE * curved)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
         normal = normal_draws(count, self.mode, generator)
-        squares = normal_draws(FREEDOM * count, self.mode[:, 0], generator).square().unflatten(0, (count, -1))
-        spread = (squares.sum(1) / FREEDOM).sqrt()[..., None]
+        squares = normal_draws(count, self.mode.new_empty(len(self.mode), FREEDOM), generator).square()
+        spread = squares.mean(2, keepdim=True).sqrt()
         scaled = normal.where(self._sharp, normal / spread) * self._scale
         return self._out(scaled + self._follow(scaled))
 
@@ -131,7 +132,7 @@ class Ridge(Proposal):
         inward = self._in(offsets - self.mode)
         scaled = (inward - self._follow(inward)) / self._scale
         squares = scaled.square()
-        free = (~sharp).sum(1)
+        free = (~sharp).sum(1, dtype=torch.float64)
         tails = (FREEDOM + free) / 2
         student = (
             torch.lgamma(tails)

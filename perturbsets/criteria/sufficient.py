@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from cvae.likelihood import GaussianLikelihood
-from perturbsets._types import LogWeights, PerImage
+from perturbsets._types import Flags, LogWeights, PerImage
 from perturbsets.criteria.importance import LARGEST_K, effective_draws, log_mean, log_weights, pareto_k
 from perturbsets.criteria.offset_likelihood import OffsetLikelihood
 from perturbsets.criteria.pairs import Pairs, batches
 from perturbsets.criteria.proposals import BallNormal, Proposal, Recognised
 from perturbsets.criteria.ridge import LONGEST, SHORTEST, Ridge, likeliest
 from perturbsets.intervals import Interval, bootstrap
-from perturbsets.sets.latent import LatentBall
+from perturbsets.sets.latent import LatentBall, LatentRegion
 
 MOST_HEAVY = 0.2  # share of pairs whose weights may have a heavy tail in an estimate to be trusted
 MOST_GAIN = 0.25  # of the interval's width, that twice the draws may add
@@ -179,7 +179,7 @@ class SufficientLikelihood:
             first += len(clean)
             recognised = Recognised.of(model.recognition(clean, changed), region.prior, region.ball)
             table, errors, half = self._weigh(likelihood, recognised, generator)
-            fixed = region.ball.radii(clean.flatten(1))[:, 0] == 0  # one offset, and nothing to estimate
+            fixed = _fixed(region)
             heaviness = pareto_k(table).masked_fill(fixed, -1.0)
             level = log_mean(table)
             rows.append(
@@ -197,7 +197,7 @@ class SufficientLikelihood:
         proposals: list[Proposal] = [conditioned, recognised]
         follows = region.size <= self.ridge
         if follows:
-            lengths = recognised.distribution.scale.clamp(SHORTEST, LONGEST).to(region.dtype)
+            lengths = recognised.scale.clamp(SHORTEST, LONGEST).to(region.dtype)
             mode = likeliest(likelihood, region.encode(likelihood.changed), lengths, steps=STEPS)
             proposals.append(Ridge.at(likelihood, mode, lengths))
         counts = self._counts(follows=follows)
@@ -206,7 +206,8 @@ class SufficientLikelihood:
         target = conditioned.log_prob(offsets)
         inside = region.ball.project(offsets.flatten(0, 1)).view_as(offsets)
         values, errors = likelihood(inside)
-        densities = [target, *(part.log_prob(offsets) for part in proposals[1:])]
+        none = torch.where(_fixed(region), -math.inf, 0.0)  # beside a point mass
+        densities = [target, *(part.log_prob(offsets) + none for part in proposals[1:])]
         table = log_weights(values + target, densities, counts)
         places = torch.cat([torch.arange(count) for count in counts]).to(table.device)
         halves = [log_mean(table[places % 2 == parity] if min(counts) > 1 else table) for parity in (0, 1)]
@@ -220,6 +221,11 @@ class SufficientLikelihood:
             counts.append(min(most, left))
             left -= counts[-1]
         return [count for count in counts if count]
+
+
+def _fixed(region: LatentRegion) -> Flags:
+    """Pairs whose ball is a point: all mass is there, and nothing to estimate."""
+    return region.ball.radii(region.centre())[:, 0] == 0
 
 
 def _measure(perturbations: LatentBall) -> str:

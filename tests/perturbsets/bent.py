@@ -33,7 +33,9 @@ class _Bent(nn.Module):
 class BentCVAE(CVAE):
     """Prior N(0, I), recognition N(mean, scale²) whatever comes."""
 
-    def __init__(self, likelihood: str = "gaussian", noise: float = 0.01, mean: float = 0.3, scale: float = 0.3) -> None:
+    def __init__(
+        self, likelihood: str = "gaussian", noise: float = 0.01, mean: float = 0.3, scale: float = 0.3
+    ) -> None:
         networks = Networks(nn.Flatten(), _Constant(0.0, 0.0), _Constant(mean, math.log(scale)), _Bent())
         super().__init__(networks, latent=2, shape=(1, 2, 2), likelihood=likelihood)
         if likelihood == "gaussian":
@@ -42,7 +44,7 @@ class BentCVAE(CVAE):
 
 
 @torch.no_grad()
-def level(model: Any, clean: Tensor, changed: Tensor, radius: float, points: int = 1600) -> Tensor:
+def level(model: Any, clean: Tensor, changed: Tensor, radius: float, points: int = 1000) -> Tensor:
     """Logarithm of the level by quadrature, per pair; the normal has nothing beyond a norm of 7."""
     reach = min(radius, 7.0)
     line = ((torch.arange(points, dtype=torch.float64) + 0.5) / points * 2 - 1) * reach
