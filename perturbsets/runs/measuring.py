@@ -65,7 +65,8 @@ def shown(content: dict[str, Any]) -> Group:
         table,
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
         f"({excess['low']:.3g} to {excess['high']:.3g})",
-        f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})",
+        f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})"
+        + f" {content['sufficient']['warning']}".rstrip(),
         _quality(content.get("quality")),
     )
 
