@@ -8,6 +8,7 @@ from perturbsets.criteria.precision_recall import PrecisionRecall, precision_rec
 from perturbsets.criteria.quality import QualityResult, SetQuality
 from perturbsets.criteria.radius import encodings, radius_from_pairs
 from perturbsets.criteria.sufficient import SufficientLikelihood, SufficientResult
+from perturbsets.criteria.theorems import Theorems, TheoremsResult
 
 __all__ = [
     "FeatureExtractor",
@@ -20,6 +21,8 @@ __all__ = [
     "SetQuality",
     "SufficientLikelihood",
     "SufficientResult",
+    "Theorems",
+    "TheoremsResult",
     "encodings",
     "frechet_distance",
     "precision_recall",
