@@ -2,6 +2,7 @@
 
 from perturbsets.criteria.features import FeatureExtractor, RandomFeatures
 from perturbsets.criteria.frechet import frechet_distance
+from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.inception import InceptionFeatures
 from perturbsets.criteria.necessary import NecessaryResult, NecessarySubset
 from perturbsets.criteria.precision_recall import PrecisionRecall, precision_recall
@@ -20,6 +21,7 @@ __all__ = [
     "SetQuality",
     "SufficientLikelihood",
     "SufficientResult",
+    "check_held_out",
     "encodings",
     "frechet_distance",
     "precision_recall",

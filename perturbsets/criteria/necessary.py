@@ -13,6 +13,7 @@ from torch import Tensor
 from perturbsets._types import Images, Offsets, PerImage
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
+from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.pairs import PairBatch, Pairs, batches, mismatched
 from perturbsets.intervals import bootstrap
 from perturbsets.objectives.approximation import ApproximationError
@@ -122,8 +123,9 @@ class NecessarySubset:
             Errors per pair.
 
         Raises:
-            ValueError: If there are no pairs or they have one source only.
+            ValueError: If there are no pairs, the set was learned from them, or they have one source only.
         """
+        check_held_out(perturbations, pairs)
         adversary = Adversary(perturbations, ApproximationError(), self._ascent)
         unlimited = replace(perturbations, radius=math.inf)
         device = perturbations.device

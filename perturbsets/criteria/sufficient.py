@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cvae import DiagonalGaussian
 from perturbsets._types import Images, Offsets, PerImage
+from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.pairs import Pairs, batches
 from perturbsets.intervals import bootstrap
 from perturbsets.sets.chi import log_chi_cdf
@@ -86,8 +87,9 @@ class SufficientLikelihood:
             Likelihoods and errors per pair.
 
         Raises:
-            ValueError: If there are no pairs.
+            ValueError: If there are no pairs, or the set was learned from them.
         """
+        check_held_out(perturbations, pairs)
         rows: list[list[Tensor]] = []
         for clean, changed, source in batches(pairs, device=perturbations.device):
             region = perturbations.at(clean)

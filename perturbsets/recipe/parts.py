@@ -100,7 +100,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "cvae.ConvCVAE": _SHAPE,
     "cvae.ResidualCVAE": _SHAPE,
     "cvae.UNetCVAE": _SHAPE,
-    "perturbsets.LatentBall": frozenset({"model", "radius", "bank"}),
+    "perturbsets.LatentBall": frozenset({"model", "radius", "bank", "learned_from"}),
     "perturbsets.SpatialBox": frozenset({"change"}),
     "perturbsets.DrawnChanges": frozenset({"change"}),
     "perturbsets.Compose": frozenset({"parts"}),

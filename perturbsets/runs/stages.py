@@ -23,7 +23,7 @@ from perturbsets.runs import build
 from perturbsets.runs.bench import Bench
 from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.measuring import measure, shown
-from perturbsets.sets import LatentBall
+from perturbsets.sets import LatentBall, PairsUsed
 from perturbsets.training import train_classifier
 
 
@@ -74,7 +74,8 @@ def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Conso
     bank = encodings(model, train_pairs)
     order = torch.Generator().manual_seed(derive_seed(recipe.seed, "bank"))
     bank = bank[torch.randperm(len(bank), generator=order)[: recipe.set.bank]]
-    LatentBall(model, radius, bank).save(run.path / "set")
+    used = (PairsUsed.of("fit", train_pairs), PairsUsed.of("selection", validation_pairs))
+    LatentBall(model, radius, bank, learned_from=used).save(run.path / "set")
     origin = f"from {len(validation_pairs)} validation pairs" if recipe.set.radius is None else "as the recipe says"
     console.print(f"radius {radius:.2f} prior standard deviations, {origin}")
 
