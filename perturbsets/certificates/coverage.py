@@ -17,7 +17,7 @@ from torch import Tensor
 from perturbsets._types import PerImage
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import ProjectedLBFGS
-from perturbsets.certificates.covering import Covering, check_two, cover
+from perturbsets.certificates.covering import Covering, check_enough, check_two, cover
 from perturbsets.certificates.one_per_source import draw_pairs, one_per_source
 from perturbsets.certificates.wording import at_least, at_most, confidence, within_tolerance
 from perturbsets.criteria.held_out import check_held_out
@@ -221,10 +221,10 @@ class Coverage:
         """
         check_held_out(perturbations, pairs)
         adversary = Adversary(perturbations, ApproximationError(), self._ascent)
+        drawn = draw_pairs(pairs, generator=generator)
+        check_enough(len(drawn), self.share, self.alpha)
         rows = []
-        for clean, changed, source in batches(
-            draw_pairs(pairs, generator=generator), device=getattr(perturbations, "device", "cpu")
-        ):
+        for clean, changed, source in batches(drawn, device=getattr(perturbations, "device", "cpu")):
             region = perturbations.at(clean)
             start = region.encode(changed) if isinstance(region, LatentRegion) else None
             nearest = adversary(None, clean, changed, start=start, generator=generator)

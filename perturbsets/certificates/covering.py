@@ -73,16 +73,10 @@ def cover(
     check_two(limit=limit, share=share, alpha=alpha)
     found = numbers.detach().double().cpu().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
     count = len(found)
-    if not count:
-        raise ValueError("a certificate needs at least one held-out source, got none: choose another split")
+    check_enough(count, share, alpha)
     if limit is None:
         assert share is not None
         assert alpha is not None
-        if count < (needed := sources_needed(share, alpha)):
-            raise ValueError(
-                f"{needed} held-out sources are needed for share={share:g} with alpha={alpha:g}, even if all are "
-                f"within the limit, got {count}: hold out more, or ask for a smaller share or a larger alpha"
-            )
         ranks = torch.arange(1, count + 1)
         rank = int(ranks[chance_of_at_least(ranks, count, share) <= alpha][0])
         return Covering(float(found.sort().values[rank - 1]), share, alpha, "limit", rank, count)
@@ -114,6 +108,27 @@ def sources_needed(share: float, alpha: float) -> int:
     check_chance("alpha", alpha)
     count = max(1, math.ceil(math.log(alpha) / math.log(share)) - 1)
     return next(n for n in (count, count + 1, count + 2) if float(chance_of_at_least(n, n, share)) <= alpha)
+
+
+def check_enough(count: int, share: float | None, alpha: float | None) -> None:
+    """Refuses sources too few for what is asked, which can be told before anything is searched.
+
+    Args:
+        count: Number of held-out sources.
+        share: The share p; ``None`` if it is solved for.
+        alpha: The chance of error α; ``None`` if it is solved for.
+
+    Raises:
+        ValueError: If there are none, or too few; the message says how many are needed.
+    """
+    needed = 1 if share is None or alpha is None else sources_needed(share, alpha)
+    if not count:
+        raise ValueError(f"{needed} or more held-out sources are needed, got none: choose another split")
+    if count < needed:
+        raise ValueError(
+            f"{needed} held-out sources are needed for share={share:g} with alpha={alpha:g}, even if all are within "
+            f"the limit, got {count}: hold out more, or ask for a smaller share or a larger alpha"
+        )
 
 
 def check_two(*, limit: float | None, share: float | None, alpha: float | None, name: str = "limit") -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from perturbsets._types import Images, PerImage
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import ProjectedLBFGS
-from perturbsets.certificates.covering import Covering, check_two, cover
+from perturbsets.certificates.covering import Covering, check_enough, check_two, cover
 from perturbsets.certificates.one_per_source import draw_pairs, one_per_source
 from perturbsets.certificates.wording import at_most, confidence, within_tolerance
 from perturbsets.criteria.held_out import check_held_out
@@ -224,8 +224,10 @@ class CoveringRadius:
                 or infinity.
         """
         check_held_out(perturbations, pairs)
+        drawn = draw_pairs(pairs, generator=generator)
+        check_enough(len(drawn), self.share, self.alpha)
         rows = []
-        for clean, changed, source in batches(draw_pairs(pairs, generator=generator), device=perturbations.device):
+        for clean, changed, source in batches(drawn, device=perturbations.device):
             change = (clean - changed).square().flatten(1).mean(1)
             tolerance = self.tolerance * (change if self.relative else torch.ones_like(change))
             radii = needed_radii(

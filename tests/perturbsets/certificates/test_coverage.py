@@ -122,7 +122,7 @@ def test_pairs_that_do_not_do_are_refused() -> None:
         coverage(torch.rand(3), torch.arange(3), changes=torch.rand(2), tolerance=0.1, alpha=0.05)
     with pytest.raises(ValueError, match=r"errors must be squared, 0 or more, got -0\.1"):
         coverage(torch.tensor([-0.1, 1.0]), torch.arange(2), tolerance=0.1, alpha=0.05)
-    with pytest.raises(ValueError, match="at least one held-out source"):
+    with pytest.raises(ValueError, match="1 or more held-out sources are needed, got none"):
         coverage(torch.rand(0), torch.arange(0), tolerance=0.1, alpha=0.05)
     with pytest.raises(ValueError, match=r"29 held-out sources are needed .* got 20"):
         coverage(torch.rand(200), torch.arange(200) // 10, share=0.9, alpha=0.05)

@@ -125,7 +125,7 @@ def test_too_few_sources_are_told_how_many_are_needed() -> None:
     with pytest.raises(ValueError, match=r"29 held-out sources are needed for share=0\.9 with alpha=0\.05, .* got 28"):
         cover(torch.rand(28), share=0.9, alpha=0.05)
     assert cover(torch.rand(29), share=0.9, alpha=0.05).rank == 29
-    with pytest.raises(ValueError, match="at least one held-out source, got none"):
+    with pytest.raises(ValueError, match="1 or more held-out sources are needed, got none"):
         cover(torch.rand(0), limit=0.5, alpha=0.05)
 
 
