@@ -37,7 +37,9 @@ def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
     told = ", ".join(f"{share:.0%} to its {name}" for name, share in shares.items() if share > COPIES)
     free = [split for split in pairs.splits if _is_free(pairs, split, used)]
     remedy = (
-        f"take the split {' or '.join(map(repr, free))}" if free else "make pairs of other images: no split has any"
+        f"take the split {' or '.join(map(repr, free))}"
+        if free
+        else "no split is free of them, make pairs of other images"
     )
     raise ValueError(
         f"pairs must be held out, but of the images in {pairs.path} that were given, the set owes {told}: {remedy}"

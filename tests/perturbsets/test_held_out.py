@@ -76,7 +76,7 @@ def test_a_file_without_any_split_left_says_so(learned: LatentBall, tmp_path: Pa
     sources = {"test": Digits("train", size=8, digit=8)}
     other = write_pairs(tmp_path / "other.h5", ChangedPairs(sources, SpatialChange(), draws=1, seed=1)).path
 
-    with pytest.raises(ValueError, match="make pairs of other images: no split has any"):
+    with pytest.raises(ValueError, match="no split is free of them, make pairs of other images"):
         check_held_out(learned, PairStore(other))
 
 
