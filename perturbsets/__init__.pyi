@@ -12,6 +12,7 @@ from .ascents import (
     RandomSearch,
     Square,
 )
+from .certificates import chance_of_at_least, share_at_least, share_at_most
 from .criteria import (
     FeatureExtractor,
     InceptionFeatures,
@@ -155,6 +156,7 @@ __all__ = [
     "binomial",
     "bisect",
     "bootstrap",
+    "chance_of_at_least",
     "correct_under",
     "encodings",
     "evaluate",
@@ -164,5 +166,7 @@ __all__ = [
     "load",
     "precision_recall",
     "radius_from_pairs",
+    "share_at_least",
+    "share_at_most",
     "train_classifier",
 ]
