@@ -12,7 +12,11 @@ from .ascents import (
     RandomSearch,
     Square,
 )
-from .certificates import chance_of_at_least, share_at_least, share_at_most
+from .certificates import (
+    chance_of_at_least,
+    share_at_least,
+    share_at_most,
+)
 from .criteria import (
     FeatureExtractor,
     InceptionFeatures,
@@ -60,6 +64,7 @@ from .sets import (
     ProductBall,
     Region,
     SpatialBox,
+    Standardized,
 )
 from .smallest_radius import SmallestRadius, bisect
 from .training import (
@@ -73,6 +78,7 @@ from .training import (
     GradientAlignment,
     LargerOfBoth,
     Method,
+    NoiseAugmented,
     OneUpdate,
     RobustValidation,
     Standard,
@@ -121,6 +127,7 @@ __all__ = [
     "Method",
     "NecessaryResult",
     "NecessarySubset",
+    "NoiseAugmented",
     "Normalized",
     "Objective",
     "OneStep",
@@ -147,6 +154,7 @@ __all__ = [
     "SpatialBox",
     "Square",
     "Standard",
+    "Standardized",
     "StrongestWrong",
     "SufficientLikelihood",
     "SufficientResult",

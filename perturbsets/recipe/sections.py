@@ -144,6 +144,7 @@ _SET = {"set": _ADVERSARY["set"]}
 _Plain = part(
     "method",
     Augmented=_SET,
+    NoiseAugmented=_SET,
     Adversarial=_ADVERSARY,
     FastAdversarial=_SET,
     LargerOfBoth=_ADVERSARY,

@@ -11,6 +11,7 @@ from perturbsets.sets.linf import LinfBall
 from perturbsets.sets.pixel import PixelBall
 from perturbsets.sets.product import ProductBall
 from perturbsets.sets.spatial import SpatialBox
+from perturbsets.sets.standardized import Standardized
 
 __all__ = [
     "Ball",
@@ -25,4 +26,5 @@ __all__ = [
     "ProductBall",
     "Region",
     "SpatialBox",
+    "Standardized",
 ]
