@@ -134,8 +134,8 @@ class Smoothed(NoiseVote):
         perturbations: A set with an L2 ball (pixels, latents), or a composition of such sets. Its radius plays no part:
             the noise goes beyond it.
         sigma: Standard deviation of the noise, in the set's own unit; of a composed set one for each part.
-        batch: Draws in one pass, and images bound at a time. On CPUs more than 256 are rarely faster; a GPU wants
-            thousands.
+        batch: Draws in one pass, and images bound at a time; ``tests/benchmarks/smoothing.py`` finds the fastest. It
+            changes no vote.
 
     Raises:
         ValueError: If ``sigma`` is not positive and finite, or ``batch`` below 1.

@@ -23,6 +23,7 @@ ABSTAIN = -1
 
 BATCH = 128
 LOOKS = 8  # at which images are hopeless; each makes a GPU wait
+AHEAD = 1 << 17  # numbers of noise drawn at once: half a megabyte
 SPREAD = 0x9E3779B97F4A7C15 - (1 << 64)  # odd: seeds that differ lie far apart; Steele et al., 2014
 
 Reading = tuple[Tensor, int]
@@ -58,7 +59,7 @@ class Poll:
         region: The set, bound to the images.
         seeds: A seed for each image.
         read: From outputs to a class at each place, and the number of classes.
-        batch: Draws of all images in one pass.
+        batch: Draws in one pass, of whichever images.
         centre: Offsets around which the noise lies; 0 if not given.
     """
 
@@ -91,7 +92,8 @@ class Poll:
         """How often the guess was said at each place, and how many draws each image had.
 
         An image that cannot come to the needed number at any place, even if all draws to come agreed, has no more of
-        them. As it would have failed anyway, this changes no outcome, and no level needs a correction.
+        them. As it would have failed anyway, this changes no outcome, and no level needs a correction. To stop early
+        where enough agree would need one: that is not done.
 
         Args:
             stream: Name of the noise.
@@ -115,14 +117,7 @@ class Poll:
     def _passes(self, stream: str, draws: range, rows: Rows) -> Iterator[tuple[Rows, Reading]]:
         """Every draw of every row: which images a pass asked about, and what the model said."""
         broken = torch.zeros(2, dtype=torch.bool, device=rows.device)
-        total = len(rows) * len(draws)
-        for begin in range(0, total, self.batch):
-            number = torch.arange(begin, min(begin + self.batch, total), device=rows.device)
-            asked = rows[number // len(draws)]
-            keys = self.seeds[asked] * SPREAD + draws.start + number % len(draws)
-            offsets = normal(keys, self.region.size, stream).to(self.region.dtype)
-            if self.centre is not None:
-                offsets += self.centre[asked]
+        for asked, offsets in self._noise(stream, draws, rows):
             images = self.region.keep(asked).decode(offsets)
             outputs = self.model(images)
             if not isinstance(outputs, Tensor) or outputs.ndim < 1 or len(outputs) != len(asked):
@@ -135,6 +130,18 @@ class Poll:
                 raise ValueError(
                     f"{what} finite values wherever noise leads, got NaN or infinity: a vote over them means nothing"
                 )
+
+    def _noise(self, stream: str, draws: range, rows: Rows) -> Iterator[tuple[Rows, Offsets]]:
+        """Images and offsets of one pass after another, drawn for several passes at once where they are small."""
+        total, ahead = len(rows) * len(draws), self.batch * max(1, AHEAD // (self.batch * self.region.size))
+        for begin in range(0, total, ahead):
+            number = torch.arange(begin, min(begin + ahead, total), device=rows.device)
+            asked = rows[number // len(draws)]
+            keys = self.seeds[asked] * SPREAD + draws.start + number % len(draws)
+            offsets = normal(keys, self.region.size, stream).to(self.region.dtype)
+            if self.centre is not None:
+                offsets += self.centre[asked]
+            yield from zip(asked.split(self.batch), offsets.split(self.batch), strict=True)
 
 
 def _broken(tensor: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ passes of the size at which they are fastest. The certificate adds the prior of 
 features of its draws, looks for values that are not finite, and counting. No image abstains early.
 
     python tests/benchmarks/smoothing.py --json smoothing.json
-    python tests/benchmarks/smoothing.py --cases SpatialCVAE --draws 10000 --repeats 1
+    python tests/benchmarks/smoothing.py --cases SpatialCVAE --images 100 --repeats 1
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--draws", type=int, default=1000, help=f"votes of each image, {SELECTION} of them to guess")
+    parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=10_000, help=f"votes of each image, {SELECTION} of them to guess")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128, 256, 512])
     parser.add_argument("--cases", nargs="+", choices=list(MODELS), default=list(MODELS))

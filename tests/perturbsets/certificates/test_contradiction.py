@@ -117,26 +117,23 @@ def test_no_attack_inside_the_radius_contradicts_a_certificate_of_real_digits(ge
     model = SpatialCVAE(latent=8)
     settings = FitSettings(steps=400, batch=128, learning_rate=2e-3)
     fit(model, _pairs(train.images, generator), _pairs(validation.images, generator), settings)
-    perturbations = LatentBall(model, 4.0)
+    perturbations, sigma = LatentBall(model, 4.0), 0.5
     classifier = SmallConvNet()
-    method = NoiseAugmented(perturbations, sigma=1.0)
+    method = NoiseAugmented(perturbations, sigma=sigma)
     data = TensorDataset(train.images, train.labels)
-    train_classifier(classifier, data, method, LoopSettings(steps=600, batch=128, learning_rate=2e-3))
+    train_classifier(classifier, data, method, LoopSettings(steps=400, batch=128, learning_rate=2e-3))
     images, labels = (torch.cat([getattr(part, name) for part in (validation, test)]) for name in ("images", "labels"))
-    smoothed = Smoothed(classifier, perturbations, sigma=1.0, batch=256)
-    certified = smoothed.certify(images, 50, 500, 0.001, labels=labels, generator=generator)
-    found = find_contradictions(smoothed, images, certified, ascent=APGD(40), draws=1000, generator=generator)
+    smoothed = Smoothed(classifier, perturbations, sigma, batch=256)
+    certified = smoothed.certify(images, 50, 400, 0.001, labels=labels, generator=generator)
+    search: dict[str, Any] = {"ascent": APGD(30), "noises": 8, "draws": 500, "generator": generator}
+    found = find_contradictions(smoothed, images, certified, **search)
 
-    assert certified.correct(0.5).double().mean() > 0.7  # the classifier is worth an attack
+    assert certified.correct().double().mean() > 0.8  # the votes are worth an attack
     assert len(found.rows) >= 500
     assert not found.found.any()
-    assert float(found.agreed.min()) / 1000 < 0.7  # the attack comes near
-    beyond = replace(certified, radii=4 * certified.radii)
-    there = find_contradictions(smoothed, images[:60], replace_first(beyond, 60), ascent=APGD(40), generator=generator)
-    assert there.found.any()  # the same search finds contradictions where there are some
-
-
-def replace_first(certified: Any, count: int) -> Any:
-    """The certificates of the first images."""
-    names = ("classes", "radii", "shares", "agreed", "taken", "seeds", "labels")
-    return replace(certified, **{name: getattr(certified, name)[:count] for name in names})
+    assert float(found.agreed.min()) / 500 < 0.7  # the attack comes near
+    # The same search finds contradictions where there are some: beyond the radii.
+    beyond = replace(
+        certified, radii=4 * certified.radii, classes=certified.classes.index_fill(0, torch.arange(60, 600), -1)
+    )
+    assert find_contradictions(smoothed, images, beyond, **search).found.any()
