@@ -21,7 +21,7 @@ from perturbsets.sets.standardized import Standardized, StandardizedRegion
 ABSTAIN = -1
 """In place of a class where nothing is certified."""
 
-BATCH = 128
+BATCH = 256
 LOOKS = 8  # at which images are hopeless; each makes a GPU wait
 AHEAD = 1 << 17  # numbers of noise drawn at once: half a megabyte
 SPREAD = 0x9E3779B97F4A7C15 - (1 << 64)  # odd: seeds that differ lie far apart; Steele et al., 2014

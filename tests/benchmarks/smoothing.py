@@ -38,11 +38,15 @@ def bare(ball: LatentBall, classifier: nn.Module, image: Tensor, votes: int, bat
         images = image.expand(batch, -1, -1, -1).contiguous()
         features = model.context(images)
         latents = model.prior(features).at(torch.randn(batch, model.latent))
+        rest = torch.arange(votes % batch)
+        last = images[rest], model.keep(features, rest), latents[rest]
 
     @torch.no_grad()
     def run() -> None:
         for _ in range(votes // batch):
             classifier(model.generator(images, features, latents)).argmax(1)
+        if len(rest):
+            classifier(model.generator(*last)).argmax(1)
 
     return run
 
