@@ -1,7 +1,7 @@
 """Shapes used throughout the package, named once.
 
-B counts images, C channels, H and W rows and columns, Z offset coordinates, K classes. Attacks take samples
-of any shape behind the batch; sets that know about pictures ask for images.
+B counts images, C channels, H and W rows and columns, Z offset coordinates, K classes, N draws. Attacks
+take samples of any shape behind the batch; sets that know about pictures ask for images.
 """
 
 from jaxtyping import Bool, Float, Int64
@@ -12,6 +12,10 @@ Samples = Float[Tensor, "B *shape"]
 Offsets = Float[Tensor, "B Z"]
 Logits = Float[Tensor, "B K"]
 PerImage = Float[Tensor, " B"]
+LogWeights = Float[Tensor, "N B"]
+"""One number per draw and image, mostly a logarithm of a density or weight."""
+Draws = Float[Tensor, "N B Z"]
+"""Several offsets per image."""
 Flags = Bool[Tensor, " B"]
 Labels = Int64[Tensor, " B"]
 Classes = Int64[Tensor, "B *place"]

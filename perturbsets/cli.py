@@ -81,6 +81,12 @@ def evaluate(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def certify(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Certify what held-out pairs and votes under noise prove of the set and of classifiers."""
+    _execute(recipe, overrides, "certify")
+
+
+@app.command()
 def report(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Write report.html from what the run folder holds."""
     folder = _execute(recipe, overrides, "report")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-STAGES = ("pairs", "fit", "check", "train", "evaluate", "report")
+STAGES = ("pairs", "fit", "check", "train", "evaluate", "certify", "report")
 """All stages in order, by the name of their command."""
 
 
@@ -14,6 +14,7 @@ def planned(content: Mapping[str, Any]) -> list[str]:
 
     Pairs are made where a model is to learn from them, or where they have a section, unless that names a file that is
     there already. A model is fitted and checked, classifiers are trained and judged; those of another run are judged.
+    Certificates are given where they have a section.
 
     Args:
         content: The recipe's sections as plain values.
@@ -30,6 +31,7 @@ def planned(content: Mapping[str, Any]) -> list[str]:
         "check": model,
         "train": trains,
         "evaluate": trains or content.get("trained") is not None,
+        "certify": content.get("certify") is not None,
         "report": True,
     }
     return [name for name in STAGES if wanted[name]]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from augment.store.digests import image_digests
 from augment.store.layout import (
     CLEAN_ROWS,
     FORMAT,
@@ -28,6 +29,7 @@ from augment.store.layout import (
 )
 
 BLOCK = 1 << 24  # values looked at in one go when a file is checked
+READ = 1 << 10  # images read in one go to be told apart
 
 
 class Pair(NamedTuple):
@@ -193,6 +195,20 @@ class PairStore(Dataset[Pair]):
             changed = np.take(self._changed, self._target[chosen], axis=0)
             group, label = self._group[chosen], self._label[chosen]
         return Pair(*map(torch.from_numpy, (clean, changed, group, label)))
+
+    def digests(self) -> Tensor:
+        """Numbers by which the images that these pairs start from are known again, also in another file.
+
+        Images that stand on both sides of pairs, such as those of a scene, are all among them. Each is read once.
+
+        Returns:
+            One number per different image, sorted: equal pixels (in 8 bits) have equal numbers.
+        """
+        clean, changed = (self._places[name] for name in IMAGES)
+        rows = np.unique(self._source if clean != changed else np.concatenate([self._source, self._target]))
+        pixels = clean.map(self.path)
+        parts = [image_digests(np.take(pixels, some, axis=0)) for some in np.array_split(rows, len(rows) // READ + 1)]
+        return torch.from_numpy(np.unique(np.concatenate(parts)))
 
     def _in_a_row(self, positions: Array) -> slice | Array:
         """Positions as a slice, if they and the images that they name follow each other; else as they are."""

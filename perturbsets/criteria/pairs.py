@@ -51,7 +51,7 @@ def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cp
         raise ValueError("pairs must hold at least one pair, got none: choose another split")
     for rows in torch.arange(len(pairs)).split(size):
         clean, changed, source, *_ = pairs.batch(rows)
-        yield PairBatch(_floats(clean, device), _floats(changed, device), source)
+        yield PairBatch(floats(clean, device), floats(changed, device), source)
 
 
 def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
@@ -66,15 +66,18 @@ def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = 
     count = len(pairs)
     source = torch.cat([batch.source for batch in batches(pairs, size)])
     if len(source.unique()) < 2:
-        raise ValueError("pairs must come from at least two sources to be mismatched, got one")
+        raise ValueError(
+            "pairs must come from at least two sources to be mismatched, got one: measure on pairs of more sources"
+        )
     partner = (torch.arange(count) + count // 2) % count
     while bool((same := source[partner] == source).any()):
         partner[same] = (partner[same] + 1) % count
     for rows in torch.arange(count).split(size):
         clean, *_ = pairs.batch(partner[rows])
         _, changed, own, *_ = pairs.batch(rows)
-        yield PairBatch(_floats(clean, device), _floats(changed, device), own)
+        yield PairBatch(floats(clean, device), floats(changed, device), own)
 
 
-def _floats(images: Tensor, device: torch.device | str) -> Images:
+def floats(images: Tensor, device: torch.device | str) -> Images:
+    """Stored images in single precision in [0, 1], on a device."""
     return to_dtype(images.to(device), torch.float32, scale=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from perturbsets._types import Flags
 from perturbsets.criteria.features import FeatureExtractor, RandomFeatures
 from perturbsets.criteria.frechet import frechet_distance
+from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.pairs import PairBatch, Pairs, batches
 from perturbsets.criteria.precision_recall import precision_recall
 from perturbsets.intervals import bootstrap
@@ -89,8 +90,10 @@ class SetQuality:
             Distances and flags.
 
         Raises:
-            ValueError: If there are no pairs, or fewer than the neighbours ask for.
+            ValueError: If there are no pairs, the set was learned from them, or there are fewer than the
+                neighbours ask for.
         """
+        check_held_out(perturbations, pairs)
         features = self.features or RandomFeatures()
         parts = list(batches(pairs, device=getattr(perturbations, "device", "cpu")))
         source = torch.cat([part.source for part in parts])

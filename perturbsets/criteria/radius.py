@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from cvae import CVAE
 from perturbsets._types import Offsets
+from perturbsets.criteria.groups import Grouping, groups_of, members
 from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.criteria.sources import sources_of
 
 
 @torch.no_grad()
@@ -49,6 +53,47 @@ def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 4 (radius from
         encodings of held-out data).
     """
+    _check_quantile(quantile)
+    return float(encodings(model, pairs).norm(dim=1).quantile(quantile))
+
+
+def radius_by_group(
+    model: CVAE, pairs: Pairs, quantile: float = 1.0, groups: Mapping[str, Grouping] | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The radius that each group of pairs would need by itself: which changes make the ball as large as it is.
+
+    Args:
+        model: A fitted model.
+        pairs: Pairs that were not trained on.
+        quantile: As for :func:`radius_from_pairs`. The largest of many norms is larger than that of few: read it beside
+            the number of pairs.
+        groups: Ways to sort the pairs; by condition, severity and class, where the pairs know them, if not given.
+
+    Returns:
+        Way, then name of the group, to ``radius`` in prior standard deviations, ``pairs`` and ``sources``.
+
+    Raises:
+        ValueError: If the quantile is outside (0, 1], or groups do not fit the pairs.
+    """
+    _check_quantile(quantile)
+    sorted_in = {
+        way: members(grouping, len(pairs), way)
+        for way, grouping in (groups_of(pairs) if groups is None else groups).items()
+    }
+    norms, source = encodings(model, pairs).norm(dim=1), sources_of(pairs)
+    return {
+        way: {
+            name: {
+                "radius": float(norms[rows].quantile(quantile)),
+                "pairs": len(rows),
+                "sources": len(source[rows].unique()),
+            }
+            for name, rows in found.items()
+        }
+        for way, found in sorted_in.items()
+    }
+
+
+def _check_quantile(quantile: float) -> None:
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile must be in (0, 1], got {quantile}; 1 takes the largest norm")
-    return float(encodings(model, pairs).norm(dim=1).quantile(quantile))

@@ -16,17 +16,18 @@ class ApproximationLoss(Loss):
 
     Args:
         changed: The images to come near to.
+        tolerance: Per image the error that is near enough; negative where none is.
     """
 
-    def __init__(self, changed: Samples) -> None:
-        self.changed = changed
+    def __init__(self, changed: Samples, tolerance: PerImage) -> None:
+        self.changed, self.tolerance = changed, tolerance
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         value = -(images - self.changed).square().flatten(1).mean(1)
-        return value, torch.zeros_like(value, dtype=torch.bool)
+        return value, -value <= self.tolerance
 
     def keep(self, rows: Rows) -> ApproximationLoss:
-        return ApproximationLoss(self.changed[rows])
+        return ApproximationLoss(self.changed[rows], self.tolerance[rows])
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,22 @@ class ApproximationError(Objective):
 
     .. math:: \ell(x', \tilde x) = -\tfrac1m \|x' - \tilde x\|^2
 
-    An adversary with this objective searches the *nearest* member; no model is asked, and the goal counts
-    as never reached.
+    An adversary with this objective searches the *nearest* member; no model is asked. With a tolerance, the goal is an
+    error that is at most so large, and :func:`~perturbsets.bisect` gives the radius that it takes.
+
+    Args:
+        tolerance: The mean squared error that is near enough; a number, or one per image. Without one the goal counts
+            as never reached.
+
+    Raises:
+        ValueError: If a tolerance is negative or NaN.
     """
+
+    tolerance: float | PerImage | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not bool((torch.as_tensor(self.tolerance) >= 0).all()):  # NaN fails too
+            raise ValueError(f"tolerance must be 0 or more, got {self.tolerance}: it is a mean squared error per pixel")
 
     def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> ApproximationLoss:
         """Binds to changed images, given in the place of labels.
@@ -49,4 +63,6 @@ class ApproximationError(Objective):
             raise ValueError(
                 f"labels must be the changed images {list(images.shape)} for this objective, got {list(labels.shape)}"
             )
-        return ApproximationLoss(labels.to(images))
+        dtype = torch.promote_types(images.dtype, torch.float32)
+        tolerance = torch.as_tensor(-1.0 if self.tolerance is None else self.tolerance, dtype=dtype)
+        return ApproximationLoss(labels.to(images), tolerance.to(images.device).expand(len(images)))

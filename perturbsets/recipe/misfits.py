@@ -20,6 +20,9 @@ def misfits(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place} must be one of {sorted(map(str, sets))}, got {wanted!r}"
     if "clean" in _mapping(content, "adversaries"):
         yield "adversaries.clean must have another name: clean is the column without an adversary"
+    own, reference = content.get("classifiers"), _mapping(content, "evaluate").get("reference")
+    if isinstance(own, dict) and isinstance(reference, str) and reference not in own:
+        yield f"evaluate.reference must be one of {sorted(map(str, own))}, got {reference!r}"
     seeds = content.get("seeds", [])
     if isinstance(seeds, list) and len({str(seed) for seed in seeds}) < len(seeds):
         yield f"seeds must differ, got {seeds}"
@@ -34,6 +37,8 @@ def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for number, wanted in enumerate(_names(evaluated)):
         yield f"evaluate.robustness.sets.{number}", wanted
     users = {"validation": content.get("validation")}
+    smoothing = _mapping(_mapping(content, "certify"), "smoothing")
+    users |= {f"certify.smoothing.{name}": user for name, user in smoothing.items()}
     for section_name in ("classifiers", "adversaries"):
         users |= {f"{section_name}.{name}": user for name, user in _mapping(content, section_name).items()}
     for place, user in users.items():
@@ -60,6 +65,7 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
         if name in given and needed not in given:
             yield f"{name} must come with a {needed}, got none"
     yield from _unmet_sets(content)
+    yield from _unmet_certificates(content)
 
 
 def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
@@ -96,6 +102,27 @@ def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:
                 if wanted not in above:
                     yield f"sets.{name}.sets must name sets that stand above it, {above}, got {wanted!r}"
         above.append(str(name))
+
+
+def _unmet_certificates(content: Mapping[str, Any]) -> Iterator[str]:
+    """What certificates lack."""
+    section = _mapping(content, "certify")
+    learned = content.get("model") is not None or content.get("learned") is not None
+    stored = "pairs" in planned(content) or _mapping(content, "pairs").get("path") is not None
+    for name in ("coverage", "radius"):
+        if section.get(name) is not None and not (learned and stored):
+            yield f"certify.{name} must come with a model or a learned set, and with pairs to hold it against"
+    if content.get("certify") is not None and not any(
+        section.get(name) for name in ("coverage", "radius", "smoothing")
+    ):
+        yield "certify must ask for coverage, radius or smoothing, got none of them"
+    own = content.get("classifiers")
+    for name, smoothing in _mapping(section, "smoothing").items():
+        wanted = smoothing.get("classifier") if isinstance(smoothing, dict) else None
+        if own is None and content.get("trained") is None:
+            yield f"certify.smoothing.{name} must come with classifiers, trained here or in the run `trained`, got none"
+        elif isinstance(own, dict) and isinstance(wanted, str) and wanted not in own:
+            yield f"certify.smoothing.{name}.classifier must be one of {sorted(map(str, own))}, got {wanted!r}"
 
 
 def _names(content: Mapping[str, Any]) -> list[str]:

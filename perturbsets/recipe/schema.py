@@ -10,6 +10,7 @@ from cvae import FitSettings, LoopSettings
 from cvae.schedule import tabulate
 from perturbsets.plan import planned
 from perturbsets.recipe.assembly import schedule
+from perturbsets.recipe.certificates import CertifySection
 from perturbsets.recipe.misfits import misfits
 from perturbsets.recipe.parts import part
 from perturbsets.recipe.sections import (
@@ -45,7 +46,7 @@ class Recipe(Section):
     model: part("model") | None = Field(None, description="The CVAE; its image shape comes from the pairs.")  # type: ignore[valid-type]
     fit: section(FitSettings) = Field(default_factory=section(FitSettings))  # type: ignore[valid-type]
     set: SetSection = Field(default_factory=SetSection)  # type: ignore[arg-type]
-    check: CheckSection = Field(default_factory=CheckSection)
+    check: CheckSection = Field(default_factory=CheckSection)  # type: ignore[arg-type]
     learned: str | None = Field(None, description="A learned set that is there already: its folder or its run's.")
     sets: dict[Name, SetPart] = Field(default_factory=dict, description="Sets by name.")  # type: ignore[valid-type]
     classifier: part("classifier") | None = Field(None, description="The network to train.")  # type: ignore[valid-type]
@@ -67,6 +68,7 @@ class Recipe(Section):
         default_factory=dict, description="Adversaries by name."
     )
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)  # type: ignore[arg-type]
+    certify: CertifySection | None = Field(None, description="Certificates; none if not given.")
 
     @property
     def stages(self) -> list[str]:

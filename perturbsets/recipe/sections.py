@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from perturbsets.criteria import NecessarySubset, SufficientLikelihood
+from perturbsets.criteria import NecessarySubset, OverApproximation, SufficientLikelihood, Theorems
 from perturbsets.recipe.assembly import tried_method
 from perturbsets.recipe.parts import part
 from perturbsets.recipe.settings import section
@@ -65,6 +65,9 @@ class CheckSection(Section):
     necessary: section(NecessarySubset) = Field(default_factory=section(NecessarySubset))  # type: ignore[valid-type]
     sufficient: section(SufficientLikelihood) = Field(default_factory=section(SufficientLikelihood))  # type: ignore[valid-type]
     quality: QualitySection = Field(default_factory=QualitySection)  # type: ignore[arg-type]
+    overapproximation: section(OverApproximation) = Field(default_factory=section(OverApproximation))  # type: ignore[valid-type]
+    theorems: section(Theorems) = Field(default_factory=section(Theorems))  # type: ignore[valid-type]
+    quantile: Share | None = Field(0.95, description="Share of the validation encodings in a second radius to compare.")
 
 
 class AuditSection(Section):
@@ -89,6 +92,10 @@ class EvaluateSection(Section):
 
     images: Count | None = Field(None, description="Number of test images, drawn once by the seed; all if not given.")
     shown: Count = Field(8, description="Images in the report's pictures of attacks.")
+    reference: Name | None = Field(
+        None,
+        description="Classifier that tells whether members of the learned set keep their labels; else the last.",
+    )
     audit: AuditSection = Field(default_factory=AuditSection)  # type: ignore[arg-type]
     robustness: RobustnessSection | None = Field(None, description="The fixed ensemble; left out if not given.")
 
@@ -144,6 +151,7 @@ _SET = {"set": _ADVERSARY["set"]}
 _Plain = part(
     "method",
     Augmented=_SET,
+    NoiseAugmented=_SET,
     Adversarial=_ADVERSARY,
     FastAdversarial=_SET,
     LargerOfBoth=_ADVERSARY,

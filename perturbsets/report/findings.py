@@ -46,7 +46,9 @@ class Criterion:
 
 
 def percent(value: float) -> str:
-    """A share in percent, with a digit more where it is below one."""
+    """A share in percent, with more digits where it is small."""
+    if 0 < abs(value) < 1e-4:
+        return f"{100 * value:.1g}%"
     return f"{value:.2%}" if abs(value) < 0.01 else f"{value:.1%}"
 
 
@@ -55,8 +57,15 @@ def share(entry: Content) -> str:
     return percent(entry["share"])
 
 
+def times(ratio: float | None) -> str:
+    """A ratio, where there is one."""
+    return "–" if ratio is None else f"{ratio:.2f} ×"
+
+
 def share_interval(entry: Content) -> str:
     """The 95 % interval of a share."""
+    if entry["share_low"] is None:
+        return "one source: no interval"
     return f"{percent(entry['share_low'])} to {percent(entry['share_high'])}"
 
 
@@ -165,7 +174,7 @@ def criteria(checks: Content) -> list[Criterion]:
             "What the nearest member found leaves of the squared difference between clean and changed image; lower "
             f"is better, 0 % means that every change is in the set. At the encoding alone it is {share(encoding)}. "
             f"Per pixel: mean {search['mean']:.2g}, 95 % of pairs below {search['q95']:.2g}. The search bounds the "
-            "true minimum from above.",
+            f"true minimum from above. {_above(search)}",
         ),
         Criterion(
             "Mismatched pairs",
@@ -180,10 +189,10 @@ def criteria(checks: Content) -> list[Criterion]:
             "Are real changes likely in the set?",
             f"{bits['mean']:.2f} bits",
             f"{bits['low']:.2f} to {bits['high']:.2f}",
-            "Mean log-likelihood of changed images per pixel, with offsets drawn from the prior within the ball; "
-            "higher is better. Compare only models of the same likelihood and floor. Estimated by importance "
-            f"sampling with {2 * sufficient['draws']} draws a pair, worth {sufficient['effective_sample_size']:.1f} "
-            "independent ones.",
+            "Mean log-likelihood of changed images per pixel, with offsets drawn from the prior within the ball; more "
+            f"is better. Measure: {sufficient['measure']}; compare only what has the same likelihood and floor. "
+            f"Estimated by importance sampling with {sufficient['draws']} draws a pair, worth "
+            f"{sufficient['effective_sample_size']:.1f} independent ones on average. {sufficient['warning']}",
         ),
         Criterion(
             "Expected approximation error",
@@ -194,7 +203,49 @@ def criteria(checks: Content) -> list[Criterion]:
             "difference between clean and changed image. A set with many different changes in it misses any one "
             "of them by chance, so this is no fault by itself.",
         ),
+        *_around(checks["overapproximation"]),
         *_quality(checks.get("quality")),
+    ]
+
+
+def _above(search: Content) -> str:
+    """What of the explainable is left."""
+    if search["above_floor"] is None:
+        return ""
+    return f"Of what the generator can explain at any offset, {percent(search['above_floor'])} goes unexplained."
+
+
+def _around(figures: Content) -> list[Criterion]:
+    """How far the set reaches, and how its members differ."""
+    reach, sampled, diversity = (figures[name] for name in ("reach", "sampled", "diversity"))
+    labels = figures["labels"]
+    known = (
+        ""
+        if labels is None
+        else f" The classifier {labels['classifier']} knows {percent(labels['clean']['mean'])} of the clean images, "
+        f"{percent(labels['changed']['mean'])} of the real changes, {percent(labels['samples']['mean'])} of samples, "
+        f"and {percent(labels['worst']['mean'])} in the worst case found."
+    )
+    return [
+        Criterion(
+            "Reach",
+            "How far does the set go beyond real changes?",
+            times(reach["ratio"]),
+            f"{times(reach['ratio_low'])} to {times(reach['ratio_high'])}",
+            "Squared distance from x of the farthest member found, over that of the largest real change of the same "
+            f"source; samples lie at {times(sampled['ratio'])} the mean real change. A lower bound: a better search "
+            f"can only find more.{known}",
+        ),
+        Criterion(
+            "Diversity",
+            "Do members differ as real changes do?",
+            times(diversity["ratio"]),
+            "no source has several real changes"
+            if diversity["ratio"] is None
+            else f"{times(diversity['ratio_low'])} to {times(diversity['ratio_high'])}",
+            "Mean squared distance between two samples around one image, over that between two real changes of it. "
+            "Near 0 the set is a single image; 1 is as varied as the world.",
+        ),
     ]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_dtype
 
-from perturbsets._types import Images
+from perturbsets._types import Images, Offsets
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.criteria.pairs import Pairs
@@ -61,6 +61,50 @@ def compare(learned: LatentBall, clean: Images, changed: Images) -> Grid:
             Row("nearest member", nearest),
             Row("|nearest − x̃|", (nearest - changed).abs()),
         ),
+        groups=(Group("", len(clean)),),
+    )
+
+
+def floats(pairs: Pairs, rows: Tensor) -> tuple[Images, Images]:
+    """Clean and changed images of some pairs, in [0, 1]."""
+    clean, changed, *_ = pairs.batch(rows)
+    return to_dtype(clean, torch.float32, scale=True), to_dtype(changed, torch.float32, scale=True)
+
+
+@torch.no_grad()
+def worst_pairs(learned: LatentBall, clean: Images, changed: Images, offsets: Offsets) -> Grid:
+    """The pairs of which the nearest member leaves most."""
+    nearest = learned.at(clean).decode(offsets)
+    left = (nearest - changed).square().flatten(1).mean(1) / (clean - changed).square().flatten(1).mean(1)
+    return Grid(
+        name="worst",
+        title="The pairs that the set holds worst",
+        alt=f"The {len(clean)} held-out pairs of which the nearest member leaves the largest shares, the worst first.",
+        caption="Below the last row, how much of the squared difference between clean and changed image is left. Where "
+        "these have something in common, the set lacks it.",
+        rows=(
+            Row("clean x", clean),
+            Row("changed x̃", changed),
+            Row("nearest member", nearest),
+            Row("|nearest − x̃|", (nearest - changed).abs(), [percent(float(share)) for share in left]),
+        ),
+        groups=(Group("", len(clean)),),
+    )
+
+
+@torch.no_grad()
+def farthest_members(learned: LatentBall, clean: Images, changed: Images, offsets: Offsets) -> Grid:
+    """The members farthest from their images."""
+    found = learned.at(clean).decode(offsets)
+    far, real = ((other - clean).square().flatten(1).mean(1) for other in (found, changed))
+    times = [f"{float(ratio):.1f} ×" for ratio in far / real.clamp_min(torch.finfo(real.dtype).tiny)]
+    return Grid(
+        name="farthest",
+        title="The members farthest from their images",
+        alt=f"{len(clean)} clean images, a real change of each, and the member farthest from it that a search found.",
+        caption="Below the last row, the squared distance over that of the real change beside it. What no longer shows "
+        "its label there is why a classifier cannot withstand the whole ball.",
+        rows=(Row("clean x", clean), Row("a real change", changed), Row("farthest member", found, times)),
         groups=(Group("", len(clean)),),
     )
 

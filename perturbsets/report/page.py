@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,32 +17,13 @@ from cvae.metrics import read_records
 from perturbsets.plan import STAGES, planned
 from perturbsets.report import charts, findings, members
 from perturbsets.report.attacks import attack_grids
-from perturbsets.report.drawing import Chart
+from perturbsets.report.certified import certificates
+from perturbsets.report.criteria import criteria_sections
 from perturbsets.report.inputs import read_classifiers, read_json, read_tensors
 from perturbsets.report.palette import COLOURS
-from perturbsets.report.pictures import Grid, data_uri
+from perturbsets.report.pictures import data_uri
+from perturbsets.report.section import Section
 from perturbsets.sets.latent import LatentBall
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of the page.
-
-    Attributes:
-        key: Its anchor, and what the template knows it by.
-        title: Its heading.
-        needs: The stage to carry out first, if its input is absent.
-        grids: Its pictures.
-        charts: Its charts.
-        content: What else the template shows in it.
-    """
-
-    key: str
-    title: str
-    needs: str | None = None
-    grids: list[Grid] = field(default_factory=list)
-    charts: list[Chart] = field(default_factory=list)
-    content: Any = None
 
 
 def write_report(run: Path) -> Path:
@@ -78,12 +58,13 @@ def write_report(run: Path) -> Path:
     sections = [
         *([_made(run)] if "pairs" in stages else []),
         *(_pictures(run, _pairs(run, content), int(about.get("seed", 0))) if learns else []),
-        *(_checks(run, checks) if learns else []),
+        *(criteria_sections(run, checks, _pairs(run, content)) if learns else []),
         *([_training(run, evaluation, stages)] if learns or "train" in stages else []),
         *([_accuracy(evaluation, audits)] if "evaluate" in stages else []),
         *_audit(audits),
         *_robustness(robustness, audits),
         *_attacks(run, evaluation),
+        *([certificates(run)] if "certify" in stages else []),
     ]
     page = _render(
         title=run.resolve().name,
@@ -151,42 +132,6 @@ def _pictures(run: Path, pairs: Path, seed: int) -> list[Section]:
     return [Section(grid.name, titles[grid.name], grids=[grid]) for grid in grids]
 
 
-def _checks(run: Path, checks: dict[str, Any] | None) -> list[Section]:
-    """The sections on norms and criteria."""
-    norms, criteria = ("norms", "Where encodings lie"), ("criteria", "The criteria")
-    file = run / "checks" / "arrays.safetensors"
-    if checks is None or not file.is_file():
-        return [Section(*norms, needs="check"), Section(*criteria, needs="check")]
-    arrays = read_tensors(file)
-    errors = {
-        "nearest member": arrays["search_error"],
-        "at the encoding": arrays["encoding_error"],
-        "no set at all": arrays["identity_error"],
-        "nearest, mismatched": arrays["mismatched_error"],
-    }
-    config = read_json(run / "set" / "config.json") or {}
-    return [
-        Section(
-            *norms,
-            charts=[charts.norms_chart(arrays["norms"], checks["radius"]["value"], config.get("latent"))],
-        ),
-        Section(
-            *criteria,
-            charts=[charts.errors_chart(errors)],
-            content={"criteria": findings.criteria(checks), "necessary": checks["necessary"]},
-        ),
-        *_unseen(checks.get("unseen")),
-    ]
-
-
-def _unseen(checks: dict[str, Any] | None) -> list[Section]:
-    """The criteria on conditions that the set was not learned from."""
-    if checks is None:
-        return []
-    content = {"criteria": findings.criteria(checks), "necessary": checks["necessary"]}
-    return [Section("unseen", "The criteria under unseen conditions", content=content)]
-
-
 def _training(run: Path, evaluation: dict[str, Any] | None, stages: Sequence[str]) -> Section:
     """The section on fitting and training."""
     records = read_records(run / "fit" / "metrics.jsonl")
@@ -249,7 +194,9 @@ def _render(**content: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals.update(zip=zip, percent=findings.percent)
+    environment.globals.update(
+        zip=zip, percent=findings.percent, times=findings.times, interval=findings.share_interval
+    )
     template = resources.files("perturbsets.report").joinpath("template.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(colours=COLOURS, **content)
 

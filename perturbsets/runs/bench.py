@@ -18,14 +18,21 @@ from perturbsets import evaluation
 from perturbsets._types import Images
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import APGD, GridSearch, RandomSearch
+from perturbsets.criteria.pairs import Pairs
 from perturbsets.evaluation import Audit
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
-from perturbsets.sets import PerturbationSet
+from perturbsets.sets import LatentBall, PerturbationSet
 
 MARKS = {True: "✓", False: "✗"}
 PLAIN = "perturbsets.Standard"  # the method whose classifier's examples the audit carries over
+KNOWN = {
+    "clean": "clean images",
+    "changed": "real changes",
+    "samples": "samples",
+    "worst": "images in the worst case found",
+}
 MOST_COLUMNS = 6  # of attacks in 80 characters, beyond which they stand in rows
 
 
@@ -132,6 +139,16 @@ class Bench:
             made |= {f"{name}/images": found, f"{name}/predictions": evaluation.predictions(model, found, y)}
         self._write("pictures", made)
         self.run.write_json("evaluation/pictures.json", {"classifier": row, "classes": list(classes)})
+
+    def labels_kept(self, learned: LatentBall, pairs: Pairs) -> None:
+        """Whether members of the learned set keep their labels, as one of the classifiers sees it."""
+        name = self.recipe.evaluate.reference or list(self.models)[-1]
+        measure = self.recipe.check.overapproximation.make()
+        generator = torch.Generator().manual_seed(self._seed("labels"))
+        found = measure(learned, pairs, reference=self.models[name][0], generator=generator).summary()["labels"]
+        self.run.write_json("evaluation/labels.json", {"classifier": name, **found})
+        shares = ", ".join(f"{found[kind]['mean']:.1%} of {words}" for kind, words in KNOWN.items())
+        self.console.print(f"labels of the learned set's members: {name} knows {shares}", highlight=False)
 
     def robustness(self, settings: Any) -> None:
         """What the fixed ensemble leaves standing, for every classifier and seed."""

@@ -76,7 +76,7 @@ def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationS
         given["change"] = change(recipe)
     if recipe.model is not None or recipe.learned is not None:
         learned = load(run.need("set", "fit") if recipe.learned is None else recipe.learned)
-        given |= {"model": learned.model, "radius": learned.radius, "bank": learned.bank}
+        given |= {name: getattr(learned, name) for name in ("model", "radius", "bank", "learned_from")}
     sets: dict[str, PerturbationSet] = {}
     for name, part in recipe.sets.items():
         parts = [sets[other] for other in getattr(part, "sets", [])]

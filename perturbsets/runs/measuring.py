@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,47 +11,89 @@ from rich.table import Table
 from torch import Tensor
 
 from cvae import derive_seed
-from perturbsets.criteria import SetQuality
+from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, verdict
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.recipe import Recipe
 from perturbsets.sets import LatentBall
 
+SHOWN = 8  # pairs of which the report draws pictures
+NONE_FOUND = "no sign of cheating: it does not return everything, nor only x, nor ignore its offsets"
 
-def measure(recipe: Recipe, learned: LatentBall, pairs: Pairs) -> tuple[dict[str, Any], dict[str, Tensor]]:
+
+def measure(
+    recipe: Recipe, learned: LatentBall, pairs: Pairs, second: float | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """All criteria on some pairs.
 
     Args:
         recipe: Says how they are measured.
         learned: The set.
         pairs: Pairs that were neither trained on nor used to choose the radius.
+        second: A second radius to compare.
 
     Returns:
-        The figures as plain values, and the errors per pair.
+        The figures as plain values, and what the report draws.
     """
+    settings = recipe.check
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "check"))
-    necessary = recipe.check.necessary.make()(learned, pairs, generator=generator)
-    likelihood = recipe.check.sufficient.make()
-    sufficient = likelihood(learned, pairs, generator=generator).summary()
-    settings = recipe.check.quality
+    criterion = settings.necessary.make()
+    if second is not None:
+        shares = {*criterion.curve, second / float(learned.radius)} - {0.0, 1.0}
+        criterion = replace(criterion, curve=tuple(sorted(shares)))
+    necessary = criterion(learned, pairs, generator=generator)
+    theorems = settings.theorems.make()(learned, pairs, generator=generator)
+    content, sufficient, around = _at(learned, recipe, pairs, generator)
     summary = necessary.summary()
-    approximation = sufficient.pop("approximation")
-    approximation["share"] = approximation["mean"] / summary["identity"]["mean"]
-    content = {
+    content |= {
         "necessary": summary,
-        "sufficient": {**sufficient, "draws": likelihood.draws},
-        "approximation": approximation,
+        "theorems": {
+            **theorems.summary(),
+            "beside": theorems.beside(error=necessary.search, bits_per_pixel=sufficient.bits_per_pixel),
+        },
+        "findings": [finding.summary() for finding in verdict(summary, content["overapproximation"])],
     }
-    if len(pairs) // 2 > settings.neighbours:  # fewer cannot be compared
-        criterion = SetQuality(settings.features.make(), settings.neighbours)
-        quality = criterion(learned, pairs, generator=generator).summary()
-        content["quality"] = {**quality, "features": settings.features.build.rsplit(".", 1)[1]}
+    content["approximation"]["share"] = content["approximation"]["mean"] / summary["identity"]["mean"]
+    if second is not None:
+        other, _, _ = _at(replace(learned, radius=second), recipe, pairs, generator)
+        both = {float(learned.radius): content, second: other}
+        content["radii"] = [
+            {**entry, **{name: both[radius][name] for name in ("sufficient", "overapproximation")}}
+            for radius in sorted(both)
+            for entry in [min(summary["curve"], key=lambda entry: abs(float(entry["radius"]) - radius))]
+        ]
+    if len(pairs) // 2 > settings.quality.neighbours:  # fewer cannot be compared
+        comparison = SetQuality(settings.quality.features.make(), settings.quality.neighbours)
+        quality = comparison(learned, pairs, generator=generator).summary()
+        content["quality"] = {**quality, "features": settings.quality.features.build.rsplit(".", 1)[1]}
+    worst, farthest = necessary.worst(SHOWN), around.reach.argsort(descending=True, stable=True)[:SHOWN]
     arrays = {
         "encoding_error": necessary.encoding,
         "search_error": necessary.search,
         "identity_error": necessary.identity,
         "mismatched_error": necessary.mismatched_search,
+        "worst_pairs": worst,
+        "worst_offsets": necessary.offsets[worst],
+        "farthest_pairs": around.row[farthest],
+        "farthest_offsets": around.offsets[farthest],
     }
     return content, arrays
+
+
+def _at(
+    learned: LatentBall, recipe: Recipe, pairs: Pairs, generator: torch.Generator
+) -> tuple[dict[str, Any], SufficientResult, OverApproximationResult]:
+    """The criteria that are measured anew at another radius."""
+    likelihood = recipe.check.sufficient.make()
+    sufficient = likelihood(learned, pairs, generator=generator)
+    around = recipe.check.overapproximation.make()(learned, pairs, generator=generator)
+    figures = sufficient.summary()
+    approximation = figures.pop("approximation")
+    content = {
+        "sufficient": {**figures, "draws": likelihood.draws},
+        "approximation": approximation,
+        "overapproximation": around.summary(),
+    }
+    return content, sufficient, around
 
 
 def shown(content: dict[str, Any]) -> Group:
@@ -60,14 +103,38 @@ def shown(content: dict[str, Any]) -> Group:
         entry = content["necessary"][name]
         interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
         table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
-    excess, bits = content["necessary"]["excess"], content["sufficient"]["bits_per_pixel"]
+    excess, sufficient = content["necessary"]["excess"], content["sufficient"]
+    bits, reach, diversity = (
+        sufficient["bits_per_pixel"],
+        *(content["overapproximation"][n] for n in ("reach", "diversity")),
+    )
     return Group(
         table,
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
         f"({excess['low']:.3g} to {excess['high']:.3g})",
-        f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})",
+        f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})"
+        + f" {sufficient['warning']}".rstrip(),
+        f"farthest member at {_times(reach['ratio'])} the largest real changes, samples differ "
+        f"{_times(diversity['ratio'])} as much as real changes of a source do",
         _quality(content.get("quality")),
+        *[f"{finding['name'].upper()}: {finding['says']}" for finding in content["findings"]] or [NONE_FOUND],
+        *([_radii(content["radii"])] if "radii" in content else []),
     )
+
+
+def _radii(entries: list[dict[str, Any]]) -> Table:
+    """The criteria at two radii."""
+    table = Table("radius", "nearest member", "mismatched", "bits per pixel", "farthest member")
+    for entry in entries:
+        bits = entry["sufficient"]["bits_per_pixel"]["mean"]
+        shares = (f"{entry[name]['share']:.2%}" for name in ("search", "mismatched_search"))
+        reach = _times(entry["overapproximation"]["reach"]["ratio"])
+        table.add_row(f"{entry['radius']:.2f}", *shares, f"{bits:.3f}", reach)
+    return table
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f} x"
 
 
 def _quality(quality: dict[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from perturbsets.recipe import Recipe
 from perturbsets.runs import stages
+from perturbsets.runs.certifying import certify
 from perturbsets.runs.folder import RunFolder
 
 Stage = Callable[[Recipe, RunFolder, Accelerator, Console], None]
@@ -20,6 +21,7 @@ STAGES: dict[str, Stage] = {
     "check": stages.check,
     "train": stages.train,
     "evaluate": stages.evaluate,
+    "certify": certify,
     "report": stages.report,
 }
 """All stages in order, by the name of their command."""

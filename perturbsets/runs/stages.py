@@ -17,13 +17,13 @@ import cvae
 from augment import contact_sheet, write_pairs
 from cvae import derive_seed
 from cvae.files import atomic_file
-from perturbsets.criteria import encodings, radius_from_pairs
+from perturbsets.criteria import encodings, radius_by_group, radius_from_pairs
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.bench import Bench
 from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.measuring import measure, shown
-from perturbsets.sets import LatentBall
+from perturbsets.sets import LatentBall, PairsUsed
 from perturbsets.training import train_classifier
 
 
@@ -74,7 +74,8 @@ def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Conso
     bank = encodings(model, train_pairs)
     order = torch.Generator().manual_seed(derive_seed(recipe.seed, "bank"))
     bank = bank[torch.randperm(len(bank), generator=order)[: recipe.set.bank]]
-    LatentBall(model, radius, bank).save(run.path / "set")
+    used = (PairsUsed.of("fit", train_pairs), PairsUsed.of("selection", validation_pairs))
+    LatentBall(model, radius, bank, learned_from=used).save(run.path / "set")
     origin = f"from {len(validation_pairs)} validation pairs" if recipe.set.radius is None else "as the recipe says"
     console.print(f"radius {radius:.2f} prior standard deviations, {origin}")
 
@@ -83,16 +84,19 @@ def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
     """Measures the criteria on test pairs, and on pairs of unseen conditions where there are any."""
     learned = LatentBall.load(run.need("set", "fit"))
     learned.model.to(accelerator.device)
-    norms = encodings(learned.model, build.store(recipe, run, "validation")).norm(dim=1)
+    validation_pairs = build.store(recipe, run, "validation")
+    norms = encodings(learned.model, validation_pairs).norm(dim=1)
     content: dict[str, Any] = {
         "radius": {
             "value": learned.radius,
             "quantile": recipe.set.quantile if recipe.set.radius is None else None,
             "pairs": len(norms),
+            "groups": radius_by_group(learned.model, validation_pairs, recipe.set.quantile),
         }
     }
     test_pairs = build.store(recipe, run, "test")
-    measured, arrays = measure(recipe, learned, test_pairs)
+    second = None if recipe.check.quantile is None else float(norms.quantile(recipe.check.quantile))
+    measured, arrays = measure(recipe, learned, test_pairs, second)
     content |= measured
     if "unseen" in test_pairs.splits:
         content["unseen"], _ = measure(recipe, learned, build.store(recipe, run, "unseen"))
@@ -144,6 +148,11 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
     if labels.ndim == 1:  # the audit and its pictures are about one class per image
         bench.audits()
         bench.pictures(data.classes)
+        if "fit" in recipe.stages:  # the check stage comes before there are classifiers
+            learned, held = LatentBall.load(run.need("set", "fit")), build.store(recipe, run, "test")
+            learned.model.to(accelerator.device)
+            if bool((held.labels >= 0).any()):
+                bench.labels_kept(learned, held)
     if recipe.evaluate.robustness is not None and labels.ndim == 1:
         bench.robustness(recipe.evaluate.robustness)
 

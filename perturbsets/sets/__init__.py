@@ -8,9 +8,11 @@ from perturbsets.sets.l1 import L1Ball
 from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.latent import LatentBall
 from perturbsets.sets.linf import LinfBall
+from perturbsets.sets.pairs_used import PairsUsed
 from perturbsets.sets.pixel import PixelBall
 from perturbsets.sets.product import ProductBall
 from perturbsets.sets.spatial import SpatialBox
+from perturbsets.sets.standardized import Standardized
 
 __all__ = [
     "Ball",
@@ -20,9 +22,11 @@ __all__ = [
     "L2Ball",
     "LatentBall",
     "LinfBall",
+    "PairsUsed",
     "PerturbationSet",
     "PixelBall",
     "ProductBall",
     "Region",
     "SpatialBox",
+    "Standardized",
 ]

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -21,6 +21,7 @@ from perturbsets._types import Images, Offsets, PerImage, Rows
 from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
 from perturbsets.sets.l2 import L2Ball
+from perturbsets.sets.pairs_used import PairsUsed, read, written
 
 Draw = Literal["bank", "prior"]
 
@@ -92,6 +93,8 @@ class LatentBall(PerturbationSet):
         bank: Encodings of pairs ``[N, Z]`` in the same unit, to be carried over to other images.
         draw: Where samples come from: ``"bank"``, or ``"prior"``, the standard normal conditioned on the ball.
             By default the bank if there is one: encodings rarely fill the prior.
+        learned_from: The pairs that had a part in learning: criteria and certificates refuse them. Without it
+            nobody can tell, and to hold pairs out is up to the caller.
 
     Raises:
         ValueError: If a radius is negative or NaN, or the bank is missing, empty, of another size or not finite.
@@ -110,6 +113,7 @@ class LatentBall(PerturbationSet):
     radius: float | PerImage
     bank: Tensor | None = None
     draw: Draw | None = None
+    learned_from: tuple[PairsUsed, ...] = ()
 
     def __post_init__(self) -> None:
         if not bool((torch.as_tensor(self.radius) >= 0).all()):  # NaN fails too
@@ -156,7 +160,7 @@ class LatentBall(PerturbationSet):
         return LatentRegion(images, self, L2Ball(self.radius))
 
     def save(self, path: Path | str) -> Path:
-        """Writes weights, radius and bank as one folder of safetensors and JSON, whole or not at all.
+        """Writes all that the set consists of as one folder of safetensors and JSON, whole or not at all.
 
         Args:
             path: The folder; an existing one is replaced.
@@ -172,7 +176,8 @@ class LatentBall(PerturbationSet):
             raise ValueError("radius must be a number to save a set, got one per image")
         with atomic_folder(path) as folder:
             self.model.save_pretrained(folder)
-            about = {"kind": "LatentBall", "radius": float(self.radius), "draw": self.draw}
+            about: dict[str, Any] = {"kind": "LatentBall", "radius": float(self.radius), "draw": self.draw}
+            about["learned_from"] = written(self.learned_from, folder)
             (folder / "set.json").write_text(json.dumps(about, indent=2) + "\n")
             if self.bank is not None:
                 safetensors.torch.save_file({"bank": self.bank.cpu().contiguous()}, folder / "bank.safetensors")
@@ -196,6 +201,7 @@ class LatentBall(PerturbationSet):
         try:
             about = json.loads(file.read_text())
             radius, draw = float(about["radius"]), about["draw"]
+            said = about.get("learned_from", [])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} is not what `LatentBall.save` writes ({error!r}); save the set again") from error
         bank = None
@@ -204,7 +210,7 @@ class LatentBall(PerturbationSet):
                 bank = safetensors.torch.load_file(folder / "bank.safetensors")["bank"]
             except (safetensors.SafetensorError, KeyError) as error:
                 raise ValueError(f"{folder / 'bank.safetensors'} is corrupted ({error}); save the set again") from error
-        return cls(CVAE.from_pretrained(folder), radius, bank, draw)
+        return cls(CVAE.from_pretrained(folder), radius, bank, draw, read(said, folder))
 
 
 def _frozen(model: CVAE) -> CVAE:

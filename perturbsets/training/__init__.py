@@ -10,6 +10,7 @@ from perturbsets.training.gradient_alignment import GradientAlignment
 from perturbsets.training.larger_of_both import LargerOfBoth
 from perturbsets.training.mart import MART
 from perturbsets.training.method import Method, OneUpdate
+from perturbsets.training.noise_augmented import NoiseAugmented
 from perturbsets.training.standard import Standard
 from perturbsets.training.trades import TRADES
 from perturbsets.training.validation import RobustValidation
@@ -25,6 +26,7 @@ __all__ = [
     "GradientAlignment",
     "LargerOfBoth",
     "Method",
+    "NoiseAugmented",
     "OneUpdate",
     "RobustValidation",
     "Standard",

@@ -406,6 +406,8 @@ def test_every_image_of_a_scene_pairs_with_every_other(scenes: Path) -> None:
         found.add((name, one, other))
     assert len(found) == 18
     assert all(one != other for _, one, other in found)
+    # Four different pictures; as an image that pairs start from, that of light 0 is not in the last store.
+    assert len(store.digests()) == len(PairStore(written.path, conditions=["dir_0"]).digests()) == 4
     few = Scenes(scenes, lights=[0, 24], shares={"train": 1.0}).plan()
     assert few.parameters.tolist() == [[0, 24], [24, 0]] * 2
 

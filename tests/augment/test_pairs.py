@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from augment import ChangedPairs, Digits, PairStore, SpatialChange, write_pairs
+from augment.store.digests import image_digests
 
 SPLITS = ("train", "validation", "test")
 
@@ -257,3 +258,22 @@ def test_a_run_of_pairs_is_what_its_single_pairs_are(tmp_path: Path) -> None:
     assert len(store.batch([]).clean) == 0
     with pytest.raises(IndexError):
         store.batch([298, 299, 300])
+
+
+def test_images_are_known_again_by_their_pixels(tmp_path: Path, stored: Path) -> None:
+    found = {split: PairStore(stored, split).digests() for split in SPLITS}
+    other = write_pairs(tmp_path / "other.h5", two_draws(seed=4), dtype="float32").path
+
+    assert [len(part) for part in found.values()] == [1197, 300, 300]
+    assert len(torch.cat(list(found.values())).unique()) == 1797
+    for split in SPLITS:
+        assert torch.equal(PairStore(other, split).digests(), found[split])
+    assert torch.equal(PairStore(stored).digests(), torch.cat(list(found.values())).sort().values)
+
+
+def test_images_of_another_shape_or_value_have_other_numbers() -> None:
+    black = np.zeros((1, 1, 4, 6), dtype=np.uint8)
+    grey = black + 1
+
+    assert len({int(image_digests(images)[0]) for images in (black, grey, black.reshape(1, 1, 6, 4))}) == 3
+    assert image_digests(black[:0]).shape == (0,)

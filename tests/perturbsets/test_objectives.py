@@ -129,6 +129,24 @@ def test_approximation_error_is_minus_the_mean_square() -> None:
         ApproximationError().at(None, images, changed[:, :, :1])
 
 
+@pytest.mark.parametrize("tolerance", [0.04, torch.tensor([0.09, 0.0, 0.04])])
+def test_an_error_within_tolerance_is_near_enough(tolerance: float | torch.Tensor) -> None:
+    images = torch.zeros(3, 1, 2, 2)
+    changed = images + torch.tensor([0.25, 0.0, 0.15])[:, None, None, None]  # errors 0.0625, 0 and 0.0225
+    loss = ApproximationError(tolerance).at(None, images, changed)
+
+    wanted = [isinstance(tolerance, torch.Tensor), True, True]
+    assert loss(images, images.flatten(1))[1].tolist() == wanted
+    rows = torch.tensor([2, 0])
+    assert loss.keep(rows)(images[rows], images[rows].flatten(1))[1].tolist() == [wanted[2], wanted[0]]
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, math.nan, torch.tensor([0.1, -0.1])])
+def test_impossible_tolerances_are_refused(tolerance: float | torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="tolerance must be 0 or more"):
+        ApproximationError(tolerance)
+
+
 FIVE = torch.tensor([[3.0, 1.0, 0.5, -1.0, -2.0], [0.0, 2.0, 1.5, 4.0, -3.0]], dtype=torch.float64)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from perturbsets import LatentBall, encodings, radius_from_pairs
+from perturbsets import Grouping, LatentBall, encodings, radius_by_group, radius_from_pairs
+from tests.perturbsets.criteria_sets import LightPairs, honest
 
 
 @pytest.fixture
@@ -53,3 +54,40 @@ def test_missing_pairs_and_broken_models_are_refused(linear_cvae: Any, pairs: An
         model._recognition[1].weight.fill_(math.nan)
     with pytest.raises(ValueError, match="finite encodings"):
         encodings(model, pairs)
+
+
+@pytest.mark.parametrize("quantile", [1.0, 0.5])
+def test_each_group_has_the_quantile_of_its_own_norms(quantile: float) -> None:
+    pairs, model = LightPairs(), honest()
+    norms = encodings(model, pairs).norm(dim=1).numpy()
+    found = radius_by_group(model, pairs, quantile)
+
+    assert sorted(found) == ["class", "condition", "severity"]
+    for number, name in enumerate(pairs.conditions):
+        rows = (pairs.condition == number).numpy()
+        entry = found["condition"][name]
+        assert entry["radius"] == pytest.approx(np.quantile(norms[rows], quantile), rel=1e-5)
+        assert entry["pairs"] == rows.sum()
+        assert entry["sources"] == len(set(pairs.sources.numpy()[rows]))
+    if quantile == 1:
+        for entries in found.values():
+            assert max(e["radius"] for e in entries.values()) == radius_from_pairs(model, pairs)
+
+
+def test_groups_of_ones_own_may_leave_pairs_out(linear_cvae: Any, pairs: Any) -> None:
+    number = torch.full((300,), -1)
+    number[7], number[11] = 0, 2
+    found = radius_by_group(linear_cvae(), pairs, groups={"mine": Grouping(number, ("a", "b", "c"))})
+    norms = encodings(linear_cvae(), pairs).norm(dim=1)
+
+    assert found == {
+        "mine": {
+            "a": {"radius": float(norms[7]), "pairs": 1, "sources": 1},
+            "c": {"radius": float(norms[11]), "pairs": 1, "sources": 1},
+        }
+    }
+    assert radius_by_group(linear_cvae(), pairs) == {}  # one label, no conditions: nothing to sort by
+    with pytest.raises(ValueError, match=r"groups\['mine'\] must number"):
+        radius_by_group(linear_cvae(), pairs, groups={"mine": Grouping(number[1:], ("a", "b", "c"))})
+    with pytest.raises(ValueError, match=r"quantile must be in \(0, 1\]"):
+        radius_by_group(linear_cvae(), pairs, 0.0)

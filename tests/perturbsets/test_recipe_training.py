@@ -107,6 +107,11 @@ def test_add_ons_hold_methods(small: Path) -> None:
             "classifiers.plain.method.set must be one of ['pixels'], got 'nosuch'",
         ),
         (
+            "classifiers.plain={build: perturbsets.NoiseAugmented, set: pixels, sigma: [0.5, 0]}",
+            "classifiers.plain",
+            "sigma must be above 0 and finite, the noise's standard deviation, got (0.5, 0.0)",
+        ),
+        (
             "classifiers.plain={build: perturbsets.FreeAdversarial, set: pixels, replays: 0}",
             "classifiers.plain",
             "replays must be at least 1, got 0",

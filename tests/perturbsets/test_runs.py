@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from augment import PairStore
+from perturbsets import check_held_out, load
 from perturbsets.recipe import Recipe, read_recipe
 from perturbsets.runs import STAGES, RunFolder, execute
 
@@ -37,6 +39,22 @@ SMALL: dict[str, Any] = {
         },
     },
     "adversaries": {"step": {"set": "pixels", "ascent": {"build": "perturbsets.OneStep"}}},
+    "certify": {
+        "coverage": {"share": 0.5, "alpha": 0.5, "steps": 2, "restarts": 1},
+        "radius": {"tolerance": 0.2, "share": 0.5, "alpha": 0.5, "steps": 2, "restarts": 1, "rounds": 1},
+        "smoothing": {
+            "vote": {
+                "classifier": "plain",
+                "set": "learned",
+                "sigma": 0.5,
+                "images": 8,
+                "selection": 4,
+                "draws": 20,
+                "alpha": 0.1,
+                "contradictions": True,
+            }
+        },
+    },
 }
 FILES = {
     "recipe.yaml",
@@ -48,13 +66,17 @@ FILES = {
     "set/model.safetensors",
     "set/set.json",
     "set/bank.safetensors",
+    "set/learned_from.safetensors",
     "checks/checks.json",
     "checks/arrays.safetensors",
     "evaluation/evaluation.json",
+    "evaluation/labels.json",
     "evaluation/correct.safetensors",
     "evaluation/audits.json",
     "evaluation/pictures.json",
     "evaluation/pictures.safetensors",
+    "certificates/certificates.json",
+    "certificates/arrays.safetensors",
     "report.html",
     *(f"classifiers/{name}/0/model.safetensors" for name in SMALL["classifiers"]),
 }
@@ -84,6 +106,18 @@ def test_all_stages_leave_their_files(finished: RunFolder) -> None:
     assert {entry["processes"] for entry in finished.about["stages"].values()} == {1}
     assert not [name for name in found if name.endswith((".pt", ".pth", ".bin", ".pkl", ".ckpt"))]
     assert not [name for name in found if Path(name).name.startswith(".")], "half-written files"
+
+
+def test_a_set_knows_what_it_was_learned_from(finished: RunFolder) -> None:
+    learned = load(finished.path)
+
+    assert [(use.purpose, use.splits) for use in learned.learned_from] == [
+        ("fit", ("train",)),
+        ("selection", ("validation",)),
+    ]
+    for split in ("train", "validation"):
+        with pytest.raises(ValueError, match="take the split 'test'"):
+            check_held_out(learned, PairStore(finished.path / "pairs.h5", split))
 
 
 def test_results_are_complete(finished: RunFolder) -> None:

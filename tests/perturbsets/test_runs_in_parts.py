@@ -180,8 +180,8 @@ def test_collected_pairs_leave_out_what_cannot_be_read(strict: bool, tmp_path: P
 
 def test_segmentation_under_changes_of_light(tmp_path: Path) -> None:
     root = tmp_path / "scenes"
-    for split, count in (("train", 3), ("validation", 1), ("test", 2)):
-        for scene in range(count):
+    for split, scenes_of in (("train", range(3)), ("validation", range(3, 4)), ("test", range(4, 6))):
+        for scene in scenes_of:
             for light in range(3):
                 save(root / split / f"scene{scene}" / f"dir_{light}_mip5.png", 10 * scene + light, (16, 24))
             materials = Image.fromarray(torch.arange(16 * 24, dtype=torch.uint8).view(16, 24).numpy() % 3)

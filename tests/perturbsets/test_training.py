@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
@@ -28,6 +29,7 @@ from perturbsets import (
     LargerOfBoth,
     LatentBall,
     Method,
+    NoiseAugmented,
     OneStep,
     OneUpdate,
     PerturbationSet,
@@ -50,6 +52,7 @@ CROSS_ENTROPY = [
     Adversarial(ATTACK),
     Adversarial(FAST),
     LargerOfBoth(ATTACK),
+    NoiseAugmented(PixelBall("l2", 0.5), sigma=0.25),
 ]
 METHODS: list[Method] = [
     *CROSS_ENTROPY,
@@ -177,6 +180,14 @@ def test_augmented_training_is_shown_draws_of_the_set(perturbations: Perturbatio
     given = shown(Augmented(perturbations), model, x, y, seed=4)[0]
     assert_close(given, region.decode(region.sample(generator=torch.Generator().manual_seed(4))))
     assert (given - x).abs().max() > 0
+
+
+def test_noise_augmented_training_is_shown_normal_noise_in_the_sets_own_unit() -> None:
+    x, y = torch.full((400, 1, 4, 4), 0.5), torch.zeros(400, dtype=torch.int64)
+    wide = PixelBall("l2", 0.01, bounds=(-math.inf, math.inf))  # noise goes beyond the radius
+
+    noise = (shown(NoiseAugmented(wide, sigma=0.25), classifier(), x, y)[0] - x).flatten() / 0.25
+    assert stats.kstest(noise.double().numpy(), "norm").pvalue > 0.01
 
 
 def test_adversarial_training_is_shown_what_the_adversary_finds() -> None:

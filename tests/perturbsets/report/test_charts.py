@@ -19,6 +19,7 @@ from perturbsets.report.charts import (
 )
 from perturbsets.report.drawing import Chart
 from perturbsets.report.palette import COLOURS, LIGHT, themed
+from perturbsets.report.theorem_chart import theorem_chart
 
 FIT = [{"step": 10 * n, "loss": -n / 10, "kl": 0.1, "scale": 0.2 / (n + 1)} for n in range(1, 20)] + [
     {"step": 100, "score": -1.0, "validation_kl": 0.1, "validation_scale": 0.05, "validation_error": 0.01}
@@ -37,6 +38,8 @@ DRAWN = [
     *fit_charts(FIT),
     *classifier_charts(TRAINED, ["two", "one"]),
     accuracy_chart(TABLE),
+    theorem_chart(),
+    theorem_chart(4, 65.0, 8.5),
 ]
 
 
@@ -82,6 +85,7 @@ def test_descriptions_hold_the_figures() -> None:
     assert "75.0% lie within the radius" in chart.caption
     assert "from 1.00 to 4.00, median 2.00; the radius is 3.00" in chart.alt
     assert "attack: 30% (one) to 50% (two)" in accuracy_chart(TABLE).alt
+    assert "half of the mass outside: paper's form 32.5, lemma 11.1" in theorem_chart(16, 20.0).alt
     assert "exact 0" in errors_chart({"exact": torch.zeros(5)}).alt
 
 

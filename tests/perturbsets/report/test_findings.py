@@ -11,6 +11,7 @@ def entry(share: float) -> dict[str, float]:
     return {
         **{"mean": share / 10, "low": share / 11, "high": share / 9, "median": 0.1, "q95": 0.2, "max": 0.3},
         **{"share": share, "share_low": 0.9 * share, "share_high": 1.1 * share},
+        **{"above_floor": share / 2, "above_floor_low": share / 3, "above_floor_high": share},
     }
 
 
@@ -25,6 +26,19 @@ def checks() -> dict[str, Any]:
             "bits_per_pixel": {"mean": 4.321, "low": 4.2, "high": 4.4},
             "effective_sample_size": 7.5,
             "draws": 16,
+            "measure": "density of images on [0, 1]",
+            "warning": "Not to be trusted.",
+        },
+        "overapproximation": {
+            **{
+                n: {"ratio": r, "ratio_low": 0.9 * r, "ratio_high": 1.1 * r}
+                for n, r in (("reach", 2.8), ("sampled", 1.0))
+            },
+            "diversity": {"ratio": None},
+            "labels": {
+                "classifier": "sure",
+                **{n: {"mean": m} for n, m in (("clean", 0.94), ("changed", 0.89), ("samples", 0.87), ("worst", 0.1))},
+            },
         },
         "approximation": {"mean": 0.05, "low": 0.04, "high": 0.06, "share": 0.8},
     }
@@ -47,7 +61,8 @@ def evaluation() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0004, "0.04%"), (0.0099, "0.99%"), (0.01, "1.0%"), (0.32, "32.0%"), (0.0, "0.00%")]
+    ("value", "text"),
+    [(0.0004, "0.04%"), (0.0099, "0.99%"), (0.01, "1.0%"), (0.32, "32.0%"), (0.0, "0.00%"), (1.22e-5, "0.001%")],
 )
 def test_small_shares_keep_a_digit(value: float, text: str) -> None:
     assert percent(value) == text
@@ -83,7 +98,14 @@ def test_key_figures_are_those_of_the_checks_and_the_table(checks: dict[str, Any
 def test_every_criterion_has_its_figure_interval_and_meaning(checks: dict[str, Any]) -> None:
     found = criteria(checks)
 
-    assert [item.value for item in found] == ["0.04%", "32.0%", "4.32 bits", "80.0%"]
+    assert [item.value for item in found] == ["0.04%", "32.0%", "4.32 bits", "80.0%", "2.80 ×", "–"]
     assert found[0].interval == "0.04% to 0.04%"
-    assert "32 draws" in found[2].meaning  # as many from each half of the mixture
+    assert "0.02% goes unexplained" in found[0].meaning
+    assert "16 draws" in found[2].meaning
+    assert found[2].meaning.endswith("Not to be trusted.")
+    assert (
+        "classifier sure knows 94.0% of the clean images, 89.0% of the real changes, 87.0% of samples, and 10.0%"
+        in found[4].meaning
+    )
+    assert found[5].interval == "no source has several real changes"
     assert all(item.question.endswith("?") and item.meaning for item in found)

@@ -1,0 +1,54 @@
+"""Certificates: statements with a confidence, which need no trust in the network that they speak of.
+
+A criterion measures the pairs at hand; a certificate says what holds for pairs, or draws, that nobody has seen. It
+rests on counting alone, and so the evidence for each is the binomial distribution and simulation.
+
+- :class:`Coverage`: "with confidence 1 − α, at least a share p of future pairs lies within tolerance τ of the set".
+- :class:`CoveringRadius`: the radius that suffices for that.
+- :func:`share_at_least` and :func:`share_at_most`: exact bounds of a share, on which the others are built.
+
+Sources of pairs, images or scenes, take part in one thing only: fit; selection and radius; certificate. A learned set
+remembers those that it has seen, and they are refused. From each of the others one random pair counts, as pairs of one
+source are not independent.
+"""
+
+from perturbsets.certificates.contradiction import Contradictions, find_contradictions
+from perturbsets.certificates.coverage import Coverage, CoverageCertificate, coverage
+from perturbsets.certificates.covering import Covering, cover, sources_needed
+from perturbsets.certificates.joint import JointStatement, joint_statement
+from perturbsets.certificates.multi_label import CertifiedLabels, SmoothedLabels
+from perturbsets.certificates.one_per_source import draw_pairs, one_per_source
+from perturbsets.certificates.radius import CoveringRadius, RadiusCertificate, covering_radius, needed_radii
+from perturbsets.certificates.segmentation import CertifiedMaps, SmoothedMaps
+from perturbsets.certificates.share import chance_of_at_least, share_at_least, share_at_most
+from perturbsets.certificates.smoothing import Certified, Smoothed
+from perturbsets.certificates.votes import ABSTAIN
+
+__all__ = [
+    "ABSTAIN",
+    "Certified",
+    "CertifiedLabels",
+    "CertifiedMaps",
+    "Contradictions",
+    "Coverage",
+    "CoverageCertificate",
+    "Covering",
+    "CoveringRadius",
+    "JointStatement",
+    "RadiusCertificate",
+    "Smoothed",
+    "SmoothedLabels",
+    "SmoothedMaps",
+    "chance_of_at_least",
+    "cover",
+    "coverage",
+    "covering_radius",
+    "draw_pairs",
+    "find_contradictions",
+    "joint_statement",
+    "needed_radii",
+    "one_per_source",
+    "share_at_least",
+    "share_at_most",
+    "sources_needed",
+]

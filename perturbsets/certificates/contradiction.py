@@ -1,0 +1,186 @@
+"""A search for contradictions: does any offset inside a certified radius change the vote?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, Labels, Offsets, PerImage, Rows, Samples
+from perturbsets.adversary import Adversary
+from perturbsets.ascents.apgd import APGD
+from perturbsets.ascents.base import Ascent
+from perturbsets.certificates.share import check_chance, share_at_most
+from perturbsets.certificates.smoothing import Certified, Smoothed
+from perturbsets.objectives.base import Loss, Objective
+from perturbsets.objectives.cross_entropy import CrossEntropy
+from perturbsets.sets.base import Region
+from perturbsets.sets.standardized import Standardized
+
+
+@dataclass(frozen=True)
+class Contradictions:
+    """What a search inside the certified radii found, for each certified image.
+
+    Attributes:
+        rows: Which images were searched: those that have a certificate, ``[N]``.
+        offsets: Per image the offset, in standard deviations of the noise, where the certified class had the fewest
+            votes.
+        agreed: Votes for the certified class there.
+        bounds: Upper bound of its share there.
+        draws: Votes at each offset.
+        alpha: Chance that any bound is wrong.
+    """
+
+    rows: Rows
+    offsets: Offsets
+    agreed: Labels
+    bounds: PerImage
+    draws: int
+    alpha: float
+
+    @property
+    def found(self) -> Flags:
+        """Which of the searched images contradict their certificate: surely less than half of the votes agree."""
+        return self.bounds < 0.5
+
+    def summary(self) -> dict[str, Any]:
+        """The search as plain values."""
+        return {
+            "searched": len(self.rows),
+            "contradictions": int(self.found.sum()),
+            "smallest_share": float(self.agreed.min()) / self.draws if len(self.rows) else None,
+            "draws": self.draws,
+            "alpha": self.alpha,
+        }
+
+
+def find_contradictions(
+    smoothed: Smoothed,
+    images: Samples,
+    certified: Certified,
+    *,
+    ascent: Ascent | None = None,
+    noises: int = 16,
+    draws: int = 1000,
+    alpha: float = 0.001,
+    generator: torch.Generator | None = None,
+) -> Contradictions:
+    """Attacks certified votes inside their radii, then counts votes at the offsets found.
+
+    One attack turns the bare model, another the mean probability over fixed noise, which is what votes follow; the
+    worse offset of the two counts. An offset is a contradiction only if the upper bound of the certified class's share
+    is below ½, at a level corrected for all images and both attacks: otherwise the noise of the count would pass for
+    one.
+
+    Args:
+        smoothed: What gave the certificates.
+        images: The clean samples.
+        certified: Their certificates.
+        ascent: How to climb; :class:`perturbsets.APGD` of 50 steps if not given.
+        noises: Noise vectors of each image in the attack on the mean.
+        draws: Votes counted at each offset.
+        alpha: Chance that any offset is called a contradiction and is none, in (0, 1).
+        generator: For starts, noise and seeds; a fresh one, seeded by the system, if not given.
+
+    Raises:
+        ValueError: If the certificates are not those of these images, or a number is out of range.
+
+    References:
+        Salman et al., *Provably robust deep learning via adversarially trained smoothed classifiers*, 2019, sec. 2.2,
+        for the attack on the mean.
+    """
+    check_chance("alpha", alpha)
+    if len(images) != len(certified.classes):
+        raise ValueError(f"certified must hold one certificate for each of {len(images)} images, got those of others")
+    if noises < 1 or draws < 1:
+        raise ValueError(f"noises and draws must be at least 1, got {noises} and {draws}")
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    rows = certified.certified.nonzero()[:, 0]
+    if not len(rows):
+        empty = certified.radii[rows]
+        return Contradictions(rows, empty[:, None], certified.agreed[rows], empty, draws, alpha)
+    found: list[list[Offsets]] = [[], []]
+    for part in rows.split(max(1, smoothed.batch // noises)):  # with all their noise they are one pass
+        radii = certified.radii[part] / smoothed.scaled(torch.ones_like(certified.radii[part]))
+        inside = Standardized(smoothed.perturbations.keep(part), smoothed.sigma, radii)
+        for offsets, objective in zip(found, (CrossEntropy(), MeanVote(inside, noises, generator)), strict=True):
+            attack = Adversary(inside, objective, ascent or APGD(50))
+            result = attack(smoothed.model, images[part], certified.classes[part], generator=generator)
+            offsets.append(result.offsets)
+    asked = replace(smoothed, perturbations=smoothed.perturbations.keep(rows))
+    bare, mean = (torch.cat(offsets) for offsets in found)
+    agreed, fewer = (
+        _agreements(asked, images[rows], certified.classes[rows], offsets, draws, generator) for offsets in (bare, mean)
+    )
+    worse = torch.where((fewer < agreed)[:, None], mean, bare)
+    agreed = agreed.minimum(fewer)
+    return Contradictions(rows, worse, agreed, share_at_most(agreed, draws, alpha / (2 * len(rows))), draws, alpha)
+
+
+def _agreements(
+    smoothed: Smoothed, images: Samples, classes: Labels, offsets: Offsets, draws: int, generator: torch.Generator
+) -> Labels:
+    """Votes for the certified classes around offsets."""
+    with smoothed.asked(images):
+        polls = smoothed.polls(images, None, generator, centre=offsets)
+        counts = torch.cat([poll.counts("contradiction", draws) for poll in polls])
+    return counts.gather(1, classes[:, None])[:, 0]
+
+
+class MeanVoteLoss(Loss):
+    """A :class:`MeanVote` bound to a model, samples and classes.
+
+    Args:
+        model: Samples to logits.
+        region: The set in units of the noise, bound.
+        classes: Certified classes.
+        noise: Fixed noise, the same around every offset, ``[N, Z]``.
+    """
+
+    def __init__(self, model: nn.Module, region: Region, classes: Labels, noise: Tensor) -> None:
+        self.model, self.classes, self.noise, self._region = model, classes, noise, region
+        self._draws = region.keep(torch.arange(len(classes), device=noise.device).repeat_interleave(len(noise)))
+
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        around = (offsets[:, None] + self.noise).flatten(0, 1)
+        logits = self.model(self._draws.decode(around)).unflatten(0, (len(offsets), len(self.noise)))
+        agreed = (logits.detach().argmax(2) == self.classes[:, None]).double().mean(1)
+        chosen = self.classes[:, None, None].expand(-1, len(self.noise), 1)
+        logs = logits.log_softmax(2).gather(2, chosen)[:, :, 0]
+        return math.log(len(self.noise)) - logs.logsumexp(1), agreed < 0.5
+
+    def keep(self, rows: Rows) -> MeanVoteLoss:
+        return MeanVoteLoss(self.model, self._region.keep(rows), self.classes[rows], self.noise)
+
+
+@dataclass(frozen=True)
+class MeanVote(Objective):
+    r"""Minus the logarithm of the mean probability of a class over noise around an offset.
+
+    .. math:: \ell(w) = -\ln \tfrac1N \sum_{i=1}^N \operatorname{softmax}\big(f(g(x, \sigma (w + \eta_i)))\big)_c
+
+    The goal is reached where fewer than half of the noise vectors vote for the class.
+
+    Args:
+        perturbations: The set in units of the noise; offsets are its own.
+        noises: Number of noise vectors N.
+        generator: For them.
+    """
+
+    perturbations: Standardized
+    noises: int
+    generator: torch.Generator
+
+    def at(self, model: nn.Module | None, images: Samples, labels: Labels) -> MeanVoteLoss:
+        assert model is not None
+        region = self.perturbations.at(images)
+        noise = torch.randn(
+            self.noises, region.size, dtype=region.dtype, generator=self.generator, device=self.generator.device
+        )
+        return MeanVoteLoss(model, region, labels, noise.to(images.device))

@@ -1,0 +1,242 @@
+"""Coverage: how many future pairs a set comes near to, by held-out pairs alone.
+
+Nothing is assumed of the network or of the errors' distribution, but that held-out sources are drawn as future ones
+will be, independently, and had no part in learning, selection or the radius. The search error bounds the least error
+from above, so a weak search makes the statement weaker, never wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import PerImage
+from perturbsets.adversary import Adversary
+from perturbsets.ascents import ProjectedLBFGS
+from perturbsets.certificates.covering import Covering, check_enough, check_two, cover
+from perturbsets.certificates.one_per_source import draw_pairs, one_per_source
+from perturbsets.certificates.wording import at_least, at_most, confidence, within_tolerance
+from perturbsets.criteria.held_out import check_held_out
+from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.objectives import ApproximationError
+from perturbsets.sets import PerturbationSet
+from perturbsets.sets.latent import LatentRegion
+
+
+@dataclass(frozen=True)
+class CoverageCertificate:
+    """With confidence 1 − α, at least a share p of future pairs lies within tolerance τ of the set.
+
+    Attributes:
+        errors: Error of the one random pair of each source, in float64; infinite where it was not finite.
+        source: Number of each source.
+        covering: Tolerance (its ``limit``), share and α, and which of them was solved for.
+        relative: Whether errors count as shares of the pair's own squared change; otherwise they are mean squared
+            errors per pixel of images on [0, 1].
+    """
+
+    errors: PerImage
+    source: Tensor
+    covering: Covering
+    relative: bool
+
+    @property
+    def tolerance(self) -> float:
+        """The tolerance τ; infinite where none can be certified."""
+        return self.covering.limit
+
+    @property
+    def share(self) -> float:
+        """The share p."""
+        return self.covering.share
+
+    @property
+    def alpha(self) -> float:
+        """The chance of error α; where it was solved for, a p-value."""
+        return self.covering.alpha
+
+    @property
+    def within(self) -> int:
+        """How many sources are within the tolerance."""
+        return int((self.errors <= self.tolerance).sum()) if math.isfinite(self.tolerance) else 0
+
+    @property
+    def sentence(self) -> str:
+        """The certificate in plain words; numbers that were solved for are rounded to the safe side."""
+        count, rank, solved = self.covering.count, self.covering.rank, self.covering.solved
+        share = f"{at_least(100 * self.share) if solved == 'share' else format(100 * self.share, '.10g')} %"
+        near = f"a member of the set {within_tolerance(self.tolerance, relative=self.relative, up=solved == 'limit')}"
+        if solved == "alpha":
+            return (
+                f"If fewer than {share} of future pairs had {near}, {rank} or more of {count} held-out sources, one "
+                f"random pair each, would have one with a chance of at most {at_most(self.alpha)} (p-value)."
+            )
+        if solved == "share" and not rank:
+            return f"No share is certified: none of {count} held-out sources, one random pair each, has {near}."
+        if math.isinf(self.tolerance):
+            return (
+                f"No tolerance is certified: only {int(self.errors.isfinite().sum())} of {count} held-out sources, one "
+                f"random pair each, have a finite error, and {rank} would have to for {share} of future pairs with "
+                f"confidence {confidence(self.alpha)}."
+            )
+        return (
+            f"With confidence {confidence(self.alpha)}, at least {share} of future pairs have {near}: {self.within} of "
+            f"{count} held-out sources have one, one random pair each."
+        )
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def summary(self) -> dict[str, Any]:
+        """The certificate as plain values; a tolerance that none can be certified for is ``None``."""
+        finite = math.isfinite(self.tolerance)
+        return {
+            "tolerance": self.tolerance if finite else None,
+            "grey_levels": 255 * math.sqrt(self.tolerance) if finite and not self.relative else None,
+            "share": self.share,
+            "alpha": self.alpha,
+            "solved": "tolerance" if self.covering.solved == "limit" else self.covering.solved,
+            "relative": self.relative,
+            "sources": self.covering.count,
+            "within": self.within,
+            "sentence": self.sentence,
+        }
+
+
+def coverage(
+    errors: PerImage,
+    sources: Tensor,
+    *,
+    tolerance: float | None = None,
+    share: float | None = None,
+    alpha: float | None = None,
+    changes: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> CoverageCertificate:
+    r"""Certifies coverage by the errors of held-out pairs; of tolerance, share and alpha two are given.
+
+    .. math:: P\Big( P\big(\min_{u \in B} \tfrac1m \|g(x, u) - \tilde x\|^2 \le \tau\big) \ge p \Big) \ge 1 - \alpha
+
+    the inner probability over a future pair, a random one of a random source, the outer one over the held-out pairs.
+    One random pair of each source counts, as pairs of one source are not independent. How the third number follows:
+    :mod:`perturbsets.certificates.covering`.
+
+    Args:
+        errors: Error of each pair, its mean squared error per pixel at the nearest member that was found; any upper
+            bound of the least one is valid. NaN and infinity, where no member was found, lie outside every tolerance:
+            to leave such pairs out would certify a share of the others only.
+        sources: Number of each pair's source, image or scene.
+        tolerance: Tolerance τ, in the unit of the errors, or as a share of the change where `changes` are given.
+        share: Share p of future pairs, in (0, 1).
+        alpha: Chance of error α, in (0, 1); solved for, it is a p-value.
+        changes: Squared change of each pair, :math:`\tfrac1m \|x - \tilde x\|^2`: errors then count as shares of it. A
+            pair without any change lies within a tolerance only if its error is 0.
+        generator: For the draw of one pair a source; the global one if not given.
+
+    Returns:
+        The certificate; its string is a sentence.
+
+    Raises:
+        ValueError: If not just two of the three are given, one is out of range, an error is negative, lengths differ,
+            or sources are too few; the message says how many are needed.
+
+    Example:
+        >>> errors, sources = torch.linspace(0, 0.01, 101), torch.arange(101)
+        >>> print(coverage(errors, sources, share=0.9, alpha=0.05).sentence[:58])
+        With confidence 95 %, at least 90 % of future pairs have a
+    """
+    check_two(limit=tolerance, share=share, alpha=alpha, name="tolerance")
+    counted = _checked(errors, sources, "errors")
+    if changes is not None:
+        change = _checked(changes, sources, "changes")
+        counted = torch.where(change > 0, counted / change, torch.where(counted > 0, math.inf, 0.0))
+    rows = one_per_source(sources, generator=generator)
+    drawn = counted[rows]
+    covering = cover(drawn, limit=tolerance, share=share, alpha=alpha)
+    return CoverageCertificate(drawn, sources.cpu()[rows], covering, changes is not None)
+
+
+def _checked(values: Tensor, sources: Tensor, name: str) -> PerImage:
+    """Errors in float64 with NaN as infinity, once they fit."""
+    if len(values) != len(sources):
+        raise ValueError(f"{name} and sources must have one row per pair, got {len(values)} and {len(sources)}")
+    found = values.detach().double().cpu().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    if bool((found < 0).any()):
+        raise ValueError(f"{name} must be squared, 0 or more, got {float(found.min()):.4g}")
+    return found
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Searches the nearest member for one random pair of every held-out source, and certifies coverage.
+
+    Two of the three numbers are given and the third follows, as in :func:`coverage`. Any set that can be searched may
+    be certified, the classic ones too; of a learned one the search begins at the encoding, and pairs that it was
+    learned from are refused. Where nobody knows what a set was learned from, or pairs are plain tensors, holding pairs
+    out is up to the caller.
+
+    Args:
+        tolerance: Tolerance τ: a mean squared error per pixel of images on [0, 1], or a share of the change.
+        share: Share p of future pairs, in (0, 1).
+        alpha: Chance of error α, in (0, 1).
+        relative: Whether errors count as shares of the pair's own squared change.
+        steps: Steps of each search.
+        restarts: Starts of each search: the encoding where there is one, then random points.
+
+    Raises:
+        ValueError: If not just two of the three are given, or a number is out of range.
+    """
+
+    tolerance: float | None = None
+    share: float | None = None
+    alpha: float | None = None
+    relative: bool = False
+    steps: int = 50
+    restarts: int = 3
+
+    def __post_init__(self) -> None:
+        check_two(limit=self.tolerance, share=self.share, alpha=self.alpha, name="tolerance")
+        _ = self._ascent
+
+    @property
+    def _ascent(self) -> ProjectedLBFGS:
+        return ProjectedLBFGS(self.steps, restarts=self.restarts, starts="uniform")
+
+    def __call__(
+        self, perturbations: PerturbationSet, pairs: Pairs, *, generator: torch.Generator | None = None
+    ) -> CoverageCertificate:
+        """Certifies.
+
+        Args:
+            perturbations: The set.
+            pairs: Pairs that had no part in learning, selection or the radius.
+            generator: For the draw of pairs and the random starts.
+
+        Raises:
+            ValueError: If there are no pairs, the set was learned from them, sources are too few, or the set gives NaN
+                or infinity.
+        """
+        check_held_out(perturbations, pairs)
+        adversary = Adversary(perturbations, ApproximationError(), self._ascent)
+        drawn = draw_pairs(pairs, generator=generator)
+        check_enough(len(drawn), self.share, self.alpha)
+        rows = []
+        for clean, changed, source in batches(drawn, device=getattr(perturbations, "device", "cpu")):
+            region = perturbations.at(clean)
+            start = region.encode(changed) if isinstance(region, LatentRegion) else None
+            nearest = adversary(None, clean, changed, start=start, generator=generator)
+            rows.append([-nearest.values.cpu(), source, (clean - changed).square().flatten(1).mean(1).cpu()])
+        errors, sources, changes = (torch.cat(column) for column in zip(*rows, strict=True))
+        return coverage(
+            errors,
+            sources,
+            tolerance=self.tolerance,
+            share=self.share,
+            alpha=self.alpha,
+            changes=changes if self.relative else None,
+            generator=generator,
+        )

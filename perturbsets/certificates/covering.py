@@ -1,0 +1,155 @@
+r"""What independent numbers say about future ones: a limit, the share within it, and the chance of error.
+
+Numbers :math:`e_1, \dots, e_n` are drawn independently, as future ones will be, and k of them are at most τ. With
+:math:`I_p` as in :func:`~perturbsets.certificates.share.chance_of_at_least`, the chance of so many where the true share
+is p, any two of the limit τ, the share p and the chance of error α give the third:
+
+- τ and α give :math:`p = \max \{p : I_p(k, n - k + 1) \le \alpha\}`, the Clopper-Pearson bound;
+- p and α give :math:`\tau = e_{(k)}` for the least k with :math:`I_p(k, n - k + 1) \le \alpha`, an order statistic: its
+  share is distributed as Beta(k, n − k + 1), or above that where numbers can be equal, whatever their distribution;
+- τ and p give :math:`\alpha = I_p(k, n - k + 1)`, a p-value: where the true share is below p, it is at most a with a
+  chance of at most a.
+
+The two that are given have to be chosen without a look at the numbers, and each statement has its own chance of error:
+for m statements to hold together, each takes α/m.
+
+References:
+    Wilks, *Determination of sample sizes for setting tolerance limits*, 1941;
+    Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from perturbsets._types import PerImage
+from perturbsets.certificates.share import chance_of_at_least, check_chance, share_at_least
+
+
+@dataclass(frozen=True)
+class Covering:
+    """A limit, the share of future numbers within it, and the chance that this is wrong.
+
+    Attributes:
+        limit: The limit τ; infinite where no finite one can be told.
+        share: Least share p of future numbers that are at most τ.
+        alpha: The chance α.
+        solved: Which of the three the other two gave.
+        rank: Where the limit was solved for: its place k among the sorted numbers; otherwise how many are within it.
+        count: How many numbers there were.
+    """
+
+    limit: float
+    share: float
+    alpha: float
+    solved: Literal["limit", "share", "alpha"]
+    rank: int
+    count: int
+
+
+def cover(
+    numbers: PerImage, *, limit: float | None = None, share: float | None = None, alpha: float | None = None
+) -> Covering:
+    """Solves for the one of limit, share and chance of error that is not given.
+
+    Args:
+        numbers: Independent numbers; NaN and infinity are beyond every limit.
+        limit: The limit τ, finite.
+        share: The share p, in (0, 1).
+        alpha: The chance α, in (0, 1).
+
+    Raises:
+        ValueError: If not just two are given, one is out of range, or the numbers are none or too few.
+
+    Example:
+        >>> cover(torch.arange(100.0), share=0.9, alpha=0.05).limit  # the 96th smallest
+        95.0
+    """
+    check_two(limit=limit, share=share, alpha=alpha)
+    found = numbers.detach().double().cpu().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    count = len(found)
+    check_enough(count, share, alpha)
+    if limit is None:
+        assert share is not None
+        assert alpha is not None
+        ranks = torch.arange(1, count + 1)
+        rank = int(ranks[chance_of_at_least(ranks, count, share) <= alpha][0])
+        return Covering(float(found.sort().values[rank - 1]), share, alpha, "limit", rank, count)
+    within = int((found <= limit).sum())
+    if share is None:
+        assert alpha is not None
+        return Covering(limit, float(share_at_least(within, count, alpha)), alpha, "share", within, count)
+    chance = max(float(chance_of_at_least(within, count, share)), sys.float_info.min)  # no chance is exactly 0
+    return Covering(limit, share, chance, "alpha", within, count)
+
+
+def sources_needed(share: float, alpha: float) -> int:
+    r"""How few independent sources can certify a share, if all of them are within the limit.
+
+    .. math:: n = \lceil \ln \alpha / \ln p \rceil, \quad \text{the least with } p^n \le \alpha
+
+    Args:
+        share: The share p, in (0, 1).
+        alpha: The chance of error α, in (0, 1).
+
+    Raises:
+        ValueError: If one is outside (0, 1).
+
+    Example:
+        >>> sources_needed(0.95, 0.05)
+        59
+    """
+    check_chance("share", share)
+    check_chance("alpha", alpha)
+    count = max(1, math.ceil(math.log(alpha) / math.log(share)) - 1)
+    return next(n for n in (count, count + 1, count + 2) if float(chance_of_at_least(n, n, share)) <= alpha)
+
+
+def check_enough(count: int, share: float | None, alpha: float | None) -> None:
+    """Refuses sources too few for what is asked, which can be told before anything is searched.
+
+    Args:
+        count: Number of held-out sources.
+        share: The share p; ``None`` if it is solved for.
+        alpha: The chance of error α; ``None`` if it is solved for.
+
+    Raises:
+        ValueError: If there are none, or too few; the message says how many are needed.
+    """
+    needed = 1 if share is None or alpha is None else sources_needed(share, alpha)
+    if not count:
+        raise ValueError(f"{needed} or more held-out sources are needed, got none: choose another split")
+    if count < needed:
+        raise ValueError(
+            f"{needed} held-out sources are needed for share={share:g} with alpha={alpha:g}, even if all are within "
+            f"the limit, got {count}: hold out more, or ask for a smaller share or a larger alpha"
+        )
+
+
+def check_two(*, limit: float | None, share: float | None, alpha: float | None, name: str = "limit") -> None:
+    """Refuses anything but two of limit, share and chance of error, each in its range.
+
+    Args:
+        limit: The limit τ, 0 or more and finite.
+        share: The share p, in (0, 1).
+        alpha: The chance of error α, in (0, 1).
+        name: What the caller calls the limit.
+
+    Raises:
+        ValueError: If not just two are given, or one is out of range.
+    """
+    given = {key: value for key, value in {name: limit, "share": share, "alpha": alpha}.items() if value is not None}
+    if len(given) != 2:
+        raise ValueError(
+            f"two of {name}, share and alpha must be given, the third follows from them; got {given or 'none of them'}"
+        )
+    if limit is not None and not 0 <= limit < math.inf:
+        raise ValueError(f"{name} must be 0 or more and finite, got {limit}")
+    for key in ("share", "alpha"):
+        if key in given:
+            check_chance(key, given[key])

@@ -1,0 +1,118 @@
+r"""Coverage and smoothing in one statement: how often is there a member near the change whose vote is right for sure?
+
+Of each held-out source, one pair gives an offset u that a search found for its changed image, and smoothing gives a
+class and a radius R(x) for its clean one. Call it a *hit* if :math:`\|u\| \le R(x)`, the member g(x, u) lies within τ
+of the changed image, and the certified class is the true one; call it *good* if within τ there is a member at whose
+offset the vote is the true class. A hit whose certificate holds is good. So, with α₂ the chance that the certificate of
+an image is wrong,
+
+.. math:: P(\text{good}) \ge P(\text{hit}) - P(\text{certificate wrong}) \ge P(\text{hit}) - \alpha_2 ,
+
+and counting hits bounds :math:`P(\text{hit})` from below with confidence :math:`1 - \alpha_1`. A weak search makes the
+statement weaker, never wrong. It speaks of the nearest member that was found, not of the changed image itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from perturbsets._types import Flags, PerImage
+from perturbsets.certificates.share import check_chance, share_at_least
+from perturbsets.certificates.wording import at_least, confidence, within_tolerance
+
+
+@dataclass(frozen=True)
+class JointStatement:
+    """A lower bound on the share of future sources with a near member whose vote is right.
+
+    Attributes:
+        sources: Number of held-out sources, one pair each.
+        hits: How many are hits.
+        error: The error τ.
+        share: The share is at least this, hits' bound less ``failure``.
+        hit_share: Lower bound of the share of hits.
+        alpha: Chance that the statement is wrong.
+        failure: Chance that an image's smoothing certificate is wrong.
+        relative: Whether errors count as shares of the pair's own squared change.
+    """
+
+    sources: int
+    hits: int
+    error: float
+    share: float
+    hit_share: float
+    alpha: float
+    failure: float
+    relative: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The statement."""
+        return (
+            f"With confidence {confidence(self.alpha)}, at least {at_least(100 * self.share)} % of future sources "
+            f"have a member {within_tolerance(self.error, relative=self.relative)} at which the vote is the true "
+            f"class ({self.hits} of {self.sources} held-out sources, less {100 * self.failure:.4g} % for wrong "
+            "certificates). It speaks of the nearest member of the set, not of the changed image."
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The statement as plain values."""
+        return {**vars(self), "sentence": self.sentence}
+
+
+def joint_statement(
+    norms: PerImage,
+    errors: PerImage,
+    radii: PerImage,
+    correct: Flags,
+    *,
+    error: float,
+    alpha: float,
+    failure: float,
+    relative: bool = False,
+) -> JointStatement:
+    """Counts hits among held-out sources and bounds the share of good ones among future ones.
+
+    Args:
+        norms: Norm of the offset found for each source's changed image, in the unit of the radii.
+        errors: Error of the member there.
+        radii: Certified radius of each clean image; 0 where smoothing abstained.
+        correct: Whether its certified class is the true one, as :meth:`perturbsets.Certified.correct` tells.
+        error: The error τ that counts as near, in the unit of ``errors``; fixed before these sources were looked at.
+        alpha: Chance that the statement is wrong, in (0, 1), the α₁ above.
+        failure: Chance that the certificate of an image is wrong, in (0, 1): the ``alpha`` of its certificates.
+        relative: Whether errors count as shares of the pair's own squared change.
+
+    Raises:
+        ValueError: If there are no sources, not one number of each kind for every source, NaN among them, or a number
+            is out of range.
+
+    Example:
+        >>> import torch
+        >>> found = torch.tensor([0.5, 0.7, 1.9, 0.2])
+        >>> joint = joint_statement(
+        ...     found, found / 10, torch.ones(4), found > 0, error=0.1, alpha=0.05, failure=0.001
+        ... )
+        >>> joint.hits, round(joint.share, 3)
+        (3, 0.248)
+    """
+    check_chance("alpha", alpha)
+    check_chance("failure", failure)
+    if not error >= 0:  # NaN fails too
+        raise ValueError(f"error must be 0 or more, the largest that counts as near, got {error}")
+    given: dict[str, Tensor] = {"norms": norms, "errors": errors, "radii": radii, "correct": correct}
+    shapes = {name: list(tensor.shape) for name, tensor in given.items()}
+    if norms.ndim != 1 or not len(norms) or any(shape != [len(norms)] for shape in shapes.values()):
+        raise ValueError(f"norms, errors, radii and correct must hold one entry for each source, got {shapes}")
+    for name, tensor in given.items():
+        if bool(tensor.isnan().any()):
+            raise ValueError(f"{name} must be numbers, got NaN: leave no source out, but find out where it comes from")
+    device = radii.device
+    near = (errors <= error).to(device)
+    inside = norms.to(radii) <= radii
+    hits = int((near & inside & correct.to(device)).sum())
+    bound = float(share_at_least(hits, len(norms), alpha))
+    return JointStatement(len(norms), hits, error, max(0.0, bound - failure), bound, alpha, failure, relative)

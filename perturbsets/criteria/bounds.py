@@ -1,0 +1,124 @@
+r"""What follows from mass inside of the ball: bounds of the error and of the likelihood of a set.
+
+For an image pair let c be the largest value of :math:`\ln p(\tilde x \mid z, x)`, and let the *gap* be what the
+recognition distribution q loses of it on average, :math:`G = c - R \ge \mathbb E_q[c - \ln p(\tilde x \mid z, x)]`.
+The bounds take α, any upper bound of :math:`q(\|u\| > \epsilon)`: the mass itself, the lemma's or another.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cvae import BernoulliLikelihood, GaussianLikelihood
+from perturbsets._types import Images
+from perturbsets.criteria.tail import Number, divergence
+
+
+class Ceiling(NamedTuple):
+    r"""The best a generator can do under a likelihood.
+
+    Attributes:
+        log_prob: The largest log-likelihood c of each image, in nats.
+        squares_per_nat: κ with :math:`\|g - \tilde x\|^2 \le \kappa\,(c - \ln p(\tilde x \mid g))` for g in [0, 1].
+    """
+
+    log_prob: Tensor
+    squares_per_nat: float
+
+
+def ceiling(likelihood: GaussianLikelihood | BernoulliLikelihood, changed: Images) -> Ceiling:
+    r"""The largest log-likelihood of images, and what a nat below it means in squared error.
+
+    For Gaussian pixels of scale s,
+    :math:`c = -\tfrac m2 \ln 2\pi s^2` and :math:`\kappa = 2s^2`, with equality. For Bernoulli pixels c is minus the
+    summed entropy of the pixels, what is below it is a sum of divergences of coins, and
+    :math:`\mathrm{kl}(a \| b) \ge 2 (a - b)^2` gives :math:`\kappa = \tfrac12`.
+
+    Args:
+        likelihood: The model's.
+        changed: Images x̃ in [0, 1].
+
+    Returns:
+        The ceiling, in float64.
+
+    References:
+        Cover and Thomas, *Elements of information theory*, 2006, lemma 11.6.1 (Pinsker's inequality).
+    """
+    exact = changed.double()
+    # No image explains x̃ better than x̃ itself does.
+    best = likelihood.log_prob(likelihood.statistic(exact, exact), exact[0].numel() if len(exact) else 0)
+    return Ceiling(best, 2 * float(likelihood.scale) ** 2 if isinstance(likelihood, GaussianLikelihood) else 0.5)
+
+
+def error_bound(distortion: Number, alpha: Number) -> Tensor:
+    r"""The necessary subset property of one pair.
+
+    .. math:: \min_{\|u\| \le \epsilon} \|g(x, u) - \tilde x\|^2
+        \le \mathbb E_q\big[\|g - \tilde x\|^2 \,\big|\, \|u\| \le \epsilon\big] \le \frac{D}{1 - \alpha}
+
+    since no error is negative, so that those inside weigh at most D.
+
+    Args:
+        distortion: :math:`D = \kappa G \ge \mathbb E_q\|g - \tilde x\|^2`, summed or averaged over pixels.
+        alpha: Upper bounds of the mass outside.
+
+    Returns:
+        Bounds of the error, in the unit of D; infinite where α is 1 and nothing is proven.
+
+    References:
+        Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
+    """
+    alpha = torch.as_tensor(alpha, dtype=torch.float64)
+    return torch.where(alpha < 1, torch.as_tensor(distortion, dtype=torch.float64) / (1 - alpha), torch.inf)
+
+
+def mean_error_bound(distortion: Number, alpha: Number, largest: Number) -> Tensor:
+    r"""The necessary subset property from averages over pairs alone, where no error exceeds M.
+
+    .. math:: \mathbb E \min_{\|u\| \le \epsilon} \|g(x, u) - \tilde x\|^2 \le \bar D + M \bar\alpha
+
+    For one pair :math:`e = \min \|g - \tilde x\|^2` has :math:`(1 - \alpha) e \le D`, thus
+    :math:`e \le D + \alpha e \le D + \alpha M`, which is linear in both. The lemma is concave in K, so its value at the
+    mean of K is an :math:`\bar\alpha`. Some pairs with :math:`\alpha = 1` and the others with :math:`\alpha = 0` reach
+    the bound: without an M averages prove nothing.
+
+    Args:
+        distortion: Mean D̄ over pairs.
+        alpha: Mean ᾱ of the mass outside, or an upper bound of it.
+        largest: Largest error M there can be; 1 per pixel for images in [0, 1].
+
+    Returns:
+        Bounds of the mean error, in the unit of D and M.
+    """
+    alpha = torch.as_tensor(alpha, dtype=torch.float64)
+    return distortion + largest * alpha
+
+
+def likelihood_bound(gap: Number, kl: Number, alpha: Number, log_beta: Number, largest: Number) -> Tensor:
+    r"""The sufficient likelihood property of one pair.
+
+    .. math:: \ln \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x)
+        \ge \frac{R - K - \alpha c + \mathrm{kl}(\alpha \| \beta)}{1 - \alpha}
+        = c - \frac{G + K - \mathrm{kl}(\alpha \| \beta)}{1 - \alpha}
+
+    at α = q(‖u‖ > ε). Over :math:`[0, 1)` the right side falls until :math:`\alpha = \beta e^{G + K}` and rises from
+    there, so where only a bound of α is known the lesser of the two is taken. It tends to the evidence lower bound
+    :math:`R - K` as the ball grows.
+
+    Args:
+        gap: Bounds :math:`G = c - R` in nats.
+        kl: Bounds K of the divergence, in nats.
+        alpha: Upper bounds of the mass of q outside.
+        log_beta: Logarithm of the prior's mass outside.
+        largest: Largest log-likelihoods c in nats.
+
+    Returns:
+        Bounds in nats; ``-inf`` where nothing is proven.
+    """
+    gap, kl = torch.as_tensor(gap, dtype=torch.float64), torch.as_tensor(kl, dtype=torch.float64)
+    worst = torch.minimum(torch.as_tensor(alpha, dtype=torch.float64), (log_beta + gap + kl).clamp_max(0).exp())
+    inside = largest - (gap + kl - divergence(worst, log_beta)) / (1 - worst)
+    return torch.where(worst < 1, inside, -torch.inf)

@@ -1,0 +1,183 @@
+"""The members of a set that are nearest to given images, and farthest from them: what the criteria search for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Images, Offsets, PerImage
+from perturbsets.ascents import Ascent, Best, ProjectedLBFGS, RandomSearch
+from perturbsets.objectives import ApproximationError, FunctionObjective, Loss
+from perturbsets.purity import untouched
+from perturbsets.sets import LatentBall, PerturbationSet, Region
+
+HELD = (
+    1e-3  # share of the identity error below which a pair counts as held: further starts could gain no more than that
+)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest members found in balls of rising radii, one inside the other.
+
+    Attributes:
+        errors: Mean squared difference per pixel ``[R, B]``; no larger ball has a larger one.
+        offsets: Where they are ``[R, B, Z]``.
+        finite: Whether the generator gave finite values wherever it was asked.
+    """
+
+    errors: Tensor
+    offsets: Tensor
+    finite: Flags
+
+
+@dataclass(frozen=True)
+class Farthest:
+    """The farthest members found.
+
+    Attributes:
+        displacement: Mean squared difference per pixel.
+        offsets: Where they are.
+        finite: Whether the set gave finite values wherever it was asked.
+    """
+
+    displacement: PerImage
+    offsets: Offsets
+    finite: Flags
+
+
+def nearest_members(
+    perturbations: LatentBall,
+    clean: Images,
+    changed: Images,
+    radii: Sequence[float],
+    main: int,
+    *,
+    start: Offsets,
+    steps: int,
+    restarts: int,
+    curve_steps: int,
+    generator: torch.Generator | None = None,
+) -> Nearest:
+    r"""Searches the nearest members in balls of several radii.
+
+    .. math:: \min_{\|u\| \le \epsilon_r} \tfrac1m \|g(x, u) - \tilde x\|^2, \qquad \epsilon_1 < \dots < \epsilon_R
+
+    The main radius is searched from the given offsets, and from random points for the images that these did not bring
+    near. The others begin where their neighbour towards the main one ended, so that few steps do. Last of all a point
+    of a smaller ball is one of every larger ball too, and is taken over where it is nearer.
+
+    Args:
+        perturbations: The set; its own radius plays no part.
+        clean: Images x in [0, 1].
+        changed: Images x̃ to come near to.
+        radii: Radii in prior standard deviations, rising.
+        main: Which of them is searched first.
+        start: First offsets, not yet projected.
+        steps: Steps from each start at the main radius.
+        restarts: Starts there, the given one among them.
+        curve_steps: Steps at each other radius.
+        generator: For the random starts; a fresh one, seeded by the system, if not given.
+
+    Returns:
+        Errors and offsets, a row per radius.
+    """
+    identity = (clean - changed).square().flatten(1).mean(1)
+    found: dict[int, Best] = {}
+    with untouched(None, clean.device):
+        loss = ApproximationError().at(None, clean, changed)
+        regions = [replace(perturbations, radius=radius).at(clean) for radius in radii]
+        search = climbing(regions[main], ProjectedLBFGS(steps))
+        found[main] = search(regions[main], loss, start=start)
+        left = (-found[main].values > HELD * identity).nonzero()[:, 0]
+        if restarts > 1 and len(left) and isinstance(search, ProjectedLBFGS):
+            again = replace(search, restarts=restarts - 1, starts="uniform")
+            other = again(regions[main].keep(left), loss.keep(left), generator=_given(generator))
+            _take(found[main], other, left)
+        walk = climbing(regions[main], ProjectedLBFGS(curve_steps))
+        for place in reversed(range(main)):
+            found[place] = walk(regions[place], loss, start=found[place + 1].offsets)
+        for place in range(main + 1, len(radii)):
+            found[place] = walk(regions[place], loss, start=found[place - 1].offsets)
+    ordered = [found[place] for place in range(len(radii))]
+    errors, offsets = -torch.stack([best.values for best in ordered]), torch.stack([best.offsets for best in ordered])
+    for place in range(1, len(radii)):
+        nearer = errors[place - 1] < errors[place]
+        errors[place] = torch.where(nearer, errors[place - 1], errors[place])
+        offsets[place] = torch.where(nearer[:, None], offsets[place - 1], offsets[place])
+    return Nearest(errors, offsets, torch.stack([best.finite for best in ordered]).all(0))
+
+
+def farthest_members(
+    perturbations: PerturbationSet, clean: Images, ascent: Ascent, *, generator: torch.Generator | None = None
+) -> Farthest:
+    r"""Searches the members farthest from the clean images themselves.
+
+    .. math:: \max_{u \in B} \tfrac1m \|g(x, u) - x\|^2
+
+    Args:
+        perturbations: The set.
+        clean: Images x in [0, 1].
+        ascent: How to search; random draws where nothing can climb.
+        generator: For the starts; a fresh one, seeded by the system, if not given.
+
+    Returns:
+        Displacements and offsets.
+    """
+    with untouched(None, clean.device):
+        loss: Loss = FunctionObjective(squared_difference).at(None, clean, clean)
+        region = perturbations.at(clean)
+        best = climbing(region, ascent)(region, loss, generator=_given(generator))
+    return Farthest(best.values, best.offsets, best.finite)
+
+
+def climbing(region: Region, ascent: Ascent) -> Ascent:
+    """The ascent, or one that looks at single points where images do not hang on offsets and nothing can climb."""
+    if ascent.misfit(region) is not None:
+        return RandomSearch(20)
+    with torch.enable_grad():
+        hangs = region.decode(region.centre().requires_grad_()).requires_grad
+    return ascent if hangs else RandomSearch(1)
+
+
+def squared_difference(images: Images, others: Images) -> PerImage:
+    """Mean squared difference per pixel."""
+    return (images - others).square().flatten(1).mean(1)
+
+
+def check_finite(finite: Flags, rows: Tensor, name: str = "perturbations") -> None:
+    """Refuses a set that gave NaN or infinity.
+
+    Args:
+        finite: Whether each pair's images were finite.
+        rows: Which pairs these are.
+        name: What gave the images.
+
+    Raises:
+        ValueError: If some were not; the first ten pairs are named.
+    """
+    bad = rows[~finite.to(rows.device)].tolist()
+    if bad:
+        listed = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
+        raise ValueError(
+            f"{name} must make finite images, got NaN or infinity for {len(bad)} of {len(rows)} pairs ({listed}): look "
+            "at these pairs and at the norms of their encodings, or fit the model again with a lower learning rate"
+        )
+
+
+def _given(generator: torch.Generator | None) -> torch.Generator:
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    return generator
+
+
+def _take(best: Best, other: Best, rows: Tensor) -> None:
+    """Takes over what another search found better for some rows."""
+    better = other.values > best.values[rows]
+    best.values[rows] = torch.where(better, other.values, best.values[rows])
+    best.offsets[rows] = torch.where(better[:, None], other.offsets, best.offsets[rows])
+    best.finite[rows] &= other.finite

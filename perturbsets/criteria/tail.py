@@ -1,0 +1,190 @@
+r"""The lemma: how much mass a distribution can have outside of a ball, given its divergence from the prior.
+
+With β the mass of the standard normal outside of a ball and K a bound of a divergence, all that follows is
+one-dimensional. β falls below the smallest double in moderate balls (at d = 16 from radius 39 on), so its logarithm
+is what is passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor
+
+from perturbsets.sets.chi import SMALLEST
+
+HALVINGS = 100  # of a bracket: more than the digits of a double, so that short brackets near 0 are resolved too
+
+Number = float | Tensor
+"""A number or a tensor of any shape; several of them are broadcast against each other."""
+
+
+def log_outside(radius: Number, size: int) -> Tensor:
+    r"""Logarithm of the mass of a standard normal vector outside of a ball.
+
+    .. math:: \ln\beta = \ln P(\chi^2_d > \epsilon^2) = \ln Q(\tfrac d2, \tfrac{\epsilon^2}2)
+
+    with Q the regularised upper incomplete gamma function; its continued fraction is used where it underflows.
+
+    Args:
+        radius: Radii ε, 0 to infinity, in prior standard deviations.
+        size: Number of dimensions d, at least 1.
+
+    Returns:
+        The logarithms in float64: 0 at radius 0, ``-inf`` at infinity.
+
+    References:
+        DLMF, *Digital library of mathematical functions*, 8.9.2 (continued fraction).
+    """
+    a = size / 2
+    x = _double(radius).square().div(2).cpu().numpy()
+    inside, outside = special.gammainc(a, x), special.gammaincc(a, x)
+    with np.errstate(divide="ignore"):
+        direct = np.where(inside < 0.5, np.log1p(-np.minimum(inside, 0.5)), np.log(outside))
+    deep = (outside <= SMALLEST) & np.isfinite(x)
+    # Where nothing is deep the fraction is asked for points where it converges at once.
+    far = np.where(deep, x, 2 * a + 2)
+    tail = a * np.log(far) - far - special.gammaln(a) + np.log(_fraction(a, far))
+    return torch.from_numpy(np.asarray(np.where(deep, tail, direct)))
+
+
+def radius_at(log_mass: Number, size: int) -> Tensor:
+    r"""The radius of the ball outside of which a standard normal vector has a given mass.
+
+    Args:
+        log_mass: Logarithms of the mass, :math:`\ln\beta \le 0`.
+        size: Number of dimensions d, at least 1.
+
+    Returns:
+        Radii ε in float64 with :math:`P(\chi^2_d > \epsilon^2) \le \beta`, the smallest within rounding.
+
+    References:
+        Laurent and Massart, *Adaptive estimation of a quadratic functional by model selection*, 2000, lemma 1 (the
+        upper end of the search).
+    """
+    target = _double(log_mass).cpu()
+    nats = torch.where(target.isfinite(), -target, 0.0)
+    largest = (size + 2 * (size * nats).sqrt() + 2 * nats).sqrt()
+    found = _first(torch.zeros_like(largest), largest, lambda radius: log_outside(radius, size) <= target)
+    return torch.where(target.isfinite(), torch.where(target < 0, found, 0.0), torch.inf)
+
+
+def divergence(alpha: Number, log_beta: Number) -> Tensor:
+    r"""Kullback-Leibler divergence between two coins, in nats.
+
+    .. math:: \mathrm{kl}(\alpha \| \beta) = \alpha \ln\frac\alpha\beta + (1-\alpha) \ln\frac{1-\alpha}{1-\beta}
+
+    Args:
+        alpha: Probabilities in [0, 1].
+        log_beta: Logarithms of the probabilities β.
+
+    Returns:
+        Divergences in float64; infinite where β is 0 and α is not.
+    """
+    alpha, log_beta = _double(alpha), _double(log_beta)
+    excess = torch.where(alpha > 0, alpha.log() - log_beta, -torch.inf)
+    known = torch.where(log_beta == -torch.inf, torch.inf, _divergence(excess, log_beta))
+    return torch.where(alpha > 0, known, -_log_complement(log_beta))
+
+
+def outside_bound(kl: Number, log_beta: Number) -> Tensor:
+    r"""The lemma: the largest mass outside of a ball that a divergence from the prior allows.
+
+    .. math:: \alpha \le \max\{a \ge \beta : \mathrm{kl}(a \| \beta) \le K\}
+
+    since no event tells two distributions further apart than they are (data processing). A distribution that weighs
+    the prior by one constant inside and by another outside reaches it, so nothing better follows from K alone.
+    The bound is below 1 if and only if :math:`K < \ln(1/\beta)`, and concave in K.
+
+    Args:
+        kl: :math:`K \ge \mathrm{KL}(q \| p)`, in nats.
+        log_beta: :math:`\ln\beta`, the prior's own mass outside, as :func:`log_outside` gives it.
+
+    Returns:
+        Bounds of α in float64, rounded upwards; exactly 1 where nothing is proven.
+
+    References:
+        Cover and Thomas, *Elements of information theory*, 2006, sec. 2.8 (data processing).
+
+    Example:
+        >>> outside_bound(20.0, log_outside(torch.tensor([8.0, 11.1224, 20.0]), 16)).round(decimals=3)
+        tensor([1.0000, 0.5000, 0.1190], dtype=torch.float64)
+    """
+    nats, needed = torch.broadcast_tensors(_double(kl), -_double(log_beta))
+    span = torch.where(needed.isfinite(), needed, 1.0)
+    excess = _first(torch.zeros_like(span), span, lambda x: _divergence(x, -span) >= nats)
+    alpha = torch.where(needed.isfinite(), (excess - span).exp(), 0.0)
+    return torch.where(nats >= needed, 1.0, alpha.clamp_max(1 - 2**-53))
+
+
+def radius_needed(kl: Number, alpha: Number, size: int) -> Tensor:
+    """The smallest radius at which the lemma leaves no more than a given mass outside.
+
+    Args:
+        kl: Bounds K of the divergence, in nats.
+        alpha: Mass α outside that is allowed, in (0, 1).
+        size: Number of dimensions d.
+
+    Returns:
+        Radii ε in float64.
+
+    Example:
+        >>> round(radius_needed(20.0, 0.5, 16).item(), 1)
+        11.1
+    """
+    nats, share = torch.broadcast_tensors(_double(kl), _double(alpha))
+    log_share = share.log()
+    # Without the term -(1 - α) ln(1 - β), which is not negative, kl(α‖β) = K is solved by this excess.
+    largest = (nats - torch.special.xlog1py(1 - share, -share)) / share
+    excess = _first(torch.zeros_like(largest), largest, lambda x: _divergence(x, log_share - x) >= nats)
+    return radius_at(log_share - excess, size)
+
+
+def _double(value: Number) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+def _log_complement(log_mass: Tensor) -> Tensor:
+    """The logarithm of 1 - e^t for t up to 0."""
+    return torch.where(log_mass > -0.7, (-torch.expm1(log_mass)).log(), torch.log1p(-log_mass.exp()))
+
+
+def _divergence(excess: Tensor, log_beta: Tensor) -> Tensor:
+    """The divergence by x = ln(α/β): two nearly equal coins would leave nothing of a difference of logarithms."""
+    log_alpha = (log_beta + excess).clamp_max(0)
+    rest = -torch.expm1(log_alpha)
+    odds = log_beta.exp() / -torch.expm1(log_beta)
+    near = torch.special.xlog1py(rest, (-odds * torch.expm1(excess)).clamp_min(-1))
+    far = torch.special.xlogy(rest, rest) - rest * _log_complement(log_beta)
+    return log_alpha.exp() * excess + torch.where(excess.abs() < 1, near, far)
+
+
+def _first(low: Tensor, high: Tensor, holds: Callable[[Tensor], Tensor]) -> Tensor:
+    """The least point at which a condition holds that goes on to hold; it is known to at the upper end."""
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        reached = holds(middle)
+        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+    return high
+
+
+def _fraction(a: float, x: Any) -> Any:
+    """The continued fraction of Γ(a, x) e^x / x^a, by the modified method of Lentz, for x above a + 1."""
+    b = x + 1 - a
+    c = np.full_like(b, 1 / np.finfo(np.float64).tiny)
+    d = 1 / b
+    value = d
+    k = 0
+    step = np.full_like(b, np.inf)
+    while bool((np.abs(step - 1) > 4 * np.finfo(np.float64).eps).any()):
+        k += 1
+        b = b + 2
+        d = 1 / (k * (a - k) * d + b)
+        c = b + k * (a - k) / c
+        step = c * d
+        value = value * step
+    return value

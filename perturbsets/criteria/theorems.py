@@ -1,0 +1,268 @@
+"""The theorems, measured: what divergence and reconstruction prove of a set, beside what its draws show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cvae import DiagonalGaussian
+from perturbsets._types import PerImage
+from perturbsets.criteria.bounds import ceiling, error_bound, likelihood_bound, mean_error_bound
+from perturbsets.criteria.gaussian_tail import paper_outside, paper_radius
+from perturbsets.criteria.held_out import check_held_out
+from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.criteria.recognition import from_prior, loss, norm_limit, normal, share_limit, squared_norms
+from perturbsets.criteria.tail import log_outside, outside_bound, radius_needed
+from perturbsets.sets.latent import LatentBall
+
+
+class Rung(NamedTuple):
+    """What one way to bound the mass outside of the ball proves, pair by pair.
+
+    Images in [0, 1] differ by at most 1 per pixel: a bound of the error that is not below that proves nothing, and so
+    does one of the likelihood that such an error would meet as well.
+
+    Attributes:
+        outside: Upper bounds of α, the mass of the recognition distribution outside; 1 where nothing is known.
+        error: Upper bounds of the nearest member's mean squared error per pixel; infinite where nothing is proven.
+        bits_per_pixel: Lower bounds of the set's log-likelihood in bits per pixel; ``-inf`` where nothing is proven.
+        radius: Radii at which this rung would leave the mass outside that was asked for.
+    """
+
+    outside: PerImage
+    error: PerImage
+    bits_per_pixel: PerImage
+    radius: PerImage
+
+
+@dataclass(frozen=True)
+class TheoremsResult:
+    r"""Bounds per pair, from the sharpest to the one that needs to know least.
+
+    Attributes:
+        exact: From draws of the recognition distribution.
+        lemma: From the divergence alone, for any recognition distribution.
+        paper_ratios: From the divergence and the largest ratio of scales, for diagonal Gaussians.
+        paper: From the divergence alone, for diagonal Gaussians: the paper's form.
+        kl: Divergences K, in nats.
+        ratio: Largest ratios of scales :math:`B = \max_j \sigma_{q,j}/\sigma_{p,j}`.
+        distortion: Estimates of D, a mean squared error per pixel.
+        distortion_high: Their upper confidence bounds.
+        averages: Bound of the mean error per pixel from the means of D and K alone; 1 proves nothing.
+        radius: Radius of the set, in prior standard deviations.
+        outside: The mass outside that the rungs' radii are for.
+        confidence: Level of the bounds.
+        source: Source of each pair.
+    """
+
+    exact: Rung
+    lemma: Rung
+    paper_ratios: Rung
+    paper: Rung
+    kl: PerImage
+    ratio: PerImage
+    distortion: PerImage
+    distortion_high: PerImage
+    averages: float
+    radius: float
+    outside: float
+    confidence: float
+    source: Tensor
+
+    @property
+    def rungs(self) -> dict[str, Rung]:
+        """The rungs by name, sharpest first."""
+        return {name: getattr(self, name) for name in ("exact", "lemma", "paper_ratios", "paper")}
+
+    def summary(self) -> dict[str, Any]:
+        """Per rung the mean over the pairs where it proves something, and in how many it proves nothing.
+
+        The means are confidence bounds too; a rung that proves nothing for any pair has none.
+        """
+        return {
+            "radius": self.radius,
+            "confidence": self.confidence,
+            "pairs": len(self.source),
+            "kl": {"mean": float(self.kl.mean()), "max": float(self.kl.max())},
+            "ratio": {"mean": float(self.ratio.mean()), "max": float(self.ratio.max())},
+            "distortion": {"mean": float(self.distortion.mean()), "high": float(self.distortion_high.mean())},
+            "averages": self.averages,
+            "outside": self.outside,
+            "rungs": {
+                name: {
+                    "outside": float(rung.outside.mean()),
+                    "radius": _proven(rung.radius),
+                    "error": _proven(rung.error),
+                    "bits_per_pixel": _proven(rung.bits_per_pixel),
+                }
+                for name, rung in self.rungs.items()
+            },
+        }
+
+    def beside(self, *, error: PerImage, bits_per_pixel: PerImage) -> dict[str, Any]:
+        """The bounds beside what was measured on the same pairs, over those where a rung proves something.
+
+        Measured figures are one-sided as well: a search finds no error below the least, and estimates of a
+        log-likelihood are low on average. Where one is worse than what is proven, it is the measurement that
+        is weak.
+
+        Args:
+            error: Search errors per pixel, as :attr:`NecessaryResult.search`.
+            bits_per_pixel: Log-likelihoods, as :attr:`SufficientResult.bits_per_pixel`.
+
+        Returns:
+            Per rung and property the means of bound and measurement, and in how many pairs the latter is worse.
+
+        Raises:
+            ValueError: If there is not one figure per pair.
+        """
+        for name, values in {"error": error, "bits_per_pixel": bits_per_pixel}.items():
+            if len(values) != len(self.source):
+                raise ValueError(
+                    f"{name} must hold one figure for each of the {len(self.source)} pairs, got {len(values)}: "
+                    "measure both on the same pairs, in the same order"
+                )
+        return {
+            name: {
+                "error": _compared(rung.error, error, higher_is_worse=True),
+                "bits_per_pixel": _compared(rung.bits_per_pixel, bits_per_pixel, higher_is_worse=False),
+            }
+            for name, rung in self.rungs.items()
+        }
+
+
+@dataclass(frozen=True)
+class Theorems:
+    r"""Measures what is proven of a latent ball on held-out pairs.
+
+    With q the recognition distribution of a pair and α its mass outside of the ball,
+
+    .. math:: \min_{\|u\| \le \epsilon} \|g - \tilde x\|^2 \le \frac{D}{1 - \alpha}, \qquad
+        \ln \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x)
+        \ge c - \frac{G + K - \mathrm{kl}(\alpha \| \beta)}{1 - \alpha}
+
+    where K is the divergence of q from the prior in closed form, G is what q loses on average of the largest
+    log-likelihood c, and D = κG. Both hold for any bound of α, and there are four: by draws from q, from K by
+    the lemma, and the paper's with and without the ratios of scales. ``README.md`` beside this file derives them.
+
+    Half of the error probability goes to each kind of draw. α has the upper limit of Clopper and Pearson, valid for
+    all pairs at once (Bonferroni), and so have, by themselves, the radii of the first rung. G has Student's upper limit
+    for each pair by itself: asymptotic, and somewhat low for few draws, since G is skewed. No limit that is free of
+    assumptions helps here: for an error of at most M it exceeds M / draws, far above errors of good sets. The mean of
+    such limits over pairs is a limit of the mean, with confidence to spare.
+
+    Args:
+        draws: Draws per pair at which images are made, for G.
+        tail_draws: Draws of a normal vector, shared by all pairs and without images, for α.
+        outside: The mass outside, in (0, 1), for which each rung's radius is given.
+        confidence: Level of the bounds, in (0, 1).
+
+    Raises:
+        ValueError: If there are fewer than two draws of a kind, or a share is outside of (0, 1).
+
+    References:
+        Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
+    """
+
+    draws: int = 64
+    tail_draws: int = 16384
+    outside: float = 0.5
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "tail_draws"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}: one draw has no spread")
+        for name in ("outside", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in (0, 1), got {getattr(self, name)}")
+
+    @torch.no_grad()
+    def __call__(
+        self, perturbations: LatentBall, pairs: Pairs, *, generator: torch.Generator | None = None
+    ) -> TheoremsResult:
+        """Measures.
+
+        Args:
+            perturbations: The set; its radius must be a finite number.
+            pairs: Pairs that were neither trained on nor used to choose the radius.
+            generator: For the draws; the global one if not given.
+
+        Returns:
+            Bounds per pair.
+
+        Raises:
+            ValueError: If there are no pairs, the set was learned from them, the radius is not finite, or images that
+                the model makes are not.
+        """
+        check_held_out(perturbations, pairs)
+        radius, model = float(perturbations.radius), perturbations.model
+        if not math.isfinite(radius):
+            raise ValueError(f"the radius of perturbations must be finite, got {radius}: nothing would be outside")
+        vectors = normal((self.tail_draws, model.latent), generator).to(perturbations.device).double()
+        error = (1 - self.confidence) / 2
+        rows: list[list[Tensor]] = []
+        for clean, changed, source in batches(pairs, device=perturbations.device):
+            region = perturbations.at(clean)
+            posterior = model.recognition(clean, changed)
+            offsets = from_prior(region, posterior)
+            squares = squared_norms(offsets, vectors)
+            best = ceiling(model.likelihood, changed)
+            lost = loss(region, posterior, changed, best.log_prob, draws=self.draws, error=error, generator=generator)
+            standard = DiagonalGaussian(torch.zeros_like(offsets.mean), torch.zeros_like(offsets.mean))
+            shares = share_limit((squares > radius**2).sum(0), len(vectors), error / len(pairs))
+            norms = norm_limit(squares, self.outside, error / len(pairs))
+            columns = [offsets.kl(standard), offsets.scale.amax(1), shares, norms, *lost, best.log_prob, source]
+            rows.append([column.cpu() for column in columns])
+        kl, ratio, shares, norms, mean, high, largest, source = (
+            torch.cat(column) for column in zip(*rows, strict=True)
+        )
+        if not bool(high.isfinite().all()):
+            raise ValueError("the model must make finite images of the pairs, got NaN or infinity: fit it again")
+        size, per_pixel = model.latent, best.squares_per_nat / model.pixels
+        log_beta = log_outside(radius, size)
+
+        def rung(outside: Tensor, needed: Tensor) -> Rung:
+            error = error_bound(per_pixel * high, outside)
+            level = likelihood_bound(high, kl, outside, log_beta, largest)
+            level = level.masked_fill(per_pixel * (largest - level) >= 1, -math.inf)
+            bits = level / math.log(2) / model.pixels
+            return Rung(outside, error.masked_fill(error >= 1, math.inf), bits, needed)
+
+        averages = mean_error_bound(per_pixel * high.mean(), outside_bound(kl.mean(), log_beta), 1.0)
+        return TheoremsResult(
+            exact=rung(shares, norms),
+            lemma=rung(outside_bound(kl, log_beta), radius_needed(kl, self.outside, size)),
+            paper_ratios=rung(paper_outside(radius, kl, size, ratio), paper_radius(kl, self.outside, size, ratio)),
+            paper=rung(paper_outside(radius, kl, size), paper_radius(kl, self.outside, size)),
+            kl=kl,
+            ratio=ratio,
+            distortion=per_pixel * mean,
+            distortion_high=per_pixel * high,
+            averages=min(1.0, float(averages)),
+            radius=radius,
+            outside=self.outside,
+            confidence=self.confidence,
+            source=source,
+        )
+
+
+def _proven(bounds: Tensor) -> dict[str, Any]:
+    """The mean of the finite bounds, and how many are not."""
+    finite = bounds.isfinite()
+    figures = {"vacuous": int((~finite).sum())}
+    return {**figures, "mean": float(bounds[finite].mean())} if bool(finite.any()) else figures
+
+
+def _compared(bounds: Tensor, measured: Tensor, *, higher_is_worse: bool) -> dict[str, Any]:
+    finite = bounds.isfinite()
+    proven, found = bounds[finite], measured.detach().cpu().double()[finite]
+    figures: dict[str, Any] = {"pairs": len(proven)}
+    if len(proven):
+        worse = found > proven if higher_is_worse else found < proven
+        figures |= {"proven": float(proven.mean()), "measured": float(found.mean()), "worse": int(worse.sum())}
+    return figures

@@ -1,0 +1,78 @@
+"""What a learned set has seen: the images of pairs by which nothing can be certified any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from augment import PairStore
+
+FILE = "learned_from.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class PairsUsed:
+    """Pairs that had a part in learning a set, remembered by their images.
+
+    An image is known again by its pixels, in whatever file, split or order it comes back; one that was cropped, scaled
+    or turned before is not.
+
+    Args:
+        purpose: What they were for: ``"fit"``, or ``"selection"`` of weights and radius.
+        splits: Names of the splits they came from.
+        images: Numbers of their images, as :meth:`augment.PairStore.digests` gives them.
+    """
+
+    purpose: str
+    splits: tuple[str, ...]
+    images: Tensor
+
+    @classmethod
+    def of(cls, purpose: str, pairs: PairStore) -> PairsUsed:
+        """Remembers the pairs of a file.
+
+        Args:
+            purpose: What they are for.
+            pairs: The pairs.
+        """
+        return cls(purpose, tuple(pairs.splits[number] for number in pairs.split.unique().tolist()), pairs.digests())
+
+    def share(self, images: Tensor) -> float:
+        """Share of some images that are among these.
+
+        Args:
+            images: Their numbers, at least one.
+        """
+        return float(torch.isin(images, self.images).double().mean())
+
+
+def written(used: Sequence[PairsUsed], folder: Path) -> list[dict[str, Any]]:
+    """Writes the images into a folder, and gives what JSON can say of the rest."""
+    if used:
+        safetensors.torch.save_file({use.purpose: use.images for use in used}, folder / FILE)
+    return [{"purpose": use.purpose, "splits": list(use.splits)} for use in used]
+
+
+def read(said: Sequence[dict[str, Any]], folder: Path) -> tuple[PairsUsed, ...]:
+    """Reads what :func:`written` wrote.
+
+    Raises:
+        ValueError: If the file is missing or corrupted.
+    """
+    if not said:
+        return ()
+    try:
+        images = safetensors.torch.load_file(folder / FILE)
+        return tuple(PairsUsed(use["purpose"], tuple(use["splits"]), images[use["purpose"]]) for use in said)
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / FILE} is missing or corrupted ({error!r}), so nobody can tell which pairs were held out; save "
+            "the set again"
+        ) from error
