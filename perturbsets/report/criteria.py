@@ -40,7 +40,7 @@ def criteria_sections(run: Path, checks: dict[str, Any] | None, pairs: Path) -> 
     radius, latent = checks["radius"]["value"], (read_json(run / "set" / "config.json") or {}).get("latent")
     drawn = [charts.errors_chart(errors), necessary_chart(checks["necessary"]["curve"], radius)]
     return [
-        Section(*norms, charts=[charts.norms_chart(arrays["norms"], radius, latent)]),
+        Section(*norms, charts=[charts.norms_chart(arrays["norms"], radius, latent)], content=checks["radius"]),
         *_extremes(run, pairs, arrays),
         Section(*criteria, charts=drawn, content=_figures(checks)),
         *(

@@ -14,6 +14,7 @@ from cvae import derive_seed
 from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, verdict
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.recipe import Recipe
+from perturbsets.report.findings import share, share_interval, times
 from perturbsets.sets import LatentBall
 
 SHOWN = 8  # pairs of which the report draws pictures
@@ -101,8 +102,7 @@ def shown(content: dict[str, Any]) -> Group:
     table = Table("error", "mean", "share of identity", "95 % interval")
     for name in ("identity", "reconstruction", "encoding", "search", "mismatched_search"):
         entry = content["necessary"][name]
-        interval = f"{entry['share_low']:.2%} to {entry['share_high']:.2%}"
-        table.add_row(name, f"{entry['mean']:.3g}", f"{entry['share']:.2%}", interval)
+        table.add_row(name, f"{entry['mean']:.3g}", share(entry), share_interval(entry))
     excess, sufficient = content["necessary"]["excess"], content["sufficient"]
     bits, reach, diversity = (
         sufficient["bits_per_pixel"],
@@ -114,8 +114,8 @@ def shown(content: dict[str, Any]) -> Group:
         f"({excess['low']:.3g} to {excess['high']:.3g})",
         f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})"
         + f" {sufficient['warning']}".rstrip(),
-        f"farthest member at {_times(reach['ratio'])} the largest real changes, samples differ "
-        f"{_times(diversity['ratio'])} as much as real changes of a source do",
+        f"farthest member at {times(reach['ratio'])} the largest real changes, samples differ "
+        f"{times(diversity['ratio'])} as much as real changes of a source do",
         _quality(content.get("quality")),
         *[f"{finding['name'].upper()}: {finding['says']}" for finding in content["findings"]] or [NONE_FOUND],
         *([_radii(content["radii"])] if "radii" in content else []),
@@ -127,14 +127,10 @@ def _radii(entries: list[dict[str, Any]]) -> Table:
     table = Table("radius", "nearest member", "mismatched", "bits per pixel", "farthest member")
     for entry in entries:
         bits = entry["sufficient"]["bits_per_pixel"]["mean"]
-        shares = (f"{entry[name]['share']:.2%}" for name in ("search", "mismatched_search"))
-        reach = _times(entry["overapproximation"]["reach"]["ratio"])
+        shares = (share(entry[name]) for name in ("search", "mismatched_search"))
+        reach = times(entry["overapproximation"]["reach"]["ratio"])
         table.add_row(f"{entry['radius']:.2f}", *shares, f"{bits:.3f}", reach)
     return table
-
-
-def _times(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f} x"
 
 
 def _quality(quality: dict[str, Any] | None) -> str:
