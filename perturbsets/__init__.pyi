@@ -27,7 +27,6 @@ from .certificates import (
     Smoothed,
     SmoothedLabels,
     SmoothedMaps,
-    chance_of_at_least,
     cover,
     coverage,
     covering_radius,
@@ -35,8 +34,6 @@ from .certificates import (
     joint_statement,
     needed_radii,
     one_per_source,
-    share_at_least,
-    share_at_most,
     sources_needed,
 )
 from .criteria import (
@@ -102,6 +99,7 @@ from .sets import (
     SpatialBox,
     Standardized,
 )
+from .share_bounds import chance_of_at_least, share_at_least, share_at_most
 from .smallest_radius import SmallestRadius, bisect
 from .training import (
     MART,

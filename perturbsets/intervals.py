@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from scipy import stats
 from torch import Tensor
+
+from perturbsets.share_bounds import share_at_least, share_at_most
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -82,9 +83,6 @@ def binomial(successes: int, trials: int) -> Interval:
     References:
         Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
     """
-    if not 0 <= successes <= trials or not trials:
-        raise ValueError(f"successes must be within 0 and the trials, 1 or more, got {successes} of {trials}")
     tail = (1 - LEVEL) / 2
-    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low, high = (bound(successes, trials, tail) for bound in (share_at_least, share_at_most))
     return Interval(successes / trials, float(low), float(high))

@@ -5,7 +5,6 @@ rests on counting alone, and so the evidence for each is the binomial distributi
 
 - :class:`Coverage`: "with confidence 1 − α, at least a share p of future pairs lies within tolerance τ of the set".
 - :class:`CoveringRadius`: the radius that suffices for that.
-- :func:`share_at_least` and :func:`share_at_most`: exact bounds of a share, on which the others are built.
 
 Sources of pairs, images or scenes, take part in one thing only: fit; selection and radius; certificate. A learned set
 remembers those that it has seen, and they are refused. From each of the others one random pair counts, as pairs of one
@@ -20,7 +19,6 @@ from perturbsets.certificates.multi_label import CertifiedLabels, SmoothedLabels
 from perturbsets.certificates.one_per_source import draw_pairs, one_per_source
 from perturbsets.certificates.radius import CoveringRadius, RadiusCertificate, covering_radius, needed_radii
 from perturbsets.certificates.segmentation import CertifiedMaps, SmoothedMaps
-from perturbsets.certificates.share import chance_of_at_least, share_at_least, share_at_most
 from perturbsets.certificates.smoothing import Certified, Smoothed
 from perturbsets.certificates.votes import ABSTAIN
 
@@ -39,7 +37,6 @@ __all__ = [
     "Smoothed",
     "SmoothedLabels",
     "SmoothedMaps",
-    "chance_of_at_least",
     "cover",
     "coverage",
     "covering_radius",
@@ -48,7 +45,5 @@ __all__ = [
     "joint_statement",
     "needed_radii",
     "one_per_source",
-    "share_at_least",
-    "share_at_most",
     "sources_needed",
 ]

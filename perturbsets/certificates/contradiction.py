@@ -13,12 +13,12 @@ from perturbsets._types import Flags, Labels, Offsets, PerImage, Rows, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent
-from perturbsets.certificates.share import check_chance, share_at_most
 from perturbsets.certificates.smoothing import Certified, Smoothed
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
 from perturbsets.sets.base import Region
 from perturbsets.sets.standardized import Standardized
+from perturbsets.share_bounds import check_chance, share_at_most
 
 
 @dataclass(frozen=True)

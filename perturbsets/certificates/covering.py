@@ -1,7 +1,7 @@
 r"""What independent numbers say about future ones: a limit, the share within it, and the chance of error.
 
 Numbers :math:`e_1, \dots, e_n` are drawn independently, as future ones will be, and k of them are at most τ. With
-:math:`I_p` as in :func:`~perturbsets.certificates.share.chance_of_at_least`, the chance of so many where the true share
+:math:`I_p` as in :func:`~perturbsets.share_bounds.chance_of_at_least`, the chance of so many where the true share
 is p, any two of the limit τ, the share p and the chance of error α give the third:
 
 - τ and α give :math:`p = \max \{p : I_p(k, n - k + 1) \le \alpha\}`, the Clopper-Pearson bound;
@@ -28,7 +28,7 @@ from typing import Literal
 import torch
 
 from perturbsets._types import PerImage
-from perturbsets.certificates.share import chance_of_at_least, check_chance, share_at_least
+from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from perturbsets._types import Samples
-from perturbsets.certificates.share import check_chance, share_at_least
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
 from perturbsets.intervals import binomial, bootstrap
+from perturbsets.share_bounds import check_chance, share_at_least
 
 Correction = Literal["bonferroni", "none"]
 

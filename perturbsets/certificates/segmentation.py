@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from perturbsets._types import PerImage, Samples
-from perturbsets.certificates.share import chance_of_at_least, check_chance
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
 from perturbsets.intervals import bootstrap
 from perturbsets.objectives.segmentation import IGNORE, share_right
+from perturbsets.share_bounds import chance_of_at_least, check_chance
 
 Maps = Int64[Tensor, "B *place"]
 Correction = Literal["holm", "bonferroni"]

@@ -23,10 +23,10 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from perturbsets._types import Flags, Labels, PerImage, Samples
-from perturbsets.certificates.share import chance_of_at_least, check_chance, share_at_least
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
 from perturbsets.intervals import binomial
 from perturbsets.objectives.base import check_labels
+from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from augment.functional.counter import draw_seeds, normal
 from perturbsets._types import Offsets, Rows, Samples
-from perturbsets.certificates.share import chance_of_at_least, check_chance
 from perturbsets.purity import ordinary, untouched
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.sets.standardized import Standardized, StandardizedRegion
+from perturbsets.share_bounds import chance_of_at_least, check_chance
 
 ABSTAIN = -1
 """In place of a class where nothing is certified."""

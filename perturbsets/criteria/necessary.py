@@ -190,8 +190,7 @@ class NecessarySubset:
         for name, grouping in groups.items():
             members(grouping, len(pairs), name)
 
-        def search(part: PairBatch, rows: Tensor) -> Nearest:
-            start = perturbations.at(part.clean).encode(part.changed)
+        def search(part: PairBatch, rows: Tensor, start: Offsets) -> Nearest:
             check_finite(start.isfinite().all(1), rows, "encodings")
             found = nearest_members(
                 perturbations,
@@ -211,8 +210,8 @@ class NecessarySubset:
         unlimited = replace(perturbations, radius=math.inf)
         matched = []
         for part, rows in _numbered(batches(pairs, device=device)):
-            found = search(part, rows)
             start = perturbations.at(part.clean).encode(part.changed)
+            found = search(part, rows, start)
             nearest = _at(perturbations, part.clean, found.offsets[main])
             encoded = [_at(of, part.clean, start) for of in (unlimited, perturbations)]
             errors = [squared_difference(other, part.changed) for other in (part.clean, *encoded)]
@@ -221,7 +220,8 @@ class NecessarySubset:
             matched.append([*errors, excess, start.norm(dim=1), found.offsets[main], found.errors.T, part.source])
         foreign = []
         for part, rows in _numbered(mismatched(pairs, device=device)):
-            foreign.append([squared_difference(part.clean, part.changed), search(part, rows).errors.T])
+            start = perturbations.at(part.clean).encode(part.changed)
+            foreign.append([squared_difference(part.clean, part.changed), search(part, rows, start).errors.T])
         identity, reconstruction, encoding, excess, norms, offsets, curve, source = _joined(matched)
         mismatched_identity, mismatched_curve = _joined(foreign)
         if not float(identity.sum()) > 0:

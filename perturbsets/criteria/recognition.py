@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from scipy import special, stats
+from scipy import stats
 from torch import Tensor
 
 from cvae import DiagonalGaussian
@@ -51,29 +51,6 @@ def squared_norms(offsets: DiagonalGaussian, vectors: Tensor) -> Tensor:
     linear, square = 2 * offsets.mean * offsets.scale, offsets.scale.square()
     drawn = vectors @ linear.T + vectors.square() @ square.T
     return drawn + offsets.mean.square().sum(1)
-
-
-def share_limit(hits: Tensor, trials: int, error: float) -> Tensor:
-    r"""Upper confidence limits of shares, of Clopper and Pearson.
-
-    .. math:: B^{-1}(1 - \text{error};\ k + 1,\ n - k)
-
-    with :math:`B^{-1}` the quantiles of the beta distribution; 1 where all trials hit.
-
-    Args:
-        hits: Numbers k of hits.
-        trials: Number n of independent trials.
-        error: Probability at which a limit may be below the true share.
-
-    Returns:
-        The limits, in float64.
-
-    References:
-        Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
-    """
-    count = hits.cpu().double().numpy()
-    limit = special.betainccinv(count + 1, (trials - count).clip(0.5), error)
-    return torch.where(hits.cpu() < trials, torch.from_numpy(limit), 1.0)
 
 
 def norm_limit(squares: Tensor, outside: float, error: float) -> Tensor:

@@ -15,9 +15,10 @@ from perturbsets.criteria.bounds import ceiling, error_bound, likelihood_bound, 
 from perturbsets.criteria.gaussian_tail import paper_outside, paper_radius
 from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.pairs import Pairs, batches
-from perturbsets.criteria.recognition import from_prior, loss, norm_limit, normal, share_limit, squared_norms
+from perturbsets.criteria.recognition import from_prior, loss, norm_limit, normal, squared_norms
 from perturbsets.criteria.tail import log_outside, outside_bound, radius_needed
 from perturbsets.sets.latent import LatentBall
+from perturbsets.share_bounds import share_at_most
 
 
 class Rung(NamedTuple):
@@ -214,7 +215,7 @@ class Theorems:
             best = ceiling(model.likelihood, changed)
             lost = loss(region, posterior, changed, best.log_prob, draws=self.draws, error=error, generator=generator)
             standard = DiagonalGaussian(torch.zeros_like(offsets.mean), torch.zeros_like(offsets.mean))
-            shares = share_limit((squares > radius**2).sum(0), len(vectors), error / len(pairs))
+            shares = share_at_most((squares > radius**2).sum(0), len(vectors), error / len(pairs))
             norms = norm_limit(squares, self.outside, error / len(pairs))
             columns = [offsets.kl(standard), offsets.scale.amax(1), shares, norms, *lost, best.log_prob, source]
             rows.append([column.cpu() for column in columns])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from perturbsets.certificates import share_at_least
 from perturbsets.report.drawing import Chart, draw_chart
 from perturbsets.report.palette import LIGHT, series
+from perturbsets.share_bounds import share_at_least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from cvae import ConvCVAE
-from perturbsets import LatentBall, NecessarySubset, SufficientLikelihood, Theorems
-from perturbsets.criteria.recognition import norm_limit, share_limit
+from perturbsets import LatentBall, NecessarySubset, SufficientLikelihood, Theorems, share_at_most
+from perturbsets.criteria.recognition import norm_limit
 from perturbsets.criteria.tail import log_outside, outside_bound
 
 COUNT = 40
@@ -104,14 +104,14 @@ def test_limits_of_losses_hold_as_often_as_they_say(linear_cvae: Any, memory_pai
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 1.0])
 def test_limits_of_shares_hold_as_often_as_they_say(share: float, generator: torch.Generator) -> None:
-    hits = torch.binomial(torch.full((2000,), 200.0), torch.tensor(share).expand(2000), generator=generator)
-    below = (share_limit(hits, 200, 0.1) < share).double().mean()
+    hits = torch.binomial(torch.full((2000,), 200.0), torch.tensor(share).expand(2000), generator=generator).long()
+    below = (share_at_most(hits, 200, 0.1) < share).double().mean()
 
     assert below <= 0.1 + 3 * math.sqrt(0.1 * 0.9 / 2000)
     if share == 0.3:
         assert below > 0.05
         k = int(hits[0])
-        assert share_limit(hits, 200, 0.1)[0].item() == pytest.approx(stats.beta.ppf(0.9, k + 1, 200 - k))
+        assert share_at_most(hits, 200, 0.1)[0].item() == pytest.approx(stats.beta.ppf(0.9, k + 1, 200 - k))
 
 
 def test_limits_of_radii_hold_as_often_as_they_say(generator: torch.Generator) -> None:
