@@ -176,18 +176,23 @@ class OverApproximation:
             check_finite(found.finite, batch.row)
             region = perturbations.at(clean)
             middle = region.centre() if region.searchable else region.sample(generator=generator)
-            swing = squared_difference(region.decode(found.offsets), region.decode(middle))
+            reach, farthest = found.displacement, found.offsets
             members, real = Diversity(count), Diversity(count)
             samples = []
             for _ in range(self.draws):
-                sample = region.decode(region.sample(generator=generator))
+                offsets = region.sample(generator=generator)
+                sample = region.decode(offsets)
                 check_finite(sample.isfinite().flatten(1).all(1), batch.row)
                 members.add(sample - clean, torch.arange(count, device=clean.device))
                 samples.append(sample)
+                moved = squared_difference(sample, clean)  # a sample may lie farther than a search came
+                farthest = torch.where((moved > reach)[:, None], offsets, farthest)
+                reach = reach.maximum(moved)
+            swing = squared_difference(region.decode(farthest), region.decode(middle))
             real.add(batch.changed - batch.clean, batch.member)
             columns.append(
                 {
-                    "reach": found.displacement,
+                    "reach": reach,
                     "swing": swing,
                     "sampled": members.displacement(),
                     "real": real.displacement(),
@@ -195,7 +200,7 @@ class OverApproximation:
                     "diversity": members.distance(),
                     "real_diversity": real.distance(),
                     "several": real.count > 1,
-                    "offsets": found.offsets,
+                    "offsets": farthest,
                     "source": batch.source,
                     "row": batch.row,
                 }

@@ -148,7 +148,7 @@ def test_sources_without_labels_are_left_out_of_the_labels() -> None:
 def test_sets_that_can_only_be_drawn_are_measured_by_their_draws() -> None:
     result = OverApproximation(draws=3)(DrawnChanges(RandomCorruption(["contrast", "brightness"])), LightPairs(6, 2))
 
-    assert (result.reach >= result.sampled / 3).all()
+    assert (result.reach >= result.sampled * (1 - 1e-5)).all()  # samples count as found
     assert (result.reach > 0).all()
 
 
