@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from perturbsets.criteria.gaussian_tail import paper_radius
-from perturbsets.criteria.tail import radius_needed
+from perturbsets.criteria.theorems.gaussian_tail import paper_radius
+from perturbsets.criteria.theorems.tail import radius_needed
 from perturbsets.report.drawing import Chart, draw_chart
 from perturbsets.report.palette import LIGHT
 

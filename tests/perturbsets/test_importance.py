@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from perturbsets.criteria.importance import (
+from perturbsets.criteria.likelihood.importance import (
     effective_draws,
     generalised_pareto_shape,
     log_mean,

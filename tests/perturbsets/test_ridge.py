@@ -11,9 +11,9 @@ from torch.testing import assert_close
 
 from cvae import DiagonalGaussian
 from perturbsets import L2Ball, LatentBall
-from perturbsets.criteria.offset_likelihood import OffsetLikelihood
-from perturbsets.criteria.proposals import BallNormal, Recognised
-from perturbsets.criteria.ridge import Ridge, likeliest
+from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
+from perturbsets.criteria.likelihood.proposals import BallNormal, Recognised
+from perturbsets.criteria.likelihood.ridge import Ridge, likeliest
 from tests.perturbsets.bent import BentCVAE
 
 LENGTHS = 0.01

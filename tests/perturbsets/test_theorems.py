@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from cvae import ConvCVAE
 from perturbsets import LatentBall, NecessarySubset, SufficientLikelihood, Theorems, share_at_most
-from perturbsets.criteria.recognition import norm_limit
-from perturbsets.criteria.tail import log_outside, outside_bound
+from perturbsets.criteria.theorems.recognition import norm_limit
+from perturbsets.criteria.theorems.tail import log_outside, outside_bound
 
 COUNT = 40
 RADIUS = 2.0

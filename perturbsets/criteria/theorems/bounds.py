@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cvae import BernoulliLikelihood, GaussianLikelihood
 from perturbsets._types import Images
-from perturbsets.criteria.tail import Number, divergence
+from perturbsets.criteria.theorems.tail import Number, divergence
 
 
 class Ceiling(NamedTuple):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags
-from perturbsets.criteria.features import FeatureExtractor, RandomFeatures
-from perturbsets.criteria.frechet import frechet_distance
 from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.pairs import PairBatch, Pairs, batches
-from perturbsets.criteria.precision_recall import precision_recall
+from perturbsets.criteria.quality.features import FeatureExtractor, RandomFeatures
+from perturbsets.criteria.quality.frechet import frechet_distance
+from perturbsets.criteria.quality.precision_recall import precision_recall
 from perturbsets.intervals import bootstrap
 from perturbsets.sets.base import PerturbationSet
 

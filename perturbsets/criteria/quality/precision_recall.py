@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perturbsets._types import Flags
-from perturbsets.criteria.frechet import check_features
+from perturbsets.criteria.quality.frechet import check_features
 
 BLOCK = 1024  # rows whose distances to all others are held at a time
 

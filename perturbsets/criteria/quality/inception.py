@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from perturbsets._types import Images
-from perturbsets.criteria.features import Features
+from perturbsets.criteria.quality.features import Features
 
 
 class InceptionFeatures:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from perturbsets.criteria.tail import Number, log_outside, radius_at
+from perturbsets.criteria.theorems.tail import Number, log_outside, radius_at
 
 STEPS = 20  # of Newton's method; five suffice from where it starts
 

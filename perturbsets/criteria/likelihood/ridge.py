@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Draws, LogWeights, Offsets, PerImage
-from perturbsets.criteria.offset_likelihood import OffsetLikelihood
-from perturbsets.criteria.proposals import LOG_2PI, Proposal, normal_draws
+from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
+from perturbsets.criteria.likelihood.proposals import LOG_2PI, Proposal, normal_draws
 
 SHORTEST, LONGEST = 1e-3, 0.3  # secants, in prior standard deviations
 SHARP = 1000.0  # precision that pixels add to the prior's 1, from which a direction is a sharp one

@@ -12,11 +12,11 @@ from torch import Tensor
 from cvae.likelihood import GaussianLikelihood
 from perturbsets._types import Flags, LogWeights, PerImage
 from perturbsets.criteria.held_out import check_held_out
-from perturbsets.criteria.importance import LARGEST_K, effective_draws, log_mean, log_weights, pareto_k
-from perturbsets.criteria.offset_likelihood import OffsetLikelihood
+from perturbsets.criteria.likelihood.importance import LARGEST_K, effective_draws, log_mean, log_weights, pareto_k
+from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
+from perturbsets.criteria.likelihood.proposals import BallNormal, Proposal, Recognised
+from perturbsets.criteria.likelihood.ridge import LONGEST, SHORTEST, Ridge, likeliest
 from perturbsets.criteria.pairs import Pairs, batches
-from perturbsets.criteria.proposals import BallNormal, Proposal, Recognised
-from perturbsets.criteria.ridge import LONGEST, SHORTEST, Ridge, likeliest
 from perturbsets.intervals import Interval, bootstrap
 from perturbsets.sets.latent import LatentBall, LatentRegion
 
@@ -36,8 +36,9 @@ class SufficientResult:
         half_bits_per_pixel: The same from half of the draws, averaged over both halves.
         approximation_error: Mean squared error per pixel, averaged over draws from the prior in the ball.
         effective_draws: Effective number of importance draws.
-        pareto_k: Shape of the tail of the importance weights (:func:`~perturbsets.criteria.importance.pareto_k`): below
-            0.5 good, up to 0.7 usable, above not to be trusted.
+        pareto_k: Shape of the tail of the importance weights
+            (:func:`~perturbsets.criteria.likelihood.importance.pareto_k`): below 0.5 good, up to 0.7 usable, above not
+            to be trusted.
         source: Source of each pair.
         measure: What the likelihood is relative to; figures of different measures cannot be compared.
     """
@@ -108,7 +109,7 @@ class SufficientLikelihood:
 
     with :math:`N_\epsilon` the standard normal conditioned on the ball and :math:`n_j` draws from each proposal
     :math:`r_j`: eight tenths from a heavy-tailed one that follows the ridge of the posterior from its mode
-    (:class:`~perturbsets.criteria.ridge.Ridge`), one tenth from the recognition distribution, one from
+    (:class:`~perturbsets.criteria.likelihood.ridge.Ridge`), one tenth from the recognition distribution, one from
     :math:`N_\epsilon` itself, for safety: no weight exceeds :math:`n / n_j` times its likelihood. With more latent
     coordinates than ``ridge`` half of the draws are from either of the last two: at 128 the search for the mode cost
     several times as much as all draws and raised the estimate by little.
