@@ -68,6 +68,7 @@ from .criteria import (
 from .evaluation import AccuracyTable, Audit, Check, Robustness, audit, correct_under, evaluate, evaluate_robustness
 from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
+from .layer_outputs import LayerOutputs, layer_names
 from .loading import load
 from .models import Averaged, Normalized, SmallConvNet, SmallUNet
 from .objectives import (
@@ -168,6 +169,7 @@ __all__ = [
     "LabelPreservation",
     "LargerOfBoth",
     "LatentBall",
+    "LayerOutputs",
     "LinfBall",
     "Loss",
     "Margin",
@@ -236,6 +238,7 @@ __all__ = [
     "frechet_distance",
     "groups_of",
     "joint_statement",
+    "layer_names",
     "load",
     "needed_radii",
     "one_per_source",
