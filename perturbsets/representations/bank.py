@@ -74,10 +74,10 @@ class Bank(ABC):
         if wanted.numel() and not 0 <= int(wanted.min()) <= int(wanted.max()) < len(self):
             raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {int(wanted.min())} to {int(wanted.max())}")
         found = self._read(layer, wanted.flatten())
-        if not bool((finite := found.isfinite().all(1)).all()):
-            bad = int(wanted.flatten()[~finite][0])
+        if (bad := not_finite(found)) is not None:
+            row = int(wanted.flatten()[bad])
             raise ValueError(
-                f"features of layer {layer!r} must be finite, got NaN or infinity in row {bad} of the bank"
+                f"features of layer {layer!r} must be finite, got NaN or infinity in row {row} of the bank"
             )
         return found.reshape(*wanted.shape, found.shape[1])
 
@@ -141,7 +141,7 @@ class MemoryBank(Bank):
         wrong = {layer: len(values) for layer, values in features.items() if len(values) != len(labels)}
         if wrong:
             raise ValueError(f"features must have a row for each of {len(labels)} labels, got {wrong}")
-        self._features = dict(features)
+        self._features = {layer: values.detach() for layer, values in features.items()}
         self.layers, self.labels, self.classes = tuple(features), labels.cpu(), tuple(classes)
 
     def _read(self, layer: str, rows: Rows) -> Float[Tensor, "N D"]:
@@ -151,3 +151,10 @@ class MemoryBank(Bank):
 def block_rows(width: int) -> int:
     """Rows of a block of so many features each."""
     return min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * width)))
+
+
+def not_finite(features: Float[Tensor, "N D"]) -> int | None:
+    """First row with NaN or infinity, if there is one."""
+    if not features.numel() or bool(torch.stack(features.aminmax()).isfinite().all()):  # far cheaper than every entry
+        return None
+    return int((~features.isfinite().all(1)).nonzero()[0])

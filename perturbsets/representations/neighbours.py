@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from perturbsets._types import Labels, Rows
-from perturbsets.representations.bank import Block, block_rows
+from perturbsets.representations.bank import Block, block_rows, not_finite
 
 Metric = Literal["euclidean", "cosine"]
 SPARE = 8  # candidates beyond those wanted, so that a few ties need no second look
@@ -171,16 +171,19 @@ def _prepared(features: Tensor, metric: Metric, name: str) -> Float[Tensor, "N D
     For the cosine these are vectors of length 1, whose squared distance is twice the cosine's. One coordinate more
     gives those without a direction one that is at right angles to all others.
     """
-    if not bool((finite := features.isfinite().all(1)).all()):
-        bad = int((~finite).nonzero()[0])
+    if (bad := not_finite(features)) is not None:
         raise ValueError(f"{name} must be finite, got NaN or infinity in row {bad}: look at the network and its inputs")
     found = features.detach().cpu().double()
     if metric == "euclidean":
         return found.contiguous()
-    largest = found.abs().amax(1, keepdim=True)
-    found = found / largest.where(largest > 0, 1)  # tiny features must not vanish when squared
+    if features.dtype == torch.float64:  # whose squares may be too large or too small for it
+        largest = found.abs().amax(1, keepdim=True)
+        found = found / largest.where(largest > 0, 1)
     norms = found.norm(dim=1, keepdim=True)
-    return torch.cat([found / norms.where(norms > 0, 1), (norms == 0).double()], 1)
+    directions = found.new_empty(len(found), found.shape[1] + 1)
+    torch.div(found, norms.where(norms > 0, 1), out=directions[:, :-1])
+    directions[:, -1:] = norms == 0
+    return directions
 
 
 def _split(features: Tensor) -> Iterable[Block]:

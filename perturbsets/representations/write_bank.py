@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from perturbsets._types import Labels, Samples
 from perturbsets.fingerprint import digest
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
 from perturbsets.purity import untouched
+from perturbsets.representations.bank import not_finite
 from perturbsets.representations.feature_bank import FORMAT, VERSION, FeatureBank, table
 
 
@@ -110,7 +112,7 @@ def write_bank(
             "format": FORMAT,
             "version": VERSION,
             "layers": names,
-            "classes": np.array(list(map(str, getattr(data, "classes", ()))), dtype=object),
+            "classes": np.array(list(map(str, getattr(data, "classes", ()))), dtype=h5py.string_dtype()),
             "provenance": json.dumps(about, sort_keys=True),
         }
         partial.finish({"/": attributes})
@@ -141,9 +143,8 @@ class _Passes:
         tables = {"labels": labels.long().cpu().numpy(), "predictions": found["predictions"][:, 0].long().cpu().numpy()}
         for number, name in enumerate(self.names):
             features = found[_inside(name)].float().cpu()
-            if not bool((finite := features.isfinite().all(1)).all()):
-                bad = rows[int((~finite).nonzero()[0])]
-                raise ValueError(f"layer {name!r} must give finite features, got NaN or infinity for image {bad}")
+            if (bad := not_finite(features)) is not None:
+                raise ValueError(f"layer {name!r} must give finite features, got NaN or infinity for image {rows[bad]}")
             tables[table(number)] = features.numpy()
         return tables
 

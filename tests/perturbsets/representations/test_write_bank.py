@@ -169,6 +169,25 @@ def test_a_bank_that_is_there_stays_until_the_new_one_is_whole(tmp_path: Path) -
     assert len(write_bank(tmp_path / "bank.h5", Net(), "last", data, batch=10)) == 50
 
 
+class Nameless:
+    """Images alone, as a newcomer may have them."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return RandomImages(5, (3,)).batch(rows)
+
+
+def test_data_need_no_names_and_images_no_channels(tmp_path: Path) -> None:
+    bank = write_bank(tmp_path / "new" / "bank.h5", nn.Linear(3, 2), "", Nameless())
+
+    assert (bank.layers, bank.classes) == (("",), ())
+    assert bank.features("", [4]).shape == (1, 2)
+    with pytest.raises(ValueError, match="class 1 must have at least 4 images"):
+        bank.members(1, 4)
+
+
 class Faulty(RandomImages):
     """Gives something wrong from image 10 on."""
 
