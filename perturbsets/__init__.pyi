@@ -83,6 +83,12 @@ from .objectives import (
     SegmentationCrossEntropy,
     StrongestWrong,
 )
+from .representations import (
+    DimensionChoice,
+    ProbabilisticPCA,
+    choose_dimension,
+    likelihood_drop,
+)
 from .sets import (
     Ball,
     Compose,
@@ -148,6 +154,7 @@ __all__ = [
     "Covering",
     "CoveringRadius",
     "CrossEntropy",
+    "DimensionChoice",
     "DrawnChanges",
     "FastAdversarial",
     "FeatureExtractor",
@@ -187,6 +194,7 @@ __all__ = [
     "PixelBall",
     "PrecisionRecall",
     "Priced",
+    "ProbabilisticPCA",
     "ProductBall",
     "ProjectedAdam",
     "ProjectedGradient",
@@ -224,6 +232,7 @@ __all__ = [
     "by_group",
     "chance_of_at_least",
     "check_held_out",
+    "choose_dimension",
     "correct_under",
     "cover",
     "coverage",
@@ -236,6 +245,7 @@ __all__ = [
     "frechet_distance",
     "groups_of",
     "joint_statement",
+    "likelihood_drop",
     "load",
     "needed_radii",
     "one_per_source",
