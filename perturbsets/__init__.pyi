@@ -86,6 +86,7 @@ from .objectives import (
 from .representations import (
     DimensionChoice,
     ProbabilisticPCA,
+    angular_consistency,
     choose_dimension,
     likelihood_drop,
 )
@@ -225,6 +226,7 @@ __all__ = [
     "TheoremsResult",
     "Worst",
     "WorstFound",
+    "angular_consistency",
     "audit",
     "binomial",
     "bisect",

@@ -1,11 +1,13 @@
 """Representations: what a network's inner layers make of images, and whether an adversary's look natural."""
 
+from perturbsets.representations.angular import angular_consistency
 from perturbsets.representations.tangent import ProbabilisticPCA, likelihood_drop
 from perturbsets.representations.tangent_dimension import DimensionChoice, choose_dimension
 
 __all__ = [
     "DimensionChoice",
     "ProbabilisticPCA",
+    "angular_consistency",
     "choose_dimension",
     "likelihood_drop",
 ]
