@@ -86,9 +86,11 @@ from .objectives import (
 from .representations import (
     DimensionChoice,
     ProbabilisticPCA,
+    active_overlap,
     angular_consistency,
     choose_dimension,
     likelihood_drop,
+    sparsity_change,
 )
 from .sets import (
     Ball,
@@ -226,6 +228,7 @@ __all__ = [
     "TheoremsResult",
     "Worst",
     "WorstFound",
+    "active_overlap",
     "angular_consistency",
     "audit",
     "binomial",
@@ -257,6 +260,7 @@ __all__ = [
     "share_at_least",
     "share_at_most",
     "sources_needed",
+    "sparsity_change",
     "train_classifier",
     "verdict",
 ]
