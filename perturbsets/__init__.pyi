@@ -85,12 +85,16 @@ from .objectives import (
 )
 from .representations import (
     DimensionChoice,
+    LabelOutcomes,
     ProbabilisticPCA,
+    Transfer,
     active_overlap,
     angular_consistency,
     choose_dimension,
+    label_outcomes,
     likelihood_drop,
     sparsity_change,
+    transfer,
 )
 from .sets import (
     Ball,
@@ -175,6 +179,7 @@ __all__ = [
     "KLDivergence",
     "L1Ball",
     "L2Ball",
+    "LabelOutcomes",
     "LabelPreservation",
     "LargerOfBoth",
     "LatentBall",
@@ -226,6 +231,7 @@ __all__ = [
     "SufficientResult",
     "Theorems",
     "TheoremsResult",
+    "Transfer",
     "Worst",
     "WorstFound",
     "active_overlap",
@@ -250,6 +256,7 @@ __all__ = [
     "frechet_distance",
     "groups_of",
     "joint_statement",
+    "label_outcomes",
     "likelihood_drop",
     "load",
     "needed_radii",
@@ -262,5 +269,6 @@ __all__ = [
     "sources_needed",
     "sparsity_change",
     "train_classifier",
+    "transfer",
     "verdict",
 ]
