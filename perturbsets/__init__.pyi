@@ -84,6 +84,7 @@ from .objectives import (
     StrongestWrong,
 )
 from .representations import (
+    ROC,
     DimensionChoice,
     LabelOutcomes,
     ProbabilisticPCA,
@@ -91,6 +92,7 @@ from .representations import (
     active_overlap,
     angular_consistency,
     choose_dimension,
+    detection_roc,
     label_outcomes,
     likelihood_drop,
     sparsity_change,
@@ -138,6 +140,7 @@ __all__ = [
     "APGD",
     "DLR",
     "MART",
+    "ROC",
     "TRADES",
     "AccuracyTable",
     "Adversarial",
@@ -248,6 +251,7 @@ __all__ = [
     "cover",
     "coverage",
     "covering_radius",
+    "detection_roc",
     "encodings",
     "evaluate",
     "evaluate_robustness",
