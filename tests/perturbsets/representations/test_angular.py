@@ -63,6 +63,7 @@ def test_it_is_the_definition_written_out_in_any_unit(seed: int, scale: float) -
     assert (found <= 1).all()
     itself = angular_consistency(guides, guides[:, 0], neighbours)
     assert_close(itself, torch.ones_like(itself), rtol=0, atol=1e-12)
+    assert (itself <= 1).all()
 
 
 def test_an_offset_across_scores_by_its_length_alone() -> None:
@@ -81,14 +82,18 @@ def test_a_neighbour_that_is_the_point_or_the_guide_does_not_count() -> None:
     assert_close(angular_consistency(point, guide, known), angular_consistency(point, guide, seen), rtol=0, atol=0)
 
 
-def test_nearly_equal_float32_points_keep_their_digits(generator: torch.Generator) -> None:
-    guide = 100 + torch.rand(1, 50, generator=generator)
-    neighbours = guide[:, None] + torch.rand(1, 5, 50, generator=generator)
-    points = neighbours[:, :1] + 1e-4 * torch.rand(1, 1, 50, generator=generator)  # a few units in the last place
+@pytest.mark.parametrize(("dtype", "step", "error"), [(torch.float32, 1e-4, 1e-10), (torch.float64, 1e-7, 1e-7)])
+def test_nearly_equal_points_keep_their_digits(
+    dtype: torch.dtype, step: float, error: float, generator: torch.Generator
+) -> None:
+    guide = 100 + torch.rand(1, 50, generator=generator, dtype=dtype)
+    neighbours = guide[:, None] + torch.rand(1, 5, 50, generator=generator, dtype=dtype)
+    points = neighbours[:, :1] + step * torch.rand(1, 1, 50, generator=generator, dtype=dtype)
     differences = neighbours.double()[:, None] - points.double()[:, :, None]
     expected = cosine_similarity(differences, (neighbours.double() - guide.double()[:, None])[:, None], dim=3).mean(2)
 
-    assert_close(angular_consistency(points, guide, neighbours), expected, rtol=0, atol=1e-9)
+    # An inner product is known to 1e-16 of the squared distance to the guide: the tolerance grows as points draw near.
+    assert_close(angular_consistency(points, guide, neighbours), expected, rtol=0, atol=error)
 
 
 def test_neighbours_that_see_nothing_are_refused_by_row() -> None:
