@@ -63,7 +63,16 @@ def test_it_is_the_definition_written_out_in_any_unit(seed: int, scale: float) -
     assert (found <= 1).all()
     itself = angular_consistency(guides, guides[:, 0], neighbours)
     assert_close(itself, torch.ones_like(itself), rtol=0, atol=1e-12)
-    assert (itself <= 1).all()
+
+
+def test_points_on_the_way_to_a_neighbour_score_one_and_never_more(generator: torch.Generator) -> None:
+    guide, neighbour = torch.randn(2, 64, 1, 9, generator=generator, dtype=torch.float64)
+    found = angular_consistency(
+        guide + torch.linspace(0.1, 0.9, 9)[:, None] * (neighbour - guide), guide[:, 0], neighbour
+    )
+
+    assert_close(found, torch.ones_like(found), rtol=0, atol=1e-12)
+    assert (found <= 1).all()
 
 
 def test_an_offset_across_scores_by_its_length_alone() -> None:
