@@ -1,6 +1,7 @@
 from .adversary import Adversary, Found
 from .ascents import (
     APGD,
+    AcceleratedGradient,
     Ascent,
     Best,
     GradientAscent,
@@ -11,6 +12,7 @@ from .ascents import (
     ProjectedLBFGS,
     RandomSearch,
     Square,
+    duality_gap,
 )
 from .certificates import (
     ABSTAIN,
@@ -86,6 +88,7 @@ from .objectives import (
     SegmentationCrossEntropy,
     StrongestWrong,
 )
+from .representations import feature_fgrad, feature_linear, feature_opt, label_fgrad, label_opt
 from .sets import (
     Ball,
     Compose,
@@ -129,6 +132,7 @@ __all__ = [
     "DLR",
     "MART",
     "TRADES",
+    "AcceleratedGradient",
     "AccuracyTable",
     "Adversarial",
     "AdversarialWeights",
@@ -234,14 +238,20 @@ __all__ = [
     "cover",
     "coverage",
     "covering_radius",
+    "duality_gap",
     "encodings",
     "evaluate",
     "evaluate_robustness",
     "fast_minimum_norm",
+    "feature_fgrad",
+    "feature_linear",
+    "feature_opt",
     "find_contradictions",
     "frechet_distance",
     "groups_of",
     "joint_statement",
+    "label_fgrad",
+    "label_opt",
     "layer_names",
     "load",
     "needed_radii",

@@ -49,6 +49,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "ascent": (
         "perturbsets.APGD",
+        "perturbsets.AcceleratedGradient",
         "perturbsets.GradientAscent",
         "perturbsets.GridSearch",
         "perturbsets.OneStep",
