@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows
+from perturbsets._types import Flags, Offsets, PerImage
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.climb import CHECK_EVERY, check_steps, slope
+from perturbsets.ascents.climber import Climber
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
@@ -103,7 +103,7 @@ class AcceleratedGradient(Ascent):
         best = Best(region)
         climber = _Climber(region, loss, best, region.project(region.centre() if start is None else start).detach())
         for step in range(self.steps + 1):
-            if step % CHECK_EVERY == 0 and not climber.goes_on(drop=self.stop_when_reached):
+            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.done, drop=self.stop_when_reached):
                 break
             last = step == self.steps
             climber.look(self.tolerance, last=last)
@@ -114,7 +114,7 @@ class AcceleratedGradient(Ascent):
         return best
 
 
-class _Climber:
+class _Climber(Climber):
     """One climb: the points of every image, and what it knows of its curvature.
 
     Args:
@@ -125,8 +125,7 @@ class _Climber:
     """
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets) -> None:
-        self.region, self.loss, self.best, self.box = region, loss, best, _finite_box(region)
-        self.rows: Rows | None = None
+        super().__init__(region, loss, best)
         self.u = self.x = self.trial = start
         self.gradient = self.trial_gradient = torch.zeros_like(start)
         self.speed = start.new_ones(len(start), 1)  # a in the formula
@@ -171,22 +170,6 @@ class _Climber:
         self.x = ahead
         reached = self.region.project(torch.addcmul(ahead, (speed - 1) / self.speed, move))
         self.trial = torch.where(self.done[:, None], self.trial, reached)
-
-    def goes_on(self, *, drop: bool) -> bool:
-        """Leaves out the images that are done, if they may be dropped; tells whether any is left."""
-        done = self.done
-        if drop:
-            done = done | (self.best.reached if self.rows is None else self.best.reached[self.rows])
-            if bool(done.any()):
-                left = (~done).nonzero()[:, 0]
-                self.rows = left if self.rows is None else self.rows[left]
-                self.region, self.loss = self.region.keep(left), self.loss.keep(left)
-                for name, value in vars(self).items():
-                    if isinstance(value, Tensor) and name != "rows":
-                        setattr(self, name, value[left])
-                self.box = _finite_box(self.region)
-                return len(left) > 0
-        return len(done) == 0 or not bool(done.all())
 
 
 def _gap(gradient: Offsets, offsets: Offsets, box: tuple[Offsets, Offsets]) -> PerImage:

@@ -19,7 +19,7 @@ from perturbsets import (
     Objective,
     PixelBall,
     ProjectedGradient,
-    ProjectedLBFGS,
+    feature_opt,
 )
 
 DOUBLE = torch.float64
@@ -222,8 +222,7 @@ def of_scipy(layers: nn.Module, source: Tensor, guide: Tensor, radius: float) ->
 @pytest.mark.parametrize("layer", LAYERS)
 def test_ratios_are_those_of_scipy(layer: str) -> None:
     model, (sources, guides), radius = network(), pairs(32), 10 / 255
-    ascent = ProjectedLBFGS(300, stop_when_reached=True)
-    found = Adversary(PixelBall("linf", radius), FeatureDistance(layer), ascent)(model, sources, guides)
+    found = feature_opt(layer, radius)(model, sources, guides)
     ratios = (-found.values).sqrt()
     reference = torch.tensor(
         [of_scipy(model[: int(layer) + 1], s, g, radius) for s, g in zip(sources, guides, strict=True)], dtype=DOUBLE
