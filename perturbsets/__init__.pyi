@@ -72,7 +72,7 @@ from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .layer_outputs import LayerOutputs, layer_names
 from .loading import load
-from .models import Averaged, Normalized, SmallConvNet, SmallUNet
+from .models import Averaged, Normalized, SmallConvNet, SmallUNet, randomized
 from .objectives import (
     DLR,
     ApproximationError,
@@ -259,6 +259,7 @@ __all__ = [
     "precision_recall",
     "radius_by_group",
     "radius_from_pairs",
+    "randomized",
     "share_at_least",
     "share_at_most",
     "sources_needed",
