@@ -88,7 +88,17 @@ from .objectives import (
     SegmentationCrossEntropy,
     StrongestWrong,
 )
-from .representations import feature_fgrad, feature_linear, feature_opt, label_fgrad, label_opt
+from .representations import (
+    Inversion,
+    Inverted,
+    alpha_norm,
+    feature_fgrad,
+    feature_linear,
+    feature_opt,
+    label_fgrad,
+    label_opt,
+    total_variation,
+)
 from .sets import (
     Ball,
     Compose,
@@ -169,6 +179,8 @@ __all__ = [
     "Grouping",
     "InceptionFeatures",
     "Interval",
+    "Inversion",
+    "Inverted",
     "JointStatement",
     "KLDivergence",
     "L1Ball",
@@ -227,6 +239,7 @@ __all__ = [
     "TheoremsResult",
     "Worst",
     "WorstFound",
+    "alpha_norm",
     "audit",
     "binomial",
     "bisect",
@@ -263,6 +276,7 @@ __all__ = [
     "share_at_least",
     "share_at_most",
     "sources_needed",
+    "total_variation",
     "train_classifier",
     "verdict",
 ]
