@@ -72,7 +72,7 @@ from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .layer_outputs import LayerOutputs, layer_names
 from .loading import load
-from .models import Averaged, Normalized, SmallConvNet, SmallUNet, randomized
+from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, randomized
 from .objectives import (
     DLR,
     ApproximationError,
@@ -213,6 +213,7 @@ __all__ = [
     "ProjectedAdam",
     "ProjectedGradient",
     "ProjectedLBFGS",
+    "Published",
     "QualityResult",
     "RadiusCertificate",
     "RandomFeatures",

@@ -2,8 +2,9 @@
 
 from perturbsets.models.averaged import Averaged
 from perturbsets.models.normalized import Normalized
+from perturbsets.models.published import Published
 from perturbsets.models.random_weights import randomized
 from perturbsets.models.small import SmallConvNet
 from perturbsets.models.small_unet import SmallUNet
 
-__all__ = ["Averaged", "Normalized", "SmallConvNet", "SmallUNet", "randomized"]
+__all__ = ["Averaged", "Normalized", "Published", "SmallConvNet", "SmallUNet", "randomized"]

@@ -79,7 +79,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "torch.optim.lr_scheduler.MultiStepLR",
         "torch.optim.lr_scheduler.StepLR",
     ),
-    "classifier": ("perturbsets.SmallConvNet", "perturbsets.SmallUNet"),
+    "classifier": ("perturbsets.SmallConvNet", "perturbsets.SmallUNet", "perturbsets.Published"),
 }
 """What a recipe may build, by role."""
 
@@ -123,6 +123,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "torch.optim.lr_scheduler.StepLR": _OPTIMIZER,
     "perturbsets.SmallConvNet": _SHAPE | {"classes"},
     "perturbsets.SmallUNet": _SHAPE | {"classes"},
+    "perturbsets.Published": frozenset({"channels", "classes"}),
 }
 """Arguments that the run fills in: they are no fields of a recipe."""
 
@@ -189,10 +190,11 @@ def _part_type(name: str, extra: dict[str, Any]) -> type[Part]:
             fields[argument] = (_plain(annotation), default)
     fields |= extra
     complete = all(taken[argument][1] is not ... for argument in given)
+    trial = getattr(constructor, "check_arguments", constructor)  # what takes long to build says beforehand
 
     def tried(self: Part) -> Part:
         if complete:
-            try_constructor(constructor, self.arguments({}))
+            try_constructor(trial, self.arguments({}))
         return self
 
     documentation = (inspect.getdoc(constructor) or name).split("\n")[0]
