@@ -28,6 +28,8 @@ class Found:
         reached: Whether the goal is reached.
         calls: Forward passes spent, those of binding the objective among them; of a gradient ascent's, all but one of
             each start had a backward pass.
+        bounds: Values that no point of the set exceeds, where the ascent proves such
+            (:class:`~perturbsets.AcceleratedGradient`); else ``None``.
     """
 
     images: Samples
@@ -35,6 +37,7 @@ class Found:
     values: PerImage
     reached: Flags
     calls: Tensor
+    bounds: PerImage | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Adversary:
                 f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
-        return Found(best.images, best.offsets, best.values, best.reached, calls)
+        return Found(best.images, best.offsets, best.values, best.reached, calls, best.bounds)
 
 
 def _first(start: Tensor, region: Region) -> Offsets:

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from augment.store.layout import Array
+from augment.store.places import Array
 
 
 def image_digests(images: Array) -> Array:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, NamedTuple
-
 import h5py
-import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from augment.store.places import Place, locate
 
 FORMAT, VERSION = "perturbsets.pairs", 2
 IMAGES = ("clean", "changed")
@@ -37,22 +32,6 @@ rows, and no pair names them.
 """
 
 
-class Place(NamedTuple):
-    """Where a table's values lie in the file."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-
-    def map(self, path: Path) -> Array:
-        """The values as a read-only view into a memory map."""
-        return np.asarray(np.memmap(path, self.dtype, "r", self.offset, self.shape))
-
-
-class UnusableError(Exception):
-    """Why a file is no usable pair file."""
-
-
 def find(file: h5py.File, name: str, length: int) -> Place:
     """Where a table lies, once it is known to be one that may be read.
 
@@ -62,30 +41,7 @@ def find(file: h5py.File, name: str, length: int) -> Place:
         length: Bytes of the file.
 
     Raises:
-        UnusableError: If it is missing, elsewhere, of another shape or type, chunked, or cut off.
+        UnusableError: As for :func:`locate`.
     """
-    link = file.get(name, getlink=True)
-    if link is None:
-        raise UnusableError(f"it has no data set {name!r}")
-    if not isinstance(link, h5py.HardLink):
-        raise UnusableError(f"{name!r} is a link to elsewhere, which is never followed")
-    data = file[name]
-    if not isinstance(data, h5py.Dataset):
-        raise UnusableError(f"{name!r} is no data set")
-    if data.external or data.is_virtual:
-        raise UnusableError(f"{name!r} keeps its values in another file, which is never read")
     dimensions, types = TABLES[name]
-    if data.ndim != dimensions or data.dtype.name not in types:
-        raise UnusableError(
-            f"{name!r} must have {dimensions} dimensions of {' or '.join(types)}, got shape {data.shape} of "
-            f"{data.dtype}"
-        )
-    if not data.dtype.isnative:
-        raise UnusableError(f"{name!r} is {data.dtype.str}, in the byte order of another machine")
-    offset = data.id.get_offset()
-    if name in IMAGES:
-        if data.chunks is not None or offset is None:
-            raise UnusableError(f"{name!r} is chunked or compressed, which cannot be memory-mapped")
-        if offset + data.nbytes > length:
-            raise UnusableError(f"it is truncated: {name!r} goes beyond the end of the file")
-    return Place(int(offset or 0), tuple(data.shape), data.dtype.name)
+    return locate(file, name, length, dimensions, types, mapped=name in IMAGES)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from augment.pairing import Fault, Made, PairSource
-from augment.store.layout import Array
+from augment.store.places import Array
 
 AHEAD = 2  # chunks per process that may be under way: enough to keep all busy, few enough to stay in memory
 

@@ -1,4 +1,4 @@
-"""A pair file under construction: it survives a kill, and is moved into place when it is whole."""
+"""A file of tables under construction: it survives a kill, and is moved into place when it is whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import h5py
 import numpy as np
 
-from augment.store.layout import Array
+from augment.store.places import Array
 
 SYNC_SECONDS = 1.0
 Record = dict[str, Any]
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 class Partial:
     """The folder ``NAME.partial`` beside the target: the file, its places, and a journal of what is done.
 
-    The tables of images are allocated first, at places that never move, so that rows are written without HDF5.
+    The tables written by rows are allocated first, at places that never move, so that rows are written without HDF5.
     Values reach the disk before the journal says so. The index comes last, onto a skeleton that is restored before:
     so any number of kills, at any point, lead to the same bytes.
 
@@ -47,7 +47,7 @@ class Partial:
     def __init__(self, target: Path, tables: Mapping[str, tuple[tuple[int, ...], str]], fingerprint: str) -> None:
         self.target = target
         self.folder = target.with_name(f"{target.name}.partial")
-        self._file, self._places = self.folder / "pairs.h5", self.folder / "places.json"
+        self._file, self._places = self.folder / "tables.h5", self.folder / "places.json"
         self._tables = dict(tables)
         with self._explained():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -165,15 +165,17 @@ class Partial:
         self._synced = time.monotonic()
 
     def finish(
-        self, links: Mapping[str, str], index: Mapping[str, Array], names: Iterable[str], attributes: Mapping[str, Any]
+        self,
+        attributes: Mapping[str, Mapping[str, Any]],
+        index: Mapping[str, Array] | None = None,
+        links: Mapping[str, str] | None = None,
     ) -> None:
         """Adds the index and moves the file into place.
 
         Args:
-            links: Names of tables that are other tables: new name to old name.
+            attributes: Attributes by table; ``"/"`` is the file itself.
             index: The tables that are written whole.
-            names: Names of the columns of the table ``parameters``.
-            attributes: Attributes of the file.
+            links: Names of tables that are other tables: new name to old name.
         """
         with self._removed_if_unwritable():
             self._sync()
@@ -181,13 +183,13 @@ class Partial:
                 _write_all(self._data, memoryview(bytes.fromhex(content)), offset)
             os.ftruncate(self._data, self._length)
             with h5py.File(self._file, "r+") as file:
-                for name, other in links.items():
+                for name, other in (links or {}).items():
                     file[name] = file[other]
-                for name, values in index.items():
+                for name, values in (index or {}).items():
                     file.create_dataset(name, data=values, track_times=False)
-                file["parameters"].attrs["names"] = list(names)
-                for name, value in attributes.items():
-                    file.attrs[name] = value
+                for table, told in attributes.items():
+                    for name, value in told.items():
+                        file[table].attrs[name] = value
             os.fsync(self._data)
             self._file.replace(self.target)
             folder = os.open(self.target.parent, os.O_RDONLY)

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from augment.pairing import Fault, PairPlan, PairSource
-from augment.store.layout import CLEAN_ROWS, FORMAT, PAIR_ROWS, VERSION, Array
+from augment.store.layout import CLEAN_ROWS, FORMAT, PAIR_ROWS, VERSION
 from augment.store.making import Chunk, make_chunk, make_chunks
 from augment.store.partial import Partial
+from augment.store.places import Array
 
 CHUNK_BYTES = 1 << 26
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def write_pairs(
             "provenance": json.dumps({**pairs.describe(), "versions": versions}, sort_keys=True),
         }
         links = {} if plan.changed_starts is not None else {"changed": "clean"}
-        partial.finish(links, index, plan.parameter_names, attributes)
+        partial.finish({"parameters": {"names": list(plan.parameter_names)}, "/": attributes}, index, links)
     return WrittenPairs(
         path=path,
         pairs=len(kept),

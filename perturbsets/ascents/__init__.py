@@ -1,5 +1,6 @@
 """Ascents: how to climb an objective inside a region."""
 
+from perturbsets.ascents.accelerated_gradient import AcceleratedGradient, duality_gap
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.gradient_ascent import GradientAscent
@@ -13,6 +14,7 @@ from perturbsets.ascents.square import Square
 
 __all__ = [
     "APGD",
+    "AcceleratedGradient",
     "Ascent",
     "Best",
     "GradientAscent",
@@ -23,4 +25,5 @@ __all__ = [
     "ProjectedLBFGS",
     "RandomSearch",
     "Square",
+    "duality_gap",
 ]

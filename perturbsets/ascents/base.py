@@ -27,6 +27,7 @@ class Best:
         reached: Whether the goal is reached there.
         calls: Forward passes spent on each image.
         finite: Whether every value seen was finite.
+        bounds: Values that no point of the region exceeds; ``None`` where the ascent proves none.
     """
 
     offsets: Offsets
@@ -34,6 +35,7 @@ class Best:
     reached: Flags
     calls: Tensor
     finite: Flags
+    bounds: PerImage | None = None
 
     def __init__(self, region: Region) -> None:
         count = len(region.images)

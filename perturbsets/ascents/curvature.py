@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows
+from perturbsets._types import Flags, Offsets, Rows
 
 
 class Curvature:
@@ -22,22 +22,23 @@ class Curvature:
 
     References:
         Nocedal, *Updating quasi-Newton matrices with limited storage*, 1980;
-        Nocedal and Wright, *Numerical optimization*, 2006, algorithm 7.4.
+        Nocedal and Wright, *Numerical optimization*, 2006, algorithm 7.4;
+        Chen, Wang and Zhou, *Large-scale L-BFGS using MapReduce*, 2014 (the recursion on products alone).
     """
 
     def __init__(self, like: Offsets, memory: int) -> None:
-        self._moves = like.new_zeros(memory, *like.shape)
-        self._changes = like.new_zeros(memory, *like.shape)
+        self._pairs = like.new_zeros(len(like), 2, memory, like.shape[1])  # moves and changes of gradient
+        self._lengths = like.new_zeros(len(like), memory)  # of the moves
         self._count = torch.zeros(len(like), dtype=torch.int64, device=like.device)  # pairs taken in since forgetting
 
     def remember(self, move: Offsets, change: Offsets, rows: Flags) -> Flags:
         """Takes in a pair of the images in ``rows`` whose loss bends down; tells which these are."""
-        rows = rows & _bends_down(move, change)
-        slot = self._count % len(self._moves)
-        every = torch.arange(len(slot), device=slot.device)
-        column = rows[:, None]
-        self._moves[slot, every] = move.where(column, self._moves[slot, every])
-        self._changes[slot, every] = change.where(column, self._changes[slot, every])
+        length = move.norm(dim=1)
+        rows = rows & _bends_down(torch.linalg.vecdot(move, change), length, change.norm(dim=1), move.dtype)
+        slot, every = self._count % self._pairs.shape[2], torch.arange(len(rows), device=rows.device)
+        for kind, taken in enumerate((move, change)):
+            self._pairs[every, kind, slot] = taken.where(rows[:, None], self._pairs[every, kind, slot])
+        self._lengths[every, slot] = length.where(rows, self._lengths[every, slot])
         self._count = self._count + rows
         return rows
 
@@ -58,38 +59,47 @@ class Curvature:
         Returns:
             The steps, zero where coordinates are held, and for which images there was a pair to build on.
         """
-        memory, every = len(self._moves), torch.arange(len(gradient), device=gradient.device)
-        step = gradient * free
-        scale: PerImage = torch.zeros_like(gradient[:, 0])
-        passed = []
-        for age in range(1, memory + 1):
-            slot = (self._count - age) % memory
-            move, change = self._moves[slot, every] * free, self._changes[slot, every] * free
-            bend = _dot(move, change)
-            sound = (age <= self._count) & _bends_down(move, change)
-            share = torch.where(sound, _dot(move, step) / bend.where(sound, 1), 0)
-            step = torch.addcmul(step, share[:, None], change, value=-1)
-            newest = sound & (scale == 0)
-            scale = torch.where(newest, bend / _dot(change, change).where(newest, 1), scale)
-            passed.append((move, change, bend.where(sound, 1), sound, share))
-        step = scale[:, None] * step
-        for move, change, bend, sound, share in reversed(passed):
-            back = torch.where(sound, share - _dot(change, step) / bend, 0)
-            step = torch.addcmul(step, back[:, None], move)
-        return step, scale > 0
+        (count, _, memory, size), age = self._pairs.shape, torch.arange(self._pairs.shape[2], device=free.device)
+        newest_first = (self._count[:, None] - 1 - age) % memory
+        places = torch.cat([newest_first, newest_first + memory], 1)
+        # All that the recursion needs of the long vectors are their products: one pass over the memory, not many.
+        pairs, cut = self._pairs.flatten(1, 2), gradient.new_empty(count, memory + 1, size)
+        torch.mul(self._pairs[:, 1], free[:, None], out=cut[:, :memory])
+        torch.mul(gradient, free, out=cut[:, memory])
+        products = (cut @ pairs.mT).double().gather(2, places[:, None].expand(-1, memory + 1, -1))
+        along = products[:, memory]
+        products = products[:, :memory].gather(1, newest_first[..., None].expand(-1, -1, 2 * memory))
+        bends, squares = products[..., :memory].mT, products[..., memory:]
+        bend, square = bends.diagonal(dim1=1, dim2=2), squares.diagonal(dim1=1, dim2=2)
+        length = self._lengths.gather(1, newest_first)
+        sound = (age < self._count[:, None]) & _bends_down(bend, length, square.sqrt(), gradient.dtype)
+        triangle = torch.where(sound[:, :, None] & sound[:, None], bends, 0).tril() + torch.diag_embed(
+            (~sound).double()
+        )
+        right = (along[:, :memory] * sound)[..., None]
+        shares = torch.linalg.solve_triangular(triangle, right, upper=False)[..., 0]
+        newest = sound.double().argmax(1, keepdim=True)
+        scale = (bend / square.where(sound, 1) * sound).gather(1, newest)
+        left = along[:, memory:] - torch.linalg.vecdot(squares, shares[:, None])
+        right = ((bend * shares - scale * left) * sound)[..., None]
+        back = torch.linalg.solve_triangular(triangle.mT, right, upper=True)[..., 0]
+        weights = torch.zeros_like(along).scatter(1, places, torch.cat([back, -scale * shares], 1))
+        step = torch.addcmul((weights.to(gradient)[:, None] @ pairs)[:, 0], scale.to(gradient), gradient) * free
+        return step, scale[:, 0] > 0
 
     def keep(self, rows: Rows) -> None:
         """Forgets all but some of the images."""
-        self._moves, self._changes = self._moves[:, rows], self._changes[:, rows]
-        self._count = self._count[rows]
+        self._pairs, self._lengths, self._count = self._pairs[rows], self._lengths[rows], self._count[rows]
 
 
-def _dot(first: Offsets, second: Offsets) -> PerImage:
-    return torch.linalg.vecdot(first, second)
+def _bends_down(bend: Tensor, length: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
+    """Whether the loss bends down along a move by more than rounding, and squares do not underflow.
 
-
-def _bends_down(move: Offsets, change: Offsets) -> Flags:
-    """Whether the loss bends down along a move by more than rounding, and squares do not underflow."""
-    squares = _dot(change, change)
-    rounding = torch.finfo(move.dtype).eps * move.norm(dim=1) * squares.sqrt()
-    return (_dot(move, change) > rounding) & (squares >= torch.finfo(move.dtype).tiny)
+    Args:
+        bend: Product of move and change of gradient.
+        length: Norm of the move.
+        change: Norm of the change.
+        dtype: Type that the products were rounded to.
+    """
+    precision = torch.finfo(dtype)
+    return (bend > precision.eps * length * change) & (change >= precision.tiny**0.5)

@@ -8,7 +8,7 @@ import torch
 
 from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import check_steps, climb, finite_radii
+from perturbsets.ascents.climb import check_steps, climb, finite_radii, slope
 from perturbsets.ascents.directions import Steepest
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region, Starts, check_starts
@@ -24,6 +24,8 @@ class OneStep(Ascent):
         step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
         starts: Where :math:`u_0` lies: at ``"zero"``, ``"uniform"`` in the region (fast adversarial training), or at
             a ``"sample"`` of the set's own distribution.
+        or_stay: Whether the start is returned where the step lowers the value. Without it the step counts wherever it
+            leads, as the attack was published.
 
     Raises:
         ValueError: If the step size is not above 0, or the starts are unknown.
@@ -35,6 +37,7 @@ class OneStep(Ascent):
 
     step_size: float | PerImage | None = None
     starts: Starts = "zero"
+    or_stay: bool = True
 
     def __post_init__(self) -> None:
         check_steps(1, self.step_size)
@@ -51,5 +54,20 @@ class OneStep(Ascent):
         first = region.start(self.starts, generator=generator) if start is None else region.project(start)
         size = finite_radii(region) if self.step_size is None else self.step_size
         best = Best(region)
-        climb(region, loss, first, best, steps=1, step_size=size, direction=Steepest())
+        if self.or_stay:
+            climb(region, loss, first, best, steps=1, step_size=size, direction=Steepest())
+        else:
+            _leap(region, loss, first, best, size)
         return best
+
+
+def _leap(region: Region, loss: Loss, start: Offsets, best: Best, size: float | PerImage) -> None:
+    """The step, of which only the end goes to ``best``."""
+    u = start.detach().requires_grad_()
+    gradient = slope(loss(region.decode(u), u)[0], u)
+    best.calls += 1
+    sizes = torch.as_tensor(size, dtype=u.dtype, device=u.device).expand(len(u))[:, None]
+    with torch.no_grad():
+        u = region.project(u + sizes * region.steepest(gradient))
+        images = region.decode(u)
+        best.update(u, images, *loss(images, u))

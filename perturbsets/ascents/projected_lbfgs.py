@@ -10,6 +10,7 @@ from torch import Tensor
 from perturbsets._types import Flags, Offsets, Rows
 from perturbsets.ascents.base import Best
 from perturbsets.ascents.climb import CHECK_EVERY, check_steps, slope
+from perturbsets.ascents.climber import Climber
 from perturbsets.ascents.curvature import Curvature
 from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
@@ -39,6 +40,8 @@ class ProjectedLBFGS(Restarted):
         memory: Number of moves remembered per image.
         backtracks: Trials of one line search. An image whose search along :math:`H_t \nabla_t` fails forgets its
             curvature and follows the gradient; if that fails as well, it is at rest.
+        tolerance: An image is at rest too once a move raises its value by no more than this share of it; 0 climbs on
+            as far as rounding allows.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
         stop_when_reached: Whether images that reached the goal, or are at rest, leave the computation.
@@ -55,6 +58,7 @@ class ProjectedLBFGS(Restarted):
     steps: int = 50
     memory: int = 10
     backtracks: int = 10
+    tolerance: float = 0.0
     restarts: int = 1
     starts: Starts = "zero"
     stop_when_reached: bool = False
@@ -65,20 +69,22 @@ class ProjectedLBFGS(Restarted):
         for name, number in (("memory", self.memory), ("backtracks", self.backtracks)):
             if number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
+        if not self.tolerance >= 0:  # NaN fails too
+            raise ValueError(f"tolerance must be 0 or more, got {self.tolerance}: it is a share of the value")
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         climber = _Climber(region, loss, best, region.project(start).detach(), min(self.memory, self.steps))
         for step in range(self.steps + 1):
-            if step % CHECK_EVERY == 0 and not climber.goes_on(drop=self.stop_when_reached):
+            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.resting, drop=self.stop_when_reached):
                 return
             last = step == self.steps
             climber.look(last=last)
             if not last:
-                climber.judge(self.backtracks)
+                climber.judge(self.backtracks, self.tolerance)
                 climber.propose()
 
 
-class _Climber:
+class _Climber(Climber):
     """One climb: where every image is, which point it tries next, and what it knows of the curvature.
 
     Args:
@@ -90,9 +96,8 @@ class _Climber:
     """
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, memory: int) -> None:
-        self.region, self.loss, self.best, self.box = region, loss, best, region.box()
+        super().__init__(region, loss, best)
         self.curvature = Curvature(start, memory)
-        self.rows: Rows | None = None
         self.u = self.trial = start
         self.gradient = self.trial_gradient = torch.zeros_like(start)
         self.value = self.trial_value = start.new_full((len(start),), float("-inf"))
@@ -115,7 +120,7 @@ class _Climber:
             self.trial_gradient = slope(value, u)
             self.trial_value = value.detach().to(self.value.dtype)
 
-    def judge(self, backtracks: int) -> None:
+    def judge(self, backtracks: int, tolerance: float) -> None:
         """Moves the images whose trial rose enough; shortens the steps of the others."""
         start = self.value.isneginf()
         rise = self.trial_value - self.value
@@ -137,7 +142,8 @@ class _Climber:
         self.value = self.trial_value.where(taken, self.value)
         self.failures = (self.failures + 1).masked_fill(taken, 0)
         ended = ~taken & ((self.failures >= backtracks) | (self.gain <= 0))
-        self.resting = self.resting | (ended & self.plain)
+        settled = taken & ~start & (rise <= tolerance * self.trial_value.abs())
+        self.resting = self.resting | (ended & self.plain) | settled
         lost = ended & ~self.plain
         self.curvature.forget(lost)
         self.failures = self.failures.masked_fill(lost, 0)
@@ -168,19 +174,6 @@ class _Climber:
         low, high = self.box
         return ~(((self.u <= low) & (self.gradient < 0)) | ((self.u >= high) & (self.gradient > 0)))
 
-    def goes_on(self, *, drop: bool) -> bool:
-        """Leaves out the images that are done, if they may be dropped; tells whether any is left."""
-        done = self.resting
-        if drop:
-            done = done | (self.best.reached if self.rows is None else self.best.reached[self.rows])
-            if bool(done.any()):
-                left = (~done).nonzero()[:, 0]
-                self.rows = left if self.rows is None else self.rows[left]
-                self.region, self.loss = self.region.keep(left), self.loss.keep(left)
-                self.curvature.keep(left)
-                for name, value in vars(self).items():
-                    if isinstance(value, Tensor) and name != "rows":
-                        setattr(self, name, value[left])
-                self.box = self.region.box()
-                return len(left) > 0
-        return len(done) == 0 or not bool(done.all())
+    def keep(self, left: Rows) -> None:
+        super().keep(left)
+        self.curvature.keep(left)

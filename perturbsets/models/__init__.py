@@ -1,8 +1,17 @@
-"""Small classifiers and a segmentation network for recipes and tests, and what stands before a model."""
+"""Classifiers and a segmentation network for recipes and tests, what stands before a model, and random weights."""
 
 from perturbsets.models.averaged import Averaged
 from perturbsets.models.normalized import Normalized
+from perturbsets.models.published import Published
+from perturbsets.models.random_weights import randomized
 from perturbsets.models.small import SmallConvNet
 from perturbsets.models.small_unet import SmallUNet
 
-__all__ = ["Averaged", "Normalized", "SmallConvNet", "SmallUNet"]
+__all__ = [
+    "Averaged",
+    "Normalized",
+    "Published",
+    "SmallConvNet",
+    "SmallUNet",
+    "randomized",
+]

@@ -5,7 +5,9 @@ from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
 from perturbsets.objectives.divergence import KLDivergence
 from perturbsets.objectives.dlr import DLR
+from perturbsets.objectives.feature_distance import FeatureDistance
 from perturbsets.objectives.function import FunctionObjective
+from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
 from perturbsets.objectives.margin import Margin
 from perturbsets.objectives.priced import Priced
 from perturbsets.objectives.segmentation import SegmentationCrossEntropy
@@ -15,8 +17,10 @@ __all__ = [
     "DLR",
     "ApproximationError",
     "CrossEntropy",
+    "FeatureDistance",
     "FunctionObjective",
     "KLDivergence",
+    "LinearFeatureDistance",
     "Loss",
     "Margin",
     "Objective",

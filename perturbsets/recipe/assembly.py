@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
-from perturbsets.objectives.divergence import KLDivergence
+from perturbsets.objectives import FeatureDistance, KLDivergence, Objective
 from perturbsets.recipe.parts import Part, resolve
 from perturbsets.recipe.trying import try_constructor
 from perturbsets.sets import PerturbationSet, PixelBall
@@ -17,9 +17,16 @@ from perturbsets.training import Method, Standard
 
 
 def adversary(section: Any, perturbations: PerturbationSet) -> Adversary:
-    """An adversary from its section; without an objective it is one of TRADES."""
-    objective = section.objective.make() if hasattr(section, "objective") else KLDivergence()
-    return Adversary(perturbations, objective, section.ascent.make())
+    """An adversary from its section."""
+    return Adversary(perturbations, _objective(section), section.ascent.make())
+
+
+def _objective(section: Any) -> Objective:
+    """The objective of an adversary's section; where it has none, it is that of features or of TRADES."""
+    if hasattr(section, "objective"):
+        made: Objective = section.objective.make()
+        return made
+    return FeatureDistance(section.layers, section.activation) if hasattr(section, "layers") else KLDivergence()
 
 
 def method(part: Any, sets: dict[str, PerturbationSet]) -> Method:

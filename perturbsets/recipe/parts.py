@@ -49,6 +49,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "ascent": (
         "perturbsets.APGD",
+        "perturbsets.AcceleratedGradient",
         "perturbsets.GradientAscent",
         "perturbsets.GridSearch",
         "perturbsets.OneStep",
@@ -67,6 +68,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.TRADES",
         "perturbsets.MART",
         "perturbsets.NoiseAugmented",
+        "perturbsets.FeatureAdversarial",
     ),
     "method that replays": ("perturbsets.FreeAdversarial",),
     "method that aligns gradients": ("perturbsets.GradientAlignment",),
@@ -78,7 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "torch.optim.lr_scheduler.MultiStepLR",
         "torch.optim.lr_scheduler.StepLR",
     ),
-    "classifier": ("perturbsets.SmallConvNet", "perturbsets.SmallUNet"),
+    "classifier": ("perturbsets.SmallConvNet", "perturbsets.SmallUNet", "perturbsets.Published"),
 }
 """What a recipe may build, by role."""
 
@@ -111,6 +113,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "perturbsets.LargerOfBoth": frozenset({"adversary"}),
     "perturbsets.TRADES": frozenset({"adversary"}),
     "perturbsets.MART": frozenset({"adversary"}),
+    "perturbsets.FeatureAdversarial": frozenset({"adversary"}),
     "perturbsets.FastAdversarial": frozenset({"perturbations"}),
     "perturbsets.FreeAdversarial": frozenset({"perturbations"}),
     "perturbsets.GradientAlignment": frozenset({"method", "perturbations"}),
@@ -122,6 +125,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "torch.optim.lr_scheduler.StepLR": _OPTIMIZER,
     "perturbsets.SmallConvNet": _SHAPE | {"classes"},
     "perturbsets.SmallUNet": _SHAPE | {"classes"},
+    "perturbsets.Published": frozenset({"channels", "classes"}),
 }
 """Arguments that the run fills in: they are no fields of a recipe."""
 
@@ -188,10 +192,11 @@ def _part_type(name: str, extra: dict[str, Any]) -> type[Part]:
             fields[argument] = (_plain(annotation), default)
     fields |= extra
     complete = all(taken[argument][1] is not ... for argument in given)
+    trial = getattr(constructor, "check_arguments", constructor)  # what takes long to build says beforehand
 
     def tried(self: Part) -> Part:
         if complete:
-            try_constructor(constructor, self.arguments({}))
+            try_constructor(trial, self.arguments({}))
         return self
 
     documentation = (inspect.getdoc(constructor) or name).split("\n")[0]

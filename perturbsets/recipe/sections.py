@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from perturbsets.criteria import NecessarySubset, OverApproximation, SufficientLikelihood, Theorems
+from perturbsets.layer_outputs import Activation
 from perturbsets.recipe.assembly import tried_method
 from perturbsets.recipe.parts import part
 from perturbsets.recipe.settings import section
@@ -157,6 +158,12 @@ _Plain = part(
     LargerOfBoth=_ADVERSARY,
     TRADES=_SET | {"ascent": _ADVERSARY["ascent"]},
     MART=_ADVERSARY,
+    FeatureAdversarial=_SET
+    | {
+        "ascent": _ADVERSARY["ascent"],
+        "layers": (str | list[str], Field(description="Names or globs of the layers to attack.")),
+        "activation": (Activation, Field("relu", description="What is taken of the layers' outputs.")),
+    },
 )
 _Aligned = part("method that aligns gradients", GradientAlignment=_SET | {"method": (_tried(_Plain), ...)})
 _Moved = part("method that moves weights", AdversarialWeights={"method": (_tried(_Plain, _Aligned), ...)})

@@ -5,6 +5,7 @@ from perturbsets.training.adversarial_weights import AdversarialWeights
 from perturbsets.training.augmented import Augmented
 from perturbsets.training.classifier import train_classifier
 from perturbsets.training.fast import FastAdversarial
+from perturbsets.training.feature_adversarial import FeatureAdversarial
 from perturbsets.training.free import FreeAdversarial
 from perturbsets.training.gradient_alignment import GradientAlignment
 from perturbsets.training.larger_of_both import LargerOfBoth
@@ -22,6 +23,7 @@ __all__ = [
     "AdversarialWeights",
     "Augmented",
     "FastAdversarial",
+    "FeatureAdversarial",
     "FreeAdversarial",
     "GradientAlignment",
     "LargerOfBoth",

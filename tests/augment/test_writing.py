@@ -228,7 +228,7 @@ def test_a_kill_while_the_index_is_written_does_no_harm(tmp_path: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         write_pairs(tmp_path / "p.h5", pairs)
     monkeypatch.undo()
-    left = tmp_path / "p.h5.partial" / "pairs.h5"
+    left = tmp_path / "p.h5.partial" / "tables.h5"
     with left.open("r+b") as stream:  # as if cut off amid the index
         stream.write(b"torn" * 20)
         stream.seek(-50, os.SEEK_END)

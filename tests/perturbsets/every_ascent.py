@@ -8,6 +8,7 @@ from torch import Tensor
 
 from perturbsets import (
     APGD,
+    AcceleratedGradient,
     Ascent,
     GradientAscent,
     GridSearch,
@@ -39,6 +40,8 @@ ASCENTS: list[Ascent] = [
     ProjectedLBFGS(8),
     ProjectedLBFGS(8, memory=2, restarts=2, starts="uniform"),
     ProjectedLBFGS(8, stop_when_reached=True),
+    AcceleratedGradient(8),
+    AcceleratedGradient(8, stop_when_reached=True),
     RandomSearch(3),
     Square(12),
     Square(12, stop_when_reached=True),

@@ -209,6 +209,19 @@ def test_images_that_are_reached_or_at_rest_leave() -> None:
     assert_close(best.offsets[1:], top[1:], atol=1e-7, rtol=0)
 
 
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-3])
+def test_images_that_hardly_rise_any_more_are_at_rest(tolerance: float) -> None:
+    loss = Landscape(parabola, *quadratics(4, 30, 1e3))
+    region = box(4, 30, 1.0)
+    eager, patient = (
+        ProjectedLBFGS(300, tolerance=each, stop_when_reached=True)(region, loss) for each in (tolerance, 0.0)
+    )
+
+    assert (eager.calls < 0.7 * patient.calls).all()
+    assert (eager.values > patient.values - 20 * tolerance * patient.values.abs()).all()
+    assert (eager.values < patient.values).all()
+
+
 def test_losses_that_bend_upward_are_climbed_about_as_far_as_by_apgd() -> None:
     draw = torch.Generator().manual_seed(3)
     first, second = (torch.randn(size, dtype=torch.float64, generator=draw) for size in ((20, 16), (16, 4)))
@@ -282,6 +295,7 @@ def test_curvature_is_kept_and_forgotten_by_image() -> None:
         ({"steps": 0}, "steps must be at least 1"),
         ({"memory": 0}, "memory must be at least 1"),
         ({"backtracks": 0}, "backtracks must be at least 1"),
+        ({"tolerance": -1.0}, "tolerance must be 0 or more"),
         ({"restarts": 2}, "starts must be random"),
     ],
 )

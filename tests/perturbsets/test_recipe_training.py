@@ -14,9 +14,13 @@ from perturbsets import (
     TRADES,
     Adversarial,
     AdversarialWeights,
+    Adversary,
+    FeatureAdversarial,
+    FeatureDistance,
     FreeAdversarial,
     GradientAlignment,
     KLDivergence,
+    OneStep,
     PixelBall,
     ProjectedGradient,
 )
@@ -63,6 +67,15 @@ def test_trades_names_set_and_ascent_alone(small: Path) -> None:
 
 def test_free_training_names_its_set(small: Path) -> None:
     assert method(small, "{build: perturbsets.FreeAdversarial, set: pixels, replays: 4}") == FreeAdversarial(BALL, 4)
+
+
+def test_feature_adversarial_training_names_its_layers(small: Path) -> None:
+    text = f"{{build: perturbsets.FeatureAdversarial, weight: 0.5, set: pixels, ascent: {STEP}, layers: LAYERS}}"
+    one = method(small, text.replace("LAYERS", "layers.8"))
+    several = method(small, text.replace("LAYERS", '["layers.8", "layers.*"], activation: none'))
+
+    assert one == FeatureAdversarial(Adversary(BALL, FeatureDistance("layers.8"), OneStep(starts="uniform")), 0.5)
+    assert several.adversary.objective == FeatureDistance(["layers.8", "layers.*"], "none")
 
 
 def test_add_ons_hold_methods(small: Path) -> None:
@@ -115,6 +128,17 @@ def test_add_ons_hold_methods(small: Path) -> None:
             "classifiers.plain={build: perturbsets.FreeAdversarial, set: pixels, replays: 0}",
             "classifiers.plain",
             "replays must be at least 1, got 0",
+        ),
+        (
+            f"classifiers.plain={{build: perturbsets.FeatureAdversarial, set: pixels, ascent: {STEP}}}",
+            "classifiers.plain.layers",
+            "Field required",
+        ),
+        (
+            "classifiers.plain={build: perturbsets.FeatureAdversarial, weight: -1, set: pixels, layers: layers.8, "
+            f"ascent: {STEP}}}",
+            "classifiers.plain",
+            "weight must be a finite number of 0 or more, got -1",
         ),
         (f"validation={{set: nosuch, ascent: {STEP}}}", "recipe", "validation.set must be one of ['pixels']"),
         (f"validation={{set: pixels, ascent: {STEP}, drop: 2}}", "validation.drop", "less than or equal to 1"),

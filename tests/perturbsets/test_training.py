@@ -23,6 +23,8 @@ from perturbsets import (
     Augmented,
     CrossEntropy,
     FastAdversarial,
+    FeatureAdversarial,
+    FeatureDistance,
     FreeAdversarial,
     GradientAlignment,
     KLDivergence,
@@ -35,6 +37,7 @@ from perturbsets import (
     PerturbationSet,
     PixelBall,
     ProjectedGradient,
+    ProjectedLBFGS,
     Region,
     SpatialBox,
     Standard,
@@ -66,6 +69,8 @@ METHODS: list[Method] = [
     AdversarialWeights(TRADES(Adversary(SpatialBox(), KLDivergence(), ProjectedGradient(2)))),
     GradientAlignment(Adversarial(FAST), PixelBall("linf", 0.2)),
     AdversarialWeights(GradientAlignment(MART(ATTACK), SpatialBox())),
+    FeatureAdversarial(Adversary(PixelBall("linf", 0.2), FeatureDistance("1"), ProjectedLBFGS(4))),
+    FeatureAdversarial(Adversary(SpatialBox(), FeatureDistance("1", activation="none"), ProjectedGradient(2))),
 ]
 SETTINGS = LoopSettings(steps=2, batch=4)
 

@@ -1,0 +1,195 @@
+"""Accelerated ascent of concave losses in a box, to a proven distance from the top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from perturbsets._types import Flags, Offsets, PerImage
+from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.climb import CHECK_EVERY, check_steps, slope
+from perturbsets.ascents.climber import Climber
+from perturbsets.objectives.base import Loss
+from perturbsets.sets.base import Region
+
+LEAST_RISE = 1.1  # of the estimate of L that proved too low
+ROUNDING = 8.0  # units of rounding of a gradient that are no sign of curvature
+
+
+def duality_gap(region: Region, loss: Loss, offsets: Offsets) -> PerImage:
+    r"""How far below the top of a concave loss a point of a box is at most, by its gradient there.
+
+    .. math:: f(u^*) - f(u) \le \max_{v \in B} \langle \nabla f(u), v - u \rangle
+        = \sum_j \max\big(\partial_j (a_j - u_j),\ \partial_j (b_j - u_j)\big)
+
+    Args:
+        region: A region that is a box :math:`[a, b]` of finite sides.
+        loss: A loss that is concave in the offsets.
+        offsets: Points of the box.
+
+    Returns:
+        The bound, 0 or more, in the unit of the loss.
+
+    Raises:
+        ValueError: If the region is no box of finite sides, or the loss has no gradient.
+
+    References:
+        Jaggi, *Revisiting Frank-Wolfe: projection-free sparse convex optimization*, 2013, sec. 2.
+    """
+    box = _finite_box(region)
+    if box is None:
+        raise ValueError(f"region must be a box of finite sides, got a {type(region).__name__} that is none")
+    with torch.enable_grad():
+        u = offsets.detach().requires_grad_()
+        value, _ = loss(region.decode(u), u)
+        return _gap(slope(value, u), u.detach(), box)
+
+
+@dataclass(frozen=True)
+class AcceleratedGradient(Ascent):
+    r"""Nesterov's accelerated projected gradient with restarts, until a duality gap proves the top near.
+
+    .. math:: x_{t+1} = \Pi_B\Big(u_t + \frac1L \nabla f(u_t)\Big), \qquad
+        u_{t+1} = \Pi_B\Big(x_{t+1} + \frac{a_t - 1}{a_{t+1}} (x_{t+1} - x_t)\Big), \qquad
+        a_{t+1} = \tfrac12 \Big(1 + \sqrt{1 + 4 a_t^2}\Big)
+
+    All points lie in the box. Each image has a curvature L of its own. It begins too low and rises to the curvature
+    seen where the loss bends more between two points than it says; the second of them is then taken back. Where a step
+    turns back, :math:`\langle x_{t+1} - u_t, x_{t+1} - x_t \rangle < 0`, the acceleration begins anew. An image is done
+    when
+
+    .. math:: \min_t \Big( f(u_t) + \max_{v \in B} \langle \nabla f(u_t), v - u_t \rangle \Big) - f(u^\star)
+        \le \max(\tau\, |f(u^\star)|,\ \tau_0)
+
+    at the best point :math:`u^\star` seen. If the loss is concave (:class:`~perturbsets.LinearFeatureDistance`), no
+    point of the box has a higher value than the first term, which stands in ``bounds`` of what is found. Other losses
+    are climbed without a proof.
+
+    Args:
+        steps: Number of points tried beside the start; each costs one forward and one backward pass.
+        tolerance: :math:`\tau \ge 0`, a share of the value.
+        absolute: :math:`\tau_0 \ge 0`, in the unit of the value, for losses whose top is 0.
+        stop_when_reached: Whether images that reached the goal, or are done, leave the computation.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+
+    References:
+        Beck and Teboulle, *A fast iterative shrinkage-thresholding algorithm for linear inverse problems*, 2009;
+        O'Donoghue and Candès, *Adaptive restart for accelerated gradient schemes*, 2015 (restart by the gradient).
+    """
+
+    steps: int = 500
+    tolerance: float = 1e-3
+    absolute: float = 1e-6
+    stop_when_reached: bool = False
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps, None)
+        for name, number in (("tolerance", self.tolerance), ("absolute", self.absolute)):
+            if not number >= 0:  # NaN fails too
+                raise ValueError(f"{name} must be 0 or more, got {number}: it is a distance from the top")
+
+    def misfit(self, region: Region) -> str | None:
+        why = super().misfit(region)
+        if why is None and _finite_box(region) is None:
+            return "it needs a box of finite sides, for its duality gap: take an L-inf ball, or ProjectedLBFGS"
+        return why
+
+    def __call__(
+        self,
+        region: Region,
+        loss: Loss,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Best:
+        best = Best(region)
+        climber = _Climber(region, loss, best, region.project(region.centre() if start is None else start).detach())
+        for step in range(self.steps + 1):
+            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.done, drop=self.stop_when_reached):
+                break
+            last = step == self.steps
+            climber.look(self.tolerance, self.absolute, last=last)
+            if step == 0:
+                climber.begin()
+            if not last:
+                climber.move()
+        return best
+
+
+class _Climber(Climber):
+    """One climb: the points of every image, and what it knows of its curvature.
+
+    Args:
+        region: A box.
+        loss: What to raise.
+        best: Takes in every point visited.
+        start: First offsets, in the region.
+    """
+
+    def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets) -> None:
+        super().__init__(region, loss, best)
+        self.u = self.x = self.trial = start
+        self.gradient = self.trial_gradient = torch.zeros_like(start)
+        self.speed = start.new_ones(len(start), 1)  # a in the formula
+        self.curvature = torch.zeros_like(self.speed)
+        self.done: Flags = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+        best.bounds = torch.full_like(best.values, float("inf"))
+
+    def look(self, tolerance: float, absolute: float, *, last: bool) -> None:
+        """Value, gradient and gap at the trial points; at the last of all nobody needs the gradient."""
+        u = self.trial.detach().requires_grad_(not last)
+        with torch.set_grad_enabled(not last):
+            images = self.region.decode(u)
+            value, reached = self.loss(images, u)
+        self.best.update(u, images, value, reached, self.rows)
+        if not last:
+            self.trial_gradient = slope(value, u)
+            assert self.box is not None
+            bound, highest = self._bound(value.detach() + _gap(self.trial_gradient, self.trial, self.box))
+            self.done = self.done | (bound - highest <= (tolerance * highest.abs()).clamp_min(absolute))
+
+    def _bound(self, bound: PerImage) -> tuple[PerImage, PerImage]:
+        """The lowest bound on the top so far, with the one given, and the highest value."""
+        assert self.best.bounds is not None
+        rows = slice(None) if self.rows is None else self.rows
+        self.best.bounds[rows] = self.best.bounds[rows].minimum(bound.to(self.best.bounds))
+        return self.best.bounds[rows], self.best.values[rows]
+
+    def begin(self) -> None:
+        """Makes the curvatures so low that the first step is as long as the box."""
+        assert self.box is not None
+        tiny = torch.finfo(self.speed.dtype).tiny
+        diagonal = (self.box[1] - self.box[0]).norm(dim=1, keepdim=True).clamp_min(tiny)
+        self.curvature = (self.trial_gradient.norm(dim=1, keepdim=True) / diagonal).clamp(tiny, 1 / tiny)
+
+    def move(self) -> None:
+        """Judges the trial points, and says where to look next."""
+        step, change = self.trial - self.u, self.gradient - self.trial_gradient
+        length = step.norm(dim=1, keepdim=True)
+        rounding = ROUNDING * torch.finfo(step.dtype).eps * self.gradient.norm(dim=1, keepdim=True) * length
+        low = torch.linalg.vecdot(change, step)[:, None] > self.curvature * length.square() + rounding
+        seen = change.norm(dim=1, keepdim=True) / length
+        self.curvature = torch.where(low, seen.maximum(LEAST_RISE * self.curvature), self.curvature)
+        self.u = torch.where(low, self.u, self.trial)
+        self.gradient = torch.where(low, self.gradient, self.trial_gradient)
+        ahead = self.region.project(self.u + self.gradient / self.curvature)
+        move = ahead - self.x
+        anew = low | (torch.linalg.vecdot(ahead - self.u, move) < 0)[:, None]
+        speed = torch.where(anew, 1.0, self.speed)
+        self.speed = (1 + (1 + 4 * speed.square()).sqrt()) / 2
+        self.x = ahead
+        reached = self.region.project(torch.addcmul(ahead, (speed - 1) / self.speed, move))
+        self.trial = torch.where(self.done[:, None], self.trial, reached)
+
+
+def _gap(gradient: Offsets, offsets: Offsets, box: tuple[Offsets, Offsets]) -> PerImage:
+    low, high = box
+    return (gradient * (low - offsets)).maximum(gradient * (high - offsets)).sum(1)
+
+
+def _finite_box(region: Region) -> tuple[Offsets, Offsets] | None:
+    box = region.box()
+    return box if box is not None and all(bool(side.isfinite().all()) for side in box) else None

@@ -1,0 +1,147 @@
+"""The same network with weights that nobody trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+from torchvision.ops import FrozenBatchNorm2d
+
+COMPUTED = ("_g", "_v", "_orig")  # ends of names of what torch's older weight and spectral norm compute from
+NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@torch.no_grad()
+def randomized(model: nn.Module, *, orthonormal: bool = False, generator: torch.Generator | None = None) -> nn.Module:
+    r"""A copy of a network with fresh random weights: what its architecture alone does to images.
+
+    .. math:: W_{ij} \sim N(0, 2/n), \qquad \text{or } W = U V^\top \text{ of the singular vectors of such a matrix}
+
+    with n the inputs of one unit, so that ReLUs hand on images of the same mean square as they got. Each weight tensor
+    counts as the matrix ``[out, in * rows * columns]`` of its kernel, each group of a grouped convolution as one of its
+    own. Orthonormal ones have all singular values 1, so that no direction is favoured; under ReLUs the mean square then
+    halves from layer to layer.
+
+    Biases become 0. Normalisations are reset: scale 1, shift 0, running mean 0 and variance 1. What belongs to no
+    layer, such as class tokens, position embeddings and layer scales, keeps its entries in random order. Other
+    buffers, a :class:`Normalized`'s among them, stay. Weights that several layers share stay shared; a parametrisation
+    (weight norm, spectral norm) gives way to plain weights.
+
+    Args:
+        model: The network; it is left as it is.
+        orthonormal: Whether all singular values are 1.
+        generator: For the weights; a fresh one, seeded by the system, if not given.
+
+    Returns:
+        The copy, of the same modes, types and devices.
+
+    Raises:
+        ValueError: If the model has no weights, or some that are not there before its first pass or computed by a hook.
+
+    References:
+        He et al., *Delving deep into rectifiers*, 2015, eq. 10;
+        Saxe, McClelland and Ganguli, *Exact solutions to the nonlinear dynamics of learning*, 2014 (orthonormal);
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016 (feature adversaries of both).
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
+        >>> torch.linalg.svdvals(randomized(model, orthonormal=True)[1].weight.detach()).round(decimals=3)
+        tensor([1., 1., 1., 1.])
+    """
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    _check_computed(model)
+    made = copy.deepcopy(model)
+    for module in list(made.modules()):
+        if parametrize.is_parametrized(module):
+            _unparametrise(module)
+    done: set[int] = set()
+    for module in made.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            for name, buffer in module.named_buffers(recurse=False):
+                buffer.fill_(float(name in ("weight", "running_var")))
+        if isinstance(module, NORMALISATIONS):
+            module.reset_parameters()
+            done.update(map(id, module.parameters(recurse=False)))
+    for module, name, parameter in _own(made):
+        if id(parameter) not in done:
+            done.add(id(parameter))
+            parameter.copy_(_fresh(module, name, parameter, generator, orthonormal=orthonormal))
+    if not done:
+        raise ValueError(f"model must have weights to draw anew, got a {type(model).__name__} without parameters")
+    return made
+
+
+def _check_computed(model: nn.Module) -> None:
+    """Refuses weights that a hook computes before each pass: what is drawn would not be what is used."""
+    for place, module in model.named_modules():
+        for name, _ in module.named_parameters(recurse=False):
+            if name.endswith(COMPUTED):
+                raise ValueError(
+                    f"model must have weights of its own, got {name} at {place!r}, of which a hook computes them: take "
+                    "torch.nn.utils.parametrizations, or remove_weight_norm or remove_spectral_norm first"
+                )
+
+
+def _unparametrise(module: nn.Module) -> None:
+    """Plain weights in the place of computed ones; torch's own way would take them from the caller's model as well."""
+    computed = dict(module.parametrizations.items())  # type: ignore[union-attr, operator]
+    plain = {
+        name: nn.Parameter(getattr(module, name).clone(), any(p.requires_grad for p in made_of.parameters()))
+        for name, made_of in computed.items()
+    }
+    del module.parametrizations
+    module.__class__ = type(module).__bases__[0]
+    for name, parameter in plain.items():
+        module.register_parameter(name, parameter)
+
+
+def _own(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Each module with the parameters that are its own."""
+    for place, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(parameter, nn.UninitializedParameter):
+                raise ValueError(
+                    f"model must have all of its weights, got a {type(module).__name__} at {place!r} that has none "
+                    "before its first pass: call the model once"
+                )
+            yield module, name, parameter
+
+
+def _fresh(module: nn.Module, name: str, old: Tensor, generator: torch.Generator, *, orthonormal: bool) -> Tensor:
+    """What takes the place of a parameter, drawn on the generator's device."""
+    if "bias" in name:
+        return torch.zeros_like(old)
+    if "weight" not in name or old.ndim < 2:
+        order = torch.randperm(old.numel(), generator=generator, device=generator.device)
+        return old.flatten()[order.to(old.device)].view_as(old)
+    dtype = torch.promote_types(old.dtype, torch.float32)  # matrices of halves cannot be factorised
+    drawn = torch.empty(_matrices(module, name, old), dtype=dtype, device=generator.device)
+    for matrix in drawn:
+        if orthonormal:
+            nn.init.orthogonal_(matrix, generator=generator)
+        else:
+            matrix.normal_(0, (2 / _inputs(module, matrix)) ** 0.5, generator=generator)
+    return drawn.view(old.shape)
+
+
+def _matrices(module: nn.Module, name: str, weight: Tensor) -> tuple[int, int, int]:
+    """The matrices that a weight tensor holds: how many, and the rows and columns of each."""
+    stacked = 3 if name == "in_proj_weight" else 1  # of an attention: queries, keys and values
+    groups = module.groups if isinstance(module, _ConvNd) else stacked
+    rows = len(weight) // groups
+    return groups, rows, weight.numel() // (groups * rows)
+
+
+def _inputs(module: nn.Module, matrix: Tensor) -> float:
+    """Number of inputs of one unit; of a transposed convolution, which spreads its inputs out, the mean."""
+    if isinstance(module, _ConvTransposeNd):
+        places = torch.tensor(module.kernel_size).prod() / torch.tensor(module.stride).prod()
+        return float(len(matrix) * places)
+    return float(matrix.shape[1])

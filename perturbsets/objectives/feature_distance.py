@@ -1,0 +1,187 @@
+"""How near a network's inner representation comes to that of a guide image: the objective of feature adversaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
+from perturbsets.objectives.base import Loss, Objective
+
+SHOWN = 8  # rows that an error names
+ROUNDING = 1e-4  # by which a guide may leave [0, 1]
+
+
+class Guides:
+    r"""Representations to come near to, and the unit in which their distance counts.
+
+    .. math:: d^2(z) = \frac1K \sum_k \frac{\|z_k - \phi_k(g)\|^2}{\|\phi_k(s) - \phi_k(g)\|^2}
+
+    Args:
+        features: Representations of the guides by layer.
+        units: Squared distances of the sources' representations from them, per image, by layer.
+    """
+
+    def __init__(self, features: Mapping[str, Features], units: Mapping[str, PerImage]) -> None:
+        self.features, self.units = features, units
+
+    def squared_distance(self, features: Mapping[str, Features]) -> PerImage:
+        """The squared distance of representations, 1 where they are as far as the sources'."""
+        each = [square(features[name], self.features[name]) / self.units[name] for name in self.features]
+        return torch.stack(each).mean(0)
+
+    def keep(self, rows: Rows) -> Guides:
+        """Those of some of the images."""
+        features = {name: each[rows] for name, each in self.features.items()}
+        return Guides(features, {name: each[rows] for name, each in self.units.items()})
+
+
+class FeatureLoss(Loss):
+    """Minus the relative squared distance to the guides' representations.
+
+    Args:
+        outputs: The layers of the model.
+        guides: What to come near to.
+        ratio: Distance, as a share of the sources', that is near enough; negative where none is.
+    """
+
+    calls = 2
+
+    def __init__(self, outputs: LayerOutputs, guides: Guides, ratio: float) -> None:
+        self.outputs, self.guides, self.ratio = outputs, guides, ratio
+
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        squared = self.guides.squared_distance(self.outputs(images))
+        return -squared, squared.detach().sqrt() <= self.ratio
+
+    def keep(self, rows: Rows) -> FeatureLoss:
+        return FeatureLoss(self.outputs, self.guides.keep(rows), self.ratio)
+
+
+@dataclass(frozen=True)
+class FeatureDistance(Objective):
+    r"""Minus the squared distance between a representation and that of a guide image, relative to the source's.
+
+    .. math:: \ell(x', g) = -\frac1K \sum_{k=1}^K
+        \frac{\|\phi_k(x') - \phi_k(g)\|^2}{\|\phi_k(s) - \phi_k(g)\|^2}
+
+    with :math:`\phi_k` the output of layer k (:class:`~perturbsets.LayerOutputs`), s the source and g the guide. The
+    value is -1 at the source and 0 where the representation is the guide's. Of one layer the highest point is that of
+    the plain distance; of several, each has the same say.
+
+    Args:
+        layers: Names or globs of layers, as for :func:`~perturbsets.layer_names`.
+        activation: ``"relu"`` or ``"none"``, as for :class:`~perturbsets.LayerOutputs`.
+        ratio: The goal is reached where :math:`\sqrt{-\ell}` is at most that; without one it counts as never reached.
+
+    Raises:
+        ValueError: If the activation is unknown, or the ratio is negative or NaN.
+
+    References:
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, eq. 1.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> sources, guides = torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2)
+        >>> loss = FeatureDistance("1", activation="none").at(model, sources, guides)
+        >>> loss(sources, sources.flatten(1))[0].round(decimals=4)
+        tensor([-1., -1., -1., -1., -1.], grad_fn=<RoundBackward1>)
+    """
+
+    layers: str | Sequence[str]
+    activation: Activation = "relu"
+    ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        check_activation(self.activation)
+        if self.ratio is not None and not self.ratio >= 0:  # NaN fails too
+            raise ValueError(f"ratio must be 0 or more, got {self.ratio}: it is a share of the source's distance")
+
+    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> FeatureLoss:
+        """Binds to a model, source images and, in the place of labels, guide images.
+
+        Raises:
+            ValueError: If guides do not fit the sources, or have the same representation, or a layer is dead.
+        """
+        outputs = listen(model, images, labels, self.layers, self.activation)
+        with torch.no_grad():
+            sources = outputs(images)
+        return FeatureLoss(
+            outputs, guided(outputs, sources, labels.to(images)), -1.0 if self.ratio is None else self.ratio
+        )
+
+
+def listen(
+    model: nn.Module | None, images: Samples, guides: Tensor, layers: str | Sequence[str], activation: Activation
+) -> LayerOutputs:
+    """The layers of a model, after a look at the images.
+
+    Raises:
+        ValueError: If there is no model or layer, or guides are not other images of the shape of the sources.
+    """
+    if model is None:
+        raise ValueError("model must be a network with layers for this objective, got None")
+    if guides.shape != images.shape:
+        raise ValueError(
+            f"labels must be guide images of the sources' shape {list(images.shape)} for this objective, got "
+            f"{list(guides.shape)}: bring both to one size first"
+        )
+    finite = guides.is_floating_point() and bool(guides.isfinite().all())
+    pictures = images.ndim == 4 and len(images) > 0 and float(images.min()) >= 0 and float(images.max()) <= 1
+    if not finite or (pictures and not (float(guides.min()) >= -ROUNDING and float(guides.max()) <= 1 + ROUNDING)):
+        raise ValueError(
+            f"guides must be finite images in the unit of the sources, got {guides.dtype} from "
+            f"{float(guides.min()):.4g} to {float(guides.max()):.4g}: divide bytes by 255, and leave normalisation to "
+            "the model"
+        )
+    same = (guides.to(images) == images).flatten(1).all(1)
+    if bool(same.any()):
+        raise ValueError(
+            f"guides must be other images than their sources, got the same in {_rows(same)}: leave them out"
+        )
+    return LayerOutputs(model, layers, activation)
+
+
+def guided(outputs: LayerOutputs, sources: Mapping[str, Features], guides: Samples) -> Guides:
+    """Representations of guides, in the unit of their sources' distances.
+
+    Args:
+        outputs: The layers of a model.
+        sources: Representations of the sources.
+        guides: Guide images.
+
+    Raises:
+        ValueError: If a layer is dead, or a source has the representation of its guide.
+    """
+    with torch.no_grad():
+        features = outputs(guides)
+        units = {name: square(sources[name], features[name]) for name in features}
+    dead = [name for name in features if not any(bool(each[name].any()) for each in (sources, features))]
+    if dead and len(guides):
+        raise ValueError(
+            f"layers must be alive, got zero in all units for all sources and guides at {dead}: take other layers, or "
+            'activation="none"'
+        )
+    for name, unit in units.items():
+        same = unit == 0
+        if bool(same.any()):
+            raise ValueError(
+                f"guides must differ from their sources in every layer, got the same representation at {name!r} in "
+                f"{_rows(same)}: leave them out, or take another layer"
+            )
+    return Guides(features, units)
+
+
+def square(first: Features, second: Features) -> PerImage:
+    """Squared distances of representations, in single precision at least."""
+    dtype = torch.promote_types(first.dtype, torch.float32)
+    return (first.to(dtype) - second.to(dtype)).square().sum(1)
+
+
+def _rows(flags: Flags) -> str:
+    rows = flags.nonzero()[:, 0].tolist()
+    return f"rows {rows[:SHOWN]}" + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")

@@ -1,0 +1,183 @@
+"""The attacks that are compared: on representations and on labels, by optimisation and by one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from perturbsets._types import Labels, PerImage, Samples
+from perturbsets.adversary import Adversary
+from perturbsets.ascents.accelerated_gradient import AcceleratedGradient
+from perturbsets.ascents.one_step import OneStep
+from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
+from perturbsets.layer_outputs import Activation
+from perturbsets.objectives.cross_entropy import CrossEntropy
+from perturbsets.objectives.feature_distance import FeatureDistance
+from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
+from perturbsets.objectives.priced import Priced
+from perturbsets.sets.pixel import PixelBall
+from perturbsets.smallest_radius import SmallestRadius, bisect
+
+RADIUS = 10 / 255  # Sabour et al., 2016, sec. 3
+TOLERANCE = 1e-6  # ratios are no farther than SciPy's from the guide: tests/benchmarks/feature_opt.py
+
+
+def feature_opt(
+    layers: str | Sequence[str],
+    radius: float | PerImage = RADIUS,
+    *,
+    activation: Activation = "relu",
+    steps: int = 500,
+) -> Adversary:
+    r"""The feature adversary: a near image with the representation of a guide.
+
+    .. math:: \min_{x'} \|\phi(x') - \phi(g)\|^2 \quad
+        \text{subject to } \|x' - s\|_\infty \le \delta, \ 0 \le x' \le 1
+
+    It is called as ``feature_opt(layers)(model, sources, guides)``; the root of minus the values found is the ratio
+    :math:`d(\alpha, g) / d(s, g)` of the adversary's distance to the source's.
+
+    Args:
+        layers: As for :class:`~perturbsets.FeatureDistance`.
+        radius: Largest change :math:`\delta` of a pixel of images in [0, 1]; a number, or one per image.
+        activation: As for :class:`~perturbsets.FeatureDistance`.
+        steps: Most points that the box-constrained quasi-Newton ascent tries; an image is done before, once a move
+            raises its value by no more than a millionth of it.
+
+    Returns:
+        The adversary; for another set or ascent, or several layers with a goal, build one of its parts.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+
+    References:
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 3.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> sources, guides = torch.rand(2, 5, 1, 4, 4)
+        >>> found = feature_opt("1")(model, sources, guides)
+        >>> bool(((-found.values).sqrt() < 1).all())
+        True
+    """
+    ascent = ProjectedLBFGS(steps, tolerance=TOLERANCE, stop_when_reached=True)
+    return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), ascent)
+
+
+def feature_linear(
+    layers: str | Sequence[str],
+    radius: float | PerImage = RADIUS,
+    *,
+    activation: Activation = "relu",
+    steps: int = 500,
+) -> Adversary:
+    r"""The feature adversary of the network made linear at the source.
+
+    .. math:: \min_{x'} \|\phi(s) + J (x' - s) - \phi(g)\|^2 \quad
+        \text{subject to } \|x' - s\|_\infty \le \delta, \ 0 \le x' \le 1
+
+    It is called as :func:`feature_opt` is. The values found are those of the linear network, proven to within a
+    thousandth of themselves where the steps suffice; ``FeatureDistance(layers).at(model, sources, guides)`` tells the
+    true ones at the images found.
+
+    Args:
+        layers: As for :func:`feature_opt`.
+        radius: Likewise.
+        activation: Likewise.
+        steps: Most points that the accelerated ascent tries.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+
+    References:
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
+    """
+    ascent = AcceleratedGradient(steps, stop_when_reached=True)
+    return Adversary(PixelBall("linf", radius), LinearFeatureDistance(layers, activation), ascent)
+
+
+def feature_fgrad(
+    layers: str | Sequence[str], radius: float | PerImage = RADIUS, *, activation: Activation = "relu"
+) -> Adversary:
+    r"""One signed step towards the representation of a guide.
+
+    .. math:: x' = \operatorname{clip}\big(s - \delta \operatorname{sign} \nabla_s \|\phi(s) - \phi(g)\|^2\big)
+
+    It is called as :func:`feature_opt` is, and returned wherever it leads.
+
+    Args:
+        layers: As for :func:`feature_opt`.
+        radius: Likewise.
+        activation: Likewise.
+
+    Raises:
+        ValueError: If a setting is outside its range.
+
+    References:
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
+    """
+    return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), OneStep(or_stay=False))
+
+
+def label_fgrad(radius: float | PerImage = RADIUS) -> Adversary:
+    r"""One signed step towards a target class.
+
+    .. math:: x' = \operatorname{clip}\big(s - \delta \operatorname{sign} \nabla_s \ell(s, t)\big)
+
+    with the cross-entropy :math:`\ell`. It is called as ``label_fgrad()(model, sources, targets)``, and returned
+    wherever it leads.
+
+    Args:
+        radius: As for :func:`feature_opt`.
+
+    Raises:
+        ValueError: If the radius is negative or NaN.
+
+    References:
+        Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015, sec. 4.
+    """
+    return Adversary(PixelBall("linf", radius), CrossEntropy(targeted=True), OneStep(or_stay=False))
+
+
+def label_opt(
+    model: nn.Module,
+    sources: Samples,
+    targets: Labels,
+    *,
+    largest: float = 1e4,
+    rounds: int = 10,
+    steps: int = 50,
+    generator: torch.Generator | None = None,
+) -> SmallestRadius:
+    r"""The nearest image of a target class: that of the largest price at which the class is still predicted.
+
+    .. math:: \min_{x'} \ell(x', t) + c\, \|x' - s\|_2^2 \quad \text{subject to } 0 \le x' \le 1
+
+    with the cross-entropy :math:`\ell`, and the largest c whose minimum is classified as t.
+
+    Args:
+        model: The classifier.
+        sources: Source images.
+        targets: Classes to reach.
+        largest: Largest price c per squared unit of pixels in [0, 1], with which the search ends where it suffices; it
+            goes down to a millionth of it.
+        rounds: Halvings of the interval of prices, on the scale of their logarithms.
+        steps: Points that the quasi-Newton ascent tries in each round.
+        generator: For random draws of the model.
+
+    Returns:
+        Images and their Euclidean distances; infinite where the target was never predicted.
+
+    Raises:
+        ValueError: If a number is outside its range, or targets do not fit.
+
+    References:
+        Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1.
+    """
+    adversary = Adversary(PixelBall("l2", math.inf), Priced(CrossEntropy(targeted=True)), ProjectedLBFGS(steps))
+    return bisect(
+        adversary, model, sources, targets, largest=largest, over="weight", rounds=rounds, generator=generator
+    )

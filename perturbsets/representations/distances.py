@@ -1,0 +1,191 @@
+"""How far adversaries are, against distances that are usual among natural images."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from perturbsets._types import Labels, PerImage
+from perturbsets.representations.bank import Bank
+from perturbsets.representations.in_class import member_distances
+
+
+def distance_ratio(
+    adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], source: Float[Tensor, "_ _"]
+) -> PerImage:
+    r"""Which part of the way to the guide is left.
+
+    .. math:: \frac{d(\alpha, g)}{d(s, g)}, \qquad d(x, y) = \|\phi(x) - \phi(y)\|_2
+
+    Args:
+        adversary: Features :math:`\phi(\alpha)`, a row per image.
+        guide: Features :math:`\phi(g)`.
+        source: Features :math:`\phi(s)`.
+
+    Returns:
+        One ratio per image: 0 at the guide, 1 where nothing was gained.
+
+    Raises:
+        ValueError: If a source has the same features as its guide, or one is not finite.
+
+    References:
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
+
+    Example:
+        >>> source, guide = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
+        >>> distance_ratio(torch.tensor([[3.0, 3.0]]), guide, source).tolist()
+        [0.2]
+    """
+    whole = _distance(source, guide)
+    if bool((same := whole == 0).any()):
+        raise ValueError(
+            f"source and guide must have different features, got equal ones in rows {same.nonzero()[:, 0].tolist()}: "
+            "take another guide, or another layer"
+        )
+    return _distance(adversary, guide) / whole
+
+
+def guide_ratio(adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], nearest: Float[Tensor, " _"]) -> PerImage:
+    r"""How far adversaries are from their guides, against the nearest natural images of the guide's class.
+
+    .. math:: \frac{d(\alpha, g)}{\bar d_1(g)}
+
+    Args:
+        adversary: Features of the adversaries, a row per image.
+        guide: Features of the guides.
+        nearest: :math:`\bar d_1(g)`, from :func:`nearest_in_class` of the guides' classes.
+
+    Returns:
+        One ratio per image; below 1 an adversary is nearer to its guide than natural images are to each other.
+
+    Raises:
+        ValueError: If a mean distance is not above 0, or a feature is not finite.
+
+    References:
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
+
+    Example:
+        >>> from perturbsets import MemoryBank
+        >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
+        >>> nearest = nearest_in_class(bank, "fc", torch.tensor([7]))
+        >>> nearest.tolist(), guide_ratio(torch.tensor([[5.0]]), torch.tensor([[3.0]]), nearest).tolist()
+        ([1.3333333333333333], [1.5])
+    """
+    return _distance(adversary, guide) / _above_zero(nearest, "nearest", len(guide))
+
+
+def source_ratio(
+    adversary: Float[Tensor, "B D"], source: Float[Tensor, "_ _"], spread: Float[Tensor, " _"]
+) -> PerImage:
+    r"""How far adversaries are from their sources, against two natural images of the source's class.
+
+    .. math:: \frac{d(\alpha, s)}{\bar d(s)}
+
+    Args:
+        adversary: Features of the adversaries, a row per image.
+        source: Features of the sources.
+        spread: :math:`\bar d(s)`, from :func:`spread_in_class` of the sources' classes.
+
+    Returns:
+        One ratio per image; above 1 an adversary is further from its source than images of a class are from each
+        other.
+
+    Raises:
+        ValueError: If a mean distance is not above 0, or a feature is not finite.
+
+    References:
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
+
+    Example:
+        >>> from perturbsets import MemoryBank
+        >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
+        >>> spread = spread_in_class(bank, "fc", torch.tensor([7]))
+        >>> spread.tolist(), source_ratio(torch.tensor([[5.0]]), torch.tensor([[0.0]]), spread).tolist()
+        ([2.0], [2.5])
+    """
+    return _distance(adversary, source) / _above_zero(spread, "spread", len(source))
+
+
+def nearest_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
+    r"""Mean distance of a class's images to their nearest neighbours in it.
+
+    .. math:: \bar d_1(c) = \frac{1}{n_c} \sum_{i \in c} \min_{j \in c,\, j \ne i} d(x_i, x_j)
+
+    Args:
+        bank: The images.
+        layer: Layer of the bank.
+        classes: Classes, such as one per guide; each is computed once.
+
+    Returns:
+        One mean per class asked for.
+
+    Raises:
+        ValueError: If a class has fewer than 2 images in the bank.
+
+    References:
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
+    """
+    found = member_distances(bank, layer, classes.unique().tolist(), neighbours=1)
+    return _looked_up({label: float(distances.mean()) for label, distances in found.items()}, classes)
+
+
+def spread_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
+    r"""Mean distance between two images of a class.
+
+    .. math:: \bar d(c) = \frac{2}{n_c (n_c - 1)} \sum_{i < j \in c} d(x_i, x_j)
+
+    All pairs count; they are summed block by block.
+
+    Args:
+        bank: The images.
+        layer: Layer of the bank.
+        classes: Classes, such as one per source; each is computed once.
+
+    Returns:
+        One mean per class asked for.
+
+    Raises:
+        ValueError: If a class has fewer than 2 images in the bank.
+
+    References:
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
+    """
+    return _looked_up({label: _spread(bank, layer, label) for label in classes.unique().tolist()}, classes)
+
+
+def _spread(bank: Bank, layer: str, label: int) -> float:
+    members, total = bank.members(label, 2), 0.0
+    origin = bank.features(layer, members[:1]).double()  # products of small numbers cancel less, and copies give 0
+    for rows, features in bank.blocks(layer, rows=members):
+        some = features.double() - origin
+        total += float(torch.cdist(some, some).triu(1).sum())
+        for _, others in bank.blocks(layer, rows=members[members > rows[-1]]):
+            total += float(torch.cdist(some, others.double() - origin).sum())
+    return 2 * total / (len(members) * (len(members) - 1))
+
+
+def _looked_up(found: dict[int, float], classes: Labels) -> PerImage:
+    values = [found[label] for label in classes.tolist()]
+    return torch.tensor(values, dtype=torch.float64, device=classes.device)
+
+
+def _distance(first: Tensor, second: Tensor) -> PerImage:
+    if first.shape != second.shape:
+        raise ValueError(f"features must be of one shape, got {list(first.shape)} and {list(second.shape)}")
+    distance = (first.double() - second.double()).norm(dim=1)
+    if not bool((finite := distance.isfinite()).all()):
+        rows = (~finite).nonzero()[:, 0].tolist()
+        raise ValueError(f"features must be finite, got NaN or infinity in rows {rows}")
+    return distance
+
+
+def _above_zero(scale: Tensor, name: str, count: int) -> PerImage:
+    if scale.shape != (count,):
+        raise ValueError(f"{name} must be one mean for each of {count} images, got {list(scale.shape)}")
+    if not bool((above := scale > 0).all()):  # NaN fails too
+        raise ValueError(
+            f"{name} must be above 0, got {scale[~above][0]:.4g} for image {int((~above).nonzero()[0])}: its class "
+            "holds nothing but copies of one representation"
+        )
+    return scale

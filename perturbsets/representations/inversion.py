@@ -1,0 +1,218 @@
+"""From a representation back to an image that has it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from perturbsets._types import Flags, Images, Offsets, PerImage, Rows
+from perturbsets.adversary import Adversary
+from perturbsets.ascents.base import Ascent
+from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
+from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
+from perturbsets.objectives.base import Loss, Objective
+from perturbsets.purity import untouched
+from perturbsets.sets.pixel import PixelBall
+
+GREY = 0.5
+"""Centre and radius of the box [0, 1] of all images."""
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """Images made of representations.
+
+    Attributes:
+        images: The images, in [0, 1].
+        distances: How far their representations are from those wanted, as shares of the length of these; the root of
+            the mean square over layers.
+        calls: Forward passes spent on each.
+    """
+
+    images: Images
+    distances: PerImage
+    calls: Rows
+
+
+@dataclass(frozen=True)
+class Inversion:
+    r"""Searches the natural image whose representation is a given one.
+
+    .. math:: \min_{x \in [0, 1]^{CHW}}
+        \frac1K \sum_k \frac{\|\phi_k(x) - \phi_k\|^2}{\|\phi_k\|^2} + \lambda_\alpha R_\alpha(x) + \lambda_V R_V(x)
+
+    with :math:`\phi_k(x)` the output of layer k (:class:`~perturbsets.LayerOutputs`), :math:`\phi_k` the one wanted,
+    :math:`R_\alpha` of :func:`alpha_norm` and :math:`R_V` of :func:`total_variation`. Without the two prices the search
+    ends at any of the many images that a layer cannot tell apart, most of which are noise.
+
+    Args:
+        layers: Names or globs of layers, as for :func:`~perturbsets.layer_names`.
+        activation: ``"relu"`` or ``"none"``, as for :class:`~perturbsets.LayerOutputs`.
+        alpha: The exponent :math:`\alpha \ge 1`; high ones leave a range of values free and keep all within it.
+        alpha_weight: :math:`\lambda_\alpha \ge 0`.
+        variation_weight: :math:`\lambda_V \ge 0`: 1 gives sharp and noisy images, 30 smooth ones that are farther off.
+        ascent: How to search the box of all images, of radius 0.5 about grey.
+
+    Raises:
+        ValueError: If the activation is unknown, or a number is outside its range.
+
+    References:
+        Mahendran and Vedaldi, *Understanding deep image representations by inverting them*, 2015, sec. 2.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 30))
+        >>> x = torch.rand(2, 3, 2, 2)
+        >>> inversion = Inversion("1", activation="none", alpha_weight=0.0, variation_weight=0.0)
+        >>> bool((inversion.reconstruct(model, x).images - x).abs().max() < 1e-2)
+        True
+    """
+
+    layers: str | Sequence[str]
+    activation: Activation = "relu"
+    alpha: float = 6.0
+    alpha_weight: float = 0.01
+    variation_weight: float = 3.0
+    ascent: Ascent = field(default_factory=lambda: ProjectedLBFGS(steps=300))
+
+    def __post_init__(self) -> None:
+        check_activation(self.activation)
+        if not 1 <= self.alpha < math.inf:
+            raise ValueError(f"alpha must be a finite number of 1 or more, got {self.alpha}: it is an exponent")
+        for name in ("alpha_weight", "variation_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number of 0 or more, got {getattr(self, name)}")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        representations: Mapping[str, Features],
+        shape: tuple[int, int, int],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Inverted:
+        """Inverts a batch of representations; the model is left as it was found.
+
+        Args:
+            model: The network.
+            representations: By name of the layer a matrix with a row per image, as :class:`~perturbsets.LayerOutputs`
+                gives.
+            shape: Channels, rows and columns of the images.
+            generator: For the first images; a fresh one, seeded by the system, if not given.
+
+        Raises:
+            ValueError: If representations are not those of the layers, are zero or not finite.
+        """
+        first = next(iter(representations.values()), torch.empty(0))
+        grey = torch.full((len(first), *shape), GREY, dtype=first.dtype, device=first.device)
+        adversary = Adversary(PixelBall("linf", GREY), _Preimage(self), self.ascent)
+        found = adversary(model, grey, representations, generator=generator)
+        with untouched(model, grey.device), torch.no_grad():
+            loss = _PreimageLoss(self, LayerOutputs(model, self.layers, self.activation), representations)
+            distances = loss.squared_distance(found.images).sqrt()
+        return Inverted(found.images, distances, found.calls + 1)
+
+    def reconstruct(self, model: nn.Module, images: Images, *, generator: torch.Generator | None = None) -> Inverted:
+        """Inverts the representations of images: what of them the layers still know.
+
+        Args:
+            model: The network.
+            images: Images in [0, 1].
+            generator: As above.
+        """
+        with untouched(model, images.device), torch.no_grad():
+            representations = LayerOutputs(model, self.layers, self.activation)(images)
+        channels, height, width = images.shape[1:]
+        return self(model, representations, (channels, height, width), generator=generator)
+
+
+def alpha_norm(images: Images, alpha: float) -> PerImage:
+    r"""How far the values of an image are from grey.
+
+    .. math:: R_\alpha(x) = \frac{1}{CHW} \sum_i |2 x_i - 1|^\alpha
+
+    1 for an image of black and white alone, 0 for a grey one.
+
+    Args:
+        images: Images in [0, 1].
+        alpha: The exponent.
+
+    Example:
+        >>> alpha_norm(torch.tensor([0.0, 0.25, 0.5, 1.0]).view(1, 1, 2, 2), alpha=2.0)
+        tensor([0.5625])
+    """
+    return (2 * images - 1).abs().pow(alpha).flatten(1).mean(1)
+
+
+def total_variation(images: Images) -> PerImage:
+    r"""How much neighbouring pixels differ: the total variation of exponent 2.
+
+    .. math:: R_V(x) = \frac{1}{CHW} \sum_{c, i, j} (x_{c, i, j+1} - x_{c, i, j})^2 + (x_{c, i+1, j} - x_{c, i, j})^2
+
+    Args:
+        images: Images in [0, 1]; what would be beyond their border does not count.
+
+    Example:
+        >>> total_variation(torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 2, 2))
+        tensor([0.5000])
+    """
+    squares = (images.diff(dim=axis).square().flatten(1).sum(1) for axis in (2, 3))
+    return sum(squares, images.new_zeros(len(images))) / images[:1].numel()
+
+
+@dataclass(frozen=True)
+class _Preimage(Objective):
+    """Minus what an inversion minimises, for any set and ascent; labels are representations.
+
+    Args:
+        inversion: The layers and the prices.
+    """
+
+    inversion: Inversion
+
+    def at(self, model: nn.Module | None, images: Images, labels: Mapping[str, Features]) -> _PreimageLoss:
+        assert model is not None
+        outputs = LayerOutputs(model, self.inversion.layers, self.inversion.activation)
+        if list(labels) != outputs.names:
+            raise ValueError(f"representations must be those of the layers {outputs.names}, got {list(labels)}")
+        for name, wanted in labels.items():
+            lengths = wanted.norm(dim=1)
+            if len(wanted) != len(images) or not bool(((lengths > 0) & lengths.isfinite()).all()):
+                raise ValueError(
+                    f"representations at {name!r} must be {len(images)} finite rows, none of them zero, got "
+                    f"{len(wanted)}, {int((lengths == 0).sum())} of them zero and {int((~lengths.isfinite()).sum())} "
+                    "not finite: take another layer"
+                )
+        return _PreimageLoss(self.inversion, outputs, labels)
+
+
+class _PreimageLoss(Loss):
+    """The same bound to a network and representations."""
+
+    def __init__(self, inversion: Inversion, outputs: LayerOutputs, wanted: Mapping[str, Features]) -> None:
+        self.inversion, self.outputs, self.wanted = inversion, outputs, wanted
+
+    def __call__(self, images: Images, offsets: Offsets) -> tuple[PerImage, Flags]:
+        value = self.squared_distance(images)
+        value = value + self.inversion.alpha_weight * alpha_norm(images, self.inversion.alpha)
+        value = value + self.inversion.variation_weight * total_variation(images)
+        return -value, torch.zeros_like(value, dtype=torch.bool)
+
+    def squared_distance(self, images: Images) -> PerImage:
+        """Squared distances of representations, as shares of the squared lengths of those wanted."""
+        outputs = self.outputs(images)
+        shares = []
+        for name, wanted in self.wanted.items():
+            if wanted.shape[1] != outputs[name].shape[1]:
+                raise ValueError(
+                    f"representations at {name!r} must have {outputs[name].shape[1]} columns, as the layer has for "
+                    f"images {list(images.shape[1:])}, got {wanted.shape[1]}"
+                )
+            shares.append((outputs[name] - wanted).square().sum(1) / wanted.square().sum(1))
+        return torch.stack(shares).mean(0)
+
+    def keep(self, rows: Rows) -> _PreimageLoss:
+        return _PreimageLoss(self.inversion, self.outputs, {name: each[rows] for name, each in self.wanted.items()})

@@ -1,0 +1,192 @@
+"""Nearest neighbours among more images than a matrix of distances could hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from perturbsets._types import Labels, Rows
+from perturbsets.representations.bank import Block, block_rows, not_finite
+
+Metric = Literal["euclidean", "cosine"]
+SPARE = 8  # candidates beyond those wanted, so that a few ties need no second look
+PART = 1 << 22  # distances, or features of compared pairs, held at a time
+
+
+class Neighbours(NamedTuple):
+    """Nearest neighbours, nearest first; of equally near ones the lower row first.
+
+    Attributes:
+        rows: Rows of the reference.
+        distances: How far they are.
+    """
+
+    rows: Int64[Tensor, "B K"]
+    distances: Float[Tensor, "B K"]
+
+
+def nearest_neighbours(
+    queries: Float[Tensor, "B D"],
+    blocks: Float[Tensor, "_ D"] | Iterable[Block],
+    count: int,
+    *,
+    metric: Metric = "euclidean",
+    exclude: Rows | None = None,
+) -> Neighbours:
+    r"""The nearest rows of a reference, searched block by block.
+
+    .. math:: d(x, y) = \|x - y\|_2 \quad\text{or}\quad 1 - \frac{\langle x, y\rangle}{\|x\|_2 \|y\|_2}
+
+    scikit-learn's brute-force search finds candidates in each block. Their distances are then computed in double
+    precision from the differences themselves, and where rounding could have hidden a row that is as near as the last
+    candidate wanted, those of the whole block. So the result is exact, is the same for any size and order of blocks,
+    and costs little more than the candidates.
+
+    Args:
+        queries: Features whose neighbours are wanted, on any device; the search is on the CPU.
+        blocks: The reference: ``bank.blocks(layer)``, or all of it as one matrix. Each row may come once.
+        count: Number of neighbours, at least 1.
+        metric: The distance. A row of zeros in the reference has the cosine distance 1 from everything.
+        exclude: A row of the reference per query that does not count, such as the query itself; -1 for none.
+
+    Returns:
+        The neighbours of each query.
+
+    Raises:
+        ValueError: If the reference has too few rows, features do not fit together or are not finite, or a query is
+            zero where the cosine is asked for.
+
+    Example:
+        >>> line = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
+        >>> found = nearest_neighbours(line[:2], line, 2, exclude=torch.tensor([0, -1]))
+        >>> found.rows.tolist(), found.distances.tolist()
+        ([[1, 2], [1, 0]], [[1.0, 2.0], [0.0, 1.0]])
+    """
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric must be one of {list(get_args(Metric))}, got {metric!r}")
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if exclude is not None and exclude.shape != queries.shape[:1]:
+        raise ValueError(f"exclude must give a row for each of {len(queries)} queries, got {list(exclude.shape)}")
+    points = _prepared(queries, metric, "queries")
+    if metric == "cosine" and bool((dead := points[:, -1] != 0).any()):
+        raise ValueError(
+            f"queries must have a direction to have a cosine, got zeros in rows {dead.nonzero()[:, 0].tolist()}: take "
+            'metric="euclidean", or another layer'
+        )
+    left_out = torch.full((len(points),), -1) if exclude is None else exclude.cpu()
+    search = _Search(points, left_out, count)
+    seen = 0
+    for rows, features in _split(blocks) if isinstance(blocks, Tensor) else blocks:
+        if features.shape[1] != queries.shape[1]:
+            raise ValueError(f"blocks must have {queries.shape[1]} features as queries have, got {features.shape[1]}")
+        search.see(rows.cpu(), _prepared(features, metric, "blocks"))
+        seen += len(rows)
+    rows, distances = search.best
+    if not bool(distances.isfinite().all()):
+        raise ValueError(
+            f"blocks must hold at least {count} rows beside excluded ones, got {seen} in all: ask for fewer "
+            "neighbours, or search among more images"
+        )
+    if metric == "cosine":
+        distances = distances.square() / 2  # of unit vectors
+    return Neighbours(
+        rows.to(queries.device), distances.to(queries.device, torch.promote_types(queries.dtype, torch.float32))
+    )
+
+
+class _Search:
+    """The nearest rows among the blocks seen so far."""
+
+    def __init__(self, queries: Float[Tensor, "B D"], left_out: Labels, count: int) -> None:
+        self.queries, self.left_out, self.count = queries, left_out, count
+        shape = (len(queries), count)
+        self.best = Neighbours(torch.full(shape, -1), torch.full(shape, torch.inf, dtype=torch.float64))
+
+    def see(self, rows: Labels, block: Float[Tensor, "N D"]) -> None:
+        """Takes in a block: candidates first, then all of it for queries whose candidates may not be all."""
+        if not len(rows) or not len(self.queries):
+            return
+        wanted = min(len(rows), self.count + 1 + SPARE)
+        squares, places = _candidates(self.queries, block, wanted)
+        error = _rounding(self.queries, block)
+        near = squares <= (self._farthest().square() + error)[:, None]
+        exact = torch.full_like(squares, torch.inf)
+        exact[near] = _pair_distances(self.queries, near.nonzero()[:, 0], block, places[near])
+        before, every = self.best, torch.arange(len(self.queries))
+        self.best = self._joined(before, every, rows[places], exact)
+        if wanted == len(rows):
+            return
+        doubtful = (squares[:, -1] <= self._farthest().square() + error).nonzero()[:, 0]
+        for some in doubtful.split(max(1, PART // len(rows))):
+            exact = torch.cdist(self.queries[some], block, compute_mode="donot_use_mm_for_euclid_dist")
+            found = self._joined(before, some, rows.expand(len(some), -1), exact)
+            self.best.rows[some], self.best.distances[some] = found
+
+    def _farthest(self) -> Tensor:
+        return self.best.distances[:, -1]
+
+    def _joined(self, best: Neighbours, some: Tensor, rows: Tensor, distances: Tensor) -> Neighbours:
+        """The nearest of some queries' best ones and others."""
+        distances = distances.masked_fill(rows == self.left_out[some, None], torch.inf)
+        rows, distances = torch.cat([best.rows[some], rows], 1), torch.cat([best.distances[some], distances], 1)
+        by_row = rows.argsort(1)
+        nearest = distances.gather(1, by_row).argsort(dim=1, stable=True)[:, : self.count]
+        chosen = by_row.gather(1, nearest)
+        return Neighbours(rows.gather(1, chosen), distances.gather(1, chosen))
+
+
+def _candidates(queries: Tensor, block: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Squared distances, up to rounding, and places of the nearest rows of a block."""
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=count, algorithm="brute", metric="sqeuclidean").fit(block.numpy())
+    squares, places = search.kneighbors(queries.numpy())
+    return torch.from_numpy(squares), torch.from_numpy(places)
+
+
+def _rounding(queries: Tensor, block: Tensor) -> Tensor:
+    """How far a square that is computed from norms and products may be from the true one, per query."""
+    width = queries.shape[1]
+    return 4 * (width + 8) * torch.finfo(torch.float64).eps * (queries.norm(dim=1) + block.norm(dim=1).max()).square()
+
+
+def _pair_distances(queries: Tensor, which: Tensor, block: Tensor, places: Tensor) -> Tensor:
+    """Distances of chosen pairs, each as exact as if it stood alone."""
+    most = max(1, PART // queries.shape[1])
+    parts = [
+        torch.cdist(queries[query][:, None], block[place][:, None], compute_mode="donot_use_mm_for_euclid_dist")
+        for query, place in zip(which.split(most), places.split(most), strict=True)
+    ]
+    return torch.cat(parts).flatten()
+
+
+def _prepared(features: Tensor, metric: Metric, name: str) -> Float[Tensor, "N D"]:
+    """Features between which the Euclidean distance tells the order that is wanted.
+
+    For the cosine these are vectors of length 1, whose squared distance is twice the cosine's. One coordinate more
+    gives those without a direction one that is at right angles to all others.
+    """
+    if (bad := not_finite(features)) is not None:
+        raise ValueError(f"{name} must be finite, got NaN or infinity in row {bad}: look at the network and its inputs")
+    found = features.detach().cpu().double()
+    if metric == "euclidean":
+        return found.contiguous()
+    if features.dtype == torch.float64:  # whose squares may be too large or too small for it
+        largest = found.abs().amax(1, keepdim=True)
+        found = found / largest.where(largest > 0, 1)
+    norms = found.norm(dim=1, keepdim=True)
+    directions = found.new_empty(len(found), found.shape[1] + 1)
+    torch.div(found, norms.where(norms > 0, 1), out=directions[:, :-1])
+    directions[:, -1:] = norms == 0
+    return directions
+
+
+def _split(features: Tensor) -> Iterable[Block]:
+    size = block_rows(features.shape[1])
+    rows = torch.arange(len(features))
+    return (Block(*parts) for parts in zip(rows.split(size), features.split(size), strict=True))

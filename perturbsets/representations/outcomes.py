@@ -1,0 +1,134 @@
+"""Outcomes: which label an adversary gets, the guide's or still the source's, here and on a second network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perturbsets._types import Flags, Labels, PerImage
+from perturbsets.intervals import binomial, bootstrap
+from perturbsets.representations.feature_checks import rows
+
+
+@dataclass(frozen=True)
+class LabelOutcomes:
+    """Whose label each adversary gets.
+
+    Attributes:
+        takes_guide: Whether it is the guide's.
+        keeps_source: Whether it is still the source's.
+    """
+
+    takes_guide: Flags
+    keeps_source: Flags
+
+    def summary(self) -> dict[str, Any]:
+        """The three shares with exact intervals at 95 %, for pairs that share no source and no guide."""
+        pairs = len(self.takes_guide)
+        flags = {"takes_guide": self.takes_guide, "keeps_source": self.keeps_source}
+        flags["other"] = ~(self.takes_guide | self.keeps_source)
+        shares = {name: binomial(int(flag.sum()), pairs)._asdict() for name, flag in flags.items()}
+        return {**shares, "pairs": pairs}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What adversaries that were made on one network do on a second.
+
+    Attributes:
+        first: Their outcomes on the network they were made on.
+        second: Those on the second network.
+        ratios: Distance ratios d(a, g) / d(s, g) of the second network's features, by layer.
+    """
+
+    first: LabelOutcomes
+    second: LabelOutcomes
+    ratios: Mapping[str, PerImage] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Outcomes of both, the share that carries over, and per layer the mean ratio and the share nearer the guide.
+
+        ``carried`` is the share that takes the guide's label on the second network, of those that take it on the first;
+        None where none does.
+        """
+        taken = self.first.takes_guide
+        carried = self.second.takes_guide & taken
+        return {
+            "first": self.first.summary(),
+            "second": self.second.summary(),
+            "carried": binomial(int(carried.sum()), int(taken.sum()))._asdict() if bool(taken.any()) else None,
+            "layers": {
+                name: {
+                    "ratio": bootstrap(ratio)._asdict(),
+                    "nearer": binomial(int((ratio < 1).sum()), len(ratio))._asdict(),
+                }
+                for name, ratio in self.ratios.items()
+            },
+        }
+
+
+def label_outcomes(predictions: Labels, source: Labels, guide: Labels) -> LabelOutcomes:
+    """Tells whose label each adversary gets.
+
+    Args:
+        predictions: Classes predicted for adversaries.
+        source: Classes of their sources: true ones, or predicted by the same network.
+        guide: Classes of their guides, in the same way.
+
+    Returns:
+        Two flags per pair; neither is set where the label is a third one.
+
+    Raises:
+        ValueError: If there are no pairs, their numbers differ, or source and guide have the same class.
+
+    Example:
+        >>> import torch
+        >>> found = label_outcomes(torch.tensor([1, 0, 5]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1]))
+        >>> found.takes_guide.tolist(), found.keeps_source.tolist()
+        ([True, False, False], [False, True, False])
+    """
+    if not len(predictions) == len(source) == len(guide) > 0:
+        raise ValueError(
+            f"predictions, source and guide must be equally many and at least 1, got {len(predictions)}, "
+            f"{len(source)} and {len(guide)}"
+        )
+    if bool((same := source == guide).any()):
+        raise ValueError(
+            f"source and guide must be of two classes, got the same one in {rows(same)}: leave these pairs out, or "
+            "give true labels where a network confuses them"
+        )
+    return LabelOutcomes(predictions == guide, predictions == source)
+
+
+def transfer(first: LabelOutcomes, second: LabelOutcomes, ratios: Mapping[str, PerImage] | None = None) -> Transfer:
+    """Sets the outcomes of the same adversaries on two networks side by side.
+
+    Args:
+        first: Outcomes on the network they were made on.
+        second: Outcomes of the same pairs, in the same order, on the second network.
+        ratios: Distance ratios of the second network's features, by layer: 0 where the adversary has the guide's
+            representation, above 1 where it is farther from it than its source is.
+
+    Returns:
+        Both, with ``summary()``.
+
+    Raises:
+        ValueError: If pairs differ in number, or a ratio is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> answers, source, guide = torch.tensor([1, 1, 0]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1])
+        >>> first = label_outcomes(answers, source, guide)
+        >>> second = label_outcomes(torch.tensor([1, 0, 0]), source, guide)
+        >>> transfer(first, second).summary()["carried"]["mean"]
+        0.5
+    """
+    counts = {"first": len(first.takes_guide), "second": len(second.takes_guide)}
+    counts |= {layer: len(ratio) for layer, ratio in (ratios or {}).items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"first, second and ratios must be of the same pairs, got {counts}")
+    for layer, ratio in (ratios or {}).items():
+        if bool((bad := ~((ratio >= 0) & ratio.isfinite())).any()):
+            raise ValueError(f"ratios of {layer!r} must be 0 or more and finite, got others in {rows(bad)}")
+    return Transfer(first, second, dict(ratios or {}))

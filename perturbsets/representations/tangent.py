@@ -1,0 +1,197 @@
+"""The manifold around a guide, as a normal distribution along a plane: probabilistic principal components."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from perturbsets.representations.feature_checks import check_features, rows
+
+Scatter = Literal["centre", "mean"]
+
+
+@dataclass(frozen=True)
+class ProbabilisticPCA:
+    r"""Normal distributions, one a guide, wide along a plane of dimension q and equally narrow in all other directions.
+
+    .. math:: L(z) = -\tfrac12 \Big[ D \ln 2\pi + \sum_{j=1}^q \ln \lambda_j + (D - q) \ln \sigma^2
+        + \sum_{j=1}^q \frac{\langle u_j, z - c \rangle^2}{\lambda_j}
+        + \frac{\|z - c\|^2 - \sum_{j=1}^q \langle u_j, z - c \rangle^2}{\sigma^2} \Big]
+
+    is the logarithm of the density of :math:`N(c,\, W W^\top + \sigma^2 I)` with
+    :math:`W = U (\Lambda - \sigma^2 I)^{1/2}`. All is kept in float64. :meth:`fit` finds it.
+
+    What :math:`L` cannot tell where features are far more than neighbours (4096 and 15):
+
+    - Neighbours span n - 1 directions. What a point does in all others meets the one :math:`\sigma^2`, an average over
+      D - q directions of which the neighbours show n - 1 - q. So :math:`L` is dominated by the distance from the
+      plane, its size grows with D, and it compares points of one guide, layer and q, not layers with each other.
+    - The neighbours of the fit lie nearer to their plane than any others would, the more so the larger q is. Natural
+      points to compare with must be others: the close and the far ones of the same guide.
+    - :math:`L(c + t v) - L(c) = t^2\, (L(c + v) - L(c))`: a point gains by being near the guide in any direction. A
+      higher value than that of a natural point that is farther away does not say that it lies on the manifold.
+
+    Args:
+        centre: Means c, a row per guide.
+        axes: Orthonormal axes :math:`u_j` of the planes, a column each.
+        variances: Variances :math:`\lambda_1 \ge \dots \ge \lambda_q` along them.
+        noise: Variances :math:`\sigma^2` in every other direction, above 0.
+
+    References:
+        Tipping and Bishop, *Probabilistic principal component analysis*, 1999, equations 7 and 8; Sabour, Cao, Faghri
+        and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.
+
+    Example:
+        >>> cross = torch.tensor([[[2.0, 0, 0], [-2, 0, 0], [0, 1, 0], [0, -1, 0]]])
+        >>> pca = ProbabilisticPCA.fit(cross, dimension=1)
+        >>> round(float(pca.variances), 6), round(float(pca.noise), 6)  # (4 + 4) / 4 along, (1 + 1) / 4 in two others
+        (2.0, 0.25)
+    """
+
+    centre: Float64[Tensor, "B D"]
+    axes: Float64[Tensor, "B D q"]
+    variances: Float64[Tensor, "B q"]
+    noise: Float64[Tensor, " B"]
+
+    @classmethod
+    def fit(
+        cls,
+        neighbours: Float[Tensor, "B n D"],
+        dimension: int,
+        centre: Float[Tensor, "B D"] | None = None,
+        *,
+        scatter: Scatter = "centre",
+    ) -> ProbabilisticPCA:
+        r"""The likeliest such distribution of each guide's neighbours, with its mean moved to the guide.
+
+        .. math:: S = \frac1n \sum_{i=1}^n (x_i - m)(x_i - m)^\top, \qquad
+            \sigma^2 = \frac{1}{D - q} \sum_{j > q} \lambda_j
+
+        with :math:`\lambda_j, u_j` the eigenvalues, falling, and eigenvectors of S. Of the D - q in the mean at most n
+        are above 0; all are counted (scikit-learn's ``PCA`` divides by :math:`\min(n, D) - q` and S by n - 1). Found
+        from the n × n triangle of a QR decomposition: no D × D matrix is made, nor is the condition squared.
+
+        By default m = c: of all distributions with that centre this is the likeliest. With m the mean of the neighbours
+        the distribution is fitted where they are, then moved. The two differ by
+        :math:`(\bar x - c)(\bar x - c)^\top`: around a guide on a curved manifold the mean lies off the tangent plane,
+        in the direction of the curvature, which a scatter about the guide may take for one of the plane. A scatter
+        about the mean keeps the plane along the neighbours; its noise is too small for what lies around the guide.
+
+        Args:
+            neighbours: Neighbours :math:`x_i` of each guide.
+            dimension: Dimension q of the plane, from 0 (no plane) to below the rank of the scatter: at most n - 1
+                about a guide, n - 2 about the mean, and D - 1.
+            centre: Where to move the mean c; the guides, for the planes there. By default it stays.
+            scatter: ``"centre"`` for m = c, ``"mean"`` for :math:`m = \bar x`; the same without a centre.
+
+        Returns:
+            The distributions, in float64.
+
+        Raises:
+            ValueError: If there are too few neighbours or features for the dimension, neighbours lie in a plane of that
+                dimension up to the rounding of the features, features do not fit together, or are not finite.
+        """
+        check_scatter(neighbours, centre, scatter)
+        count, width = neighbours.shape[1:]
+        moved = centre is not None and scatter == "centre"
+        rank = min(count if moved else count - 1, width)
+        if not 0 <= dimension < rank:
+            raise ValueError(
+                f"dimension must be 0 or more and below {rank}, got {dimension}: {count} neighbours of {width} "
+                "features span no more directions, and one must be left for the noise"
+            )
+        values = neighbours.double()
+        mean = values.mean(1)
+        middle = mean if centre is None else centre.double()
+        basis, triangle = torch.linalg.qr((values - (middle if moved else mean)[:, None]).mT)
+        turn, singular, _ = torch.linalg.svd(triangle, full_matrices=False)
+        variances = singular.square() / count
+        noise = variances[:, dimension:].sum(1) / (width - dimension)
+        if bool((flat := noise <= rounding_variance(neighbours)).any()):
+            raise ValueError(
+                f"neighbours must leave a plane of dimension {dimension}, got none that do in {rows(flat)}: the noise "
+                "would be 0 and the likelihood infinite. Leave out images that are there twice, or lower the dimension"
+            )
+        return cls(middle, basis @ turn[:, :, :dimension], variances[:, :dimension], noise)
+
+    def log_likelihood(self, points: Float[Tensor, "B m D"]) -> Float64[Tensor, "B m"]:
+        """The logarithm of the density at points, each under its own guide's distribution.
+
+        Args:
+            points: Points of each guide.
+
+        Returns:
+            Log-likelihoods L in nats.
+
+        Raises:
+            ValueError: If points do not fit the guides, or are not finite.
+        """
+        check_features(points=points, centre=self.centre)
+        width, dimension = self.axes.shape[1:]
+        volume = self.variances.log().sum(1) + (width - dimension) * self.noise.log()
+        return -0.5 * (width * math.log(2 * math.pi) + volume[:, None] + _squared_distance(self, points))
+
+
+def likelihood_drop(
+    pca: ProbabilisticPCA, points: Float[Tensor, "B m D"], guide: Float[Tensor, "B D"]
+) -> Float64[Tensor, "B m"]:
+    r"""How much less likely points are than their guide, under the distribution of its neighbours.
+
+    .. math:: \Delta L(z) = L(z) - L(g)
+
+    at most 0 where the centre is the guide. Adversaries are to be compared with natural points that were not in the
+    fit; see :class:`ProbabilisticPCA` for what the figure cannot tell.
+
+    Args:
+        pca: Distributions of the guides' neighbours, with the guides as their centre.
+        points: Points z of each guide: adversaries, close or far natural ones.
+        guide: Guides g.
+
+    Returns:
+        Differences in nats.
+
+    Raises:
+        ValueError: If points and guides do not fit the distributions, or are not finite.
+
+    References:
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.
+
+    Example:
+        >>> cross = torch.tensor([[[2.0, 0, 0], [-2, 0, 0], [0, 1, 0], [0, -1, 0]]])
+        >>> guide = torch.zeros(1, 3)
+        >>> pca = ProbabilisticPCA.fit(cross, dimension=1, centre=guide)
+        >>> likelihood_drop(pca, torch.tensor([[[1.0, 0, 0], [0, 1, 0]]]), guide)  # 1/2 · 1/2 along, 1/2 · 4 off
+        tensor([[-0.2500, -2.0000]], dtype=torch.float64)
+    """
+    check_features(points=points, guide=guide, centre=pca.centre)
+    return 0.5 * (_squared_distance(pca, guide[:, None]) - _squared_distance(pca, points))
+
+
+def _squared_distance(pca: ProbabilisticPCA, points: Float[Tensor, "B m D"]) -> Float64[Tensor, "B m"]:
+    """Mahalanobis' squared distance of points from the centre: along the plane and off it, each in its own unit."""
+    offsets = points.double() - pca.centre[:, None]
+    along = offsets @ pca.axes
+    off = offsets - along @ pca.axes.mT
+    return (along.square() / pca.variances[:, None]).sum(2) + off.square().sum(2) / pca.noise[:, None]
+
+
+def check_scatter(neighbours: Tensor, centre: Tensor | None, scatter: str) -> None:
+    """Refuses what no scatter can be made of.
+
+    Raises:
+        ValueError: If the scatter is unknown, features do not fit together, or are not finite.
+    """
+    if scatter not in get_args(Scatter):
+        raise ValueError(f"scatter must be one of {', '.join(get_args(Scatter))}, got {scatter!r}")
+    check_features(neighbours=neighbours, **({} if centre is None else {"centre": centre}))
+
+
+def rounding_variance(neighbours: Float[Tensor, "B n D"]) -> Float64[Tensor, " B"]:
+    """Variance that the features' own rounding may have in each direction: no less is noise of the neighbours."""
+    unit = torch.finfo(neighbours.dtype).eps * neighbours.double().abs().amax((1, 2))
+    return min(neighbours.shape[1:]) * unit.square()

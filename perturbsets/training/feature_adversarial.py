@@ -1,0 +1,106 @@
+"""Training against inner representations that an adversary moves to those of other classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from perturbsets._types import Classes, Flags, Labels, Rows, Samples
+from perturbsets.adversary import Adversary
+from perturbsets.layer_outputs import LayerOutputs
+from perturbsets.objectives.base import check_labels
+from perturbsets.objectives.feature_distance import FeatureDistance, square
+from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
+from perturbsets.purity import untouched
+from perturbsets.training.method import Classifier, OneUpdate, Update
+from perturbsets.training.together import together
+
+
+@dataclass(frozen=True)
+class FeatureAdversarial(OneUpdate):
+    r"""Cross-entropy on clean images, and on what a feature adversary makes of them.
+
+    .. math:: \ell(f_\theta(x), y) + \lambda\, \ell(f_\theta(x'), y), \qquad
+        x' = \arg \min_{z \in S(x)} \sum_k \frac{\|\phi_k(z) - \phi_k(g)\|^2}{\|\phi_k(x) - \phi_k(g)\|^2}
+
+    with the guide g drawn from the images of other classes in the same batch. The adversary asks for no label: it makes
+    an image look, to the layers, like one of another class, and training teaches the layers to tell them apart. An
+    image that has no guide, since its batch holds one class only, or whose guide has the same representation in one of
+    the layers, stands for its own adversary. Accuracy in the records is that on the changed images.
+
+    Args:
+        adversary: The search for such images, on any set, with the objective :class:`FeatureDistance` or
+            :class:`LinearFeatureDistance`.
+        weight: :math:`\lambda \ge 0`.
+
+    Raises:
+        ValueError: If the objective is another one, or the weight is not finite or negative.
+
+    References:
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016 (the adversary; to train
+        against it is ours).
+
+    Example:
+        >>> from perturbsets import PixelBall, ProjectedGradient
+        >>> adversary = Adversary(PixelBall("linf", 0.1), FeatureDistance("layers.8"), ProjectedGradient(5))
+        >>> method = FeatureAdversarial(adversary)
+    """
+
+    adversary: Adversary
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        objective = self.adversary.objective
+        if not isinstance(objective, FeatureDistance | LinearFeatureDistance):
+            raise ValueError(
+                "adversary must have the objective FeatureDistance or LinearFeatureDistance, got "
+                f"{type(objective).__name__}: write Adversary(perturbations, FeatureDistance(layers), ascent)"
+            )
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
+
+    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+        check_labels(labels, images)
+        guides = others(labels, generator)
+        rows = self._differ(bare, images, guides).nonzero()[:, 0]
+        if not len(rows):
+            return images
+        found = self.adversary(bare, images[rows], images[guides[rows]], generator=generator)
+        return images.index_copy(0, rows, found.images)
+
+    def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
+        clean, changed = together(model, images, shown, labels)
+        natural, moved = (F.cross_entropy(logits, labels, reduction="none") for logits in (clean, changed))
+        return natural + self.weight * moved, changed
+
+    def _differ(self, bare: nn.Module, images: Samples, guides: Rows) -> Flags:
+        """Images that every layer tells from their guides: of the others the objective has no unit."""
+        objective = self.adversary.objective
+        assert isinstance(objective, FeatureDistance | LinearFeatureDistance)
+        with untouched(bare, images.device, self.adversary.mode), torch.no_grad():
+            outputs = LayerOutputs(bare, objective.layers, objective.activation)(images)
+            return torch.stack([square(each, each[guides]) > 0 for each in outputs.values()]).all(0)
+
+
+def others(labels: Labels, generator: torch.Generator | None = None) -> Rows:
+    """For each image another one of the batch, drawn from those of other classes; itself where there is none.
+
+    Args:
+        labels: A class per image.
+        generator: For the draws.
+
+    Example:
+        >>> others(torch.tensor([0, 0, 0, 1])).tolist()[:3]
+        [3, 3, 3]
+    """
+    if not len(labels):
+        return labels
+    differ = labels[:, None] != labels
+    alone = ~differ.any(1)
+    weights = (differ | alone.diag()).float()
+    device = weights.device if generator is None else generator.device
+    return torch.multinomial(weights.to(device), 1, generator=generator)[:, 0].to(labels.device)
