@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -191,14 +190,19 @@ def _commands(about: dict[str, Any]) -> list[str]:
 
 
 def _render(**content: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("perturbsets.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.globals.update(
         zip=zip, percent=findings.percent, times=findings.times, interval=findings.share_interval
     )
-    template = resources.files("perturbsets.report").joinpath("template.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(colours=COLOURS, **content)
+    return environment.get_template("page.html").render(colours=COLOURS, **content)
 
 
 def _write(path: Path, content: bytes) -> Path:
