@@ -87,6 +87,12 @@ def certify(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def representations(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Attack a network's inner representations, and measure how natural what comes of it is."""
+    _execute(recipe, overrides, "representations")
+
+
+@app.command()
 def report(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Write report.html from what the run folder holds."""
     folder = _execute(recipe, overrides, "report")

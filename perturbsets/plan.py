@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-STAGES = ("pairs", "fit", "check", "train", "evaluate", "certify", "report")
+STAGES = ("pairs", "fit", "check", "train", "evaluate", "certify", "representations", "report")
 """All stages in order, by the name of their command."""
 
 
@@ -14,7 +14,7 @@ def planned(content: Mapping[str, Any]) -> list[str]:
 
     Pairs are made where a model is to learn from them, or where they have a section, unless that names a file that is
     there already. A model is fitted and checked, classifiers are trained and judged; those of another run are judged.
-    Certificates are given where they have a section.
+    Certificates are given, and representations looked at, where they have a section.
 
     Args:
         content: The recipe's sections as plain values.
@@ -32,6 +32,7 @@ def planned(content: Mapping[str, Any]) -> list[str]:
         "train": trains,
         "evaluate": trains or content.get("trained") is not None,
         "certify": content.get("certify") is not None,
+        "representations": content.get("representations") is not None,
         "report": True,
     }
     return [name for name in STAGES if wanted[name]]

@@ -36,6 +36,8 @@ def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     evaluated = _mapping(_mapping(content, "evaluate"), "robustness")
     for number, wanted in enumerate(_names(evaluated)):
         yield f"evaluate.robustness.sets.{number}", wanted
+    for number, wanted in enumerate(_names(_mapping(content, "representations"))):
+        yield f"representations.sets.{number}", wanted
     users = {"validation": content.get("validation")}
     smoothing = _mapping(_mapping(content, "certify"), "smoothing")
     users |= {f"certify.smoothing.{name}": user for name, user in smoothing.items()}
@@ -52,8 +54,11 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
     """Sections without what they rest on, or beside what they leave no use for."""
     yield from _unmet_pairs(content)
     given = {name for name, value in content.items() if value is not None}
-    if not given & {"pairs", "model", "classifiers", "trained"}:
-        yield "recipe must have pairs to make, a model to fit, or classifiers to train or judge, got none of them"
+    if not given & {"pairs", "model", "classifiers", "trained", "representations"}:
+        yield (
+            "recipe must have pairs to make, a model to fit, classifiers to train or judge, or representations to look "
+            "at, got none of them"
+        )
     for name in ("fit", "set", "check"):
         if name in content and "model" not in given:
             yield f"{name} must come with a model, got none: without one nothing is learned"
@@ -61,11 +66,17 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
         yield "learned must come without a model, got both: a set is fitted here, or taken from its folder"
     if {"classifiers", "trained"} <= given:
         yield "trained must come without classifiers, got both: they are trained here, or taken from their run"
-    for name, needed in (("classifiers", "classifier"), ("classifiers", "source"), ("trained", "source")):
+    for name, needed in (
+        ("classifiers", "classifier"),
+        ("classifiers", "source"),
+        ("trained", "source"),
+        ("representations", "source"),
+    ):
         if name in given and needed not in given:
             yield f"{name} must come with a {needed}, got none"
     yield from _unmet_sets(content)
     yield from _unmet_certificates(content)
+    yield from _unmet_representations(content)
 
 
 def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
@@ -116,13 +127,32 @@ def _unmet_certificates(content: Mapping[str, Any]) -> Iterator[str]:
         section.get(name) for name in ("coverage", "radius", "smoothing")
     ):
         yield "certify must ask for coverage, radius or smoothing, got none of them"
-    own = content.get("classifiers")
     for name, smoothing in _mapping(section, "smoothing").items():
         wanted = smoothing.get("classifier") if isinstance(smoothing, dict) else None
-        if own is None and content.get("trained") is None:
-            yield f"certify.smoothing.{name} must come with classifiers, trained here or in the run `trained`, got none"
-        elif isinstance(own, dict) and isinstance(wanted, str) and wanted not in own:
-            yield f"certify.smoothing.{name}.classifier must be one of {sorted(map(str, own))}, got {wanted!r}"
+        yield from _unmet_classifier(content, f"certify.smoothing.{name}", "classifier", wanted)
+
+
+def _unmet_representations(content: Mapping[str, Any]) -> Iterator[str]:
+    """What the look at representations lacks."""
+    section = _mapping(content, "representations")
+    if not section:
+        return
+    if (section.get("classifier") is None) == (section.get("network") is None):
+        got = "neither" if section.get("network") is None else "both"
+        yield f"representations must have a classifier that is trained, or a network that need not be, got {got}"
+    if section.get("classifier") is not None:
+        yield from _unmet_classifier(content, "representations", "classifier", section["classifier"])
+    if section.get("ascent") is not None and not section.get("sets"):
+        yield "representations.ascent must come with representations.sets, got none: it climbs in these"
+
+
+def _unmet_classifier(content: Mapping[str, Any], place: str, key: str, wanted: Any) -> Iterator[str]:
+    """The name of a classifier that is neither trained here nor in another run."""
+    own = content.get("classifiers")
+    if own is None and content.get("trained") is None:
+        yield f"{place} must come with classifiers, trained here or in the run `trained`, got none"
+    elif isinstance(own, dict) and isinstance(wanted, str) and wanted not in own:
+        yield f"{place}.{key} must be one of {sorted(map(str, own))}, got {wanted!r}"
 
 
 def _names(content: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from perturbsets.recipe.assembly import schedule
 from perturbsets.recipe.certificates import CertifySection
 from perturbsets.recipe.misfits import misfits
 from perturbsets.recipe.parts import part
+from perturbsets.recipe.representing import RepresentationsSection
 from perturbsets.recipe.sections import (
     AdversarySection,
     CheckSection,
@@ -69,6 +70,9 @@ class Recipe(Section):
     )
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)  # type: ignore[arg-type]
     certify: CertifySection | None = Field(None, description="Certificates; none if not given.")
+    representations: RepresentationsSection | None = Field(
+        None, description="Feature adversaries and what they show of a network's representations; none if not given."
+    )
 
     @property
     def stages(self) -> list[str]:

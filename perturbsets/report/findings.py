@@ -80,7 +80,13 @@ def most_telling(evaluation: Content) -> str | None:
     return max((column for column in evaluation["columns"] if column != "clean"), key=spread, default=None)
 
 
-def summary(checks: Content | None, evaluation: Content | None, about: Content, stages: Sequence[str] = STAGES) -> str:
+def summary(
+    checks: Content | None,
+    evaluation: Content | None,
+    about: Content,
+    stages: Sequence[str] = STAGES,
+    features: Content | None = None,
+) -> str:
     """The run in a paragraph."""
     sentences = [_purpose(stages)]
     if checks is not None:
@@ -102,6 +108,14 @@ def summary(checks: Content | None, evaluation: Content | None, about: Content, 
             if len(cells) > 1
             else f"Hardest is {attack}: {first}."
         )
+    if features is not None:
+        last = features["layers"][-1]
+        found = features["by_layer"][last]
+        sentences.append(
+            f"Changes of at most {255 * features['radius']:.3g} of 255 levels a pixel bring the representation of "
+            f"{features['pairs']:,} images at {last} to {_accuracy(found['ratio'])} of its distance from that of a "
+            f"guide image, whose label {_accuracy(found['labels']['takes_guide'])} of them take."
+        )
     if "seed" in about:
         sentences.append(f"Seed {about['seed']}.")
     return " ".join(sentences)
@@ -114,13 +128,16 @@ def _purpose(stages: Sequence[str]) -> str:
             "everything a conditional VAE makes from a ball of latent offsets."
         )
     if "train" in stages:
-        return "This run trains classifiers and attacks them."
+        inside = ", from outside and at their inner representations" if "representations" in stages else ""
+        return f"This run trains classifiers and attacks them{inside}."
     if "evaluate" in stages:
         return "This run attacks the classifiers of another run."
+    if "representations" in stages:
+        return "This run attacks the inner representations of a network."
     return "This run makes pairs of clean and changed images."
 
 
-def key_figures(checks: Content | None, evaluation: Content | None) -> list[KeyFigure]:
+def key_figures(checks: Content | None, evaluation: Content | None, features: Content | None = None) -> list[KeyFigure]:
     """The numbers worth seeing first."""
     figures = []
     if checks is not None:
@@ -157,6 +174,14 @@ def key_figures(checks: Content | None, evaluation: Content | None) -> list[KeyF
                 f"{_seeds(evaluation['seeds'])}",
             )
         )
+    if features is not None:
+        found, size = features["by_layer"][features["layers"][-1]], f"{features['pairs']:,} pairs"
+        for label, entry in (
+            ("adversaries that take the guide’s label", found["labels"]["takes_guide"]),
+            ("distance to the guide left", found["ratio"]),
+        ):
+            detail = f"{entry['low']:.1%} to {entry['high']:.1%}; {size}"
+            figures.append(KeyFigure(label, f"{entry['mean']:.1%}", detail))
     return figures
 
 

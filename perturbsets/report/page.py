@@ -21,6 +21,7 @@ from perturbsets.report.criteria import criteria_sections
 from perturbsets.report.inputs import read_classifiers, read_json, read_tensors
 from perturbsets.report.palette import COLOURS
 from perturbsets.report.pictures import data_uri
+from perturbsets.report.representations import representation_sections
 from perturbsets.report.section import Section
 from perturbsets.sets.latent import LatentBall
 
@@ -50,6 +51,7 @@ def write_report(run: Path) -> Path:
     evaluation = read_json(run / "evaluation" / "evaluation.json")
     audits = read_json(run / "evaluation" / "audits.json")
     robustness = read_json(run / "evaluation" / "robustness.json")
+    features = read_json(run / "representations" / "representations.json")
     recipe = run / "recipe.yaml"
     content = _recipe(recipe)
     stages = STAGES if content is None else planned(content)
@@ -64,14 +66,15 @@ def write_report(run: Path) -> Path:
         *_robustness(robustness, audits),
         *_attacks(run, evaluation),
         *([certificates(run)] if "certify" in stages else []),
+        *(representation_sections(run) if "representations" in stages else []),
     ]
     page = _render(
         title=run.resolve().name,
         run=shlex.quote(str(run)),
         about={"versions": {}, "stages": {}, **about},
         commands=_commands(about),
-        summary=findings.summary(checks, evaluation, about, stages),
-        figures=findings.key_figures(checks, evaluation),
+        summary=findings.summary(checks, evaluation, about, stages, features),
+        figures=findings.key_figures(checks, evaluation, features),
         sections=sections,
         recipe=recipe.read_text() if recipe.is_file() else None,
     )

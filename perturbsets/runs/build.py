@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from augment import Change, ChangedPairs, PairSource, PairStore, Portion, Source
 from cvae import CVAE, Pretrained, derive_seed
@@ -28,6 +29,15 @@ def cvae_model(recipe: Recipe, shape: tuple[int, int, int]) -> CVAE:
 def classifier(recipe: Recipe, shape: tuple[int, int, int], classes: int, seed: int) -> Pretrained:
     """A fresh classifier; all methods start one seed from the same weights."""
     return _seeded(recipe.classifier, derive_seed(recipe.seed, "classifier", seed), shape, classes=classes)
+
+
+def network(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The network that the recipe looks at without training it; where its weights are random, they follow the seed."""
+    assert recipe.representations is not None
+    made: nn.Module = _seeded(
+        recipe.representations.network, derive_seed(recipe.seed, "network"), shape, classes=classes
+    )
+    return made
 
 
 def _seeded(part: Any, seed: int, shape: tuple[int, int, int], **given: Any) -> Any:

@@ -12,6 +12,7 @@ from perturbsets.recipe import Recipe
 from perturbsets.runs import stages
 from perturbsets.runs.certifying import certify
 from perturbsets.runs.folder import RunFolder
+from perturbsets.runs.representing import representations
 
 Stage = Callable[[Recipe, RunFolder, Accelerator, Console], None]
 
@@ -22,6 +23,7 @@ STAGES: dict[str, Stage] = {
     "train": stages.train,
     "evaluate": stages.evaluate,
     "certify": certify,
+    "representations": representations,
     "report": stages.report,
 }
 """All stages in order, by the name of their command."""

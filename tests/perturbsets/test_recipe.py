@@ -179,7 +179,10 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
     file.write_text("seed: 1\n")
 
     assert set(faults(file)) == {"output", "recipe"}
-    assert "must have pairs to make, a model to fit, or classifiers" in faults(file)["recipe"]
+    assert (
+        "must have pairs to make, a model to fit, classifiers to train or judge, or representations"
+        in faults(file)["recipe"]
+    )
 
 
 @pytest.mark.parametrize(

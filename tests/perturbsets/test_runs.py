@@ -55,6 +55,18 @@ SMALL: dict[str, Any] = {
             }
         },
     },
+    "representations": {
+        "classifier": "plain",
+        "layers": ["layers.8"],
+        "activation": "none",  # with two steps of training units may be dead
+        "pairs": 2,
+        "right": False,
+        "radius": 0.3,
+        "radii": [],
+        "steps": 2,
+        "random": False,
+        "shown": 1,
+    },
 }
 FILES = {
     "recipe.yaml",
@@ -77,6 +89,8 @@ FILES = {
     "evaluation/pictures.safetensors",
     "certificates/certificates.json",
     "certificates/arrays.safetensors",
+    "representations/representations.json",
+    "representations/arrays.safetensors",
     "report.html",
     *(f"classifiers/{name}/0/model.safetensors" for name in SMALL["classifiers"]),
 }

@@ -141,7 +141,10 @@ def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
             {"unseen": {"build": "augment.SpatialChange"}},
             ["unseen must come with pairs that are made here, or"],
         ),
-        ({"classifiers": None, "source": None}, ["recipe must have pairs to make, a model to fit, or classifiers"]),
+        (
+            {"classifiers": None, "source": None},
+            ["recipe must have pairs to make, a model to fit, classifiers to train or judge, or representations"],
+        ),
         (
             {"sets": {**SMALL["sets"], "learned": {"build": "perturbsets.LatentBall"}}},
             ["sets.learned must come with a model or a learned set in the recipe"],
