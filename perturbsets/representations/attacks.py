@@ -57,6 +57,7 @@ def feature_opt(
         Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
+        >>> _ = torch.manual_seed(0)
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> sources, guides = torch.rand(2, 5, 1, 4, 4)
         >>> found = feature_opt("1")(model, sources, guides)

@@ -64,6 +64,7 @@ class Inversion:
         Mahendran and Vedaldi, *Understanding deep image representations by inverting them*, 2015, sec. 2.
 
     Example:
+        >>> _ = torch.manual_seed(0)
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 30))
         >>> x = torch.rand(2, 3, 2, 2)
         >>> inversion = Inversion("1", activation="none", alpha_weight=0.0, variation_weight=0.0)
