@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.row_names import named_rows
 
-SHOWN = 8  # rows that an error names
 ROUNDING = 1e-4  # by which a guide may leave [0, 1]
 
 
@@ -141,7 +141,7 @@ def listen(
     same = (guides.to(images) == images).flatten(1).all(1)
     if bool(same.any()):
         raise ValueError(
-            f"guides must be other images than their sources, got the same in {_rows(same)}: leave them out"
+            f"guides must be other images than their sources, got the same in {named_rows(same)}: leave them out"
         )
     return LayerOutputs(model, layers, activation)
 
@@ -171,7 +171,7 @@ def guided(outputs: LayerOutputs, sources: Mapping[str, Features], guides: Sampl
         if bool(same.any()):
             raise ValueError(
                 f"guides must differ from their sources in every layer, got the same representation at {name!r} in "
-                f"{_rows(same)}: leave them out, or take another layer"
+                f"{named_rows(same)}: leave them out, or take another layer"
             )
     return Guides(features, units)
 
@@ -180,8 +180,3 @@ def square(first: Features, second: Features) -> PerImage:
     """Squared distances of representations, in single precision at least."""
     dtype = torch.promote_types(first.dtype, torch.float32)
     return (first.to(dtype) - second.to(dtype)).square().sum(1)
-
-
-def _rows(flags: Flags) -> str:
-    rows = flags.nonzero()[:, 0].tolist()
-    return f"rows {rows[:SHOWN]}" + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from perturbsets.representations.feature_checks import check_features, rows
+from perturbsets.representations.feature_checks import check_features
+from perturbsets.row_names import named_rows
 
 
 def angular_consistency(
@@ -56,8 +57,8 @@ def angular_consistency(
     seen = (to_point > 0) & (to_guide > 0)
     if bool((blind := ~seen.any(2)).any()):
         raise ValueError(
-            f"neighbours must differ from guides and points, got none that does in {rows(blind.any(1))}: leave out "
-            "images that are there twice"
+            f"neighbours must differ from guides and points, got none that does in {named_rows(blind.any(1))}: leave "
+            "out images that are there twice"
         )
     cosine = (inner / (to_point * to_guide)).clamp(-1, 1)  # rounding apart, Cauchy-Schwarz
     return cosine.masked_fill(~seen, 0).sum(2) / seen.sum(2)

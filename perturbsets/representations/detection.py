@@ -11,7 +11,7 @@ from scipy import special, stats
 from torch import Tensor
 
 from perturbsets.intervals import LEVEL, Interval, binomial
-from perturbsets.representations.feature_checks import rows
+from perturbsets.row_names import named_rows
 
 NOTHING = 1e-24  # a variance that is rounding: one of real differences is at least 1 / (N M)², for 10^6 of either
 
@@ -140,7 +140,7 @@ def _groups(natural: Tensor, adversarial: Tensor, first: Tensor | None, second: 
         if len(groups.unique()) < 2:
             raise ValueError(f"{name} must hold at least 2 scores, of 2 groups, got {len(scores)} scores")
         if not bool((finite := scores.isfinite()).all()):
-            raise ValueError(f"{name} must be finite, got NaN or infinity in {rows(~finite)}")
+            raise ValueError(f"{name} must be finite, got NaN or infinity in {named_rows(~finite)}")
         found[name] = groups.cpu()
     numbers = torch.cat(list(found.values())).unique(return_inverse=True)[1]
     return numbers[: len(natural)], numbers[len(natural) :]

@@ -9,6 +9,7 @@ from torch import Tensor
 from perturbsets._types import Labels, PerImage
 from perturbsets.representations.bank import Bank
 from perturbsets.representations.in_class import member_distances
+from perturbsets.row_names import named_rows
 
 
 def distance_ratio(
@@ -40,7 +41,7 @@ def distance_ratio(
     whole = _distance(source, guide)
     if bool((same := whole == 0).any()):
         raise ValueError(
-            f"source and guide must have different features, got equal ones in rows {same.nonzero()[:, 0].tolist()}: "
+            f"source and guide must have different features, got equal ones in {named_rows(same)}: "
             "take another guide, or another layer"
         )
     return _distance(adversary, guide) / whole
@@ -175,8 +176,7 @@ def _distance(first: Tensor, second: Tensor) -> PerImage:
         raise ValueError(f"features must be of one shape, got {list(first.shape)} and {list(second.shape)}")
     distance = (first.double() - second.double()).norm(dim=1)
     if not bool((finite := distance.isfinite()).all()):
-        rows = (~finite).nonzero()[:, 0].tolist()
-        raise ValueError(f"features must be finite, got NaN or infinity in rows {rows}")
+        raise ValueError(f"features must be finite, got NaN or infinity in {named_rows(~finite)}")
     return distance
 
 

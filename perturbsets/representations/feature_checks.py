@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-SHOWN = 8  # row numbers named in an error
+from perturbsets.row_names import named_rows
 
 
 def check_features(**named: Tensor) -> None:
@@ -27,12 +27,5 @@ def check_features(**named: Tensor) -> None:
         finite = value.isfinite().flatten(1).all(1)
         if not bool(finite.all()):
             raise ValueError(
-                f"{name} must be finite, got NaN or infinity in {rows(~finite)}: look at the images and the layer"
+                f"{name} must be finite, got NaN or infinity in {named_rows(~finite)}: look at the images and the layer"
             )
-
-
-def rows(flags: Tensor) -> str:
-    """Names the rows that a flag is set for, the first few of them: "rows 0, 3 and 9 more"."""
-    found = flags.nonzero().flatten().tolist()
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ("row " if len(found) == 1 else "rows ") + ", ".join(map(str, found[:SHOWN])) + more

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from perturbsets._types import Labels, Rows
 from perturbsets.representations.bank import Block, block_rows, not_finite
+from perturbsets.row_names import named_rows
 
 Metric = Literal["euclidean", "cosine"]
 SPARE = 8  # candidates beyond those wanted, so that a few ties need no second look
@@ -75,7 +76,7 @@ def nearest_neighbours(
     points = _prepared(queries, metric, "queries")
     if metric == "cosine" and bool((dead := points[:, -1] != 0).any()):
         raise ValueError(
-            f"queries must have a direction to have a cosine, got zeros in rows {dead.nonzero()[:, 0].tolist()}: take "
+            f"queries must have a direction to have a cosine, got zeros in {named_rows(dead)}: take "
             'metric="euclidean", or another layer'
         )
     left_out = torch.full((len(points),), -1) if exclude is None else exclude.cpu()

@@ -8,7 +8,7 @@ from typing import Any
 
 from perturbsets._types import Flags, Labels, PerImage
 from perturbsets.intervals import binomial, bootstrap
-from perturbsets.representations.feature_checks import rows
+from perturbsets.row_names import named_rows
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def label_outcomes(predictions: Labels, source: Labels, guide: Labels) -> LabelO
         )
     if bool((same := source == guide).any()):
         raise ValueError(
-            f"source and guide must be of two classes, got the same one in {rows(same)}: leave these pairs out, or "
-            "give true labels where a network confuses them"
+            f"source and guide must be of two classes, got the same one in {named_rows(same)}: leave these pairs out, "
+            "or give true labels where a network confuses them"
         )
     return LabelOutcomes(predictions == guide, predictions == source)
 
@@ -130,5 +130,5 @@ def transfer(first: LabelOutcomes, second: LabelOutcomes, ratios: Mapping[str, P
         raise ValueError(f"first, second and ratios must be of the same pairs, got {counts}")
     for layer, ratio in (ratios or {}).items():
         if bool((bad := ~((ratio >= 0) & ratio.isfinite())).any()):
-            raise ValueError(f"ratios of {layer!r} must be 0 or more and finite, got others in {rows(bad)}")
+            raise ValueError(f"ratios of {layer!r} must be 0 or more and finite, got others in {named_rows(bad)}")
     return Transfer(first, second, dict(ratios or {}))

@@ -6,7 +6,8 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from perturbsets._types import Flags
-from perturbsets.representations.feature_checks import check_features, rows
+from perturbsets.representations.feature_checks import check_features
+from perturbsets.row_names import named_rows
 
 
 def sparsity_change(
@@ -78,7 +79,7 @@ def _active(threshold: float, **named: Tensor) -> tuple[Bool[Tensor, "B D"], Boo
     dead: Flags = ~(one | other).any(1)
     if bool(dead.any()):
         raise ValueError(
-            f"{' or '.join(named)} must have an active unit, above {threshold}, got none in {rows(dead)}: the layer is "
-            "dead there, or its output ends below 0 (choose the layer before, or lower the threshold)"
+            f"{' or '.join(named)} must have an active unit, above {threshold}, got none in {named_rows(dead)}: the "
+            "layer is dead there, or its output ends below 0 (choose the layer before, or lower the threshold)"
         )
     return one, other

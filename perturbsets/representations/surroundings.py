@@ -19,7 +19,6 @@ from perturbsets.representations.distances import (
     source_ratio,
     spread_in_class,
 )
-from perturbsets.representations.feature_checks import rows
 from perturbsets.representations.in_class import member_distances
 from perturbsets.representations.neighbourhoods import Neighbourhood, neighbourhoods
 from perturbsets.representations.neighbours import nearest_neighbours
@@ -29,6 +28,7 @@ from perturbsets.representations.ranks import rank_in_class
 from perturbsets.representations.sparsity import active_overlap, sparsity_change
 from perturbsets.representations.tangent import ProbabilisticPCA, likelihood_drop
 from perturbsets.representations.tangent_dimension import DimensionChoice, choose_dimension
+from perturbsets.row_names import named_rows
 
 TOGETHER = 32  # pairs whose neighbourhoods are in memory at once
 POINTS = ("adversary", "random", "close", "far")
@@ -139,7 +139,7 @@ class Surroundings:
         bank, layer = self.bank, self.layer
         dead = ~guide.any(1)
         if not len(points) or bool(dead.any()):
-            got = f"guides that are dead in {rows(dead)}" if len(points) else "none"
+            got = f"guides that are dead in {named_rows(dead)}" if len(points) else "none"
             raise ValueError(
                 f"pairs must be at least one, of guides with an active unit at {layer!r}, got {got}: leave these "
                 "out, or take another layer"

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from perturbsets.representations.feature_checks import check_features, rows
+from perturbsets.representations.feature_checks import check_features
+from perturbsets.row_names import named_rows
 
 Scatter = Literal["centre", "mean"]
 
@@ -114,8 +115,9 @@ class ProbabilisticPCA:
         noise = variances[:, dimension:].sum(1) / (width - dimension)
         if bool((flat := noise <= rounding_variance(neighbours)).any()):
             raise ValueError(
-                f"neighbours must leave a plane of dimension {dimension}, got none that do in {rows(flat)}: the noise "
-                "would be 0 and the likelihood infinite. Leave out images that are there twice, or lower the dimension"
+                f"neighbours must leave a plane of dimension {dimension}, got none that do in {named_rows(flat)}: the "
+                "noise would be 0 and the likelihood infinite. Leave out images that are there twice, or lower the "
+                "dimension"
             )
         return cls(middle, basis @ turn[:, :, :dimension], variances[:, :dimension], noise)
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from perturbsets.representations.feature_checks import rows
 from perturbsets.representations.tangent import Scatter, check_scatter, rounding_variance
+from perturbsets.row_names import named_rows
 
 
 class DimensionChoice(NamedTuple):
@@ -80,7 +80,8 @@ def choose_dimension(
     if not bool(leaves[:, needed].all()):
         raise ValueError(
             f"neighbours must leave a plane of dimension {needed} also where one is left out, got none that do in "
-            f"{rows(~leaves[:, needed])}: leave out images that are there twice, or try a smaller largest dimension"
+            f"{named_rows(~leaves[:, needed])}: leave out images that are there twice, or try a smaller largest "
+            "dimension"
         )
     held_out = held_out[:, leaves.all(0)]  # the noise falls with the dimension: these are the first ones
     return DimensionChoice(int(held_out.mean(0)[1:].argmax()) + 1, held_out)

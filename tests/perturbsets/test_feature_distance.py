@@ -178,7 +178,7 @@ def test_guides_that_do_not_fit_are_refused(objective: Any) -> None:
     some = guides.clone()
     some[[1, 3]] = sources[[1, 3]]
     with pytest.raises(
-        ValueError, match=r"guides must be other images than their sources, got the same in rows \[1, 3\]"
+        ValueError, match=r"guides must be other images than their sources, got the same in rows 1, 3: "
     ):
         objective("5").at(model, sources, some)
     with pytest.raises(ValueError, match="model must be a network with layers for this objective, got None"):
@@ -197,7 +197,7 @@ def test_representations_without_a_distance_are_refused(objective: Any) -> None:
     mean = nn.Sequential(nn.AvgPool2d(8), nn.Flatten())
     sources, guides = sources.round(), guides.round()  # sums of whole numbers do not hang on their order
     guides[2] = sources[2].flip(2)
-    with pytest.raises(ValueError, match=r"got the same representation at '0' in rows \[2\]"):
+    with pytest.raises(ValueError, match=r"got the same representation at '0' in row 2: "):
         objective("0").at(mean, sources, guides)
 
 

@@ -99,9 +99,9 @@ def test_what_has_no_ratio_is_refused() -> None:
     points = torch.rand(3, 2)
     same = torch.cat([points[:1] + 1, points[1:]])
 
-    with pytest.raises(ValueError, match=r"source and guide must have different features, .* rows \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"source and guide must have different features, .* rows 1, 2: "):
         distance_ratio(points, same, points)
-    with pytest.raises(ValueError, match=r"features must be finite, .* rows \[2\]"):
+    with pytest.raises(ValueError, match=r"features must be finite, .* row 2$"):
         distance_ratio(points.index_fill(0, torch.tensor(2), torch.nan), points + 1, points)
     with pytest.raises(ValueError, match=r"features must be of one shape, got \[3, 2\] and \[1, 2\]"):
         guide_ratio(points, points[:1], torch.ones(3))

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from perturbsets.representations.feature_checks import check_features, rows
+from perturbsets.representations.feature_checks import check_features
+from perturbsets.row_names import named_rows
 
 
 @pytest.mark.parametrize(
@@ -27,5 +28,5 @@ def test_whole_numbers_are_refused() -> None:
 
 
 def test_many_rows_are_counted() -> None:
-    assert rows(torch.ones(20, dtype=torch.bool)) == "rows 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"
-    assert rows(torch.tensor([False, True])) == "row 1"
+    assert named_rows(torch.ones(20, dtype=torch.bool)) == "rows 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"
+    assert named_rows(torch.tensor([False, True])) == "row 1"

@@ -68,7 +68,7 @@ def test_other_numbers_are_taken(bank: tuple[MemoryBank, Tensor]) -> None:
         ({"far": (20, 30)}, r"both beyond count = 20, got \(20, 30\)"),
         ({"far": (50, 41)}, "far must give two numbers in order"),
         ({"far": (41, 61)}, "at least 61 images for neighbours 41 to 61, got 60"),
-        ({"guides": torch.zeros(1, 2)}, r"zeros in rows \[0\]"),
+        ({"guides": torch.zeros(1, 2)}, r"zeros in row 0: "),
     ],
 )
 def test_what_does_not_fit_is_refused(
