@@ -1,6 +1,6 @@
 """Shapes used throughout the package, named once.
 
-B counts images, C channels, H and W rows and columns, Z offset coordinates, K classes, N draws. Attacks
+B counts images, C channels, H and W rows and columns, Z offset coordinates, K classes, L labels, N draws. Attacks
 take samples of any shape behind the batch; sets that know about pictures ask for images.
 """
 
@@ -20,4 +20,6 @@ Flags = Bool[Tensor, " B"]
 Labels = Int64[Tensor, " B"]
 Classes = Int64[Tensor, "B *place"]
 """Class numbers: one per image, or one per pixel of it (a label map)."""
+States = Float[Tensor, "B L"]
+"""States of L labels of each image: 1 on, 0 off, NaN unknown."""
 Rows = Int64[Tensor, " N"]

@@ -1,0 +1,96 @@
+"""States of labels, many to an image: 1 on, 0 off, NaN unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from perturbsets._types import States
+from perturbsets.row_names import named_rows
+
+
+def label_states(labels: Tensor, count: int, *, each_known: bool = True) -> States:
+    """Checks the states of the labels of some images.
+
+    A label is on where a model's logit for it is above 0.
+
+    Args:
+        labels: States ``[B, L]`` of any type, booleans included: 1 for on, 0 for off, NaN for unknown.
+        count: Number of images.
+        each_known: Whether one state at least must be known for each image.
+
+    Returns:
+        The states, floating; those of a floating type as they came.
+
+    Raises:
+        ValueError: If shape or values are others, or all states of an image are unknown.
+
+    Example:
+        >>> import torch
+        >>> label_states(torch.tensor([[True, False]]), 1)
+        tensor([[1., 0.]])
+    """
+    if labels.ndim != 2 or len(labels) != count or not labels.shape[1] or labels.is_complex():
+        raise ValueError(
+            f"labels must be states [{count}, L], 1 for on, 0 for off, NaN for unknown, got {list(labels.shape)} of "
+            f"{labels.dtype}"
+        )
+    states = labels if labels.is_floating_point() else labels.float()
+    strange = (states != 0) & (states != 1) & ~states.isnan()
+    if bool(strange.any()):
+        row, label = (int(place) for place in strange.nonzero()[0])
+        raise ValueError(
+            f"labels must be 0, 1 or NaN, got {float(states[row, label]):g} as label {label} of row {row}, and "
+            f"{int(strange.sum()) - 1} more: intensities need a threshold first"
+        )
+    unknown = states.isnan().all(1)
+    if each_known and bool(unknown.any()):
+        raise ValueError(
+            f"labels must tell one state of each image, got none in {named_rows(unknown)}: leave these out"
+        )
+    return states
+
+
+def altered(states: States, *, hide: Sequence[int] = (), show: Sequence[int] = ()) -> States:
+    """The pattern in which some labels are hidden, others shown, and the rest left alone.
+
+    Args:
+        states: States ``[B, L]`` to begin with, such as a model's own predictions.
+        hide: Numbers of the labels to turn off.
+        show: Numbers of the labels to turn on.
+
+    Returns:
+        A target for objectives that are ``targeted``.
+
+    Raises:
+        ValueError: If a label is outside of the label space, or to be hidden and shown.
+
+    Example:
+        >>> import torch
+        >>> altered(torch.tensor([[1.0, 1.0, 0.0]]), hide=[0], show=[2])
+        tensor([[0., 1., 1.]])
+    """
+    for name, chosen in (("hide", hide), ("show", show)):
+        if any(not 0 <= label < states.shape[1] for label in chosen):
+            raise ValueError(f"{name} must be labels within 0 and {states.shape[1] - 1}, got {list(chosen)}")
+    if both := sorted(set(hide) & set(show)):
+        raise ValueError(f"hide and show must name different labels, got {both} in both")
+    wanted = states.clone()
+    wanted[:, list(hide)] = 0
+    wanted[:, list(show)] = 1
+    return wanted
+
+
+def check_label_logits(logits: Tensor, states: States) -> None:
+    """Refuses what is not one logit for each label of each image.
+
+    Raises:
+        ValueError: The message names what was expected and what came.
+    """
+    if not isinstance(logits, Tensor) or logits.shape != states.shape:
+        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(
+            f"model must return one logit for each label, {list(states.shape)}, got {got}: labels and outputs must be "
+            "the same ones in the same order"
+        )
