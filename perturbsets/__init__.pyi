@@ -76,6 +76,7 @@ from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, ra
 from .objectives import (
     DLR,
     ApproximationError,
+    BinaryCrossEntropy,
     CrossEntropy,
     FeatureDistance,
     FunctionObjective,
@@ -194,6 +195,7 @@ __all__ = [
     "Ball",
     "Bank",
     "Best",
+    "BinaryCrossEntropy",
     "Certified",
     "CertifiedLabels",
     "CertifiedMaps",
