@@ -9,7 +9,7 @@ from perturbsets.objectives.feature_distance import FeatureDistance
 from perturbsets.objectives.function import FunctionObjective
 from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
 from perturbsets.objectives.margin import Margin
-from perturbsets.objectives.multi_label import BinaryCrossEntropy
+from perturbsets.objectives.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, TopK
 from perturbsets.objectives.priced import Priced
 from perturbsets.objectives.segmentation import SegmentationCrossEntropy
 from perturbsets.objectives.strongest_wrong import StrongestWrong
@@ -22,6 +22,8 @@ __all__ = [
     "FeatureDistance",
     "FunctionObjective",
     "KLDivergence",
+    "LabelMargin",
+    "LabelRanking",
     "LinearFeatureDistance",
     "Loss",
     "Margin",
@@ -29,4 +31,5 @@ __all__ = [
     "Priced",
     "SegmentationCrossEntropy",
     "StrongestWrong",
+    "TopK",
 ]

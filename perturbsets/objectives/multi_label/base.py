@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from perturbsets._types import Flags, LabelLogits, Offsets, PerImage, Rows, Samples, States
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.base import Loss
+from perturbsets.objectives.multi_label.goals import Goal
 
 Value = Callable[[LabelLogits, States], PerImage]
-Goal = Callable[[LabelLogits, States], Flags]
 
 
 class MultiLabelLoss(Loss):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from perturbsets._types import LabelLogits, PerImage, PerLabel, Samples, States
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, bind
-from perturbsets.objectives.multi_label.goals import Wrong, all_wrong, any_wrong, as_asked, check_wrong
+from perturbsets.objectives.multi_label.goals import Wrong, as_asked, check_wrong, some_wrong
 
 
 def binary_cross_entropy(
@@ -100,8 +100,7 @@ class BinaryCrossEntropy(Objective):
         def value(logits: LabelLogits, states: States) -> PerImage:
             return sign * binary_cross_entropy(logits, states, weights)
 
-        reached = as_asked if self.targeted else {"any": any_wrong, "all": all_wrong}[self.goal]
-        loss = bind(model, images, labels, value, reached)
+        loss = bind(model, images, labels, value, as_asked if self.targeted else some_wrong(self.goal))
         if weights is not None and len(weights) != loss.states.shape[1]:
             raise ValueError(f"weights must be one for each of the {loss.states.shape[1]} labels, got {len(weights)}")
         return loss

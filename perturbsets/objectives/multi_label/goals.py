@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from jaxtyping import Bool
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from perturbsets._types import Flags, LabelLogits, States
 
+Goal = Callable[[LabelLogits, States], Flags]
+"""Whether each image counts as turned."""
 Wrong = Literal["any", "all"]
 """Which of an image's known labels must be wrong: one at least, or each."""
 
@@ -26,6 +29,11 @@ def any_wrong(logits: LabelLogits, states: States) -> Flags:
 def all_wrong(logits: LabelLogits, states: States) -> Flags:
     """Whether every known label of an image is wrong."""
     return (wrong(logits, states) | states.isnan()).all(1)
+
+
+def some_wrong(goal: Wrong) -> Goal:
+    """The test that any, or all, known labels are wrong."""
+    return {"any": any_wrong, "all": all_wrong}[goal]
 
 
 def as_asked(logits: LabelLogits, states: States) -> Flags:
