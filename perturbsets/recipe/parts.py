@@ -47,6 +47,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.KLDivergence",
         "perturbsets.SegmentationCrossEntropy",
     ),
+    "multi-label objective": (
+        "perturbsets.BinaryCrossEntropy",
+        "perturbsets.LabelMargin",
+        "perturbsets.LabelRanking",
+        "perturbsets.TopK",
+    ),
     "ascent": (
         "perturbsets.APGD",
         "perturbsets.AcceleratedGradient",
