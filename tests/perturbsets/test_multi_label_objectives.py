@@ -149,14 +149,16 @@ def net(dtype: torch.dtype = torch.float32, labels: int = 5) -> nn.Module:
 def test_label_margins_agree_with_their_formula(confidence: float, scores: Any) -> None:
     to, asked = judged(LabelMargin(True, confidence, scores))
     away, any_wrong = judged(LabelMargin(False, confidence, scores))
+    all_away, _ = judged(LabelMargin(False, confidence, scores, "all"))
     for row in range(3):
-        short, other = 0.0, 0.0
+        short, other = 0.0, list[float]()
         for _, logit, on in pairs(row):
             height = logit if scores == "logits" else special.expit(logit) - 0.5
             short += max(0.0, confidence - (1 if on else -1) * height)
-            other += max(0.0, confidence - (-1 if on else 1) * height)
+            other.append(max(0.0, confidence - (-1 if on else 1) * height))
         assert_close(to[row], torch.tensor(-short, dtype=DOUBLE))
-        assert_close(away[row], torch.tensor(-other, dtype=DOUBLE))
+        assert_close(away[row], torch.tensor(-min(other), dtype=DOUBLE))
+        assert_close(all_away[row], torch.tensor(-sum(other), dtype=DOUBLE))
     assert any_wrong.tolist() == (~asked).tolist() == [False, True, False]
 
 
@@ -168,15 +170,23 @@ def test_untargeted_margins_are_those_of_the_opposite_pattern() -> None:
     assert torch.equal(all_wrong, asked)
 
 
+@pytest.mark.parametrize(
+    ("goal", "pulls"),
+    [("all", [-1, 1, 0, 0, 0]), ("any", [-1, 0, 0, 0, 0])],
+)
 @pytest.mark.parametrize("scores", ["logits", "probabilities"])
-def test_margins_pull_at_what_is_right_and_at_nothing_that_is_wrong_for_sure(scores: Any) -> None:
-    logits = torch.tensor([[1.0, -1.0, 3.0, -3.0]], requires_grad=True)
-    value, _ = LabelMargin(confidence=0.3, scores=scores).at(
-        nn.Identity(), logits.detach(), torch.tensor([[1, 0, 0, 1]])
-    )(logits, logits)
+def test_margins_pull_at_what_is_right_and_at_nothing_that_is_wrong_for_sure(
+    goal: Any, pulls: list[int], scores: Any
+) -> None:
+    # Both right, the first nearer to its boundary; wrong, by more than the confidence; unknown.
+    logits = torch.tensor([[1.0, -1.5, 3.0, -3.0, 0.1]], requires_grad=True)
+    states = torch.tensor([[1.0, 0.0, 0.0, 1.0, NAN]])
+    if goal == "any":
+        states[:, 2:] = NAN
+    value, _ = LabelMargin(False, 0.3, scores, goal).at(nn.Identity(), logits.detach(), states)(logits, logits)
     (gradient,) = torch.autograd.grad(value.sum(), logits)
 
-    assert gradient[0].sign().tolist() == [-1, 1, 0, 0]
+    assert gradient[0].sign().tolist() == pulls
 
 
 @pytest.mark.parametrize(

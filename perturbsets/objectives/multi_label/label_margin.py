@@ -20,14 +20,15 @@ Scores = Literal["logits", "probabilities"]
 class LabelMargin(Objective):
     r"""How far the known labels of an image are from a pattern (lowered): that asked for, or the opposite of the true.
 
-    .. math:: h(s, y^*) = \sum_{j \in K} \big[ \gamma - y^*_j s_j \big]_+, \qquad
-        h(s, y^*) = \sum_{j \in K} \big[ \gamma - y^*_j \big( \sigma(s_j) - \tfrac12 \big) \big]_+
+    .. math:: h_j(s, y^*) = \big[ \gamma - y^*_j s_j \big]_+, \qquad
+        h_j(s, y^*) = \big[ \gamma - y^*_j \big( \sigma(s_j) - \tfrac12 \big) \big]_+
 
-    in ``"logits"`` and in ``"probabilities"``, with s the logits, :math:`y^*_j = 1` for on and :math:`-1` for off,
-    and K the labels whose state is known. Either way :math:`h` is minimised: the value is :math:`-h`. Targeted,
-    :math:`y^*` is the pattern given, and the goal is reached when every label has its state. Untargeted, :math:`y^*`
-    is the opposite of the true states, so that each label pulls as long as it is right; the goal is reached when
-    ``"any"`` or ``"all"`` of them are wrong. A label whose state is NaN is left alone.
+    in ``"logits"`` and in ``"probabilities"``, with s the logits, and :math:`y^*_j = 1` for on and :math:`-1` for off.
+    Targeted, :math:`y^*` is the pattern given, :math:`\sum_j h_j` is minimised and the value is minus that; the goal is
+    reached when every label has the state asked for. Untargeted, :math:`y^*` is the opposite of the true states: for
+    ``"all"`` known labels to be wrong :math:`\sum_j h_j` is minimised, for ``"any"`` of them :math:`\min_j h_j`, that
+    of the label nearest to its boundary, since in a sum all the others pull as hard. The value is minus that again: it
+    rises while the labels that count in it are right. A label whose state is NaN is left alone.
 
     Unlike cross-entropy, a label that has its state, with confidence :math:`\gamma`, does not pull any more. With a
     price on the squared length of the change, ``Priced(LabelMargin(...), weight)``, it is the attack of Carlini and
@@ -79,12 +80,10 @@ class LabelMargin(Objective):
 
         def value(logits: LabelLogits, states: States) -> PerImage:
             heights = logits if self.scores == "logits" else logits.sigmoid() - 0.5
-            return -_shortfall(heights, states if self.targeted else 1 - states, self.confidence)
+            pattern = states if self.targeted else 1 - states
+            short = (self.confidence - heights.where(pattern == 1, -heights)).relu()
+            if self.targeted or self.goal == "all":
+                return -short.where(~pattern.isnan(), 0).sum(1)
+            return -short.where(~pattern.isnan(), math.inf).amin(1)
 
         return bind(model, images, labels, value, as_asked if self.targeted else some_wrong(self.goal))
-
-
-def _shortfall(heights: LabelLogits, pattern: States, confidence: float) -> PerImage:
-    """Sum over the known labels of what misses of the confidence, each above its boundary if on, below if off."""
-    reached = heights.where(pattern == 1, -heights)
-    return (confidence - reached).relu().where(~pattern.isnan(), 0).sum(1)
