@@ -87,6 +87,7 @@ from .evaluation import (
 from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .layer_outputs import LayerOutputs, layer_names
+from .least_change import label_linear_programme, multi_label_deepfool
 from .loading import load
 from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, randomized
 from .objectives import (
@@ -345,12 +346,14 @@ __all__ = [
     "guide_ratio",
     "joint_statement",
     "label_fgrad",
+    "label_linear_programme",
     "label_opt",
     "label_outcomes",
     "layer_names",
     "likelihood_drop",
     "load",
     "member_distances",
+    "multi_label_deepfool",
     "multi_label_scores",
     "nearest_in_class",
     "nearest_in_predicted_class",
