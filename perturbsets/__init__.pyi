@@ -189,6 +189,7 @@ from .training import (
     Standard,
     train_classifier,
 )
+from .universal import UniversalChange, find_universal
 from .worst import Worst, WorstFound
 
 __all__ = [
@@ -311,6 +312,7 @@ __all__ = [
     "Theorems",
     "TheoremsResult",
     "Transfer",
+    "UniversalChange",
     "Worst",
     "WorstFound",
     "active_overlap",
@@ -340,6 +342,7 @@ __all__ = [
     "feature_linear",
     "feature_opt",
     "find_contradictions",
+    "find_universal",
     "flips",
     "frechet_distance",
     "groups_of",

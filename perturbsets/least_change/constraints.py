@@ -21,7 +21,7 @@ class Constraints(NamedTuple):
         asked: Which labels have a state asked for.
         margins: :math:`m_j = y^*_j s_j(u)` with :math:`y^*_j` 1 for on and -1 for off, and the logit :math:`s_j`; 0
             where nothing is asked.
-        slopes: Gradients of the margins in the offsets, 0 likewise.
+        slopes: Gradients of the margins in the offsets; 0 likewise, and where they are NaN or infinite.
         images: The samples at u.
         reached: Whether every label asked for has its state, by the margin :math:`\gamma` at least.
     """
@@ -60,7 +60,8 @@ def constraints(
     signs = torch.where(asked, 2 * targets - 1, 0).to(u.dtype)
     slopes = u.new_zeros(*targets.shape, u.shape[1])
     for label in asked.any(0).nonzero().flatten().tolist():
-        slopes[:, label] = signs[:, label, None] * _slope(logits[:, label].sum(), u)  # images are independent
+        slope = _slope(logits[:, label].sum(), u)  # images are independent
+        slopes[:, label] = signs[:, label, None] * slope.nan_to_num(0, 0, 0)
     margins = signs * logits.detach().to(u.dtype)
     right = ((logits.detach() > 0) == (targets == 1)) & (margins >= margin)
     return Constraints(asked, margins, slopes, images.detach(), (right | ~asked).all(1))

@@ -310,3 +310,17 @@ def test_sets_and_models_that_do_not_fit_are_refused() -> None:
 
     with pytest.raises(ValueError, match="logits without one: let no step"):
         multi_label_deepfool(Counting(), x, torch.ones(2, 36))
+
+
+@pytest.mark.parametrize("name", list(SEARCHES))
+def test_a_label_without_a_slope_is_at_infinity_and_the_others_are_not(name: str) -> None:
+    class Steep(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            still = (images[:, 0] - images[:, 0].detach()).sqrt() - 1  # its gradient is infinite
+            return torch.stack([still, images[:, 1] - 0.7], 1)
+
+    x, targets = torch.full((2, 3), 0.5), torch.tensor([[1.0, 1.0], [NAN, 1.0]])
+    found = SEARCHES[name](Steep(), x, targets)
+
+    assert found.radii[0] == math.inf
+    assert_close(found.radii[1], torch.tensor(0.2), rtol=1e-2, atol=0)
