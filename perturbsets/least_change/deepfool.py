@@ -61,11 +61,12 @@ def multi_label_deepfool(
     Example:
         >>> import torch
         >>> from perturbsets.label_states import altered
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-        >>> x = torch.full((1, 1, 2, 2), 0.5)
-        >>> found = multi_label_deepfool(model, x, altered(torch.full((1, 3), torch.nan), show=[0], hide=[1]))
-        >>> (model(found.images) > 0)[0, :2].tolist()
-        [True, False]
+        >>> model = nn.Linear(3, 3)
+        >>> _ = nn.init.eye_(model.weight), nn.init.constant_(model.bias, -0.4)
+        >>> x = torch.full((1, 3), 0.5)  # all labels are on
+        >>> found = multi_label_deepfool(model, x, altered(torch.ones(1, 3), hide=[0, 1]))
+        >>> round(float(found.radii), 3), (model(found.images) > 0).tolist()  # the root of 0.1² + 0.1²
+        (0.141, [[False, False, True]])
     """
     return least_change(
         model,

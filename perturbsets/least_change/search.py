@@ -84,7 +84,7 @@ def least_change(
             calls[rows] += 1
             size = norm(u)
             gained = found.reached & (size < (1 - BETTER) * nearest[rows])
-            idle[rows] = torch.where(gained | nearest[rows].isinf(), 0, idle[rows] + 1)
+            idle[rows] = torch.where(gained, 0, idle[rows] + nearest[rows].isfinite())
             nearest[rows[gained]], best[rows[gained]] = size[gained], found.images[gained]
             on = (nearest[rows] > 0) & (idle[rows] < PATIENCE)
             if step == steps or not bool(on.any()):

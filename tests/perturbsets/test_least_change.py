@@ -250,6 +250,7 @@ def test_nothing_to_do_costs_one_call_and_what_cannot_be_is_at_infinity(name: st
 
     assert found.radii.tolist() == [0.0, math.inf, math.inf]
     assert found.calls[0] == 1
+    assert name == "l2" or found.calls[1:].tolist() == [2, 2]  # a programme without a solution ends it
     assert_close(found.images, x, rtol=0, atol=0)
     assert SEARCHES[name](model, x, torch.full((3, 2), NAN)).radii.tolist() == [0.0] * 3
 
