@@ -35,9 +35,11 @@ from augment.sources.digits import Digits
 from augment.sources.fashion_mnist import FashionMNIST
 from augment.sources.image_folder import ImageFolder
 from augment.sources.mnist import MNIST
+from augment.sources.multi_label import MultiLabelSource
 from augment.sources.patches import Patches
 from augment.sources.portion import Portion
 from augment.sources.scene_materials import SceneMaterials
+from augment.sources.segment_digits import SegmentDigits
 from augment.sources.source import Source
 from augment.spatial import SpatialChange
 from augment.store.contact_sheet import contact_sheet
@@ -76,6 +78,7 @@ __all__ = [
     "Manifest",
     "Mixture",
     "MotionBlur",
+    "MultiLabelSource",
     "Pair",
     "PairPlan",
     "PairSource",
@@ -91,6 +94,7 @@ __all__ = [
     "Scene",
     "SceneMaterials",
     "Scenes",
+    "SegmentDigits",
     "ShotNoise",
     "Snow",
     "Source",
