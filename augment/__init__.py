@@ -34,6 +34,7 @@ from augment.sources.cifar10 import CIFAR10
 from augment.sources.digits import Digits
 from augment.sources.fashion_mnist import FashionMNIST
 from augment.sources.image_folder import ImageFolder
+from augment.sources.label_manifest import LabelManifest
 from augment.sources.mnist import MNIST
 from augment.sources.multi_label import MultiLabelSource
 from augment.sources.patches import Patches
@@ -74,6 +75,7 @@ __all__ = [
     "ImageTransform",
     "ImpulseNoise",
     "JpegCompression",
+    "LabelManifest",
     "Made",
     "Manifest",
     "Mixture",
