@@ -72,7 +72,7 @@ from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .layer_outputs import LayerOutputs, layer_names
 from .loading import load
-from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, randomized
+from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, Thresholded, randomized
 from .objectives import (
     DLR,
     ApproximationError,
@@ -161,16 +161,20 @@ from .training import (
     Adversarial,
     AdversarialWeights,
     Augmented,
+    DualTargets,
     FastAdversarial,
     FeatureAdversarial,
     FreeAdversarial,
     GradientAlignment,
     LargerOfBoth,
     Method,
+    MultiLabel,
     NoiseAugmented,
     OneUpdate,
     RobustValidation,
     Standard,
+    balancing_weights,
+    choose_thresholds,
     train_classifier,
 )
 from .worst import Worst, WorstFound
@@ -210,6 +214,7 @@ __all__ = [
     "Description",
     "DimensionChoice",
     "DrawnChanges",
+    "DualTargets",
     "FastAdversarial",
     "FeatureAdversarial",
     "FeatureBank",
@@ -244,6 +249,7 @@ __all__ = [
     "Margin",
     "MemoryBank",
     "Method",
+    "MultiLabel",
     "NecessaryCurve",
     "NecessaryResult",
     "NecessarySubset",
@@ -292,6 +298,7 @@ __all__ = [
     "Surroundings",
     "Theorems",
     "TheoremsResult",
+    "Thresholded",
     "Transfer",
     "Worst",
     "WorstFound",
@@ -299,6 +306,7 @@ __all__ = [
     "alpha_norm",
     "angular_consistency",
     "audit",
+    "balancing_weights",
     "binomial",
     "bisect",
     "bootstrap",
@@ -306,6 +314,7 @@ __all__ = [
     "chance_of_at_least",
     "check_held_out",
     "choose_dimension",
+    "choose_thresholds",
     "correct_under",
     "cover",
     "coverage",

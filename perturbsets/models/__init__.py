@@ -6,6 +6,7 @@ from perturbsets.models.published import Published
 from perturbsets.models.random_weights import randomized
 from perturbsets.models.small import SmallConvNet
 from perturbsets.models.small_unet import SmallUNet
+from perturbsets.models.thresholded import Thresholded
 
 __all__ = [
     "Averaged",
@@ -13,5 +14,6 @@ __all__ = [
     "Published",
     "SmallConvNet",
     "SmallUNet",
+    "Thresholded",
     "randomized",
 ]

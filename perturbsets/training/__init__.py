@@ -11,8 +11,10 @@ from perturbsets.training.gradient_alignment import GradientAlignment
 from perturbsets.training.larger_of_both import LargerOfBoth
 from perturbsets.training.mart import MART
 from perturbsets.training.method import Method, OneUpdate
+from perturbsets.training.multi_label import MultiLabel, balancing_weights, choose_thresholds
 from perturbsets.training.noise_augmented import NoiseAugmented
 from perturbsets.training.standard import Standard
+from perturbsets.training.targets import DualTargets
 from perturbsets.training.trades import TRADES
 from perturbsets.training.validation import RobustValidation
 
@@ -22,15 +24,19 @@ __all__ = [
     "Adversarial",
     "AdversarialWeights",
     "Augmented",
+    "DualTargets",
     "FastAdversarial",
     "FeatureAdversarial",
     "FreeAdversarial",
     "GradientAlignment",
     "LargerOfBoth",
     "Method",
+    "MultiLabel",
     "NoiseAugmented",
     "OneUpdate",
     "RobustValidation",
     "Standard",
+    "balancing_weights",
+    "choose_thresholds",
     "train_classifier",
 ]
