@@ -72,7 +72,7 @@ from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
 from .layer_outputs import LayerOutputs, layer_names
 from .loading import load
-from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, Thresholded, randomized
+from .models import Averaged, DualConvNet, Normalized, Published, SmallConvNet, SmallUNet, Thresholded, randomized
 from .objectives import (
     DLR,
     ApproximationError,
@@ -214,6 +214,7 @@ __all__ = [
     "Description",
     "DimensionChoice",
     "DrawnChanges",
+    "DualConvNet",
     "DualTargets",
     "FastAdversarial",
     "FeatureAdversarial",

@@ -1,6 +1,7 @@
 """Classifiers and a segmentation network for recipes and tests, what stands before a model, and random weights."""
 
 from perturbsets.models.averaged import Averaged
+from perturbsets.models.dual import DualConvNet
 from perturbsets.models.normalized import Normalized
 from perturbsets.models.published import Published
 from perturbsets.models.random_weights import randomized
@@ -10,6 +11,7 @@ from perturbsets.models.thresholded import Thresholded
 
 __all__ = [
     "Averaged",
+    "DualConvNet",
     "Normalized",
     "Published",
     "SmallConvNet",

@@ -16,6 +16,7 @@ from perturbsets import (
     Adversarial,
     AdversarialWeights,
     Adversary,
+    BinaryCrossEntropy,
     DualTargets,
     MultiLabel,
     OneStep,
@@ -28,7 +29,6 @@ from perturbsets import (
     train_classifier,
 )
 from perturbsets.fingerprint import digest
-from perturbsets.objectives.multi_label import BinaryCrossEntropy
 from perturbsets.training.targets import accuracy
 
 NAN = math.nan
