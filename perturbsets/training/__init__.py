@@ -11,7 +11,14 @@ from perturbsets.training.gradient_alignment import GradientAlignment
 from perturbsets.training.larger_of_both import LargerOfBoth
 from perturbsets.training.mart import MART
 from perturbsets.training.method import Method, OneUpdate
-from perturbsets.training.multi_label import MultiLabel, balancing_weights, choose_thresholds
+from perturbsets.training.multi_label import (
+    DualS1,
+    DualS2,
+    HelpedByLabels,
+    MultiLabel,
+    balancing_weights,
+    choose_thresholds,
+)
 from perturbsets.training.noise_augmented import NoiseAugmented
 from perturbsets.training.standard import Standard
 from perturbsets.training.targets import DualTargets
@@ -24,11 +31,14 @@ __all__ = [
     "Adversarial",
     "AdversarialWeights",
     "Augmented",
+    "DualS1",
+    "DualS2",
     "DualTargets",
     "FastAdversarial",
     "FeatureAdversarial",
     "FreeAdversarial",
     "GradientAlignment",
+    "HelpedByLabels",
     "LargerOfBoth",
     "Method",
     "MultiLabel",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from perturbsets._types import Logits, Samples
+from perturbsets._types import Samples
 from perturbsets.training.method import Classifier, OneUpdate, Update
 
 
@@ -86,7 +86,7 @@ class AdversarialWeights(OneUpdate):
 def _at(model: nn.Module, tensors: dict[str, Tensor]) -> Classifier:
     """The model with other parameters and buffers."""
 
-    def call(samples: Samples) -> Logits:
-        return functional_call(model, tensors, (samples,))
+    def call(samples: Samples, **options: Any) -> Any:
+        return functional_call(model, tensors, (samples,), options)
 
     return call
