@@ -1,6 +1,8 @@
-"""Every dual method once, and data of two label spaces for them; the tests of several processes read this too."""
+"""Every method for labels once, with what it trains on what; the tests of several processes read this too."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from perturbsets import (
     DualS1,
     DualS2,
     Method,
+    MultiLabel,
     OneStep,
     PixelBall,
     ProjectedGradient,
@@ -80,3 +83,21 @@ def data(count: int = 24) -> TensorDataset:
     return TensorDataset(
         torch.rand(count, 1, 8, 8), torch.randint(0, 4, (count,)), states.masked_fill(unknown, torch.nan)
     )
+
+
+def labelled() -> TensorDataset:
+    images, _, states = data().tensors
+    return TensorDataset(images, states)
+
+
+LABELLING: list[Method] = [
+    MultiLabel(),
+    MultiLabel(adversary=FOOL),
+    AdversarialWeights(MultiLabel(positive=(1.0, 2.0, 3.0), weights=(1.0, 0.0, 2.0))),
+]
+TRAININGS: list[tuple[list[Method], Callable[[], nn.Module], Callable[[], TensorDataset]]] = [
+    (LEARNING[::2], network, data),
+    (LEARNING[1::2], lambda: network(shared=True), data),
+    (HELPED, classifier, data),
+    (LABELLING, frozen, labelled),
+]
