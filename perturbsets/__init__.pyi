@@ -161,6 +161,7 @@ from .training import (
     Adversarial,
     AdversarialWeights,
     Augmented,
+    Cost,
     DualS1,
     DualS2,
     DualTargets,
@@ -178,6 +179,7 @@ from .training import (
     Standard,
     balancing_weights,
     choose_thresholds,
+    gradients_per_image,
     train_classifier,
 )
 from .worst import Worst, WorstFound
@@ -209,6 +211,7 @@ __all__ = [
     "Check",
     "Compose",
     "Contradictions",
+    "Cost",
     "Coverage",
     "CoverageCertificate",
     "Covering",
@@ -339,6 +342,7 @@ __all__ = [
     "feature_opt",
     "find_contradictions",
     "frechet_distance",
+    "gradients_per_image",
     "groups_of",
     "guide_ratio",
     "joint_statement",

@@ -70,6 +70,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.NoiseAugmented",
         "perturbsets.FeatureAdversarial",
     ),
+    "multi-label method": ("perturbsets.MultiLabel",),
+    "dual method": ("perturbsets.DualS1", "perturbsets.DualS2"),
     "method that replays": ("perturbsets.FreeAdversarial",),
     "method that aligns gradients": ("perturbsets.GradientAlignment",),
     "method that moves weights": ("perturbsets.AdversarialWeights",),
@@ -87,6 +89,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 _SHAPE = frozenset({"channels", "height", "width"})
 _TRANSFORM = frozenset({"generator", "return_parameters"})
 _OPTIMIZER = frozenset({"optimizer", "last_epoch"})
+_HELP = frozenset({"helper_adversary", "helper", "rules"})
 
 GIVEN: dict[str, frozenset[str]] = {
     "augment.Digits": frozenset({"split"}),
@@ -114,6 +117,9 @@ GIVEN: dict[str, frozenset[str]] = {
     "perturbsets.TRADES": frozenset({"adversary"}),
     "perturbsets.MART": frozenset({"adversary"}),
     "perturbsets.FeatureAdversarial": frozenset({"adversary"}),
+    "perturbsets.MultiLabel": frozenset({"positive", "weights", "adversary"}),
+    "perturbsets.DualS1": _HELP,
+    "perturbsets.DualS2": _HELP | {"adversary"},
     "perturbsets.FastAdversarial": frozenset({"perturbations"}),
     "perturbsets.FreeAdversarial": frozenset({"perturbations"}),
     "perturbsets.GradientAlignment": frozenset({"method", "perturbations"}),
@@ -125,6 +131,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "torch.optim.lr_scheduler.StepLR": _OPTIMIZER,
     "perturbsets.SmallConvNet": _SHAPE | {"classes"},
     "perturbsets.SmallUNet": _SHAPE | {"classes"},
+    "perturbsets.DualConvNet": _SHAPE | {"classes", "labels"},
     "perturbsets.Published": frozenset({"channels", "classes"}),
 }
 """Arguments that the run fills in: they are no fields of a recipe."""

@@ -4,6 +4,7 @@ from perturbsets.training.adversarial import Adversarial
 from perturbsets.training.adversarial_weights import AdversarialWeights
 from perturbsets.training.augmented import Augmented
 from perturbsets.training.classifier import train_classifier
+from perturbsets.training.cost import Cost, gradients_per_image
 from perturbsets.training.fast import FastAdversarial
 from perturbsets.training.feature_adversarial import FeatureAdversarial
 from perturbsets.training.free import FreeAdversarial
@@ -31,6 +32,7 @@ __all__ = [
     "Adversarial",
     "AdversarialWeights",
     "Augmented",
+    "Cost",
     "DualS1",
     "DualS2",
     "DualTargets",
@@ -48,5 +50,6 @@ __all__ = [
     "Standard",
     "balancing_weights",
     "choose_thresholds",
+    "gradients_per_image",
     "train_classifier",
 ]

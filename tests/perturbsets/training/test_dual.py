@@ -32,6 +32,7 @@ from perturbsets import (
     train_classifier,
 )
 from perturbsets.fingerprint import digest
+from perturbsets.recipe.parts import part
 from tests.perturbsets.training.dual_methods import (
     FOOL,
     HELPED,
@@ -345,6 +346,17 @@ def test_data_that_do_not_fit_are_refused(parts: tuple[Tensor, ...], message: st
 def test_an_objective_of_classes_does_not_fool_a_helper() -> None:
     with pytest.raises(ValueError, match="labels must be one whole class number per image"):
         train_classifier(network(), data(), DualS1(OWN), SETTINGS)
+
+
+def test_a_recipe_says_the_settings_and_the_run_gives_the_rest() -> None:
+    said = {"build": "perturbsets.DualS2", "combine": "added", "rules_weight": 0.5}
+    made = TypeAdapter(part("dual method")).validate_python(said)
+
+    method = made.make(helper_adversary=FOOL, adversary=OWN, helper=None, rules=consistent)
+    assert method == DualS2(FOOL, OWN, combine="added", rules=consistent, rules_weight=0.5)
+    with pytest.raises(ValidationError, match="helper_adversary"):
+        TypeAdapter(part("dual method")).validate_python(said | {"helper_adversary": "mine"})
+    assert TypeAdapter(part("multi-label method")).validate_python({"build": "perturbsets.MultiLabel"}).make()
 
 
 LIT = ["abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg"]
