@@ -70,6 +70,7 @@ from .criteria import (
 from .evaluation import AccuracyTable, Audit, Check, Robustness, audit, correct_under, evaluate, evaluate_robustness
 from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
+from .knowledge import BoundRules, Rules
 from .layer_outputs import LayerOutputs, layer_names
 from .loading import load
 from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, randomized
@@ -194,6 +195,7 @@ __all__ = [
     "Ball",
     "Bank",
     "Best",
+    "BoundRules",
     "Certified",
     "CertifiedLabels",
     "CertifiedMaps",
@@ -272,6 +274,7 @@ __all__ = [
     "Region",
     "RobustValidation",
     "Robustness",
+    "Rules",
     "SegmentationCrossEntropy",
     "SetQuality",
     "SmallConvNet",
