@@ -70,7 +70,7 @@ from .criteria import (
 from .evaluation import AccuracyTable, Audit, Check, Robustness, audit, correct_under, evaluate, evaluate_robustness
 from .fast_minimum_norm import fast_minimum_norm
 from .intervals import Interval, binomial, bootstrap
-from .knowledge import BoundRules, Rules
+from .knowledge import BoundRules, Consistent, Rejecting, Rules, rejecting, rejection_threshold
 from .layer_outputs import LayerOutputs, layer_names
 from .loading import load
 from .models import Averaged, Normalized, Published, SmallConvNet, SmallUNet, randomized
@@ -201,6 +201,7 @@ __all__ = [
     "CertifiedMaps",
     "Check",
     "Compose",
+    "Consistent",
     "Contradictions",
     "Coverage",
     "CoverageCertificate",
@@ -272,6 +273,7 @@ __all__ = [
     "RandomFeatures",
     "RandomSearch",
     "Region",
+    "Rejecting",
     "RobustValidation",
     "Robustness",
     "Rules",
@@ -348,6 +350,8 @@ __all__ = [
     "radius_from_pairs",
     "randomized",
     "rank_in_class",
+    "rejecting",
+    "rejection_threshold",
     "share_at_least",
     "share_at_most",
     "source_ratio",

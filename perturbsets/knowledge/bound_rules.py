@@ -111,7 +111,7 @@ class BoundRules:
         Raises:
             ValueError: If there is not one logit for each class and label.
         """
-        return -torch.expm1(-self.inconsistency(class_logits, label_logits).clamp_min(0))
+        return violation_of(self.inconsistency(class_logits, label_logits))
 
     def met(self, states: Tensor) -> States:
         """Which rules states meet, whoever wins.
@@ -204,11 +204,16 @@ class BoundRules:
         return torch.stack([surely(rule, known) for rule in rules], 1)
 
 
+def violation_of(inconsistency: PerImage) -> PerImage:
+    """The violation that goes with an inconsistency; rounding may leave that below 0."""
+    return -torch.expm1(-inconsistency.clamp_min(0))
+
+
 def _columns(name: str, logits: Tensor, names: tuple[str, ...]) -> Tensor:
     """Logits in single precision at least, one column for each name."""
     if logits.ndim != 2 or logits.shape[1] != len(names):
         raise ValueError(
             f"{name} must be [B, {len(names)}], one for each that rules were bound to, got {list(logits.shape)}: "
-            f"bind them to the names of these columns"
+            "bind them to the names of these columns"
         )
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
