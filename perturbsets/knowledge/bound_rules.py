@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,12 +71,7 @@ class BoundRules:
             ValueError: If there is not one logit for each label.
         """
         logits = _columns("label_logits", label_logits, self.labels)
-        on, off = F.logsigmoid(logits).unbind(1), F.logsigmoid(-logits).unbind(1)
-        column = {label: number for number, label in enumerate(self.labels)}
-
-        def log_probability(leaf: LabelIs) -> PerImage:
-            return (on if leaf.on else off)[column[leaf.label]]
-
+        log_probability = self._by_leaf(F.logsigmoid(logits), F.logsigmoid(-logits))
         return torch.stack([log_truth(rule, log_probability) for rule in self._outright], 1)
 
     def inconsistency(self, class_logits: Logits, label_logits: Float[Tensor, "B L"]) -> PerImage:
@@ -195,13 +191,17 @@ class BoundRules:
         return tuple(negated(rule) for rule in rules)
 
     def _surely(self, rules: tuple[Formula, ...], states: States) -> Tensor:
-        column = {label: number for number, label in enumerate(self.labels)}
-        on, off = (states == 1).unbind(1), (states == 0).unbind(1)
-
-        def known(leaf: LabelIs) -> Flags:
-            return (on if leaf.on else off)[column[leaf.label]]
-
+        known = self._by_leaf(states == 1, states == 0)
         return torch.stack([surely(rule, known) for rule in rules], 1)
+
+    def _by_leaf(self, on: Tensor, off: Tensor) -> Callable[[LabelIs], Tensor]:
+        """The column of each label in each state."""
+        found = {
+            LabelIs(label, state): column
+            for state, columns in ((True, on), (False, off))
+            for label, column in zip(self.labels, columns.unbind(1), strict=True)
+        }
+        return found.__getitem__
 
 
 def violation_of(inconsistency: PerImage) -> PerImage:

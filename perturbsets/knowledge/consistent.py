@@ -76,8 +76,12 @@ class Consistent(Objective):
     with f the classifier, g the helper that tells labels, and :math:`e_c` the evidence of the rules
     (:class:`~perturbsets.BoundRules`). The value is maximised: this is the attacker who knows of the detector. The
     goal is the other objective's, and besides, where there is a limit, a violation
-    :math:`1 - \sum_c p_c e_c` of at most that: turned, and not rejected. No weight is right for all images: hold
-    several against a detector at once, with :class:`~perturbsets.Worst`.
+    :math:`1 - \sum_c p_c e_c` of at most that: turned, and not rejected.
+
+    Near a clean image that is right, :math:`\sum_c p_c e_c \approx p_y e_y`. So with cross-entropy a weight of 1 takes
+    back the whole pull away from y, and all that is left to raise is :math:`\ln e_y`: stay well below 1 there. A margin
+    bears more. No weight is right for all images: hold several against a detector at once, with
+    :class:`~perturbsets.Worst` and a judge that has the limit too.
 
     The helper is left as it was found. Its passes come on top of those counted: one for each of the classifier but
     those of binding.
@@ -108,7 +112,7 @@ class Consistent(Objective):
     objective: Objective
     rules: BoundRules
     helper: nn.Module
-    weight: float = 1.0
+    weight: float = 0.3
     limit: float | None = None
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from functools import reduce
 from operator import and_, or_
 from typing import TypeVar
@@ -35,33 +35,39 @@ def surely(formula: Formula, known: Callable[[LabelIs], Flag]) -> Flag:
             return reduce(or_, (surely(part, known) for part in parts))
 
 
-def satisfiable(formula: Formula) -> bool:
-    """Whether some states of the labels meet a formula.
+def ways(formula: Formula, held: frozenset[LabelIs] = frozenset()) -> Iterator[frozenset[LabelIs]]:
+    """All ways to meet a formula.
 
     Labels are tried one after the other, and a branch ends as soon as those tried decide: rules as people write them
     take few branches, whatever the number of labels.
 
     Args:
         formula: The formula.
+        held: States of labels that are settled.
+
+    Yields:
+        States of some labels that meet it whatever the others are; each pattern of all labels goes with one at most.
+    """
+    fails, labels = negated(formula), labels_of(formula)
+    branches = [held]
+    while branches:
+        held = branches.pop()
+        if surely(formula, held.__contains__):
+            yield held
+        elif not surely(fails, held.__contains__):
+            label = next(each for each in labels if not held & {LabelIs(each), LabelIs(each, False)})
+            branches += [held | {LabelIs(label, on)} for on in (False, True)]
+
+
+def satisfiable(formula: Formula) -> bool:
+    """Whether some states of the labels meet a formula.
 
     Example:
         >>> from perturbsets.knowledge.formula import read_formula
         >>> satisfiable(read_formula("(a or b) and not a and not b"))
         False
     """
-    fails, labels = negated(formula), labels_of(formula)
-    branches: list[dict[str, bool]] = [{}]
-    while branches:
-        states = branches.pop()
-
-        def known(leaf: LabelIs, states: Mapping[str, bool] = states) -> bool:
-            return states.get(leaf.label) is leaf.on
-
-        if surely(formula, known):
-            return True
-        if not surely(fails, known):
-            branches += [{**states, labels[len(states)]: on} for on in (False, True)]
-    return False
+    return next(ways(formula), None) is not None
 
 
 def implies(first: Formula, second: Formula) -> bool:
@@ -72,4 +78,5 @@ def implies(first: Formula, second: Formula) -> bool:
         >>> implies(read_formula("a and b"), read_formula("b or c"))
         True
     """
-    return not satisfiable(And((first, negated(second))))
+    fails = negated(second)
+    return all(next(ways(fails, way), None) is None for way in ways(first))

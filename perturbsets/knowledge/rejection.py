@@ -30,6 +30,7 @@ def rejection_threshold(natural: Float[Tensor, " N"], share: float = 0.05) -> fl
         ValueError: If there are no scores, or one is not finite, or the share is outside its range.
 
     Example:
+        >>> import torch
         >>> rejection_threshold(torch.tensor([0.0, 0.1, 0.2, 0.9]), share=0.25)
         0.20000000298023224
     """
@@ -85,6 +86,7 @@ def rejecting(scores: PerImage, right: Flags, threshold: float) -> Rejecting:
         ValueError: If there is no image, scores are not finite, or there is not one flag for each.
 
     Example:
+        >>> import torch
         >>> judged = rejecting(torch.tensor([0.1, 0.9, 0.2]), torch.tensor([True, True, False]), 0.5)
         >>> round(judged.right.mean, 3), round(judged.wrong.mean, 3), judged.right_of_accepted.mean
         (0.333, 0.333, 0.5)

@@ -65,6 +65,15 @@ def batch(count: int = 4, dtype: torch.dtype = DOUBLE) -> tuple[Tensor, Tensor]:
     return torch.rand(count, 1, 6, 6).to(dtype), torch.arange(count) % 4
 
 
+class Scaled(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
 @pytest.mark.parametrize("inner", INNER)
 @pytest.mark.parametrize("limit", [None, 0.6])
 def test_value_and_goal_are_those_of_the_formula(inner: Objective, limit: float | None) -> None:
@@ -105,6 +114,23 @@ def test_without_a_price_it_is_the_other_objective() -> None:
 
     assert_close(free.images, plain.images, rtol=0, atol=1e-12)
     assert_close(free.values, plain.values)
+
+
+def test_a_weight_of_1_takes_back_the_pull_of_cross_entropy() -> None:
+    """As its documentation warns: for certain predictions all that is left is the logarithm of their evidence."""
+    (classifier, helper), (x, _), rules = networks(), batch(), four_rules()
+    certain = nn.Sequential(classifier, Scaled(100.0))
+    y = certain(x).argmax(1)
+    images = x.clone().requires_grad_()
+    value = Consistent(CrossEntropy(), rules, helper, weight=1.0).at(certain, x, y)(images, images.flatten(1))[0]
+    alone = rules.evidence(helper(images)).gather(1, y[:, None])[:, 0]
+    clear = certain(x).softmax(1).amax(1) > 1 - 1e-6
+
+    assert clear.any()
+    assert_close(value[clear], alone[clear], rtol=0, atol=1e-4)
+    for row in clear.nonzero()[:, 0]:
+        gradients = [torch.autograd.grad(each[row], images, retain_graph=True)[0] for each in (value, alone)]
+        assert_close(gradients[0], gradients[1], rtol=0, atol=1e-3)
 
 
 def corner() -> tuple[nn.Module, nn.Module, BoundRules]:

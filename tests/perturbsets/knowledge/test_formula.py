@@ -63,7 +63,8 @@ def test_every_pattern_means_what_it_means_to_python(text: str) -> None:
     expected = [by_python(text, states) for states in PATTERNS]
 
     for asked, wanted in ((formula, expected), (negated(formula), [not each for each in expected])):
-        assert [surely(asked, lambda leaf, s=states: s[leaf.label] is leaf.on) for states in PATTERNS] == wanted
+        leaves = [{LabelIs(label, on) for label, on in states.items()} for states in PATTERNS]
+        assert [surely(asked, held.__contains__) for held in leaves] == wanted
         for dtype in (torch.float32, torch.float64):
             logits = logits_of(PATTERNS, 200.0, dtype).requires_grad_()
             logarithms = truth(asked, logits)
@@ -162,10 +163,7 @@ def test_labels_are_named_once_and_can_be_renamed() -> None:
 
 
 def test_unknown_states_are_weighed_one_by_one() -> None:
-    known = {"a": True}
-
-    def is_known(leaf: LabelIs) -> bool:
-        return known.get(leaf.label) is leaf.on
+    is_known = {LabelIs("a")}.__contains__
 
     assert surely(read_formula("a or b"), is_known)
     assert not surely(read_formula("a and b"), is_known)
