@@ -35,7 +35,7 @@ def log_truth(formula: Formula, log_probability: Callable[[LabelIs], PerImage]) 
         One logarithm, 0 at most, per image.
 
     References:
-        Klement, Mesiar and Pap, *Triangular norms*, 2000, sec. 1 (the product t-norm and its dual).
+        Klement, Mesiar and Pap, *Triangular norms*, 2000 (the product t-norm and its dual).
     """
     if isinstance(formula, LabelIs):
         return log_probability(formula)
