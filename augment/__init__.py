@@ -34,10 +34,13 @@ from augment.sources.cifar10 import CIFAR10
 from augment.sources.digits import Digits
 from augment.sources.fashion_mnist import FashionMNIST
 from augment.sources.image_folder import ImageFolder
+from augment.sources.label_manifest import LabelManifest
 from augment.sources.mnist import MNIST
+from augment.sources.multi_label import MultiLabelSource
 from augment.sources.patches import Patches
 from augment.sources.portion import Portion
 from augment.sources.scene_materials import SceneMaterials
+from augment.sources.segment_digits import SegmentDigits
 from augment.sources.source import Source
 from augment.spatial import SpatialChange
 from augment.store.contact_sheet import contact_sheet
@@ -72,10 +75,12 @@ __all__ = [
     "ImageTransform",
     "ImpulseNoise",
     "JpegCompression",
+    "LabelManifest",
     "Made",
     "Manifest",
     "Mixture",
     "MotionBlur",
+    "MultiLabelSource",
     "Pair",
     "PairPlan",
     "PairSource",
@@ -91,6 +96,7 @@ __all__ = [
     "Scene",
     "SceneMaterials",
     "Scenes",
+    "SegmentDigits",
     "ShotNoise",
     "Snow",
     "Source",

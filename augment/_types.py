@@ -1,7 +1,7 @@
 """Shapes and dtypes that the package's signatures share.
 
 B counts images (or pairs), C channels, H and W pixels, Z offsets of a perturbation set, P parameters of a
-change. The space in ``" B"`` keeps linters from reading a lone letter as a name.
+change, L labels of an image. The space in ``" B"`` keeps linters from reading a lone letter as a name.
 """
 
 from jaxtyping import Float, Int64
@@ -21,6 +21,9 @@ Offsets = Float[Tensor, "B Z"]
 
 Labels = Int64[Tensor, " B"]
 """Class numbers; -1 where there is none."""
+
+States = Float[Tensor, "B L"]
+"""States of L labels of each image: 1 on, 0 off, NaN unknown."""
 
 Indices = Int64[Tensor, " B"]
 """Positions in a data set."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
-from torch import Tensor, from_numpy
+from torch import Tensor, from_numpy, stack, zeros
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 SMALLEST = 8
@@ -55,6 +55,23 @@ def read_with_size(
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
     pixels = np.array(image)  # a copy: Pillow's memory is read-only
     return from_numpy(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))), found
+
+
+def read_images(paths: Sequence[Path], *, channels: int, size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
+    """Reads image files of one shape as numbers in [0, 1].
+
+    Args:
+        paths: The files.
+        channels: As for :func:`read_image`.
+        size: As for :func:`read_image`.
+
+    Raises:
+        ImageError: If a file cannot be used.
+        OSError: If a file cannot be had for now.
+    """
+    size = (size[0], size[1])
+    read = [read_image(path, channels=channels, size=size) for path in paths]
+    return (stack(read) if read else zeros(0, channels, *size)).float() / 255
 
 
 def read_labels(path: Path | str, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:

@@ -22,4 +22,7 @@ Classes = Int64[Tensor, "B *place"]
 """Class numbers: one per image, or one per pixel of it (a label map)."""
 States = Float[Tensor, "B L"]
 """States of L labels of each image: 1 on, 0 off, NaN unknown."""
+LabelLogits = Float[Tensor, "B L"]
+"""A logit for each label of each image; the label is on where it is above 0."""
+PerLabel = Float[Tensor, " L"]
 Rows = Int64[Tensor, " N"]

@@ -61,5 +61,7 @@ def _parts(thing: Any) -> Iterator[bytes]:
     elif inspect.isroutine(thing):
         yield f"{thing.__module__}.{thing.__qualname__}".encode()
         yield getattr(getattr(thing, "__code__", None), "co_code", b"")
+        if inspect.ismethod(thing):
+            yield from _parts(thing.__self__)
     else:
         yield repr(thing).encode()

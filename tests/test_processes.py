@@ -118,10 +118,11 @@ def test_every_method_shares_gradients_once_an_optimizer_step(root: Path) -> Non
     told = json.loads(call(*LAUNCHER, "--master_port", port, program).splitlines()[-1])
 
     assert told["processes"] == 2
-    assert len(told["methods"]) >= 14
+    assert len(told["methods"]) >= 30
     for report in told["methods"]:
         name = report["method"]
         assert report["shared"] == report["steps"] * report["buckets"], name  # the attack shares none
         assert report["same_weights"], name
         assert report["same_statistics"], name
-        assert report["robust_together"] == report["robust_apart"] == max(report["robust"]), name
+        if "robust" in report:
+            assert report["robust_together"] == report["robust_apart"] == max(report["robust"]), name

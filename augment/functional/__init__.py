@@ -14,6 +14,7 @@ from augment.functional.pixelate import pixelate
 from augment.functional.snow import snow
 from augment.functional.spatial import move_masks, move_points, rotate_translate_scale
 from augment.functional.spatter import spatter
+from augment.functional.stroke import thicken
 from augment.functional.zoom import zoom_blur
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "snow",
     "spatter",
     "speckle_noise",
+    "thicken",
     "zoom_blur",
 ]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +11,8 @@ from typing import Any
 import torch
 
 from augment.images import check_shape
+from augment.inside import Inside
+from augment.listing import is_whole, named_class, plain_texts, read_listing
 from augment.pairing.files import FilePair, FilePairs
 from augment.pairing.joined import joined
 from augment.pairing.plan import Made, PairPlan
@@ -22,8 +20,6 @@ from augment.provenance import described
 from augment.splits import SHARES, check_shares
 
 NEEDED, OPTIONAL = ("clean", "changed"), ("label", "group", "condition", "split")
-SHOWN = 10
-_NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,27 +61,15 @@ class Manifest:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, where labels are names; empty where they are numbers."""
         labels = {row["label"] for _, row in self._rows if "label" in row}
-        return () if all(_is_number(label) for label in labels) else tuple(sorted(labels))
+        return () if all(is_whole(label) for label in labels) else tuple(sorted(labels))
 
     @cached_property
     def _rows(self) -> list[tuple[int, dict[str, str]]]:
-        path = Path(self.path)
-        readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
-        if path.suffix.lower() not in readers:
-            raise ValueError(f"path must end in .csv or .jsonl, got {path}")
-        if not path.is_file():
-            raise ValueError(f"path must be a list of pairs, got {path}, which is no file")
-        try:
-            rows = [(line, _checked(path, line, row)) for line, row in readers[path.suffix.lower()](path)]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} must be text in UTF-8 of the kind its name says: {error}") from error
-        if not rows:
-            raise ValueError(f"{path} must list at least one pair, got none")
-        return rows
+        return [(line, _checked(self.path, line, row)) for line, row in read_listing(self.path, "pair").rows]
 
     @cached_property
     def _files(self) -> FilePairs:
-        inside = _Inside(Path(self.path), Path(self.root) if self.root is not None else Path(self.path).parent)
+        inside = Inside(Path(self.path), Path(self.root) if self.root is not None else Path(self.path).parent)
         numbers = {name: number for number, name in enumerate(self.classes)}
         places = [(inside(line, row["clean"]), inside(line, row["changed"])) for line, row in self._rows]
         inside.refuse_missing()
@@ -105,7 +89,7 @@ class Manifest:
             )
         return FilePairs(pairs, channels=self.channels, size=self.size, shares=self.shares, seed=self.seed)
 
-    def _groups(self, inside: _Inside, places: list[tuple[Path, Path]]) -> list[str]:
+    def _groups(self, inside: Inside, places: list[tuple[Path, Path]]) -> list[str]:
         """The group of each line, given or joined, once it is known that no file has two."""
         given = [row.get("group") for _, row in self._rows]
         free = [number for number, group in enumerate(given) if group is None]
@@ -141,28 +125,8 @@ class Manifest:
         return {"source": described(self), "classes": list(self.classes)}
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, restkey="more values than columns")
-        for row in reader:
-            yield reader.line_num, {name: value for name, value in row.items() if value not in (None, "")}
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as stream:
-        for line, text in enumerate(stream, start=1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {line}, must be JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {line}, must be a JSON object, got {type(row).__name__}")
-            yield line, {name: value for name, value in row.items() if value is not None}
-
-
-def _checked(path: Path, line: int, row: dict[str, Any]) -> dict[str, str]:
+def _checked(path: Path | str, line: int, row: dict[str, Any]) -> dict[str, str]:
+    row = {name: value for name, value in row.items() if value is not None}
     unknown = sorted(set(row) - {*NEEDED, *OPTIONAL})
     missing = [name for name in NEEDED if name not in row]
     if unknown or missing:
@@ -171,61 +135,5 @@ def _checked(path: Path, line: int, row: dict[str, Any]) -> dict[str, str]:
             + "; ".join([f"{name!r} is missing" for name in missing] + [f"{name!r} is unknown" for name in unknown])
         )
     if "label" in row:
-        row = {**row, "label": _label(path, line, row["label"])}
-    wrong = [name for name, value in row.items() if isinstance(value, bool | float | list | dict)]
-    if wrong:
-        raise ValueError(f"{path}, line {line}: {wrong[0]} must be text or a whole number, got {row[wrong[0]]!r}")
-    return {name: str(value) for name, value in row.items()}
-
-
-def _label(path: Path, line: int, label: Any) -> Any:
-    """A label with whole numbers as such: tables with gaps often write them with a point."""
-    text = str(label)
-    if isinstance(label, bool | list | dict) or _is_number(text) or not _NUMERIC.fullmatch(text):
-        return label
-    number = float(text)
-    if not number.is_integer():
-        raise ValueError(f"{path}, line {line}: label must be a whole number or the name of a class, got {text}")
-    return int(number)
-
-
-def _is_number(label: str) -> bool:
-    return label.removeprefix("-").isdecimal()
-
-
-class _Inside:
-    """Paths of a list, which must stay inside a folder; each folder's true place is looked up once."""
-
-    def __init__(self, manifest: Path, root: Path) -> None:
-        self.manifest, self.root = manifest, root
-        self._true_root = os.path.realpath(root)
-        self._folders: dict[str, str] = {}
-        self._missing: list[str] = []
-
-    def __call__(self, line: int, text: str) -> Path:
-        path = os.path.join(self.root, text)
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        true = os.path.join(self._folders[folder], name)
-        if name in ("", ".", "..") or os.path.islink(true):
-            true = os.path.realpath(path)
-        if os.path.commonpath([true, self._true_root]) != self._true_root:
-            raise ValueError(
-                f"{self.manifest}, line {line}: {text} leads out of the root {self.root}, to {true}. Move the file "
-                "inside, or give a root that holds all files"
-            )
-        if not os.path.isfile(true):
-            self._missing.append(f"{text} (line {line})")
-        return Path(true)
-
-    def relative(self, path: Path) -> str:
-        """The name of a true place, the same for every spelling and wherever the root lies."""
-        return path.relative_to(self._true_root).as_posix()
-
-    def refuse_missing(self) -> None:
-        if self._missing:
-            raise ValueError(
-                f"{self.manifest} must name files below {self.root}, got {len(self._missing)} that are missing: "
-                f"{', '.join(self._missing[:SHOWN])}{', …' if len(self._missing) > SHOWN else ''}"
-            )
+        row = {**row, "label": named_class(path, line, "label", row["label"])}
+    return plain_texts(path, line, row)

@@ -60,30 +60,11 @@ class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
     indices: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.split not in _ROWS:
-            raise ValueError(f"split must be one of {', '.join(_ROWS)}, got {self.split!r}.")
-        if self.digit < 8:
-            raise ValueError(
-                f"digit must be 8 or more, got {self.digit}: the scans have 8×8 pixels, and shrinking them loses "
-                "strokes."
-            )
-        if self.size < self.digit:
-            raise ValueError(
-                f"size must be at least digit ({self.digit}), got {self.size}: the frame holds the whole digit. "
-                "Give a larger size or a smaller digit."
-            )
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow to import
-
-        scans = load_digits()
-        rows = _ROWS[self.split]
-        small = torch.from_numpy(scans.images[rows.start : rows.stop]).float()[:, None] / 16
-        large = interpolate(small, size=(self.digit, self.digit), mode="bicubic", align_corners=False)
-        before = (self.size - self.digit) // 2
-        after = self.size - self.digit - before
-        object.__setattr__(self, "images", pad(large.clamp(0, 1), (before, after, before, after)))
-        labels = scans.target[rows.start : rows.stop].astype(np.int64)
-        object.__setattr__(self, "labels", torch.from_numpy(labels))
-        object.__setattr__(self, "indices", torch.arange(rows.start, rows.stop))
+        check_digits(self.split, self.size, self.digit)
+        scans, labels, indices = read_scans(self.split)
+        object.__setattr__(self, "images", framed(scans, self.size, self.digit))
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "indices", indices)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -97,3 +78,36 @@ class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
         """Images and digits at positions of this split."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
         return self.images[positions], self.labels[positions]
+
+
+def check_digits(split: str, size: int, digit: int) -> None:
+    """Refuses splits, frames and digits that do not exist or do not fit; see :class:`Digits`."""
+    if split not in _ROWS:
+        raise ValueError(f"split must be one of {', '.join(_ROWS)}, got {split!r}.")
+    if digit < 8:
+        raise ValueError(
+            f"digit must be 8 or more, got {digit}: the scans have 8×8 pixels, and shrinking them loses strokes."
+        )
+    if size < digit:
+        raise ValueError(
+            f"size must be at least digit ({digit}), got {size}: the frame holds the whole digit. "
+            "Give a larger size or a smaller digit."
+        )
+
+
+def read_scans(split: str) -> tuple[Float[Tensor, "B 1 8 8"], Labels, Indices]:
+    """The scans of a split as they are, 8×8 pixels in [0, 1]; their digits; and their rows in scikit-learn's arrays."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow to import
+
+    every, rows = load_digits(), _ROWS[split]
+    scans = torch.from_numpy(every.images[rows.start : rows.stop]).float()[:, None] / 16
+    labels = torch.from_numpy(every.target[rows.start : rows.stop].astype(np.int64))
+    return scans, labels, torch.arange(rows.start, rows.stop)
+
+
+def framed(scans: Float[Tensor, "B 1 8 8"], size: int, digit: int) -> Float[Tensor, "B 1 {size} {size}"]:
+    """Scans enlarged to `digit` pixels, bicubically, amid `size` pixels of zeros; an odd pixel goes after."""
+    large = interpolate(scans, size=(digit, digit), mode="bicubic", align_corners=False)
+    before = (size - digit) // 2
+    after = size - digit - before
+    return pad(large.clamp(0, 1), (before, after, before, after))

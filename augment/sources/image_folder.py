@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels
 from augment.file_state import file_state
-from augment.images import check_shape, list_images, read_image
+from augment.images import check_shape, list_images, read_images
 from augment.splits import SHARES, check_shares, drawn_split, named_splits, with_validation
 
 
@@ -120,7 +120,5 @@ class ImageFolder(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     def batch(self, indices: Sequence[int] | Tensor) -> tuple[Images, Labels]:
         """Images in [0, 1] and classes at positions of this split."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
-        root, size = Path(self.root), (self.size[0], self.size[1])
-        read = [read_image(root / self.paths[number], channels=self.channels, size=size) for number in positions]
-        images = torch.stack(read) if read else torch.zeros(0, self.channels, *size, dtype=torch.uint8)
-        return images.float() / 255, self.labels[positions]
+        files = [Path(self.root) / self.paths[number] for number in positions]
+        return read_images(files, channels=self.channels, size=self.size), self.labels[positions]

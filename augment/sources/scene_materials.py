@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from augment._types import Images, Indices
-from augment.images import check_shape, read_image, read_labels
+from augment.images import check_shape, read_images, read_labels
 from augment.pairing import Scene, Scenes
 from augment.splits import SHARES
 
@@ -100,6 +100,6 @@ class SceneMaterials:
         size = (self.size[0], self.size[1])
         chosen = [self._images[int(index)] for index in indices]
         maps = {scene.name: read_labels(str(scene.materials), size) for _, scene, _ in chosen}
-        read = [read_image(path, channels=self.channels, size=size) for _, _, path in chosen]
+        images = read_images([path for _, _, path in chosen], channels=self.channels, size=size)
         labels = torch.stack([maps[scene.name] for _, scene, _ in chosen]).long()
-        return torch.stack(read).float() / 255, labels.where(labels < self.materials, IGNORED)
+        return images, labels.where(labels < self.materials, IGNORED)

@@ -13,6 +13,8 @@ from torch import Tensor
 from perturbsets._types import Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
 from perturbsets.intervals import binomial, bootstrap
+from perturbsets.label_states import label_states
+from perturbsets.row_names import named_rows
 from perturbsets.share_bounds import check_chance, share_at_least
 
 Correction = Literal["bonferroni", "none"]
@@ -155,7 +157,7 @@ class SmoothedLabels(NoiseVote):
             draws: Draws from which their shares are bounded.
             alpha: Chance of error, in (0, 1).
             correction: Whether it is that of all labels of an image together, or of each.
-            labels: True states ``[B, L]``, 0 and 1 or flags.
+            labels: True states ``[B, L]``, 0 and 1 or flags, none unknown.
             seeds: As for :class:`perturbsets.Smoothed`.
             generator: As for :class:`perturbsets.Smoothed`.
 
@@ -166,7 +168,7 @@ class SmoothedLabels(NoiseVote):
         if correction not in get_args(Correction):
             raise ValueError(f"correction must be one of {list(get_args(Correction))}, got {correction!r}")
         if labels is not None:
-            labels = _states(labels, images)
+            labels = _known(labels, images)
 
         def level(places: int) -> float:
             return alpha / places if correction == "bonferroni" else alpha
@@ -195,10 +197,13 @@ class SmoothedLabels(NoiseVote):
         )
 
 
-def _states(labels: Tensor, images: Samples) -> Tensor:
-    if labels.ndim != 2 or len(labels) != len(images) or labels.is_floating_point():
-        raise ValueError(f"labels must be states [{len(images)}, L], got {list(labels.shape)} of {labels.dtype}")
-    labels = labels.to(images.device).long()
-    if bool(((labels != 0) & (labels != 1)).any()):
-        raise ValueError("labels must be 0 (off) or 1 (on), got others")
-    return labels
+def _known(labels: Tensor, images: Samples) -> Int64[Tensor, "B L"]:
+    """Checked states, none unknown: what is correct could not be told of it."""
+    states = label_states(labels, len(images), each_known=False)
+    unknown = states.isnan().any(1)
+    if bool(unknown.any()):
+        raise ValueError(
+            f"labels must be 0 or 1 to tell what is certified rightly, none unknown, got NaN in {named_rows(unknown)}: "
+            "leave these out"
+        )
+    return states.to(images.device).long()

@@ -41,25 +41,34 @@ class SmallConvNet(Pretrained):
         kernel: int = 3,
     ) -> None:
         super().__init__()
-        if channels < 1 or min(height, width) < 2 ** len(widths) or classes < 2 or hidden < 1:
-            raise ValueError(
-                f"channels and hidden must be at least 1, height and width {2 ** len(widths)}, classes 2, got "
-                f"channels={channels}, height={height}, width={width}, classes={classes}, hidden={hidden}"
-            )
-        if not widths or min(widths) < 1 or kernel not in (3, 4):
-            raise ValueError(f"widths must be 1 or more each, kernel 3 or 4, got widths={widths}, kernel={kernel}")
-        layers: list[nn.Module] = []
-        for before, after in pairwise([channels, *widths]):
-            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.ReLU()]
-            height, width = ((size + 4 - kernel) // 2 for size in (height, width))
-        layers += [
-            nn.Flatten(),
-            nn.Linear(widths[-1] * height * width, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, classes),
-        ]
-        self.layers = nn.Sequential(*layers)
+        if classes < 2:
+            raise ValueError(f"classes must be at least 2, got {classes}")
+        body = convolutional_body(channels, height, width, hidden, widths, kernel)
+        self.layers = nn.Sequential(*body, nn.Linear(hidden, classes))
 
     def forward(self, images: Images) -> Logits:
         """Images in [0, 1] to logits."""
         return self.layers(images)
+
+
+def convolutional_body(
+    channels: int, height: int, width: int, hidden: int, widths: tuple[int, ...], kernel: int
+) -> nn.Sequential:
+    """All layers of a :class:`SmallConvNet` but the last: images to ``hidden`` features of 0 or more.
+
+    Raises:
+        ValueError: If a size is too small.
+    """
+    if channels < 1 or min(height, width) < 2 ** len(widths) or hidden < 1:
+        raise ValueError(
+            f"channels and hidden must be at least 1, height and width {2 ** len(widths)}, got channels={channels}, "
+            f"height={height}, width={width}, hidden={hidden}"
+        )
+    if not widths or min(widths) < 1 or kernel not in (3, 4):
+        raise ValueError(f"widths must be 1 or more each, kernel 3 or 4, got widths={widths}, kernel={kernel}")
+    layers: list[nn.Module] = []
+    for before, after in pairwise([channels, *widths]):
+        layers += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.ReLU()]
+        height, width = ((size + 4 - kernel) // 2 for size in (height, width))
+    layers += [nn.Flatten(), nn.Linear(widths[-1] * height * width, hidden), nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -9,6 +9,7 @@ from perturbsets.objectives.feature_distance import FeatureDistance
 from perturbsets.objectives.function import FunctionObjective
 from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
 from perturbsets.objectives.margin import Margin
+from perturbsets.objectives.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, MultiLabelObjective, TopK
 from perturbsets.objectives.priced import Priced
 from perturbsets.objectives.segmentation import SegmentationCrossEntropy
 from perturbsets.objectives.strongest_wrong import StrongestWrong
@@ -16,15 +17,20 @@ from perturbsets.objectives.strongest_wrong import StrongestWrong
 __all__ = [
     "DLR",
     "ApproximationError",
+    "BinaryCrossEntropy",
     "CrossEntropy",
     "FeatureDistance",
     "FunctionObjective",
     "KLDivergence",
+    "LabelMargin",
+    "LabelRanking",
     "LinearFeatureDistance",
     "Loss",
     "Margin",
+    "MultiLabelObjective",
     "Objective",
     "Priced",
     "SegmentationCrossEntropy",
     "StrongestWrong",
+    "TopK",
 ]

@@ -28,7 +28,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "augment.CIFAR10",
         "augment.ImageFolder",
         "augment.SceneMaterials",
+        "augment.SegmentDigits",
+        "augment.LabelManifest",
     ),
+    "multi-label source": ("augment.SegmentDigits", "augment.LabelManifest"),
     "collected pairs": ("augment.PairedFolders", "augment.Manifest", "augment.Scenes"),
     "change": ("augment.SpatialChange", "augment.Corruption", "augment.RandomCorruption"),
     "model": ("cvae.SpatialCVAE", "cvae.ConvCVAE", "cvae.ResidualCVAE", "cvae.UNetCVAE"),
@@ -46,6 +49,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.DLR",
         "perturbsets.KLDivergence",
         "perturbsets.SegmentationCrossEntropy",
+    ),
+    "multi-label objective": (
+        "perturbsets.BinaryCrossEntropy",
+        "perturbsets.LabelMargin",
+        "perturbsets.LabelRanking",
+        "perturbsets.TopK",
     ),
     "ascent": (
         "perturbsets.APGD",
@@ -70,6 +79,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.NoiseAugmented",
         "perturbsets.FeatureAdversarial",
     ),
+    "dual method": ("perturbsets.DualS1", "perturbsets.DualS2"),
     "method that replays": ("perturbsets.FreeAdversarial",),
     "method that aligns gradients": ("perturbsets.GradientAlignment",),
     "method that moves weights": ("perturbsets.AdversarialWeights",),
@@ -87,6 +97,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 _SHAPE = frozenset({"channels", "height", "width"})
 _TRANSFORM = frozenset({"generator", "return_parameters"})
 _OPTIMIZER = frozenset({"optimizer", "last_epoch"})
+_HELP = frozenset({"helper_adversary", "helper", "rules"})
 
 GIVEN: dict[str, frozenset[str]] = {
     "augment.Digits": frozenset({"split"}),
@@ -96,6 +107,8 @@ GIVEN: dict[str, frozenset[str]] = {
     "augment.CIFAR10": frozenset({"split"}),
     "augment.ImageFolder": frozenset({"split"}),
     "augment.SceneMaterials": frozenset({"split"}),
+    "augment.SegmentDigits": frozenset({"split"}),
+    "augment.LabelManifest": frozenset({"split"}),
     "augment.SpatialChange": _TRANSFORM | {"mask_fill"},
     "augment.Corruption": _TRANSFORM,
     "augment.RandomCorruption": _TRANSFORM,
@@ -114,6 +127,8 @@ GIVEN: dict[str, frozenset[str]] = {
     "perturbsets.TRADES": frozenset({"adversary"}),
     "perturbsets.MART": frozenset({"adversary"}),
     "perturbsets.FeatureAdversarial": frozenset({"adversary"}),
+    "perturbsets.DualS1": _HELP,
+    "perturbsets.DualS2": _HELP | {"adversary"},
     "perturbsets.FastAdversarial": frozenset({"perturbations"}),
     "perturbsets.FreeAdversarial": frozenset({"perturbations"}),
     "perturbsets.GradientAlignment": frozenset({"method", "perturbations"}),
@@ -125,6 +140,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "torch.optim.lr_scheduler.StepLR": _OPTIMIZER,
     "perturbsets.SmallConvNet": _SHAPE | {"classes"},
     "perturbsets.SmallUNet": _SHAPE | {"classes"},
+    "perturbsets.DualConvNet": _SHAPE | {"classes", "labels"},
     "perturbsets.Published": frozenset({"channels", "classes"}),
 }
 """Arguments that the run fills in: they are no fields of a recipe."""
@@ -150,6 +166,11 @@ class Part(BaseModel):
             The object.
         """
         return resolve(self.build)(**self.arguments(given))
+
+    def described(self) -> str:
+        """Its name with the settings that the recipe gives."""
+        settings = self.model_dump(exclude={"build"}, exclude_unset=True)
+        return f"{self.build.rsplit('.', 1)[1]}({', '.join(f'{key}={value}' for key, value in settings.items())})"
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What the constructor takes of the recipe's words; of what is given, for parts and where it says nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from perturbsets._types import Classes, Logits, Samples
+from perturbsets._types import Samples
 from perturbsets.training.method import Classifier, OneUpdate, Update
 
 
@@ -45,15 +46,16 @@ class AdversarialWeights(OneUpdate):
         if isinstance(self.method, AdversarialWeights):
             raise ValueError("method must not move weights itself, got AdversarialWeights: give the method inside")
 
+    def targets(self, told: Sequence[Tensor]) -> Any:
+        return self.method.targets(told)
+
     def shown(
-        self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator
+        self, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator
     ) -> tuple[Any, list[Tensor | None]]:
         shown = self.method.shown(bare, images, labels, generator)
         return shown, self._moves(bare, images, shown, labels)
 
-    def losses(
-        self, model: Classifier, images: Samples, shown: tuple[Any, list[Tensor | None]], labels: Classes
-    ) -> Update:
+    def losses(self, model: Classifier, images: Samples, shown: tuple[Any, list[Tensor | None]], labels: Any) -> Update:
         assert isinstance(model, nn.Module)  # no method outside of this one changes the model
         shown_inside, moves = shown
         # By order, since a wrapper for several processes has names of its own.
@@ -61,7 +63,7 @@ class AdversarialWeights(OneUpdate):
         moved = {name: weight + move for (name, weight), move in paired if move is not None}
         return self.method.losses(_at(model, moved), images, shown_inside, labels)
 
-    def _moves(self, bare: nn.Module, images: Samples, shown: Any, labels: Classes) -> list[Tensor | None]:
+    def _moves(self, bare: nn.Module, images: Samples, shown: Any, labels: Any) -> list[Tensor | None]:
         """For each parameter its move, if it has one."""
         leaves = {
             name: weight.detach().requires_grad_()
@@ -84,7 +86,7 @@ class AdversarialWeights(OneUpdate):
 def _at(model: nn.Module, tensors: dict[str, Tensor]) -> Classifier:
     """The model with other parameters and buffers."""
 
-    def call(samples: Samples) -> Logits:
-        return functional_call(model, tensors, (samples,))
+    def call(samples: Samples, **options: Any) -> Any:
+        return functional_call(model, tensors, (samples,), options)
 
     return call

@@ -15,8 +15,8 @@ from cvae import Draws, LoopSettings, train
 from cvae.metrics import Record
 from cvae.schedule import Schedule
 from perturbsets.fingerprint import digest
-from perturbsets.objectives.segmentation import right
 from perturbsets.training.method import Method
+from perturbsets.training.targets import accuracy
 from perturbsets.training.validation import RobustValidation
 
 
@@ -37,7 +37,9 @@ def train_classifier(
 
     Args:
         model: Images in [0, 1] to logits.
-        data: Map-style data of (image, class number), or of (image, label map) for a model of logits per pixel.
+        data: Map-style data of (image, class number), or of (image, label map) for a model of logits per pixel. For
+            :class:`MultiLabel` of (image, states of labels); for methods that train with both of (image, class number,
+            states), of which other methods take their part.
         method: What the classifier is shown, and how that is judged.
         settings: Steps, batch size, learning rate and the like.
         validation: Selects the weights with the best robust accuracy, and ends a training whose robust accuracy falls.
@@ -58,9 +60,9 @@ def train_classifier(
     """
 
     def loss(wrapped: nn.Module, batch: Any, draws: Draws) -> Iterator[Mapping[str, Tensor]]:
-        images, labels = to_dtype(batch[0], torch.float32, scale=True), batch[1]
+        images, labels = to_dtype(batch[0], torch.float32, scale=True), method.targets(batch[1:])
         for losses, logits in method(wrapped, model, images, labels, draws.generator()):
-            yield {"loss": losses.mean(), "accuracy": right(logits.detach().argmax(1), labels).float().mean()}
+            yield {"loss": losses.mean(), "accuracy": accuracy(logits.detach(), labels)}
 
     words = [type(model).__name__, type(method).__name__, digest(method)]
     if validation is not None:

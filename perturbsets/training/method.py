@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from perturbsets._types import Classes, PerImage, Samples
 from perturbsets.objectives.classification import check_logits
 from perturbsets.objectives.segmentation import check_maps, pixel_cross_entropy
+from perturbsets.training.targets import classes_told
 
 Classifier = Callable[[Samples], Tensor]
 Update = tuple[PerImage, Tensor]
@@ -23,7 +24,7 @@ class Method(ABC):
 
     @abstractmethod
     def __call__(
-        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator
+        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator
     ) -> Iterator[Update]:
         """Yields the loss of each image, and the logits it comes from, once for each optimizer step on the batch.
 
@@ -34,9 +35,23 @@ class Method(ABC):
                 is one before each yield.
             bare: The same model without wrapper, for passes that must not.
             images: Clean images.
-            labels: Their classes, or label maps.
+            labels: What :meth:`targets` chose: classes or label maps, or what else the method needs.
             generator: For everything drawn.
         """
+
+    def targets(self, told: Sequence[Tensor]) -> Any:
+        """Chooses what the method needs of all that a batch tells of its images.
+
+        Args:
+            told: What stands behind the images in a batch.
+
+        Returns:
+            Classes or label maps, unless a method says otherwise.
+
+        Raises:
+            ValueError: If the batch tells something else.
+        """
+        return classes_told(told)
 
 
 class OneUpdate(Method):
@@ -47,26 +62,26 @@ class OneUpdate(Method):
     """
 
     def __call__(
-        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator
+        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator
     ) -> Iterator[Update]:
         shown = self.shown(bare, images, labels, generator)
         yield self.losses(model, images, shown, labels)
 
     @abstractmethod
-    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Any:
+    def shown(self, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator) -> Any:
         """Finds what the classifier is shown, without a trace in its gradients and statistics.
 
         Args:
             bare: The classifier without wrapper.
             images: Clean images.
-            labels: Their classes, or label maps.
+            labels: Their classes or label maps, or what else the method needs.
             generator: For everything drawn.
 
         Returns:
             Samples, or what else :meth:`losses` of the same method takes.
         """
 
-    def losses(self, model: Classifier, images: Samples, shown: Any, labels: Classes) -> Update:
+    def losses(self, model: Classifier, images: Samples, shown: Any, labels: Any) -> Update:
         """Loss of each image and the logits of what was shown; cross-entropy unless a method says otherwise.
 
         Args:
@@ -74,7 +89,7 @@ class OneUpdate(Method):
                 and running statistics count passes.
             images: Clean images.
             shown: What :meth:`shown` found.
-            labels: Classes of the images.
+            labels: Classes or label maps of the images, or what else the method needs.
         """
         return cross_entropy(model, shown, labels)
 

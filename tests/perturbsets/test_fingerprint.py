@@ -21,6 +21,9 @@ class Own:
     def __init__(self, number: float) -> None:
         self.number, self.weights = number, torch.ones(2)
 
+    def judge(self) -> float:
+        return self.number
+
 
 @pytest.mark.parametrize(
     ("one", "other"),
@@ -32,6 +35,7 @@ class Own:
         ({"a": 1}, {"b": 1}),
         ([1, 2], [2, 1]),
         (Own(1.0), Own(2.0)),
+        (Own(1.0).judge, Own(2.0).judge),
         (SpatialChange(rotation=20.0), SpatialChange(rotation=30.0)),
         (SpatialBox(SpatialChange(shift=0.1)), SpatialBox(SpatialChange(shift=0.2))),
         (Corruption("gaussian_noise", 1), Corruption("gaussian_noise", 2)),

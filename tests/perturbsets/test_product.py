@@ -20,6 +20,7 @@ from perturbsets import (
     Adversary,
     ApproximationError,
     Ascent,
+    BinaryCrossEntropy,
     Compose,
     CrossEntropy,
     FeatureDistance,
@@ -27,6 +28,8 @@ from perturbsets import (
     GradientAscent,
     GridSearch,
     KLDivergence,
+    LabelMargin,
+    LabelRanking,
     LatentBall,
     LinearFeatureDistance,
     LinfBall,
@@ -46,6 +49,7 @@ from perturbsets import (
     SpatialBox,
     Square,
     StrongestWrong,
+    TopK,
 )
 from tests.perturbsets.every_ascent import ASCENTS, is_stopping
 
@@ -150,6 +154,16 @@ def targets() -> Tensor:
     return (classes() + 1) % 5
 
 
+def states() -> Tensor:
+    """What the model says of its five labels, some of it unknown; each image has labels that are on and off."""
+    predicted = (classifier()(images()) > 0).to(DOUBLE)
+    return predicted.index_fill(1, torch.tensor([2]), math.nan)
+
+
+def patterns() -> Tensor:
+    return 1 - states()
+
+
 def guides() -> Tensor:
     return images().roll(1, 0)
 
@@ -169,6 +183,14 @@ AIMS: dict[str, Aim] = {
     "priced": Aim(Priced(CrossEntropy(targeted=True), 0.3), targets),
     "priced per image": Aim(Priced(KLDivergence(), torch.tensor([0.1, 0.0, 2.0]).double()), binding=1),
     "approximation": Aim(ApproximationError(), lambda: images().flip(0), None),
+    "labels": Aim(BinaryCrossEntropy(weights=(1.0, 2.0, 1.0, 0.5, 1.0)), states),
+    "labels to": Aim(BinaryCrossEntropy(targeted=True), patterns),
+    "label margin": Aim(LabelMargin(scores="probabilities", confidence=0.1, goal="all"), states),
+    "label margin to": Aim(LabelMargin(targeted=True), patterns),
+    "ranking": Aim(LabelRanking(), states),
+    "ranking to": Aim(LabelRanking(targeted=True), patterns),
+    "top k": Aim(TopK(1), states),
+    "top k to": Aim(TopK(2, targeted=True), patterns),
     "features": Aim(FeatureDistance("*[23]", ratio=0.9), guides, binding=2),
     "linear features": Aim(LinearFeatureDistance("*[23]", activation="none"), guides, binding=2, asks=False),
 }

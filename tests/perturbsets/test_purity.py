@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +23,15 @@ from perturbsets import (
     AcceleratedGradient,
     Adversary,
     Ascent,
+    BinaryCrossEntropy,
     Compose,
     GradientAscent,
     KLDivergence,
+    LabelMargin,
+    LabelRanking,
     LatentBall,
     Margin,
+    Objective,
     OneStep,
     PerturbationSet,
     PixelBall,
@@ -37,6 +42,7 @@ from perturbsets import (
     Region,
     SpatialBox,
     Square,
+    TopK,
 )
 from perturbsets.ascents.square_moves import Moves
 from tests.perturbsets.every_ascent import ASCENTS, is_stopping, pixels_or_else_places
@@ -116,6 +122,24 @@ def test_model_input_and_world_are_left_as_they_were(ascent: Ascent, mode: Any) 
     assert {training for _, training in model.seen} == {mode == "keep"}
     assert not isinstance(perturbations, PixelBall) or (found.images - x).abs().max() <= 0.2 + 1e-6
     assert 0 <= found.images.min() <= found.images.max() <= 1
+
+
+OVER_LABELS: list[Objective] = [BinaryCrossEntropy(), LabelMargin(), LabelRanking(), TopK(1), TopK(1, targeted=True)]
+
+
+@pytest.mark.parametrize("objective", OVER_LABELS)
+@pytest.mark.parametrize("mode", ["eval", "keep"])
+@pytest.mark.parametrize("fails_at", [2, math.inf])
+def test_attacks_on_states_of_labels_leave_no_trace(objective: Objective, mode: Any, fails_at: float) -> None:
+    model, (x, _) = Noisy(fails_at), batch(3)
+    states = torch.tensor([[1.0, 0.0, math.nan], [0.0, 1.0, 0.0], [math.nan, 1.0, 0.0]])
+    before, copies = everything(model), (x.clone(), states.clone())
+    with pytest.raises(RuntimeError, match="enough") if fails_at == 2 else nullcontext():
+        Adversary(PixelBall("linf", 0.2), objective, ProjectedGradient(3), mode)(model, x, states)
+
+    assert everything(model) == before
+    assert torch.equal(x, copies[0])
+    assert_close(states, copies[1], rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
+from perturbsets import BinaryCrossEntropy, LabelMargin, LabelRanking, Objective, TopK
 from perturbsets.recipe import Recipe, read_recipe
+from perturbsets.recipe.parts import part
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -180,8 +183,7 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
 
     assert set(faults(file)) == {"output", "recipe"}
     assert (
-        "must have pairs to make, a model to fit, classifiers to train or judge, or representations"
-        in faults(file)["recipe"]
+        "must have pairs to make, a model to fit, classifiers to train or judge, or representations" in faults(file)["recipe"]
     )
 
 
@@ -333,3 +335,37 @@ def test_schema_in_the_repository_is_that_of_the_code() -> None:
     assert schema == json.loads(json.dumps(Recipe.model_json_schema()))
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("said", "made"),
+    [
+        (
+            {"build": "perturbsets.BinaryCrossEntropy", "weights": [1.0, 2.0], "goal": "all"},
+            BinaryCrossEntropy(weights=(1.0, 2.0), goal="all"),
+        ),
+        (
+            {"build": "perturbsets.LabelMargin", "targeted": True, "scores": "probabilities"},
+            LabelMargin(True, 0.0, "probabilities"),
+        ),
+        ({"build": "perturbsets.LabelRanking"}, LabelRanking()),
+        ({"build": "perturbsets.TopK", "k": 2, "smooth": False}, TopK(2, smooth=False)),
+    ],
+)
+def test_objectives_over_labels_may_be_said(said: dict[str, Any], made: Objective) -> None:
+    assert TypeAdapter(part("multi-label objective")).validate_python(said).make() == made
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"build": "perturbsets.TopK"}, "k\n.*Field required"),
+        ({"build": "perturbsets.TopK", "k": 0}, "k must be at least 1"),
+        ({"build": "perturbsets.LabelMargin", "confidence": -1}, "confidence must be in"),
+        ({"build": "perturbsets.BinaryCrossEntropy", "weights": [0.0, 0.0]}, "weights must be 0 or more"),
+        ({"build": "perturbsets.CrossEntropy"}, "perturbsets.CrossEntropy"),
+    ],
+)
+def test_objectives_over_labels_that_cannot_be_meant_are_faults(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TypeAdapter(part("multi-label objective")).validate_python(said)

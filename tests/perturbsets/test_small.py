@@ -39,7 +39,7 @@ def test_the_published_network_has_its_number_of_weights() -> None:
         ({"height": 7}, "height and width 8"),
         ({"widths": ()}, "widths must be 1 or more each"),
         ({"kernel": 5}, "kernel 3 or 4"),
-        ({"classes": 1}, "classes 2"),
+        ({"classes": 1}, "classes must be at least 2"),
     ],
 )
 def test_impossible_sizes_are_refused(given: dict[str, Any], message: str) -> None:

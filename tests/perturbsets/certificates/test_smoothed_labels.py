@@ -79,6 +79,16 @@ def test_labels_of_images_are_counted_apart_and_together() -> None:
     assert "all labels of an image together" in summary["sentence"]
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.int32])
+def test_states_of_any_type_tell_what_is_correct(dtype: torch.dtype) -> None:
+    labels = torch.tensor([[1, 0, 1, 1, 0, 1]]).to(dtype)
+    result = SmoothedLabels(PIXELS, WIDE, SIGMA).certify(
+        at(torch.full((1, 6), 2.0)), 20, 200, 0.01, labels=labels, generator=draw()
+    )
+
+    assert result.correct().tolist() == [[True, False, True, True, False, True]]
+
+
 def test_an_image_goes_on_while_any_label_may_be_certified() -> None:
     distances = torch.tensor([[0.0] * 5 + [2.0], [0.0] * 6])
     result = SmoothedLabels(PIXELS, WIDE, SIGMA).certify(at(distances), 20, 400, 0.001, generator=draw())
@@ -95,8 +105,9 @@ def test_an_image_goes_on_while_any_label_may_be_certified() -> None:
         ({"alpha": 1.0}, "alpha must be above 0 and below 1"),
         ({"labels": torch.zeros(2, 5, dtype=torch.int64)}, r"one state for each output of the model, \[2, 6\]"),
         ({"labels": torch.zeros(2, dtype=torch.int64)}, r"labels must be states \[2, L\]"),
-        ({"labels": torch.zeros(2, 6)}, "labels must be states"),
-        ({"labels": torch.full((2, 6), 2)}, r"labels must be 0 \(off\) or 1 \(on\)"),
+        ({"labels": torch.tensor([[1.0] * 6, [0.0] * 5 + [math.nan]])}, "none unknown, got NaN in row 1: leave"),
+        ({"labels": torch.full((2, 6), math.nan)}, "none unknown, got NaN in rows 0, 1: leave"),
+        ({"labels": torch.full((2, 6), 2)}, "labels must be 0, 1 or NaN, got 2 as label 0 of row 0"),
         ({"draws": 11, "alpha": 0.001}, "draws must be at least 13"),  # alpha has to do for six labels
     ],
 )

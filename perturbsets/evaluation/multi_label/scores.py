@@ -1,0 +1,156 @@
+"""Scores of a multi-label classifier, in which unknown states do not count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from perturbsets._types import PerImage
+from perturbsets.intervals import Interval, binomial, bootstrap
+from perturbsets.label_states import check_label_logits, label_states
+from perturbsets.objectives.classification import check_finite
+
+
+@dataclass(frozen=True)
+class MultiLabelScores:
+    """How well a classifier tells which labels are on; intervals are over images, at 95 %.
+
+    Attributes:
+        average_precision: Of each label, NaN where none of its known states is on.
+        f1: Of each label, NaN where none of its known states is on or predicted on.
+        on: Known states that are on, of each label.
+        off: Those that are off.
+        micro_f1: F1 of all states together; ``None`` where none is on or predicted on.
+        hamming_loss: Share of known states that are predicted wrongly.
+        ranking_loss: Mean over images of the share of their pairs of an on and an off label in which the off one
+            stands as high or higher; ``None`` where no image has such a pair.
+        exact_match: Share of images whose known states are all predicted rightly.
+    """
+
+    average_precision: Float[Tensor, " L"]
+    f1: Float[Tensor, " L"]
+    on: Int64[Tensor, " L"]
+    off: Int64[Tensor, " L"]
+    micro_f1: Interval | None
+    hamming_loss: Interval
+    ranking_loss: Interval | None
+    exact_match: Interval
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean over the labels that have one; NaN where none has."""
+        return float(self.average_precision.nanmean())
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the labels that have one; NaN where none has."""
+        return float(self.f1.nanmean())
+
+    def summary(self) -> dict[str, Any]:
+        """The scores as plain values; ``None`` where one is not defined."""
+        kinds = ("micro_f1", "hamming_loss", "ranking_loss", "exact_match")
+        intervals: dict[str, Interval | None] = {name: getattr(self, name) for name in kinds}
+        return {
+            "mean_average_precision": _plain(self.mean_average_precision),
+            "macro_f1": _plain(self.macro_f1),
+            **{name: None if interval is None else interval._asdict() for name, interval in intervals.items()},
+            "labels": [
+                {"average_precision": _plain(precision), "f1": _plain(f1), "on": on, "off": off}
+                for precision, f1, on, off in zip(
+                    self.average_precision.tolist(), self.f1.tolist(), self.on.tolist(), self.off.tolist(), strict=True
+                )
+            ],
+        }
+
+
+def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor) -> MultiLabelScores:
+    r"""Scores predicted logits against states.
+
+    A label is predicted on where its logit is above 0. Of a label with :math:`h_t` states among its t highest logits
+    that are on, and :math:`w^+, w^-` wrongly predicted on and off beside w rightly on,
+
+    .. math:: \mathrm{AP} = \sum_t \frac{h_t}{t} \cdot \frac{h_t - h_{t-1}}{h}, \qquad
+        \mathrm{F}_1 = \frac{2 w}{2 w + w^+ + w^-}
+
+    Equal logits enter the average precision together, and count as wrongly ranked in the ranking loss. What is not
+    defined (a label none of whose states is on, an image without a pair to rank) is left out of means rather than
+    counted as 0 or as right, so that a mean tells nothing of how many such there are: ``on`` and ``off`` do.
+
+    Args:
+        logits: One for each label of each image.
+        states: ``[B, L]``: 1 on, 0 off, NaN unknown.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ValueError: If there are no images, states are others or all of an image's are unknown, or logits are not
+            finite or in another number.
+
+    References:
+        Zhang and Zhou, *A review on multi-label learning algorithms*, 2014, sec. 2.2.
+
+    Example:
+        >>> scores = multi_label_scores(torch.tensor([[2.0, -1.0], [1.0, 3.0]]), torch.tensor([[1, 0], [0, 1]]))
+        >>> scores.hamming_loss.mean, scores.exact_match.mean, scores.mean_average_precision
+        (0.25, 0.5, 1.0)
+    """
+    if not len(logits):
+        raise ValueError("logits must be of at least one image, got none")
+    states = label_states(states, len(logits)).to(logits.device)
+    check_label_logits(logits, states)
+    check_finite(logits)
+    logits = logits.detach()
+    known, on, guessed = ~states.isnan(), states == 1, logits > 0
+    wrong = known & (guessed != on)
+    claims = (on | guessed) & known
+    precision, f1 = _of_labels(logits, on, known)
+    ranked, losses = _ranking_losses(logits, on, known & ~on)
+    some = claims.any(1)
+    agreed, claimed = (on & guessed).sum(1)[some], claims.sum(1)[some]
+    return MultiLabelScores(
+        precision,
+        f1,
+        on.sum(0),
+        (known & ~on).sum(0),
+        bootstrap(2 * agreed, over=agreed + claimed) if len(claimed) else None,
+        bootstrap(wrong.sum(1), over=known.sum(1)),
+        bootstrap(losses[ranked]) if bool(ranked.any()) else None,
+        binomial(int((~wrong.any(1)).sum()), len(wrong)),
+    )
+
+
+def _of_labels(logits: Tensor, on: Tensor, known: Tensor) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
+    """Average precision and F1 of each label, over its known states."""
+    from torchmetrics.functional.classification import binary_average_precision, binary_f1_score
+
+    guessed = logits > 0
+    found = logits.new_full((2, on.shape[1]), torch.nan, dtype=torch.float64)
+    for label in range(on.shape[1]):
+        rows = known[:, label]
+        truth, guess = on[rows, label].long(), guessed[rows, label].long()
+        if bool(truth.any()):
+            # Ranks: torchmetrics would take logits that all lie within 0 and 1 for probabilities, and make large ones
+            # equal by its sigmoid.
+            ranks = logits[rows, label].unique(return_inverse=True)[1].double()
+            found[0, label] = binary_average_precision(ranks / (ranks.max() + 1), truth)
+        if bool((truth | guess).any()):
+            found[1, label] = binary_f1_score(guess, truth)
+    return found[0], found[1]
+
+
+def _ranking_losses(logits: Tensor, on: Tensor, off: Tensor) -> tuple[Tensor, PerImage]:
+    """Which images have a pair to rank, and the share of these that each ranks wrongly."""
+    pairs = on.sum(1) * off.sum(1)
+    wrong = torch.zeros_like(pairs)
+    for label in range(on.shape[1]):
+        wrong += on[:, label] * (off & (logits >= logits[:, label, None])).sum(1)
+    return pairs > 0, wrong.double() / pairs.clamp_min(1)
+
+
+def _plain(value: float) -> float | None:
+    return None if value != value else value

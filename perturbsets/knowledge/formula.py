@@ -1,0 +1,135 @@
+"""Formulas over the states of labels, read from text such as "AU1 and AU2 and not AU4"."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+EXPECTED = "a formula must be names of labels joined by and, or, not and brackets"
+
+
+@dataclass(frozen=True)
+class LabelIs:
+    """One label in one state.
+
+    Args:
+        label: Name of the label.
+        on: Whether it is on, or off.
+    """
+
+    label: str
+    on: bool = True
+
+    def __str__(self) -> str:
+        return self.label if self.on else f"not {self.label}"
+
+
+@dataclass(frozen=True)
+class And:
+    """Several formulas at once.
+
+    Args:
+        parts: Two formulas or more.
+    """
+
+    parts: tuple[Formula, ...]
+
+    def __str__(self) -> str:
+        return " and ".join(_inside(part) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Or:
+    """One of several formulas at least.
+
+    Args:
+        parts: Two formulas or more.
+    """
+
+    parts: tuple[Formula, ...]
+
+    def __str__(self) -> str:
+        return " or ".join(_inside(part) for part in self.parts)
+
+
+Formula = LabelIs | And | Or
+"""A formula in which only labels are negated: every other NOT is moved inwards by De Morgan's laws."""
+
+
+def read_formula(text: str) -> Formula:
+    """Reads a formula.
+
+    Args:
+        text: Names of labels joined by ``and``, ``or`` and ``not``, with brackets; ``not`` binds closest, then ``and``.
+
+    Returns:
+        The formula.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Example:
+        >>> print(read_formula("(AU1 and AU2) or not (AU5 and AU7)"))
+        (AU1 and AU2) or (not AU5 or not AU7)
+    """
+    try:
+        return _read(ast.parse(" ".join(text.split()), mode="eval").body, negated=False)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{EXPECTED}, got {text!r}") from error
+
+
+def _read(node: ast.expr, *, negated: bool) -> Formula:
+    match node:
+        case ast.Name(id=label):
+            return LabelIs(label, not negated)
+        case ast.UnaryOp(op=ast.Not(), operand=part):
+            return _read(part, negated=not negated)
+        case ast.BoolOp(op=operator, values=parts):
+            kind = And if isinstance(operator, ast.And) is not negated else Or
+            return kind(tuple(_read(part, negated=negated) for part in parts))
+        case _:
+            raise ValueError(f"{EXPECTED}, got {ast.unparse(node)!r}")
+
+
+def negated(formula: Formula) -> Formula:
+    """What holds where a formula does not.
+
+    Example:
+        >>> print(negated(read_formula("AU1 and not AU4")))
+        not AU1 or AU4
+    """
+    match formula:
+        case LabelIs(label, on):
+            return LabelIs(label, not on)
+        case And(parts):
+            return Or(tuple(negated(part) for part in parts))
+        case Or(parts):
+            return And(tuple(negated(part) for part in parts))
+
+
+def labels_of(formula: Formula) -> tuple[str, ...]:
+    """The labels that a formula names, each once, in their order."""
+    if isinstance(formula, LabelIs):
+        return (formula.label,)
+    return tuple(dict.fromkeys(label for part in formula.parts for label in labels_of(part)))
+
+
+def renamed(formula: Formula, names: Mapping[str, str]) -> Formula:
+    """A formula with other labels in the place of some.
+
+    Args:
+        formula: The formula.
+        names: Old name to new name.
+    """
+    match formula:
+        case LabelIs(label, on):
+            return LabelIs(names.get(label, label), on)
+        case And(parts):
+            return And(tuple(renamed(part, names) for part in parts))
+        case Or(parts):
+            return Or(tuple(renamed(part, names) for part in parts))
+
+
+def _inside(part: Formula) -> str:
+    return str(part) if isinstance(part, LabelIs) else f"({part})"

@@ -1,0 +1,111 @@
+"""Rejection: what is left of accuracy, and of attacks, where images that violate the rules are turned away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from perturbsets._types import Flags, PerImage
+from perturbsets.intervals import Interval, binomial
+from perturbsets.row_names import named_rows
+
+
+def rejection_threshold(natural: Float[Tensor, " N"], share: float = 0.05) -> float:
+    r"""The least threshold that turns away at most a share of natural images.
+
+    .. math:: \tau = \min \Big\{ t : \tfrac1N \big|\{ i : s_i > t \}\big| \le \alpha \Big\}
+
+    Args:
+        natural: Scores of natural images, such as :meth:`~perturbsets.BoundRules.violation`; of others than those that
+            rejection is then judged on.
+        share: Largest share :math:`\alpha` that may be rejected, in [0, 1).
+
+    Returns:
+        The threshold: one of the scores. Images above it are rejected, never those at it.
+
+    Raises:
+        ValueError: If there are no scores, or one is not finite, or the share is outside its range.
+
+    Example:
+        >>> import torch
+        >>> rejection_threshold(torch.tensor([0.0, 0.1, 0.2, 0.9]), share=0.25)
+        0.20000000298023224
+    """
+    _check_scores("natural", natural)
+    if not len(natural):
+        raise ValueError("natural must hold one score at least, got none")
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be 0 or more and below 1, got {share}: 5 % are 0.05")
+    count = len(natural)
+    allowed = max(number for number in range(count) if number / count <= share)
+    return float(natural.sort().values[count - 1 - allowed])
+
+
+@dataclass(frozen=True)
+class Rejecting:
+    """What becomes of images where those of a high score are rejected. Every share has its exact interval at 95 %.
+
+    Attributes:
+        threshold: Images with a score above it are rejected.
+        accepted: Share of all images that are accepted.
+        right: Share of all images that are right and accepted: accuracy where a rejection counts as an error.
+        wrong: Share of all images that are wrong and accepted: of attacked ones, those turned and not rejected.
+        right_of_accepted: Share of the accepted images that are right; ``None`` where all are rejected.
+    """
+
+    threshold: float
+    accepted: Interval
+    right: Interval
+    wrong: Interval
+    right_of_accepted: Interval | None
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        shares = {name: each for name, each in vars(self).items() if name != "threshold"}
+        return {"threshold": self.threshold} | {
+            name: None if each is None else each._asdict() for name, each in shares.items()
+        }
+
+
+def rejecting(scores: PerImage, right: Flags, threshold: float) -> Rejecting:
+    """Judges a classifier that rejects images of a high score.
+
+    Args:
+        scores: Score of each image, higher is stranger.
+        right: Whether the classifier has each image right. For attacked images give those that it had right before:
+            ``wrong`` is then the share of them that the attack turned without being rejected.
+        threshold: Images above it are rejected; :func:`rejection_threshold` finds one.
+
+    Returns:
+        The shares.
+
+    Raises:
+        ValueError: If there is no image, scores are not finite, or there is not one flag for each.
+
+    Example:
+        >>> import torch
+        >>> judged = rejecting(torch.tensor([0.1, 0.9, 0.2]), torch.tensor([True, True, False]), 0.5)
+        >>> round(judged.right.mean, 3), round(judged.wrong.mean, 3), judged.right_of_accepted.mean
+        (0.333, 0.333, 0.5)
+    """
+    _check_scores("scores", scores)
+    if not len(scores) or len(right) != len(scores):
+        raise ValueError(f"right must be one flag for each score, 1 or more, got {len(right)} for {len(scores)}")
+    accepted, right = scores <= threshold, right.to(scores.device)
+    count, kept = len(scores), int(accepted.sum())
+    good = int((right & accepted).sum())
+    return Rejecting(
+        threshold,
+        binomial(kept, count),
+        binomial(good, count),
+        binomial(kept - good, count),
+        binomial(good, kept) if kept else None,
+    )
+
+
+def _check_scores(name: str, scores: Tensor) -> None:
+    if not bool((finite := scores.isfinite()).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity in {named_rows(~finite)}")

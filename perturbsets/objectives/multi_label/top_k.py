@@ -1,0 +1,119 @@
+"""Which labels are among the k that a model ranks highest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor, nn
+
+from perturbsets._types import Flags, LabelLogits, PerImage, Samples, States
+from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
+from perturbsets.row_names import named_rows
+
+
+@dataclass(frozen=True)
+class TopK(MultiLabelObjective):
+    r"""How far the labels that are on are from leaving the first k (lowered), or a target's from being among them.
+
+    .. math:: g(s, T) = \max_{j \in T} s_j - s_{[k]}, \qquad
+        g_t(s, T) = s_{[k - m + 1]} - s^T_{[m]}, \quad m = \min(k, |T|)
+
+    with s the logits, T the labels that are on, :math:`s^T_{[r]}` the r-th largest logit in T and :math:`s_{[r]}`
+    the r-th largest outside of T. Untargeted, T are the true labels, g is minimised and the value is :math:`-g`; the
+    goal is reached where :math:`g < 0`, when no label of T is among the k largest. Targeted, T are the labels that
+    the target has on, :math:`g_t` is minimised and the value is :math:`-g_t`; the goal is reached where
+    :math:`g_t < 0`, when all of T are among the k largest or, of more than k labels, when the k largest are all in T.
+    A label whose state is NaN is not in T, and takes its place among the k like any other.
+
+    ``smooth`` takes the average of the r largest in the place of :math:`s_{[r]}`: more labels have a gradient, and
+    steps change less when labels change places. It is never less than what it stands for, so that the value is higher
+    than the exact one, or lower when targeted; the goal is the exact one in either case.
+
+    Args:
+        k: Number of labels that count, at least 1 and below that of all labels.
+        targeted: Whether the states given are targets.
+        smooth: Whether an average stands for the r-th largest logit outside of T.
+
+    Raises:
+        ValueError: If k is below 1.
+
+    References:
+        Hu, Ke, Wang and Lyu, *TkML-AP: adversarial attacks to top-k multi-label learning*, 2021. There all labels
+        compete, those in T too, and untargeted the average is over the largest of the differences to them.
+
+    Example:
+        >>> loss = TopK(2, smooth=False).at(nn.Identity(), torch.rand(1, 4), torch.tensor([[1, 0, 0, 0]]))
+        >>> logits = torch.tensor([[2.0, 3.0, 1.5, 0.0]])
+        >>> loss(logits, logits)  # it is second; 1.5 would have to rise by half a unit
+        (tensor([-0.5000]), tensor([False]))
+    """
+
+    k: int
+    targeted: bool = False
+    smooth: bool = True
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1, got {self.k}: the number of labels that count")
+
+    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+        """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
+
+        Raises:
+            ValueError: If states do not fit the samples, k is not below the number of labels, or the goal is none for
+                some image: no label is on, fewer than k are not, or a target has all on.
+        """
+
+        def value(logits: LabelLogits, states: States) -> PerImage:
+            return -self._gap(logits, states, smooth=self.smooth)
+
+        def turned(logits: LabelLogits, states: States) -> Flags:
+            return self._gap(logits, states, smooth=False) < 0
+
+        loss = bind(model, images, labels, value, turned)
+        self._check(loss.states)
+        return loss
+
+    def attainable(self, states: States) -> Flags:
+        on = (states == 1).sum(1)
+        return (on >= 1) & (states.shape[1] - on >= self._others)
+
+    @property
+    def _others(self) -> int:
+        """How many labels must not be on for the goal to be one."""
+        return 1 if self.targeted else self.k
+
+    def _gap(self, logits: LabelLogits, states: States, *, smooth: bool) -> PerImage:
+        on = states == 1
+        if self.targeted:
+            inside = on.sum(1).clamp(max=self.k)
+            return _largest(logits, ~on, self.k - inside + 1, smooth=smooth) - _largest(logits, on, inside)
+        first = torch.ones_like(on[:, 0], dtype=torch.int64)
+        return _largest(logits, on, first) - _largest(logits, ~on, self.k * first, smooth=smooth)
+
+    def _check(self, states: States) -> None:
+        labels = states.shape[1]
+        if self.k >= labels:
+            raise ValueError(
+                f"k must be below the number of labels, {labels}, got {self.k}: all labels are among the {labels} first"
+            )
+        pointless = ~self.attainable(states)
+        if bool(pointless.any()):
+            raise ValueError(
+                f"labels must be on for at least 1 label of each image and not on for at least {self._others}, got "
+                f"others in {named_rows(pointless)}: leave these out"
+            )
+
+
+def _largest(
+    logits: LabelLogits, among: Bool[Tensor, "B L"], rank: Int64[Tensor, " B"], *, smooth: bool = False
+) -> PerImage:
+    """The logit of a rank among some of the labels, 1 for the largest, or the average of those down to it."""
+    ordered = logits.masked_fill(~among, -math.inf).sort(1, descending=True).values
+    if not smooth:
+        return ordered.gather(1, rank[:, None] - 1)[:, 0]
+    down_to_it = torch.arange(logits.shape[1], device=logits.device) < rank[:, None]
+    return ordered.where(down_to_it, 0).sum(1) / rank

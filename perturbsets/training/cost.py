@@ -1,0 +1,154 @@
+"""What a training method costs: passes through the classifier and through its helper, per image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perturbsets._types import Samples
+from perturbsets.purity import untouched
+from perturbsets.training.method import Method
+from perturbsets.training.targets import Targets
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes that one step on a batch takes, as a mean per image: those of attacks and those of the update.
+
+    Attributes:
+        classifier_forward: Forward passes through the classifier.
+        classifier_backward: Backward passes through it.
+        helper_forward: Forward passes through the multi-label classifier that helps.
+        helper_backward: Backward passes through it.
+    """
+
+    classifier_forward: float
+    classifier_backward: float
+    helper_forward: float
+    helper_backward: float
+
+    @property
+    def gradients(self) -> float:
+        """Backward passes through both."""
+        return self.classifier_backward + self.helper_backward
+
+
+def gradients_per_image(
+    method: Method, model: nn.Module, images: Samples, labels: Targets, generator: torch.Generator | None = None
+) -> Cost:
+    """Counts the passes of one training step on a batch.
+
+    The optimizer takes no step, and the model is left as it was found. A method that takes several steps a batch is
+    counted with all of them. Of a network with a body that classifier and helper share, a pass that serves both counts
+    as one of the classifier's. What is counted on one batch is an estimate where an attack ends early on images it
+    turned.
+
+    Args:
+        method: The training method.
+        model: What it trains.
+        images: A batch of clean images in [0, 1].
+        labels: What the method takes: classes, states, or both.
+        generator: For everything drawn; a fresh one, seeded by the system, if not given.
+
+    Raises:
+        ValueError: If there is no image, or as the method.
+
+    Example:
+        >>> from perturbsets import Adversarial, Adversary, OneStep, PixelBall
+        >>> method = Adversarial(Adversary(PixelBall("linf", 0.1), ascent=OneStep(or_stay=False)))
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> gradients_per_image(method, model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).gradients
+        2.0
+    """
+    if not len(images):
+        raise ValueError("images must hold at least one, got none: a cost per image is a mean")
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    with (
+        _watched(method, model) as (classifier, helper),
+        untouched(model, images.device, "keep"),
+        _gradients_kept(model),
+    ):
+        for losses, _ in method(model, model, images, labels, generator):
+            losses.mean().backward()
+            model.zero_grad(set_to_none=True)
+    counts = (classifier.forward, classifier.backward, helper().forward, helper().backward)
+    return Cost(*(count / len(images) for count in counts))
+
+
+@dataclass
+class _Passes:
+    """Images that went through a module, and those whose gradient came back."""
+
+    forward: int = 0
+    backward: int = 0
+
+    def came_back(self, gradient: Tensor) -> None:
+        self.backward += len(gradient)
+
+
+@contextmanager
+def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callable[[], _Passes]]]:
+    """Passes of the classifier, and in the end those of the helper, while a method is at work."""
+    with ExitStack() as stack:
+        if (branch := getattr(model, "label_branch", None)) is not None:
+            body, head = model.class_branch  # type: ignore[misc]
+            classifier = _count(head, stack)
+            helper = _count(body if branch[0] is body else branch[1], stack)
+            alone = branch[0] is not body
+        else:
+            classifier, own = _count(model, stack), _helper_of(method)
+            helper = _Passes() if own is None else _count(own, stack)
+            alone = True
+
+        def of_helper() -> _Passes:
+            if alone:
+                return helper
+            return _Passes(helper.forward - classifier.forward, helper.backward - classifier.backward)
+
+        yield classifier, of_helper
+
+
+def _helper_of(method: Method) -> nn.Module | None:
+    """The frozen helper of a method, or of the method inside it."""
+    inside = getattr(method, "method", None)
+    return getattr(method, "helper", None) if inside is None else _helper_of(inside)
+
+
+def _count(module: nn.Module, stack: ExitStack) -> _Passes:
+    """Takes down the passes of a module, until the stack ends."""
+    passes = _Passes()
+
+    def before(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        images = given[0]
+        passes.forward += len(images)
+        if images.requires_grad and torch.is_grad_enabled():
+            images = images.view_as(images)  # others may use the same tensor
+            images.register_hook(passes.came_back)
+        return (images, *given[1:])
+
+    def after(_: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
+        if not given[0].requires_grad and output.requires_grad:  # the weights alone learn
+            output.register_hook(passes.came_back)
+
+    for handle in (module.register_forward_pre_hook(before), module.register_forward_hook(after)):
+        stack.callback(handle.remove)
+    return passes
+
+
+@contextmanager
+def _gradients_kept(model: nn.Module) -> Iterator[None]:
+    """Puts gradients of weights aside for the block."""
+    kept = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    try:
+        yield
+    finally:
+        for parameter, gradient in zip(model.parameters(), kept, strict=True):
+            parameter.grad = gradient
