@@ -69,6 +69,12 @@ def check(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def helper(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Train the multi-label classifier that helps to train the others, and measure it."""
+    _execute(recipe, overrides, "helper")
+
+
+@app.command()
 def train(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Train every classifier of the recipe."""
     _execute(recipe, overrides, "train")
@@ -90,6 +96,12 @@ def certify(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 def representations(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Attack a network's inner representations, and measure how natural what comes of it is."""
     _execute(recipe, overrides, "representations")
+
+
+@app.command()
+def labels(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Attack the helper's labels, and see what rules between labels and classes detect."""
+    _execute(recipe, overrides, "labels")
 
 
 @app.command()

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-STAGES = ("pairs", "fit", "check", "train", "evaluate", "certify", "representations", "report")
+STAGES = (
+    "pairs",
+    "fit",
+    "check",
+    "helper",
+    "train",
+    "evaluate",
+    "certify",
+    "representations",
+    "labels",
+    "report",
+)
 """All stages in order, by the name of their command."""
 
 
@@ -14,7 +25,7 @@ def planned(content: Mapping[str, Any]) -> list[str]:
 
     Pairs are made where a model is to learn from them, or where they have a section, unless that names a file that is
     there already. A model is fitted and checked, classifiers are trained and judged; those of another run are judged.
-    Certificates are given, and representations looked at, where they have a section.
+    A helper is trained, certificates are given, and representations and labels looked at, where they have a section.
 
     Args:
         content: The recipe's sections as plain values.
@@ -29,10 +40,12 @@ def planned(content: Mapping[str, Any]) -> list[str]:
         "pairs": (model or pairs is not None) and not there,
         "fit": model,
         "check": model,
+        "helper": content.get("helper") is not None,
         "train": trains,
         "evaluate": trains or content.get("trained") is not None,
         "certify": content.get("certify") is not None,
         "representations": content.get("representations") is not None,
+        "labels": content.get("labels") is not None,
         "report": True,
     }
     return [name for name in STAGES if wanted[name]]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
-from perturbsets.objectives import FeatureDistance, KLDivergence, Objective
+from perturbsets.objectives import CrossEntropy, FeatureDistance, KLDivergence, Objective
 from perturbsets.recipe.parts import Part, resolve
 from perturbsets.recipe.trying import try_constructor
 from perturbsets.sets import PerturbationSet, PixelBall
@@ -29,17 +30,32 @@ def _objective(section: Any) -> Objective:
     return FeatureDistance(section.layers, section.activation) if hasattr(section, "layers") else KLDivergence()
 
 
-def method(part: Any, sets: dict[str, PerturbationSet]) -> Method:
-    """A training method from its part, with the methods inside it."""
-    given: dict[str, Any] = {}
-    if hasattr(part, "ascent"):
+def method(part: Any, sets: dict[str, PerturbationSet], **given: Any) -> Method:
+    """A training method from its part, with the methods inside it.
+
+    Args:
+        part: The part.
+        sets: The recipe's sets by name.
+        given: The helper and the rules of dual methods.
+    """
+    if hasattr(part, "helper_network"):
+        given |= _dual(part, sets[part.set])
+    elif hasattr(part, "ascent"):
         given["adversary"] = adversary(part, sets[part.set])
     elif hasattr(part, "set"):
         given["perturbations"] = sets[part.set]
     if hasattr(part, "method"):
-        given["method"] = method(part.method, sets)
+        given["method"] = method(part.method, sets, **given)
     built: Method = part.make(**given)
     return built
+
+
+def _dual(part: Any, perturbations: PerturbationSet) -> dict[str, Adversary]:
+    """The two adversaries of a dual method: one set and one ascent, the labels' objective and the classes'."""
+    return {
+        "helper_adversary": adversary(part, perturbations),
+        "adversary": Adversary(perturbations, CrossEntropy(), part.ascent.make()),
+    }
 
 
 def schedule(part: Part, steps: int) -> Schedule:
@@ -52,6 +68,11 @@ def schedule(part: Part, steps: int) -> Schedule:
     return made
 
 
+def _no_rules(classes: Tensor, labels: Tensor) -> Tensor:
+    """What stands in for rules that are not known yet."""
+    return classes.new_zeros(len(classes))
+
+
 def tried_method(part: Any) -> Any:
     """The part itself, if its method takes its arguments on a set that stands in for the real one.
 
@@ -60,7 +81,9 @@ def tried_method(part: Any) -> Any:
     """
     stand_in = PixelBall("linf", 0.1)
     given: dict[str, Any] = {"perturbations": stand_in, "method": Standard()}
-    if hasattr(part, "ascent"):
+    if hasattr(part, "helper_network"):
+        given |= {"rules": _no_rules, **_dual(part, stand_in)}
+    elif hasattr(part, "ascent"):
         given["adversary"] = adversary(part, stand_in)
     try_constructor(resolve(part.build), part.arguments(given))
     return part

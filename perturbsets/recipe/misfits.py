@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perturbsets.plan import planned
+from perturbsets.recipe.label_misfits import label_misfits
+from perturbsets.recipe.looking import listed, mapping, unmet_classifier
 from perturbsets.recipe.parts import ALLOWED
 
 NOT_SPATIAL = set(ALLOWED["change"]) - {"augment.SpatialChange"}
@@ -14,35 +16,41 @@ NOT_SPATIAL = set(ALLOWED["change"]) - {"augment.SpatialChange"}
 def misfits(content: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong between the sections of a recipe, each of which may have faults of its own."""
     yield from _unmet(content)
-    sets = _mapping(content, "sets")
+    sets = mapping(content, "sets")
     for place, wanted in _sets_named(content):
         if wanted not in sets:
             yield f"{place} must be one of {sorted(map(str, sets))}, got {wanted!r}"
-    if "clean" in _mapping(content, "adversaries"):
+    if "clean" in mapping(content, "adversaries"):
         yield "adversaries.clean must have another name: clean is the column without an adversary"
-    own, reference = content.get("classifiers"), _mapping(content, "evaluate").get("reference")
-    if isinstance(own, dict) and isinstance(reference, str) and reference not in own:
-        yield f"evaluate.reference must be one of {sorted(map(str, own))}, got {reference!r}"
+    own, evaluated = content.get("classifiers"), mapping(content, "evaluate")
+    for key in ("reference", "control"):
+        named = evaluated.get(key)
+        if isinstance(own, dict) and isinstance(named, str) and named not in own:
+            yield f"evaluate.{key} must be one of {sorted(map(str, own))}, got {named!r}"
     seeds = content.get("seeds", [])
     if isinstance(seeds, list) and len({str(seed) for seed in seeds}) < len(seeds):
         yield f"seeds must differ, got {seeds}"
-    precisions = [_mapping(content, name).get("mixed_precision", "no") for name in ("fit", "train")]
+    precisions = [mapping(content, name).get("mixed_precision", "no") for name in ("fit", "train")]
     if precisions[0] != precisions[1] and {"fit", "train"} <= set(planned(content)):
         yield f"train.mixed_precision must be that of fit, since one process has one, got {precisions[1]!r}"
 
 
 def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where a recipe names sets, and which."""
-    evaluated = _mapping(_mapping(content, "evaluate"), "robustness")
+    evaluated = mapping(mapping(content, "evaluate"), "robustness")
     for number, wanted in enumerate(_names(evaluated)):
         yield f"evaluate.robustness.sets.{number}", wanted
-    for number, wanted in enumerate(_names(_mapping(content, "representations"))):
+    for number, wanted in enumerate(_names(mapping(content, "representations"))):
         yield f"representations.sets.{number}", wanted
     users = {"validation": content.get("validation")}
-    smoothing = _mapping(_mapping(content, "certify"), "smoothing")
+    smoothing = mapping(mapping(content, "certify"), "smoothing")
     users |= {f"certify.smoothing.{name}": user for name, user in smoothing.items()}
+    users["helper.adversary"] = mapping(content, "helper").get("adversary")
+    labels = mapping(content, "labels")
+    for section_name in ("attacks", "universal"):
+        users |= {f"labels.{section_name}.{name}": user for name, user in mapping(labels, section_name).items()}
     for section_name in ("classifiers", "adversaries"):
-        users |= {f"{section_name}.{name}": user for name, user in _mapping(content, section_name).items()}
+        users |= {f"{section_name}.{name}": user for name, user in mapping(content, section_name).items()}
     for place, user in users.items():
         while isinstance(user, dict):
             if isinstance(user.get("set"), str):
@@ -54,10 +62,10 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
     """Sections without what they rest on, or beside what they leave no use for."""
     yield from _unmet_pairs(content)
     given = {name for name, value in content.items() if value is not None}
-    if not given & {"pairs", "model", "classifiers", "trained", "representations"}:
+    if not given & {"pairs", "model", "classifiers", "trained", "representations", "helper"}:
         yield (
-            "recipe must have pairs to make, a model to fit, classifiers to train or judge, or representations to look "
-            "at, got none of them"
+            "recipe must have pairs to make, a model to fit, classifiers or a helper to train or judge, or "
+            "representations to look at, got none of them"
         )
     for name in ("fit", "set", "check"):
         if name in content and "model" not in given:
@@ -71,17 +79,20 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
         ("classifiers", "source"),
         ("trained", "source"),
         ("representations", "source"),
+        ("helper", "source"),
+        ("labels", "source"),
     ):
         if name in given and needed not in given:
             yield f"{name} must come with a {needed}, got none"
     yield from _unmet_sets(content)
     yield from _unmet_certificates(content)
     yield from _unmet_representations(content)
+    yield from label_misfits(content)
 
 
 def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
     """What the making of pairs lacks."""
-    section = _mapping(content, "pairs")
+    section = mapping(content, "pairs")
     made = "pairs" in planned(content) and section.get("of") is None
     if section.get("of") is not None and section.get("path") is not None:
         yield "pairs.path must come without pairs.of, got both: pairs are made of the one, or read from the other"
@@ -89,7 +100,7 @@ def _unmet_pairs(content: Mapping[str, Any]) -> Iterator[str]:
         for name in ("source", "change"):
             if content.get(name) is None:
                 yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.of or .path"
-    drawn = [made for made in _mapping(content, "sets").values() if isinstance(made, dict)]
+    drawn = [made for made in mapping(content, "sets").values() if isinstance(made, dict)]
     if content.get("unseen") is not None and not made and not any(one.get("of") == "unseen" for one in drawn):
         yield "unseen must come with pairs that are made here, or with a set of it, got neither"
 
@@ -98,13 +109,13 @@ def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:
     """Sets without what they are made of."""
     learned = content.get("model") is not None or content.get("learned") is not None
     above: list[str] = []
-    for name, made in _mapping(content, "sets").items():
+    for name, made in mapping(content, "sets").items():
         kind = made.get("build") if isinstance(made, dict) else None
         if kind == "perturbsets.LatentBall" and not learned:
             yield f"sets.{name} must come with a model or a learned set in the recipe, got none"
         if kind == "perturbsets.SpatialBox" and content.get("change") is None:
             yield f"sets.{name} must come with a change in the recipe, got none"
-        if kind == "perturbsets.SpatialBox" and _mapping(content, "change").get("build") in NOT_SPATIAL:
+        if kind == "perturbsets.SpatialBox" and mapping(content, "change").get("build") in NOT_SPATIAL:
             yield f"sets.{name} must come with augment.SpatialChange as the recipe's change, for its ranges"
         if kind == "perturbsets.DrawnChanges" and content.get(wanted := made.get("of", "change")) is None:
             yield f"sets.{name} must come with the section {wanted} in the recipe, got none"
@@ -117,9 +128,9 @@ def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _unmet_certificates(content: Mapping[str, Any]) -> Iterator[str]:
     """What certificates lack."""
-    section = _mapping(content, "certify")
+    section = mapping(content, "certify")
     learned = content.get("model") is not None or content.get("learned") is not None
-    stored = "pairs" in planned(content) or _mapping(content, "pairs").get("path") is not None
+    stored = "pairs" in planned(content) or mapping(content, "pairs").get("path") is not None
     for name in ("coverage", "radius"):
         if section.get(name) is not None and not (learned and stored):
             yield f"certify.{name} must come with a model or a learned set, and with pairs to hold it against"
@@ -127,39 +138,24 @@ def _unmet_certificates(content: Mapping[str, Any]) -> Iterator[str]:
         section.get(name) for name in ("coverage", "radius", "smoothing")
     ):
         yield "certify must ask for coverage, radius or smoothing, got none of them"
-    for name, smoothing in _mapping(section, "smoothing").items():
+    for name, smoothing in mapping(section, "smoothing").items():
         wanted = smoothing.get("classifier") if isinstance(smoothing, dict) else None
-        yield from _unmet_classifier(content, f"certify.smoothing.{name}", "classifier", wanted)
+        yield from unmet_classifier(content, f"certify.smoothing.{name}", "classifier", wanted)
 
 
 def _unmet_representations(content: Mapping[str, Any]) -> Iterator[str]:
     """What the look at representations lacks."""
-    section = _mapping(content, "representations")
+    section = mapping(content, "representations")
     if not section:
         return
     if (section.get("classifier") is None) == (section.get("network") is None):
         got = "neither" if section.get("network") is None else "both"
         yield f"representations must have a classifier that is trained, or a network that need not be, got {got}"
     if section.get("classifier") is not None:
-        yield from _unmet_classifier(content, "representations", "classifier", section["classifier"])
+        yield from unmet_classifier(content, "representations", "classifier", section["classifier"])
     if section.get("ascent") is not None and not section.get("sets"):
         yield "representations.ascent must come with representations.sets, got none: it climbs in these"
 
 
-def _unmet_classifier(content: Mapping[str, Any], place: str, key: str, wanted: Any) -> Iterator[str]:
-    """The name of a classifier that is neither trained here nor in another run."""
-    own = content.get("classifiers")
-    if own is None and content.get("trained") is None:
-        yield f"{place} must come with classifiers, trained here or in the run `trained`, got none"
-    elif isinstance(own, dict) and isinstance(wanted, str) and wanted not in own:
-        yield f"{place}.{key} must be one of {sorted(map(str, own))}, got {wanted!r}"
-
-
 def _names(content: Mapping[str, Any]) -> list[str]:
-    given = content.get("sets")
-    return [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
-
-
-def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = content.get(key)
-    return value if isinstance(value, dict) else {}
+    return listed(content, "sets")

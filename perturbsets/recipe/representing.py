@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from perturbsets.recipe.parts import part
-from perturbsets.recipe.sections import Count, Name, Radius, Section
+from perturbsets.recipe.sections import Count, Different, Name, Radius, Section
 
 Split = Literal["train", "validation", "test"]
 LEVEL = 1 / 255
-
-
-def _different(given: list[str]) -> list[str]:
-    if len(set(given)) < len(given):
-        raise ValueError(f"names must differ, got {given}")
-    return given
 
 
 class RepresentationsSection(Section):
@@ -28,13 +22,13 @@ class RepresentationsSection(Section):
     network: part("classifier") | None = Field(  # type: ignore[valid-type]
         None, description="A network that needs no training, such as a published one, instead of a trained classifier."
     )
-    layers: Annotated[list[str], Field(min_length=1), AfterValidator(_different)] = Field(
+    layers: Annotated[list[str], Field(min_length=1), Different] = Field(
         description="Layers by name or pattern, in the order of the network; the last is looked at most closely."
     )
     activation: Literal["relu", "none"] = Field("relu", description="Whether representations are taken after a ReLU.")
     pairs: Count = Field(100, description="Pairs of a source and a guide of different classes, for each kind of guide.")
     right: bool = Field(True, description="Whether sources and guides are only such that the network has right.")
-    guides: Annotated[list[Split], Field(min_length=1), AfterValidator(_different)] = Field(
+    guides: Annotated[list[Split], Field(min_length=1), Different] = Field(
         ["train"], description="Splits that guides come from, kept apart; all but guides by split use the first."
     )
     reference: Count | None = Field(
@@ -47,7 +41,7 @@ class RepresentationsSection(Section):
     )
     steps: Count = Field(500, description="Steps of each search.")
     random: bool = Field(True, description="Whether the same is done on networks with random weights.")
-    sets: Annotated[list[Name], AfterValidator(_different)] = Field(
+    sets: Annotated[list[Name], Different] = Field(
         [], description="Sets of the section `sets` in which the same representation is looked for."
     )
     ascent: part("ascent") | None = Field(  # type: ignore[valid-type]

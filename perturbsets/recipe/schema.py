@@ -11,6 +11,7 @@ from cvae.schedule import tabulate
 from perturbsets.plan import planned
 from perturbsets.recipe.assembly import schedule
 from perturbsets.recipe.certificates import CertifySection
+from perturbsets.recipe.labelling import HelperSection, LabelsSection
 from perturbsets.recipe.misfits import misfits
 from perturbsets.recipe.parts import part
 from perturbsets.recipe.representing import RepresentationsSection
@@ -50,6 +51,7 @@ class Recipe(Section):
     check: CheckSection = Field(default_factory=CheckSection)  # type: ignore[arg-type]
     learned: str | None = Field(None, description="A learned set that is there already: its folder or its run's.")
     sets: dict[Name, SetPart] = Field(default_factory=dict, description="Sets by name.")  # type: ignore[valid-type]
+    helper: HelperSection | None = Field(None, description="A multi-label classifier that helps; none if not given.")
     classifier: part("classifier") | None = Field(None, description="The network to train.")  # type: ignore[valid-type]
     train: section(LoopSettings) = Field(default_factory=section(LoopSettings))  # type: ignore[valid-type]
     schedule: SchedulePart | None = Field(  # type: ignore[valid-type]
@@ -72,6 +74,9 @@ class Recipe(Section):
     certify: CertifySection | None = Field(None, description="Certificates; none if not given.")
     representations: RepresentationsSection | None = Field(
         None, description="Feature adversaries and what they show of a network's representations; none if not given."
+    )
+    labels: LabelsSection | None = Field(
+        None, description="Attacks on the helper's labels, and what rules detect; none if not given."
     )
 
     @property

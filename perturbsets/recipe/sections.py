@@ -20,6 +20,16 @@ Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
+def _different(given: list[str]) -> list[str]:
+    if len(set(given)) < len(given):
+        raise ValueError(f"names must differ, got {given}")
+    return given
+
+
+Different = AfterValidator(_different)
+"""For a list of names."""
+
+
 class Section(BaseModel):
     """A section: unknown keys are refused."""
 
@@ -97,6 +107,9 @@ class EvaluateSection(Section):
         None,
         description="Classifier that tells whether members of the learned set keep their labels; else the last.",
     )
+    control: Name | None = Field(
+        None, description="Classifier that all others are compared with, image by image; none if not given."
+    )
     audit: AuditSection = Field(default_factory=AuditSection)  # type: ignore[arg-type]
     robustness: RobustnessSection | None = Field(None, description="The fixed ensemble; left out if not given.")
 
@@ -148,6 +161,30 @@ def _tried(*kinds: Any) -> Any:
     return Annotated[reduce(or_, kinds), Field(discriminator="build"), AfterValidator(tried_method)]
 
 
+def _untargeted(objective: Any) -> Any:
+    """The objective itself, if it is not targeted: where none is given, the true states would be the target."""
+    if getattr(objective, "targeted", False):
+        raise ValueError("objective must not be targeted here, got targeted=True: no target is given but the truth")
+    return objective
+
+
+def label_objective(*, targeted: bool) -> tuple[Any, Any]:
+    """The field of a multi-label objective, which may be targeted or not."""
+    kind = part("multi-label objective")
+    default = Field(default_factory=lambda: {"build": "perturbsets.BinaryCrossEntropy"}, validate_default=True)
+    return kind if targeted else Annotated[kind, AfterValidator(_untargeted)], default
+
+
+LABEL_ADVERSARY: dict[str, Any] = _ADVERSARY | {"objective": label_objective(targeted=False)}
+_DUAL = LABEL_ADVERSARY | {
+    "helper_network": (
+        Literal["frozen", "updated", "shared"],
+        Field(
+            "frozen",
+            description="The recipe's helper as it is, one trained along, or one that shares all layers but the last.",
+        ),
+    )
+}
 _SET = {"set": _ADVERSARY["set"]}
 _Plain = part(
     "method",
@@ -168,7 +205,8 @@ _Plain = part(
 _Aligned = part("method that aligns gradients", GradientAlignment=_SET | {"method": (_tried(_Plain), ...)})
 _Moved = part("method that moves weights", AdversarialWeights={"method": (_tried(_Plain, _Aligned), ...)})
 _Replaying = part("method that replays", FreeAdversarial=_SET)
-MethodPart = _tried(_Plain, _Aligned, _Moved, _Replaying)
+_Dual = part("dual method", DualS1=_DUAL, DualS2=_DUAL)
+MethodPart = _tried(_Plain, _Aligned, _Moved, _Replaying, _Dual)
 SchedulePart = part(
     "schedule",
     CosineAnnealingLR={"T_max": (Count | None, Field(None, description="Steps to the lowest rate; all if not given."))},

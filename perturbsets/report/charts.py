@@ -176,30 +176,7 @@ def classifier_charts(trained: Mapping[str, Sequence[Sequence[Record]]], order: 
 def accuracy_chart(table: Mapping[str, Any]) -> Chart:
     """Accuracy of every classifier under every attack, as dots with intervals."""
     rows, columns = table["rows"], table["columns"]
-    step, apart = 1.0, 1.4
-
-    def draw(axes: Axes) -> None:
-        middles, place = [], 0.0
-        for column in columns:
-            middles.append(place + step * (len(rows) - 1) / 2)
-            for number, row in enumerate(rows):
-                cell, (colour, marker) = table["accuracy"][row][column], series(number)
-                at = place + step * number
-                axes.plot([cell["low"], cell["high"]], [at, at], color=colour, linewidth=2.2, alpha=0.45)
-                axes.plot([cell["mean"]], [at], marker, color=colour, markersize=5, label=row if not place else None)
-            place += step * len(rows) + apart
-            if column != columns[-1]:
-                axes.axhline(place - (step + apart) / 2, color=LIGHT["line"], linewidth=0.8)
-        axes.set_yticks(middles, columns)
-        axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
-        axes.set_ylim(place - apart, -step)
-        axes.set_xlim(-0.02, 1.02)
-        axes.grid(axis="y", visible=False)
-        axes.grid(axis="x", visible=True)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.set_xlabel("accuracy")
-        axes.figure.legend(loc="outside upper left", ncols=3, handletextpad=0.2, columnspacing=1.2)
-
+    cells = {(row, column): table["accuracy"][row][column] for row in rows for column in columns}
     worst = {column: min(rows, key=lambda row: table["accuracy"][row][column]["mean"]) for column in columns}
     best = {column: max(rows, key=lambda row: table["accuracy"][row][column]["mean"]) for column in columns}
     spans = "; ".join(
@@ -209,13 +186,54 @@ def accuracy_chart(table: Mapping[str, Any]) -> Chart:
     )
     return draw_chart(
         "accuracy",
-        draw,
+        lambda axes: dots(axes, rows, columns, cells, "accuracy"),
         title="Accuracy under each attack",
         alt=f"Accuracies with intervals, grouped by attack. {spans}.",
         caption="Dots are means, bars 95 % intervals.",
         width=5.4,
-        height=1.1 + 0.145 * len(columns) * (len(rows) + 1.4),
+        height=dots_height(rows, columns),
     )
+
+
+def dots(
+    axes: Axes,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Mapping[tuple[str, str], Mapping[str, float]],
+    label: str,
+) -> None:
+    """Shares as dots with intervals: a colour for each row, a group for each column; cells may be missing."""
+    step, apart = 1.0, 1.4
+    middles, place = [], 0.0
+    named = set[str]()
+    for column in columns:
+        middles.append(place + step * (len(rows) - 1) / 2)
+        for number, row in enumerate(rows):
+            at, (colour, marker) = place + step * number, series(number)
+            if (row, column) in cells:
+                cell = cells[row, column]
+                axes.plot([cell["low"], cell["high"]], [at, at], color=colour, linewidth=2.2, alpha=0.45)
+                name = None if row in named else row
+                axes.plot([cell["mean"]], [at], marker, color=colour, markersize=5, label=name)
+                named.add(row)
+        place += step * len(rows) + apart
+        if column != columns[-1]:
+            axes.axhline(place - (step + apart) / 2, color=LIGHT["line"], linewidth=0.8)
+    axes.set_yticks(middles, columns)
+    axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
+    axes.set_ylim(place - apart, -step)
+    axes.set_xlim(-0.02, 1.02)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel(label)
+    if named:
+        axes.figure.legend(loc="outside upper left", ncols=3, handletextpad=0.2, columnspacing=1.2)
+
+
+def dots_height(rows: Sequence[str], columns: Sequence[str]) -> float:
+    """Height in inches of a chart of such dots."""
+    return 1.1 + 0.145 * len(columns) * (len(rows) + 1.4)
 
 
 def _column(records: Sequence[Record], key: str) -> Curve:

@@ -19,6 +19,7 @@ from perturbsets.report.attacks import attack_grids
 from perturbsets.report.certified import certificates
 from perturbsets.report.criteria import criteria_sections
 from perturbsets.report.inputs import read_classifiers, read_json, read_tensors
+from perturbsets.report.labels import helper_section, label_sections, scheme_sections
 from perturbsets.report.palette import COLOURS
 from perturbsets.report.pictures import data_uri
 from perturbsets.report.representations import representation_sections
@@ -51,6 +52,7 @@ def write_report(run: Path) -> Path:
     evaluation = read_json(run / "evaluation" / "evaluation.json")
     audits = read_json(run / "evaluation" / "audits.json")
     robustness = read_json(run / "evaluation" / "robustness.json")
+    costs = read_json(run / "classifiers" / "costs.json")
     features = read_json(run / "representations" / "representations.json")
     recipe = run / "recipe.yaml"
     content = _recipe(recipe)
@@ -60,13 +62,16 @@ def write_report(run: Path) -> Path:
         *([_made(run)] if "pairs" in stages else []),
         *(_pictures(run, _pairs(run, content), int(about.get("seed", 0))) if learns else []),
         *(criteria_sections(run, checks, _pairs(run, content)) if learns else []),
+        *([helper_section(run)] if "helper" in stages else []),
         *([_training(run, evaluation, stages)] if learns or "train" in stages else []),
         *([_accuracy(evaluation, audits)] if "evaluate" in stages else []),
+        *(scheme_sections(evaluation, robustness, costs) if "helper" in stages else []),
         *_audit(audits),
         *_robustness(robustness, audits),
         *_attacks(run, evaluation),
         *([certificates(run)] if "certify" in stages else []),
         *(representation_sections(run) if "representations" in stages else []),
+        *(label_sections(run) if "labels" in stages else []),
     ]
     page = _render(
         title=run.resolve().name,

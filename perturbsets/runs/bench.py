@@ -20,6 +20,7 @@ from perturbsets.adversary import Adversary
 from perturbsets.ascents import APGD, GridSearch, RandomSearch
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.evaluation import Audit
+from perturbsets.evaluation.robustness import STANDING
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
@@ -33,6 +34,7 @@ KNOWN = {
     "samples": "samples",
     "worst": "images in the worst case found",
 }
+ENSEMBLE = "ensemble"
 MOST_COLUMNS = 6  # of attacks in 80 characters, beyond which they stand in rows
 
 
@@ -61,7 +63,7 @@ class Bench:
     ) -> None:
         self.recipe, self.run, self.models, self.console = recipe, run, models, console
         self.images, self.labels = images, labels
-        self.sets = sets
+        self.sets, self.control = sets, recipe.evaluate.control
         self.adversaries = {name: build.adversary(part, sets) for name, part in recipe.adversaries.items()}
 
     def accuracies(self) -> None:
@@ -83,6 +85,8 @@ class Bench:
             "seeds": self.recipe.seeds,
             "descriptions": {"clean": "no adversary", **descriptions},
         }
+        if self.control is not None:
+            content["differences"] = table.differences(self.control)
         self._write("correct", {f"{row}/{column}": flags for (row, column), flags in table.correct.items()})
         self.run.write_json("evaluation/evaluation.json", content)
         cells = {
@@ -155,8 +159,10 @@ class Bench:
         chosen = {name: self.sets[name] for name in settings.sets}
         images, labels = self.images[: settings.images], self.labels[: settings.images]
         content: dict[str, list[Any]] = {}
+        standing: dict[tuple[str, str], Tensor] = {}
         shown = Table("ensemble", "seed", "clean in %", "robust in %", "95 % interval", "broken by")
         for row, models in self.models.items():
+            flags = []
             for seed, model in zip(self.recipe.seeds, models, strict=True):
                 result = evaluation.evaluate_robustness(
                     model,
@@ -171,10 +177,17 @@ class Bench:
                     progress=not self.console.quiet,
                 )
                 content.setdefault(row, []).append({"seed": seed, **result.summary()})
+                flags.append(result.broken_by == STANDING)
                 mean, low, high = (f"{100 * value:.1f}" for value in result.accuracy)
                 broken = "\n".join(f"{member}: {count}" for member, count in result.broken.items())
                 shown.add_row(row, str(seed), f"{100 * result.clean.mean:.1f}", mean, f"{low}-{high}", broken)
-        self.run.write_json("evaluation/robustness.json", {"sets": settings.sets, "rows": content})
+            standing[row, ENSEMBLE] = torch.stack(flags)
+        table = evaluation.AccuracyTable(standing)
+        pooled = {row: table.accuracy(row, ENSEMBLE)._asdict() for row in table.rows}
+        found = {"sets": settings.sets, "pooled": pooled, "rows": content}
+        if self.control is not None:
+            found["differences"] = table.differences(self.control)
+        self.run.write_json("evaluation/robustness.json", found)
         self.console.print(shown)
 
     def _seed(self, name: str) -> int:
@@ -209,10 +222,5 @@ def _marked(found: Audit) -> str:
 
 def _described(section: Any) -> str:
     """An adversary in words: its set, its objective unless cross-entropy, and its ascent with the settings given."""
-    words = []
-    for part in (section.objective, section.ascent):
-        settings = part.model_dump(exclude={"build"}, exclude_unset=True)
-        name = part.build.rsplit(".", 1)[1]
-        if name != "CrossEntropy" or settings:
-            words.append(f"{name}({', '.join(f'{key}={value}' for key, value in settings.items())})")
-    return f"{section.set}: {', '.join(words)}"
+    words = [part.described() for part in (section.objective, section.ascent)]
+    return f"{section.set}: {', '.join(word for word in words if word != 'CrossEntropy()')}"

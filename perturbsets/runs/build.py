@@ -2,55 +2,91 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from augment import Change, ChangedPairs, PairSource, PairStore, Portion, Source
+from augment import Change, ChangedPairs, MultiLabelSource, PairSource, PairStore, Portion, Source
 from cvae import CVAE, Pretrained, derive_seed
 from cvae.schedule import Schedule
 from perturbsets.adversary import Adversary
+from perturbsets.knowledge import BoundRules, Rules
+from perturbsets.knowledge.rules import TABLES
 from perturbsets.loading import load
+from perturbsets.models import DualConvNet, Thresholded
 from perturbsets.recipe import Recipe, assembly, read_recipe
 from perturbsets.runs.folder import RunFolder, need
 from perturbsets.sets import PerturbationSet
-from perturbsets.training import Method, RobustValidation
+from perturbsets.training import Method, MultiLabel, RobustValidation, balancing_weights
 
 SPLITS = ("train", "validation", "test")
 
 
 def cvae_model(recipe: Recipe, shape: tuple[int, int, int]) -> CVAE:
     """The recipe's CVAE for an image shape, with first weights that depend on the seed alone."""
-    return _seeded(recipe.model, derive_seed(recipe.seed, "model"), shape)
+    assert recipe.model is not None  # a recipe that fits has one
+    return _seeded(recipe.model.make, derive_seed(recipe.seed, "model"), shape)
 
 
 def classifier(recipe: Recipe, shape: tuple[int, int, int], classes: int, seed: int) -> Pretrained:
     """A fresh classifier; all methods start one seed from the same weights."""
-    return _seeded(recipe.classifier, derive_seed(recipe.seed, "classifier", seed), shape, classes=classes)
+    assert recipe.classifier is not None  # a recipe that trains has one
+    return _seeded(recipe.classifier.make, derive_seed(recipe.seed, "classifier", seed), shape, classes=classes)
+
+
+def classifier_for(recipe: Recipe, part: Any, data: Source, seed: int) -> Pretrained:
+    """A fresh classifier for a method; where that trains a helper along, one with a branch for its labels."""
+    channels, height, width = data.batch([0])[0].shape[1:]
+    kind = getattr(part, "helper_network", "frozen")
+    if kind == "frozen":
+        return classifier(recipe, (channels, height, width), len(data.classes), seed)
+    assert isinstance(data, MultiLabelSource)  # a recipe with dual methods has such a source
+    sizes = {name: getattr(recipe.classifier, name) for name in ("hidden", "widths", "kernel")}
+    seed = derive_seed(recipe.seed, "classifier", seed)
+    counts = {"classes": len(data.classes), "labels": len(data.label_names)}
+    made: Pretrained = _seeded(DualConvNet, seed, (channels, height, width), shared=kind == "shared", **counts, **sizes)
+    return made
+
+
+def helper_network(recipe: Recipe, shape: tuple[int, int, int], labels: int, seed: int) -> Pretrained:
+    """A fresh multi-label classifier: a network of one logit for each label."""
+    assert recipe.helper is not None  # or the recipe has no such stage
+    part = recipe.helper.network or recipe.classifier
+    assert part is not None  # it has the one or the other
+    return _seeded(part.make, derive_seed(recipe.seed, "helper", seed), shape, classes=labels)
 
 
 def network(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The network that the recipe looks at without training it; where its weights are random, they follow the seed."""
     assert recipe.representations is not None
-    made: nn.Module = _seeded(
-        recipe.representations.network, derive_seed(recipe.seed, "network"), shape, classes=classes
-    )
+    part = recipe.representations.network
+    assert part is not None  # what it looks at
+    made: nn.Module = _seeded(part.make, derive_seed(recipe.seed, "network"), shape, classes=classes)
     return made
 
 
-def _seeded(part: Any, seed: int, shape: tuple[int, int, int], **given: Any) -> Any:
+def _seeded(make: Callable[..., Any], seed: int, shape: tuple[int, int, int], **given: Any) -> Any:
     channels, height, width = shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return part.make(channels=channels, height=height, width=width, **given)
+        return make(channels=channels, height=height, width=width, **given)
 
 
 def source(recipe: Recipe, split: str) -> Source:
     """Clean images of a split."""
     assert recipe.source is not None  # a recipe that makes pairs of them, or trains or judges classifiers, has one
     made: Source = recipe.source.make(split=split)
+    return made
+
+
+def labelled(recipe: Recipe, split: str) -> MultiLabelSource:
+    """Clean images of a split, whose labels have states."""
+    made = source(recipe, split)
+    assert isinstance(made, MultiLabelSource)  # a recipe with a helper has such a source
     return made
 
 
@@ -100,9 +136,36 @@ def adversary(section: Any, sets: dict[str, PerturbationSet]) -> Adversary:
     return assembly.adversary(section, sets[section.set])
 
 
-def method(part: Any, sets: dict[str, PerturbationSet]) -> Method:
-    """A training method from its part."""
-    return assembly.method(part, sets)
+def method(part: Any, sets: dict[str, PerturbationSet], helper: nn.Module | None, rules: BoundRules | None) -> Method:
+    """A training method from its part; a dual one has the helper as it is, or trains its own."""
+    kind = getattr(part, "helper_network", None)
+    given: dict[str, Any] = {} if kind is None else {"helper": helper if kind == "frozen" else None}
+    if getattr(part, "rules_weight", 0) and rules is not None:
+        given["rules"] = rules.inconsistency
+    return assembly.method(part, sets, **given)
+
+
+def helper_method(recipe: Recipe, data: MultiLabelSource, sets: dict[str, PerturbationSet]) -> Method:
+    """How the helper is trained."""
+    assert recipe.helper is not None  # or the recipe has no such stage
+    section = recipe.helper
+    positive = balancing_weights(data.states(list(range(len(data))))) if section.balanced else None
+    attacks = None if section.adversary is None else adversary(section.adversary, sets)
+    return MultiLabel(positive=positive, adversary=attacks)
+
+
+def rules(recipe: Recipe) -> BoundRules | None:
+    """The rules between the labels and classes of the recipe's source, if its helper has any.
+
+    Raises:
+        ValueError: If they do not fit the source.
+    """
+    origin = recipe if recipe.trained is None else read_recipe(recipe.trained)
+    if origin.helper is None or origin.helper.rules is None:
+        return None
+    named, data = origin.helper.rules, labelled(recipe, "test")
+    read = Rules.builtin(named) if named in TABLES else Rules.read(named)
+    return read.bind(data.label_names, data.classes)
 
 
 def schedule(recipe: Recipe) -> Schedule | None:
@@ -146,3 +209,18 @@ def classifiers(recipe: Recipe, run: RunFolder, device: torch.device) -> dict[st
         ]
         for name in methods(recipe)
     }
+
+
+def helpers(recipe: Recipe, run: RunFolder, device: torch.device) -> list[nn.Module]:
+    """The multi-label classifiers, one per seed; a label is on where its logit is above 0.
+
+    Raises:
+        FileNotFoundError: If one is not there; the message says which command makes it.
+    """
+    folder = run.path if recipe.trained is None else Path(recipe.trained)
+    made: list[nn.Module] = []
+    for seed in recipe.seeds:
+        model = Pretrained.from_pretrained(need(folder, f"helper/{seed}", "helper"), device=device)
+        said = json.loads(need(folder, f"helper/{seed}/thresholds.json", "helper").read_text())
+        made.append(Thresholded(model, torch.tensor(said["thresholds"], device=device)).eval())
+    return made

@@ -12,7 +12,11 @@ from perturbsets.recipe import Recipe
 from perturbsets.runs import stages
 from perturbsets.runs.certifying import certify
 from perturbsets.runs.folder import RunFolder
+from perturbsets.runs.helping import helper
+from perturbsets.runs.labelling import labels
+from perturbsets.runs.names import check_names
 from perturbsets.runs.representing import representations
+from perturbsets.runs.training import train
 
 Stage = Callable[[Recipe, RunFolder, Accelerator, Console], None]
 
@@ -20,15 +24,17 @@ STAGES: dict[str, Stage] = {
     "pairs": stages.pairs,
     "fit": stages.fit,
     "check": stages.check,
-    "train": stages.train,
+    "helper": helper,
+    "train": train,
     "evaluate": stages.evaluate,
     "certify": certify,
     "representations": representations,
+    "labels": labels,
     "report": stages.report,
 }
 """All stages in order, by the name of their command."""
 
-SHARED = ("fit", "train")  # stages in which every process takes part; the others run on the first one
+SHARED = ("fit", "helper", "train")  # stages in which every process takes part; the others run on the first one
 
 
 def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
@@ -48,6 +54,7 @@ def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
     names = recipe.stages
     if only is not None and only not in names:
         raise ValueError(f"recipe must have sections for the stage {only}, got none: its stages are {', '.join(names)}")
+    check_names(recipe)
     learning = recipe.fit if "fit" in names else recipe.train  # where there are both, they have one precision
     accelerator = Accelerator(mixed_precision=learning.mixed_precision)
     console = Console(quiet=not accelerator.is_main_process)

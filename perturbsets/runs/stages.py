@@ -24,7 +24,6 @@ from perturbsets.runs.bench import Bench
 from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.measuring import measure, shown
 from perturbsets.sets import LatentBall, PairsUsed
-from perturbsets.training import train_classifier
 
 
 def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
@@ -107,32 +106,6 @@ def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
     console.print(shown(content))
     if "unseen" in content:
         console.print("unseen conditions:", shown(content["unseen"]))
-
-
-def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Trains every classifier once per seed."""
-    data = build.source(recipe, "train")
-    sets = build.perturbation_sets(recipe, run)
-    validation = build.validation(recipe, sets)
-    channels, height, width = data.batch([0])[0].shape[1:]
-    for name, part in (recipe.classifiers or {}).items():
-        for seed in recipe.seeds:
-            model = build.classifier(recipe, (channels, height, width), len(data.classes), seed)
-            folder = run.path / "classifiers" / name / str(seed)
-            train_classifier(
-                model,
-                data,
-                build.method(part, sets),
-                recipe.train.make(seed=derive_seed(recipe.seed, "train", seed)),
-                validation=validation,
-                schedule=build.schedule(recipe),
-                folder=folder,
-                accelerator=accelerator,
-                title=f"{name} ({seed})",
-                progress=True,
-            )
-            if accelerator.is_main_process:
-                model.save_pretrained(folder)
 
 
 def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:

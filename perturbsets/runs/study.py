@@ -160,12 +160,13 @@ class Study:
         return found
 
     def transfer(self) -> dict[str, Any]:
-        """The last layer's adversaries on the run's other networks."""
+        """The last layer's adversaries on the run's other networks, as far as they have a layer of that name."""
         pairs, images = self.pairs[self.first], self.adversaries[self.last]
         here = self.found[self.last].outcomes
         return {
             name: Look(model, [self.last], self.settings.activation).carried(self.last, images, pairs, here)
             for name, model in self.others.items()
+            if self.last.partition(":")[0] in dict(model.named_modules())
         }
 
     def sets(self) -> dict[str, Any]:

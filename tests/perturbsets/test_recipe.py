@@ -183,7 +183,7 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
 
     assert set(faults(file)) == {"output", "recipe"}
     assert (
-        "must have pairs to make, a model to fit, classifiers to train or judge, or representations" in faults(file)["recipe"]
+        "must have pairs to make, a model to fit, classifiers or a helper to train or judge" in faults(file)["recipe"]
     )
 
 

@@ -16,7 +16,7 @@ from perturbsets.recipe import Recipe, read_recipe
 from perturbsets.runs import STAGES, RunFolder, execute
 
 SMALL: dict[str, Any] = {
-    "source": {"build": "augment.Digits", "size": 8, "digit": 8},
+    "source": {"build": "augment.SegmentDigits", "size": 8, "digit": 8},
     "change": {"build": "augment.SpatialChange", "rotation": 30, "scale": [0.9, 1.1], "shift": 0.1},
     "pairs": {"train": 1, "validation": 1, "test": 1},
     "model": {"build": "cvae.SpatialCVAE", "latent": 2, "hidden": 8, "features": 4, "grid": 2},
@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
         "learned": {"build": "perturbsets.LatentBall"},
         "pixels": {"build": "perturbsets.PixelBall", "norm": "linf", "radius": 0.1},
     },
+    "helper": {"rules": "segments"},
     "classifier": {"build": "perturbsets.SmallConvNet", "hidden": 8},
     "train": {"steps": 2, "batch": 16},
     "classifiers": {
@@ -36,6 +37,14 @@ SMALL: dict[str, Any] = {
             "build": "perturbsets.LargerOfBoth",
             "set": "learned",
             "ascent": {"build": "perturbsets.OneStep"},
+        },
+        "helped": {"build": "perturbsets.DualS1", "set": "pixels", "ascent": {"build": "perturbsets.OneStep"}},
+        "shared": {
+            "build": "perturbsets.DualS2",
+            "set": "pixels",
+            "ascent": {"build": "perturbsets.OneStep"},
+            "helper_network": "shared",
+            "rules_weight": 0.5,
         },
     },
     "adversaries": {"step": {"set": "pixels", "ascent": {"build": "perturbsets.OneStep"}}},
@@ -67,6 +76,23 @@ SMALL: dict[str, Any] = {
         "random": False,
         "shown": 1,
     },
+    "labels": {
+        "images": 8,
+        "attacks": {
+            "any": {"set": "learned", "ascent": {"build": "perturbsets.OneStep"}},
+            "hide": {
+                "set": "pixels",
+                "objective": {"build": "perturbsets.LabelMargin", "targeted": True},
+                "ascent": {"build": "perturbsets.OneStep"},
+                "hide": ["g"],
+                "show": ["a"],
+            },
+        },
+        "least": {"show": ["b"], "images": 2, "steps": 2},
+        "universal": {"one": {"set": "pixels", "images": 8, "epochs": 1}},
+        "detector": {"classifiers": ["plain"], "adversaries": ["step"], "weights": [1.0]},
+        "shown": 2,
+    },
 }
 FILES = {
     "recipe.yaml",
@@ -91,6 +117,12 @@ FILES = {
     "certificates/arrays.safetensors",
     "representations/representations.json",
     "representations/arrays.safetensors",
+    "helper/0/model.safetensors",
+    "helper/0/thresholds.json",
+    "helper/scores.json",
+    "classifiers/costs.json",
+    "labels/labels.json",
+    "labels/arrays.safetensors",
     "report.html",
     *(f"classifiers/{name}/0/model.safetensors" for name in SMALL["classifiers"]),
 }
@@ -243,7 +275,8 @@ def test_classifiers_are_trained_by_any_method_with_schedule_and_validation(
         ],
     )
     run = RunFolder(recipe)
-    (run.path / "set").symlink_to(finished.path / "set")
+    for former in ("set", "helper"):
+        (run.path / former).symlink_to(finished.path / former)
     execute(recipe, "train")
     execute(recipe, "report")
 

@@ -143,7 +143,7 @@ def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
         ),
         (
             {"classifiers": None, "source": None},
-            ["recipe must have pairs to make, a model to fit, classifiers to train or judge, or representations"],
+            ["recipe must have pairs to make, a model to fit, classifiers or a helper to train or judge"],
         ),
         (
             {"sets": {**SMALL["sets"], "learned": {"build": "perturbsets.LatentBall"}}},

@@ -1,0 +1,107 @@
+"""The sections on multi-label classifiers: the helper, attacks on its labels, and what rules detect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from perturbsets.report.inputs import read_json, read_tensors
+from perturbsets.report.label_charts import detector_chart, flip_chart
+from perturbsets.report.label_tables import (
+    attack_table,
+    compared_table,
+    detector_tables,
+    label_table,
+    scheme_table,
+    score_table,
+)
+from perturbsets.report.pictures import Grid, Group, Row
+from perturbsets.report.section import Section
+
+Content = Mapping[str, Any]
+MAGNIFIED = 5
+
+
+def helper_section(run: Path) -> Section:
+    """How well the helper knows the labels of clean images."""
+    scores, title = read_json(run / "helper" / "scores.json"), "The helper"
+    if scores is None:
+        return Section("helper", title, needs="helper")
+    return Section("helper", title, tables=[score_table(scores), label_table(scores)])
+
+
+def scheme_sections(evaluation: Content | None, robustness: Content | None, costs: Content | None) -> list[Section]:
+    """All classifiers side by side: what they withstand, what their training costs, and how they differ."""
+    if evaluation is None or costs is None:
+        return []
+    tables = [scheme_table(evaluation, robustness, costs)]
+    if "differences" in evaluation:
+        tables.append(compared_table(evaluation, robustness))
+    return [Section("schemes", "Ways to train, and what they cost", tables=tables)]
+
+
+def label_sections(run: Path) -> list[Section]:
+    """What attacks do to the labels, and what rules detect of attacks on classes."""
+    folder, title = run / "labels", "Attacks on labels"
+    found, file = read_json(folder / "labels.json"), folder / "arrays.safetensors"
+    if found is None or not file.is_file():
+        return [Section("labels", title, needs="labels")]
+    arrays = read_tensors(file)
+    attacked = {**found["attacks"], **found["least"], **found["universal"]}
+    done = {name: entry for name, entry in attacked.items() if entry["images"]}
+    sections = [
+        Section(
+            "labels",
+            title,
+            grids=[_pictures(found["labels"], arrays, name) for name in done],
+            charts=[flip_chart(found["labels"], done, way) for way in ("turned_off", "turned_on")] if done else [],
+            tables=[attack_table(found, done)] if done else [],
+        )
+    ]
+    if found["detector"] is not None:
+        sections.append(
+            Section(
+                "detector",
+                "What rules detect",
+                charts=[
+                    detector_chart(name, entry["adversaries"])
+                    for name, entry in found["detector"]["classifiers"].items()
+                ],
+                tables=detector_tables(found["detector"]),
+            )
+        )
+    return sections
+
+
+def _pictures(labels: list[str], arrays: Mapping[str, Tensor], name: str) -> Grid:
+    """What an attack makes of some images, with the labels seen before and after."""
+    clean, changed, before, after = (arrays[f"{name}/{key}"] for key in ("clean", "images", "before", "after"))
+    change = changed - clean
+    return Grid(
+        name=f"labels-{name}",
+        title=name,
+        alt=f"{len(clean)} images in columns: clean with the labels seen, the change by {name} times {MAGNIFIED}, and "
+        "the changed image with the labels that were turned.",
+        caption=f"Labels that the helper sees in the clean images, and those turned by {name}: + on, − off. The "
+        f"change, times {MAGNIFIED} around grey, moves a pixel by {float(change.abs().max()):.2g} at most.",
+        rows=(
+            Row("clean", clean, [_listed(labels, one) for one in before]),
+            Row(f"change × {MAGNIFIED}", 0.5 + MAGNIFIED * change),
+            Row(
+                "changed, labels turned", changed, [_turned(labels, *both) for both in zip(before, after, strict=True)]
+            ),
+        ),
+        groups=(Group("", len(clean)),),
+    )
+
+
+def _listed(labels: list[str], states: Tensor) -> str:
+    return " ".join(name for name, on in zip(labels, states.tolist(), strict=True) if on) or "none"
+
+
+def _turned(labels: list[str], before: Tensor, after: Tensor) -> str:
+    pairs = zip(labels, before.tolist(), after.tolist(), strict=True)
+    return " ".join(f"{'+' if now else '−'}{name}" for name, was, now in pairs if was != now) or "none"
