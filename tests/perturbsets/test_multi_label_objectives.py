@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -126,9 +127,9 @@ KINDS: list[Objective] = [
     LabelRanking(),
     LabelRanking(targeted=True),
     TopK(2),
-    TopK(1, smooth=False),
+    TopK(2, smooth=True),
     TopK(3, targeted=True),
-    TopK(1, targeted=True, smooth=False),
+    TopK(1, targeted=True, smooth=True),
 ]
 
 
@@ -260,6 +261,16 @@ def test_top_k_agrees_with_brute_force(k: int, smooth: bool) -> None:
         assert torch.equal(to > 0, pulled_in)
 
 
+def test_one_high_label_satisfies_an_average_but_not_the_goal() -> None:
+    logits, states = torch.tensor([[1.0, 5.0, -2.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    smooth, reached = judged(TopK(2, smooth=True), states, logits)
+    exact, _ = judged(TopK(2), states, logits)
+
+    assert smooth.item() == 0.5
+    assert exact.item() == -3.0
+    assert not reached.item()
+
+
 @pytest.mark.parametrize(
     ("k", "targeted", "states", "message"),
     [
@@ -277,13 +288,28 @@ def test_places_that_cannot_be_had_are_refused(k: int, targeted: bool, states: A
         TopK(0)
 
 
+@pytest.mark.parametrize("k", [2.5, 2.0, True, "2"])
+def test_places_are_whole_numbers(k: Any) -> None:
+    with pytest.raises(ValueError, match=f"k must be a whole number, got {k!r}: the number of labels that count"):
+        TopK.__post_init__(cast(Any, SimpleNamespace(k=k)))  # made as usual, the checker of types may come first
+    with pytest.raises((ValueError, TypeError), match=r"(?s)k.*(whole number|int)"):
+        TopK(k)
+
+
+def test_places_there_are_too_few_labels_for_are_never_asked_for() -> None:
+    """Were all images just left out, nobody would learn of it."""
+    for targeted in (False, True):
+        with pytest.raises(ValueError, match="k must be below the number of labels, 3, got 3"):
+            TopK(3, targeted).attainable(torch.zeros(2, 3))
+
+
 def test_one_label_on_is_one_class() -> None:
     """Then ranking and the first place are the margin of classes, and a single label is a class of two."""
     logits, classes = torch.randn(30, 4, dtype=DOUBLE), torch.randint(0, 4, (30,))
     states = nn.functional.one_hot(classes, 4)
     for targeted in (False, True):
         margins, reached = Margin(targeted).at(nn.Identity(), logits, classes)(logits, logits)
-        for objective in (LabelRanking(targeted), TopK(1, targeted), TopK(1, targeted, smooth=False)):
+        for objective in (LabelRanking(targeted), TopK(1, targeted), TopK(1, targeted, smooth=True)):
             values, same = judged(objective, states, logits)
             assert_close(values, margins)
             assert torch.equal(same, reached)

@@ -189,7 +189,7 @@ AIMS: dict[str, Aim] = {
     "label margin to": Aim(LabelMargin(targeted=True), patterns),
     "ranking": Aim(LabelRanking(), states),
     "ranking to": Aim(LabelRanking(targeted=True), patterns),
-    "top k": Aim(TopK(1), states),
+    "top k": Aim(TopK(1, smooth=True), states),
     "top k to": Aim(TopK(2, targeted=True), patterns),
     "features": Aim(FeatureDistance("*[23]", ratio=0.9), guides, binding=2),
     "linear features": Aim(LinearFeatureDistance("*[23]", activation="none"), guides, binding=2, asks=False),

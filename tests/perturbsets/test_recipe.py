@@ -349,7 +349,7 @@ def test_schema_in_the_repository_is_that_of_the_code() -> None:
             LabelMargin(True, 0.0, "probabilities"),
         ),
         ({"build": "perturbsets.LabelRanking"}, LabelRanking()),
-        ({"build": "perturbsets.TopK", "k": 2, "smooth": False}, TopK(2, smooth=False)),
+        ({"build": "perturbsets.TopK", "k": 2, "smooth": True}, TopK(2, smooth=True)),
     ],
 )
 def test_objectives_over_labels_may_be_said(said: dict[str, Any], made: Objective) -> None:

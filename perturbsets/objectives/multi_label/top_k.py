@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from jaxtyping import Bool, Int64
@@ -30,22 +31,23 @@ class TopK(MultiLabelObjective):
 
     ``smooth`` takes the average of the r largest in the place of :math:`s_{[r]}`: more labels have a gradient, and
     steps change less when labels change places. It is never less than what it stands for, so that the value is higher
-    than the exact one, or lower when targeted; the goal is the exact one in either case.
+    than the exact one, or lower when targeted; the goal is the exact one in either case. In our trials the exact form
+    is the stronger attack: one high label satisfies the average, while the goal asks for r labels.
 
     Args:
         k: Number of labels that count, at least 1 and below that of all labels.
         targeted: Whether the states given are targets.
-        smooth: Whether an average stands for the r-th largest logit outside of T.
+        smooth: Whether an average stands for the r-th largest logit outside of T; exact if not given.
 
     Raises:
-        ValueError: If k is below 1.
+        ValueError: If k is no whole number, or below 1.
 
     References:
         Hu, Ke, Wang and Lyu, *TkML-AP: adversarial attacks to top-k multi-label learning*, 2021. There all labels
         compete, those in T too, and untargeted the average is over the largest of the differences to them.
 
     Example:
-        >>> loss = TopK(2, smooth=False).at(nn.Identity(), torch.rand(1, 4), torch.tensor([[1, 0, 0, 0]]))
+        >>> loss = TopK(2).at(nn.Identity(), torch.rand(1, 4), torch.tensor([[1, 0, 0, 0]]))
         >>> logits = torch.tensor([[2.0, 3.0, 1.5, 0.0]])
         >>> loss(logits, logits)  # it is second; 1.5 would have to rise by half a unit
         (tensor([-0.5000]), tensor([False]))
@@ -53,9 +55,11 @@ class TopK(MultiLabelObjective):
 
     k: int
     targeted: bool = False
-    smooth: bool = True
+    smooth: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.k, bool) or not isinstance(self.k, Integral):
+            raise ValueError(f"k must be a whole number, got {self.k!r}: the number of labels that count")
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k}: the number of labels that count")
 
@@ -78,8 +82,13 @@ class TopK(MultiLabelObjective):
         return loss
 
     def attainable(self, states: States) -> Flags:
+        labels = states.shape[1]
+        if self.k >= labels:
+            raise ValueError(
+                f"k must be below the number of labels, {labels}, got {self.k}: all labels are among the {labels} first"
+            )
         on = (states == 1).sum(1)
-        return (on >= 1) & (states.shape[1] - on >= self._others)
+        return (on >= 1) & (labels - on >= self._others)
 
     @property
     def _others(self) -> int:
@@ -95,11 +104,6 @@ class TopK(MultiLabelObjective):
         return _largest(logits, on, first) - _largest(logits, ~on, self.k * first, smooth=smooth)
 
     def _check(self, states: States) -> None:
-        labels = states.shape[1]
-        if self.k >= labels:
-            raise ValueError(
-                f"k must be below the number of labels, {labels}, got {self.k}: all labels are among the {labels} first"
-            )
         pointless = ~self.attainable(states)
         if bool(pointless.any()):
             raise ValueError(
