@@ -29,8 +29,8 @@ class Rules:
             intensities.
 
     Raises:
-        ValueError: If a formula cannot be read, names no label of these, or is met by no states, or if two classes have
-            equivalent formulas; all such faults are listed.
+        ValueError: If a formula is no text, cannot be read, names no label of these, or is met by no states, or if two
+            classes have equivalent formulas; all such faults are listed.
 
     Example:
         >>> rules = Rules(("AU1", "AU2", "AU12"), {"Happy": "AU12", "Surprise": "AU1 and AU2"})
@@ -52,6 +52,9 @@ class Rules:
         ]
         formulas: dict[str, Formula] = {}
         for name, text in self.classes.items():
+            if not isinstance(text, str):
+                faults.append(f"class {name}: its rule must be text, got {text!r}: quote it")
+                continue
             try:
                 formulas[name] = read_formula(text)
             except ValueError as error:

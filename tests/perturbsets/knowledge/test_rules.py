@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -282,6 +284,14 @@ def test_what_rules_are_made_of_shows_in_their_digest() -> None:
 def test_rules_that_cannot_be_are_refused(labels: str, classes: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Rules(tuple(labels), classes)
+
+
+@pytest.mark.parametrize("rule", [3, None, ("a", "b")])
+def test_rules_that_are_no_text_are_refused_by_class(rule: Any) -> None:
+    words = f"2 faults:\n  class x: its rule must be text, got {rule!r}: quote it\n  class y: its rule names b"
+    given = SimpleNamespace(labels=("a",), classes={"x": rule, "y": "b"}, stand_ins={})
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Rules.__post_init__(cast(Any, given))  # made as usual, the checker of types may come first
 
 
 def test_stand_ins_must_be_labels() -> None:
