@@ -84,7 +84,10 @@ def test_success_at_k_needs_k_labels_above_every_label_that_is_on() -> None:
             r"targets .* \[1, 2\], got \[1, 3\]",
         ),
         (lambda: outcomes(torch.zeros(1, 2), torch.zeros(1, 2), torch.full((1, 2), 2)), "must be 0, 1 or NaN"),
-        (lambda: success_at_k(torch.zeros(1, 2), torch.ones(1, 2), 2), "below the number of labels, 2, got 2"),
+        (
+            lambda: success_at_k(torch.zeros(1, 2), torch.ones(1, 2), 2),
+            "number of labels, 2, got 2: all labels are among the 2 first",
+        ),
         (lambda: success_at_k(torch.zeros(1, 2), torch.ones(1, 2), 0), "at least 1 .* got 0"),
         (lambda: success_at_k(torch.zeros(1, 2), torch.zeros(1, 2), 1), "nothing is pushed out"),
         (lambda: success_at_k(torch.zeros(1, 3), torch.ones(1, 2), 1), "one logit for each label"),

@@ -36,10 +36,11 @@ def success_at_k(logits: Float[Tensor, "B L"], states: Tensor, k: int) -> Interv
     states = label_states(states, len(logits)).to(logits.device)
     check_label_logits(logits, states)
     check_finite(logits)
-    if not 1 <= k < logits.shape[1]:
+    labels = logits.shape[1]
+    if not 1 <= k < labels:
         raise ValueError(
-            f"k must be at least 1 and below the number of labels, {logits.shape[1]}, got {k}: all labels are among "
-            "the first L"
+            f"k must be at least 1 and below the number of labels, {labels}, got {k}: all labels are among the "
+            f"{labels} first"
         )
     on = states == 1
     some = on.any(1)
