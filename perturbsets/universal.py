@@ -113,7 +113,7 @@ def find_universal(
         generator = torch.Generator()
         generator.seed()
     with untouched(model, images.device):
-        images, labels = ordinary(images).detach(), ordinary(labels)
+        images, labels = ordinary(images).detach(), ordinary(labels).to(images.device)
         region = perturbations.at(images[:1])
         if not region.searchable:
             raise ValueError(f"perturbations must be a set that can be climbed, got {type(perturbations).__name__}")

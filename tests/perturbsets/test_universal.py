@@ -173,6 +173,14 @@ def test_others_are_refused(perturbations: PerturbationSet, settings: dict[str, 
         find_universal(perturbations, CrossEntropy(), network(), x, labels, **settings)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_labels_go_where_images_are() -> None:
+    x, labels = torch.rand(4, 1, 6, 6, device="cuda"), torch.zeros(4, dtype=torch.long)
+    found = find_universal(PixelBall("l2", 0.5), CrossEntropy(), network().cuda(), x, labels, epochs=1)
+
+    assert found.images(x).is_cuda
+
+
 def test_images_and_values_that_do_not_fit_are_refused() -> None:
     x, labels = torch.rand(4, 1, 6, 6), torch.zeros(4, dtype=torch.long)
     found = find_universal(PixelBall("l2", 0.5), CrossEntropy(), network(), x, labels, epochs=1)
