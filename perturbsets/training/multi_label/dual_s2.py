@@ -80,7 +80,7 @@ class DualS2(HelpedByLabels):
                 Example(own.images, 1 - self.weight),
             ]
         assert isinstance(self.adversary, Adversary)
-        assert isinstance(fooling, Found)
+        assert fooling.offsets is not None
         assert isinstance(own, Found)
         region = self.adversary.perturbations.at(images)
         with torch.no_grad():

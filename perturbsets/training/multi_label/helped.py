@@ -13,14 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perturbsets._types import LabelLogits, Logits, PerImage, Samples
-from perturbsets.adversary import Adversary, Found
+from perturbsets.adversary import Adversary
 from perturbsets.label_states import check_label_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.objectives.multi_label.binary_cross_entropy import binary_cross_entropy
 from perturbsets.purity import untouched
 from perturbsets.training.method import OneUpdate, Update
+from perturbsets.training.multi_label.attainable import Fooling, fool_labels
 from perturbsets.training.targets import DualTargets, both_told
-from perturbsets.worst import Worst, WorstFound
+from perturbsets.worst import Worst
 
 Consistency = Callable[[Logits, LabelLogits], PerImage]
 
@@ -73,7 +74,8 @@ class HelpedByLabels(OneUpdate):
     along, too; what a frozen one says counts as it is, also where the adversary fooled it.
 
     Args:
-        helper_adversary: The search for :math:`x'_\omega`, on any set, with a multi-label objective.
+        helper_adversary: The search for :math:`x'_\omega`, on any set, with a multi-label objective; images of which
+            it can ask nothing, as their states are, stay clean.
         helper: A frozen helper, on the device of the training; if not given, the model's label branch is the helper.
         helper_weight: :math:`\nu \ge 0`, of a helper that learns along.
         helper_adversarial: Whether a helper that learns along learns from :math:`x'_\omega` too.
@@ -172,9 +174,9 @@ class HelpedByLabels(OneUpdate):
 
     def _fool_helper(
         self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator
-    ) -> Found | WorstFound:
+    ) -> Fooling:
         """What the adversary of the helper finds."""
-        return self.helper_adversary(self._helper(bare), images, labels.states, generator=generator)
+        return fool_labels(self.helper_adversary, self._helper(bare), images, labels.states, generator=generator)
 
     @property
     def _lessons(self) -> tuple[float, float]:

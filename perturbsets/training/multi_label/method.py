@@ -14,6 +14,7 @@ from perturbsets.adversary import Adversary
 from perturbsets.label_states import check_label_logits
 from perturbsets.objectives.multi_label.binary_cross_entropy import binary_cross_entropy
 from perturbsets.training.method import Classifier, OneUpdate, Update
+from perturbsets.training.multi_label.attainable import fool_labels
 from perturbsets.training.targets import states_told
 from perturbsets.worst import Worst
 
@@ -33,7 +34,8 @@ class MultiLabel(OneUpdate):
         positive: Weight :math:`p_j > 0` of each label's on-states, such as :func:`balancing_weights` gives; 1 if not
             given.
         weights: Weight :math:`w_j \ge 0` of each label, not all 0; 1 if not given.
-        adversary: The inner maximisation, on any set, with a multi-label objective; clean images if not given.
+        adversary: The inner maximisation, on any set, with a multi-label objective; clean images if not given, and
+            where states leave it nothing to reach.
 
     Raises:
         ValueError: If a weight is outside its range.
@@ -64,7 +66,7 @@ class MultiLabel(OneUpdate):
     def shown(self, bare: nn.Module, images: Samples, labels: States, generator: torch.Generator) -> Samples:
         if self.adversary is None:
             return images
-        return self.adversary(bare, images, labels, generator=generator).images
+        return fool_labels(self.adversary, bare, images, labels, generator=generator).images
 
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: States) -> Update:
         logits = model(shown)
