@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -39,7 +41,7 @@ def method(part: Any, sets: dict[str, PerturbationSet], **given: Any) -> Method:
         given: The helper and the rules of dual methods.
     """
     if hasattr(part, "helper_network"):
-        given |= _dual(part, sets[part.set])
+        given |= _dual(part, sets)
     elif hasattr(part, "ascent"):
         given["adversary"] = adversary(part, sets[part.set])
     elif hasattr(part, "set"):
@@ -50,11 +52,14 @@ def method(part: Any, sets: dict[str, PerturbationSet], **given: Any) -> Method:
     return built
 
 
-def _dual(part: Any, perturbations: PerturbationSet) -> dict[str, Adversary]:
-    """The two adversaries of a dual method: one set and one ascent, the labels' objective and the classes'."""
+def _dual(part: Any, sets: Mapping[str, PerturbationSet]) -> dict[str, Adversary]:
+    """The two adversaries of a dual method; that of the classifier is like the helper's unless it has a section."""
+    perturbations, own = sets[part.set], getattr(part, "own", None)
     return {
         "helper_adversary": adversary(part, perturbations),
-        "adversary": Adversary(perturbations, CrossEntropy(), part.ascent.make()),
+        "adversary": Adversary(perturbations, CrossEntropy(), part.ascent.make())
+        if own is None
+        else adversary(own, sets[own.set]),
     }
 
 
@@ -82,7 +87,7 @@ def tried_method(part: Any) -> Any:
     stand_in = PixelBall("linf", 0.1)
     given: dict[str, Any] = {"perturbations": stand_in, "method": Standard()}
     if hasattr(part, "helper_network"):
-        given |= {"rules": _no_rules, **_dual(part, stand_in)}
+        given |= {"rules": _no_rules, **_dual(part, defaultdict(lambda: stand_in))}
     elif hasattr(part, "ascent"):
         given["adversary"] = adversary(part, stand_in)
     try_constructor(resolve(part.build), part.arguments(given))

@@ -55,6 +55,8 @@ def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         while isinstance(user, dict):
             if isinstance(user.get("set"), str):
                 yield f"{place}.set", user["set"]
+            if isinstance(mapping(user, "own").get("set"), str):
+                yield f"{place}.own.set", user["own"]["set"]
             place, user = f"{place}.method", user.get("method")
 
 

@@ -205,7 +205,11 @@ _Plain = part(
 _Aligned = part("method that aligns gradients", GradientAlignment=_SET | {"method": (_tried(_Plain), ...)})
 _Moved = part("method that moves weights", AdversarialWeights={"method": (_tried(_Plain, _Aligned), ...)})
 _Replaying = part("method that replays", FreeAdversarial=_SET)
-_Dual = part("dual method", DualS1=_DUAL, DualS2=_DUAL)
+_OWN = (
+    AdversarySection | None,
+    Field(None, description="The search on the classifier itself; by the same set and ascent if not given."),
+)
+_Dual = part("dual method", DualS1=_DUAL, DualS2=_DUAL | {"own": _OWN})
 MethodPart = _tried(_Plain, _Aligned, _Moved, _Replaying, _Dual)
 SchedulePart = part(
     "schedule",

@@ -47,6 +47,7 @@ RECIPE: dict[str, Any] = {
             "ascent": STEP,
             "helper_network": "updated",
             "combine": "added",
+            "own": {"set": "pixels", "ascent": {**CLIMB, "steps": 2}},
         },
         "shared": {
             "build": "perturbsets.DualS2",
@@ -127,7 +128,7 @@ def test_costs_count_the_gradients_of_both(run: Path) -> None:
     assert spent["plain"] == (1, 0)
     assert spent["control"] == (2, 0)
     assert spent["frozen"] == (2, 1)  # clean and changed images; one step against the helper
-    assert spent["apart"] == (2, 2)  # one step against each, one example; the helper learns from the clean image
+    assert spent["apart"] == (3, 2)  # two steps against the one, one against the other, one example, a clean image
 
 
 def test_an_attack_that_hides_a_label_meets_the_images_that_show_it(run: Path, found: dict[str, Any]) -> None:
@@ -270,6 +271,10 @@ def faulty(tmp_path: Path, *overrides: str) -> str:
         ("helper={}", "classifiers.shared.rules_weight must come with rules of the helper"),
         ("helper.adversary={set: lost, ascent: {build: perturbsets.OneStep}}", "helper.adversary.set must be one of"),
         ("helper.adversary={set: pixels, ascent: {build: perturbsets.OneStep}, objective: {build: x}}", "objective"),
+        (
+            "classifiers.apart.own={set: lost, ascent: {build: perturbsets.OneStep}}",
+            "classifiers.apart.own.set must be one of ['pixels'], got 'lost'",
+        ),
         ("labels.attacks.any.set=lost", "labels.attacks.any.set must be one of ['pixels'], got 'lost'"),
         ("labels.universal.one.set=lost", "labels.universal.one.set must be one of ['pixels'], got 'lost'"),
         ("labels.attacks.any.hide=[a]", "hide or show must come with an objective that is targeted"),
