@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from perturbsets.report.inputs import read_json, read_tensors
-from perturbsets.report.label_charts import detector_chart, flip_chart
+from perturbsets.report.label_charts import WAYS, detector_chart, flip_chart
 from perturbsets.report.label_tables import (
-    attack_table,
+    attack_tables,
     compared_table,
     detector_tables,
     label_table,
@@ -50,15 +50,17 @@ def label_sections(run: Path) -> list[Section]:
     if found is None or not file.is_file():
         return [Section("labels", title, needs="labels")]
     arrays = read_tensors(file)
-    attacked = {**found["attacks"], **found["least"], **found["universal"]}
-    done = {name: entry for name, entry in attacked.items() if entry["images"]}
+    done, searched = (
+        {name: entry for part in parts for name, entry in found[part].items() if entry["images"]}
+        for parts in (("attacks", "least", "universal"), ("attacks", "universal"))
+    )
     sections = [
         Section(
             "labels",
             title,
             grids=[_pictures(found["labels"], arrays, name) for name in done],
-            charts=[flip_chart(found["labels"], done, way) for way in ("turned_off", "turned_on")] if done else [],
-            tables=[attack_table(found, done)] if done else [],
+            charts=[flip_chart(found["labels"], searched, way) for way in WAYS] if searched else [],
+            tables=attack_tables(found, done) if done else [],
         )
     ]
     if found["detector"] is not None:
