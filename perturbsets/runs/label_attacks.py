@@ -1,231 +1,100 @@
-"""The helper of a run under attack: which labels flip, which were meant to, and what it takes."""
+"""Attacks on the labels of a run's helper: by adversaries, by least changes, and by one change for all images."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from augment import MultiLabelSource
-from cvae import derive_seed
-from perturbsets._types import Flags, Images, Rows, States
+from perturbsets._types import Rows, States
 from perturbsets.adversary import Adversary
-from perturbsets.evaluation import flips, multi_label_scores, outcomes, success_at_k
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.intervals import binomial
-from perturbsets.label_states import altered
 from perturbsets.least_change import label_linear_programme, multi_label_deepfool
-from perturbsets.objectives import BinaryCrossEntropy, MultiLabelObjective
-from perturbsets.purity import untouched
-from perturbsets.recipe import Recipe
+from perturbsets.objectives import BinaryCrossEntropy
 from perturbsets.runs import build
-from perturbsets.runs.folder import RunFolder
+from perturbsets.runs.label_bench import Attacked, LabelBench
 from perturbsets.universal import find_universal
 
 
-class Attacked(NamedTuple):
-    """What an attack made of some images.
-
-    Attributes:
-        rows: Which of the test images.
-        images: The changed ones.
-        reached: Whether the goal is reached.
-        calls: Forward passes on each; ``None`` where the change was found on other images.
-        seconds: Time for all of them; likewise.
-    """
-
-    rows: Rows
-    images: Images
-    reached: Flags
-    calls: Tensor | None
-    seconds: float | None
+def attacks(bench: LabelBench) -> dict[str, Any]:
+    """Each attack of the recipe."""
+    found = {}
+    section: Any
+    for name, section in bench.settings.attacks.items():
+        objective = section.objective.make()
+        adversary = Adversary(bench.sets[section.set], objective, section.ascent.make())
+        asked = bench.asked(section) if section else None
+        wanted = bench.states if asked is None else bench.pattern(section)
+        rows = bench.standing(objective, wanted)
+        found[name] = bench.entry(name, _searched(bench, name, adversary, rows, wanted), asked)
+        found[name]["objective"] = section.objective.described()
+    return found
 
 
-class LabelAttacks:
-    """Test images, and the helper that sees their labels.
+def least(bench: LabelBench) -> dict[str, Any]:
+    """The least changes that reach the labels asked for, the others left alone."""
+    section = bench.settings.least
+    if section is None:
+        return {}
+    asked, wanted = bench.asked(section), bench.pattern(section)
+    rows = bench.standing(BinaryCrossEntropy(targeted=True), wanted)[: section.images]
+    kinds: dict[str, Callable[[], Any]] = {
+        "deepfool": lambda: multi_label_deepfool(bench.model, bench.images[rows], wanted[rows], steps=section.steps),
+        "linear-programme-linf": lambda: label_linear_programme(
+            bench.model, bench.images[rows], wanted[rows], norm="linf", steps=section.steps
+        ),
+        "linear-programme-l1": lambda: label_linear_programme(
+            bench.model, bench.images[rows], wanted[rows], norm="l1", steps=section.steps
+        ),
+    }
+    entries = {}
+    for name, search in kinds.items():
+        begun = time.perf_counter()
+        found = search()
+        seconds = time.perf_counter() - begun
+        attacked = Attacked(rows, found.images, found.radii.isfinite(), found.calls, seconds)
+        entries[name] = bench.entry(name, attacked, asked, found_only=True)
+    return entries
 
-    Args:
-        recipe: Has a section on labels.
-        run: Where the helper and learned sets are.
-        device: Where to work.
 
-    Attributes:
-        arrays: What the report draws; the attacks fill it.
-    """
+def universal(bench: LabelBench) -> dict[str, Any]:
+    """One change for all images, found on training images."""
+    entries = {}
+    section: Any
+    for name, section in bench.settings.universal.items():
+        objective = section.objective.make()
+        data = build.labelled(bench.recipe, "train")
+        order = torch.randperm(len(data), generator=bench.generator(name))
+        order = order[objective.attainable(data.states(order.tolist()))][: section.images]
+        found = find_universal(
+            bench.sets[section.set],
+            objective,
+            bench.model,
+            data.batch(order.tolist())[0].to(bench.device),
+            data.states(order.tolist()).to(bench.device),
+            epochs=section.epochs,
+            generator=bench.generator(name),
+        )
+        rows = bench.standing(objective, bench.states)
+        images = found.images(bench.images[rows])
+        attacked = Attacked(rows, images, bench.reached(objective, images, bench.states[rows]), None, None)
+        entries[name] = bench.entry(name, attacked, None)
+        entries[name]["objective"] = section.objective.described()
+    return entries
 
-    def __init__(self, recipe: Recipe, run: RunFolder, device: torch.device) -> None:
-        assert recipe.labels is not None  # or the recipe has no such stage
-        self.recipe, self.settings, self.device = recipe, recipe.labels, device
-        self.data: MultiLabelSource = build.labelled(recipe, "test")
-        self.names = list(self.data.label_names)
-        self.sets = build.perturbation_sets(recipe, run)
-        self.model = build.helpers(recipe, run, device)[0]
-        order = torch.randperm(len(self.data), generator=self._generator("test images"))[: self.settings.images]
-        self.images = self.data.batch(order.tolist())[0].to(device)
-        self.states = self.data.states(order.tolist()).to(device)
-        self.logits = self._logits(self.images)
-        self.arrays: dict[str, Tensor] = {}
 
-    def about(self) -> dict[str, Any]:
-        """What is attacked, and how well it knows the labels of clean images."""
-        return {
-            "labels": self.names,
-            "classes": list(self.data.classes),
-            "images": len(self.images),
-            "seed": self.recipe.seeds[0],
-            "top": self.settings.top,
-            "scores": multi_label_scores(self.logits, self.states).summary(),
-        }
-
-    def attacks(self) -> dict[str, Any]:
-        """Each attack of the recipe."""
-        found = {}
-        section: Any
-        for name, section in self.settings.attacks.items():
-            objective = section.objective.make()
-            adversary = Adversary(self.sets[section.set], objective, section.ascent.make())
-            asked = self._asked(section) if section else None
-            wanted = self.states if asked is None else self._pattern(section)
-            rows = self._standing(objective, wanted)
-            found[name] = self._entry(name, self._searched(name, adversary, rows, wanted), asked)
-            found[name]["objective"] = section.objective.described()
-        return found
-
-    def least(self) -> dict[str, Any]:
-        """The least changes that reach the labels asked for, the others left alone."""
-        section = self.settings.least
-        if section is None:
-            return {}
-        asked, wanted = self._asked(section), self._pattern(section)
-        rows = self._standing(BinaryCrossEntropy(targeted=True), wanted)[: section.images]
-        kinds: dict[str, Callable[[], Any]] = {
-            "deepfool": lambda: multi_label_deepfool(self.model, self.images[rows], wanted[rows], steps=section.steps),
-            "linear-programme-linf": lambda: label_linear_programme(
-                self.model, self.images[rows], wanted[rows], norm="linf", steps=section.steps
-            ),
-            "linear-programme-l1": lambda: label_linear_programme(
-                self.model, self.images[rows], wanted[rows], norm="l1", steps=section.steps
-            ),
-        }
-        entries = {}
-        for name, search in kinds.items():
-            begun = time.perf_counter()
-            found = search()
-            seconds = time.perf_counter() - begun
-            attacked = Attacked(rows, found.images, found.radii.isfinite(), found.calls, seconds)
-            entries[name] = self._entry(name, attacked, asked, found_only=True)
-        return entries
-
-    def universal(self) -> dict[str, Any]:
-        """One change for all images, found on training images."""
-        entries = {}
-        section: Any
-        for name, section in self.settings.universal.items():
-            objective = section.objective.make()
-            data = build.labelled(self.recipe, "train")
-            order = torch.randperm(len(data), generator=self._generator(name))
-            order = order[objective.attainable(data.states(order.tolist()))][: section.images]
-            found = find_universal(
-                self.sets[section.set],
-                objective,
-                self.model,
-                data.batch(order.tolist())[0].to(self.device),
-                data.states(order.tolist()).to(self.device),
-                epochs=section.epochs,
-                generator=self._generator(name),
-            )
-            rows = self._standing(objective, self.states)
-            images = found.images(self.images[rows])
-            attacked = Attacked(rows, images, self._reached(objective, images, self.states[rows]), None, None)
-            entries[name] = self._entry(name, attacked, None)
-            entries[name]["objective"] = section.objective.described()
-        return entries
-
-    def _searched(self, name: str, adversary: Adversary, rows: Rows, wanted: States) -> Attacked:
-        """What an adversary finds, a batch at a time."""
-        generator, begun = self._generator(name), time.perf_counter()
-        found = [
-            replace(adversary, perturbations=adversary.perturbations.keep(part))(
-                self.model, self.images[part], wanted[part], generator=generator
-            )
-            for part in rows.split(BATCH)
-        ]
-        images = torch.cat([part.images for part in found])
-        reached, calls = (torch.cat([getattr(part, key) for part in found]) for key in ("reached", "calls"))
-        return Attacked(rows, images, reached, calls, time.perf_counter() - begun)
-
-    def _standing(self, objective: MultiLabelObjective, wanted: States) -> Rows:
-        """Images of which an objective asks something that the clean one does not show already."""
-        rows = objective.attainable(wanted).nonzero()[:, 0]
-        return rows[~self._reached(objective, self.images[rows], wanted[rows])]
-
-    def _reached(self, objective: MultiLabelObjective, images: Images, wanted: States) -> Flags:
-        """Whether images reach an objective's goal."""
-        nowhere = images.new_zeros(len(images), 0)
-        with untouched(self.model, self.device), torch.no_grad():
-            return objective.at(self.model, images, wanted)(images, nowhere)[1]
-
-    def _entry(
-        self, name: str, attacked: Attacked, asked: States | None, *, found_only: bool = False
-    ) -> dict[str, Any]:
-        """What came of an attack, as plain values; norms perhaps of the images where it was successful alone."""
-        rows, count = attacked.rows, len(attacked.rows)
-        if not count:
-            return {"images": 0}
-        logits = self._logits(attacked.images)
-        before, after = self.logits[rows] > 0, logits > 0
-        change = (attacked.images - self.images[rows]).flatten(1)
-        change = change[attacked.reached] if found_only else change
-        every = self.logits.index_copy(0, rows, logits)
-        shown = slice(self.settings.shown)
-        self.arrays |= {
-            f"{name}/clean": self.images[rows[shown]],
-            f"{name}/images": attacked.images[shown],
-            f"{name}/before": before[shown],
-            f"{name}/after": after[shown],
-        }
-        some = bool((self.states[rows] == 1).any())
-        return {
-            "images": count,
-            "asked": None if asked is None else self._words(asked),
-            "reached": binomial(int(attacked.reached.sum()), count)._asdict(),
-            "targeted": None if asked is None else outcomes(before, after, asked[rows]).summary(),
-            "flips": flips(before, after).summary(),
-            "norms": {
-                "l2": float(change.norm(dim=1).mean()) if len(change) else None,
-                "linf": float(change.abs().amax(1).mean()) if len(change) else None,
-            },
-            "calls": None if attacked.calls is None else float(attacked.calls.double().mean()),
-            "seconds": None if attacked.seconds is None else attacked.seconds / count,
-            "scores": multi_label_scores(every, self.states).summary(),
-            "success_at_k": success_at_k(logits, self.states[rows], self.settings.top)._asdict() if some else None,
-        }
-
-    def _asked(self, section: Any) -> States:
-        """What is asked of each image: NaN where nothing is."""
-        return altered(torch.full_like(self.states, float("nan")), **self._numbers(section))
-
-    def _pattern(self, section: Any) -> States:
-        """The states predicted, but for those asked for."""
-        return altered((self.logits > 0).to(self.states), **self._numbers(section))
-
-    def _numbers(self, section: Any) -> dict[str, list[int]]:
-        return {key: [self.names.index(name) for name in getattr(section, key)] for key in ("hide", "show")}
-
-    def _words(self, asked: States) -> dict[str, list[str]]:
-        """Names of the labels to hide and to show, which are the same for every image."""
-        return {
-            key: [name for name, state in zip(self.names, asked[0].tolist(), strict=True) if state == wanted]
-            for key, wanted in (("hide", 0), ("show", 1))
-        }
-
-    def _logits(self, images: Images) -> Tensor:
-        with untouched(self.model, self.device), torch.no_grad():
-            return torch.cat([self.model(part) for part in images.split(BATCH)])
-
-    def _generator(self, name: str) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(self.recipe.seed, "labels", name))
+def _searched(bench: LabelBench, name: str, adversary: Adversary, rows: Rows, wanted: States) -> Attacked:
+    """What an adversary finds, a batch at a time."""
+    generator, begun = bench.generator(name), time.perf_counter()
+    found = [
+        replace(adversary, perturbations=adversary.perturbations.keep(part))(
+            bench.model, bench.images[part], wanted[part], generator=generator
+        )
+        for part in rows.split(BATCH)
+    ]
+    images = torch.cat([part.images for part in found])
+    reached, calls = (torch.cat([getattr(part, key) for part in found]) for key in ("reached", "calls"))
+    return Attacked(rows, images, reached, calls, time.perf_counter() - begun)

@@ -13,23 +13,24 @@ from cvae.files import atomic_file
 from perturbsets.recipe import Recipe
 from perturbsets.runs.detecting import detected
 from perturbsets.runs.folder import RunFolder
-from perturbsets.runs.label_attacks import LabelAttacks
+from perturbsets.runs.label_attacks import attacks, least, universal
+from perturbsets.runs.label_bench import LabelBench
 
 FILE = "labels/labels.json"
 
 
 def labels(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Attacks the helper, measures which labels flip, and how well rules detect attacks on the classifiers."""
-    attacks = LabelAttacks(recipe, run, accelerator.device)
-    content = attacks.about()
+    bench = LabelBench(recipe, run, accelerator.device)
+    content = bench.about()
     with console.status("attacks on labels"):
-        content["attacks"] = attacks.attacks()
-        content["least"] = attacks.least()
-        content["universal"] = attacks.universal()
+        content["attacks"] = attacks(bench)
+        content["least"] = least(bench)
+        content["universal"] = universal(bench)
     with console.status("detection by rules"):
         content["detector"] = detected(recipe, run, accelerator.device)
     with atomic_file(run.path / "labels" / "arrays.safetensors") as file:
-        safetensors.torch.save_file({name: one.cpu().contiguous() for name, one in attacks.arrays.items()}, file)
+        safetensors.torch.save_file({name: one.cpu().contiguous() for name, one in bench.arrays.items()}, file)
     run.write_json(FILE, content)
     console.print(_shown(content))
     for sentence in sentences(content):
