@@ -4,8 +4,14 @@ B counts images, C channels, H and W rows and columns, Z offset coordinates, K c
 take samples of any shape behind the batch; sets that know about pictures ask for images.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+Model = Callable[..., Any]
+"""A network, or anything else that takes samples and returns logits or what an objective asks for."""
 
 Images = Float[Tensor, "B C H W"]
 Samples = Float[Tensor, "B *shape"]

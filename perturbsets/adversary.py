@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Samples
-from perturbsets.ascents.base import Ascent
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
@@ -58,6 +58,7 @@ class Adversary:
             over the batch would see it.
 
     Example:
+        >>> from torch import nn
         >>> from perturbsets import PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
@@ -77,9 +78,13 @@ class Adversary:
         if self.mode == "keep" and getattr(self.ascent, "stop_when_reached", False):
             raise ValueError('mode="keep" drops no image: set stop_when_reached=False in the ascent')
 
+    def keep(self, rows: Rows) -> Adversary:
+        """The adversary of some of the images: what its set holds for each image is shared out."""
+        return replace(self, perturbations=self.perturbations.keep(rows))
+
     def __call__(
         self,
-        model: nn.Module | None,
+        model: Model | None,
         images: Samples,
         labels: Any,
         *,
@@ -105,13 +110,16 @@ class Adversary:
         if generator is None:
             generator = torch.Generator()
             generator.seed()
-        with untouched(model, images.device, self.mode):
+        with untouched(model, images.device, self.mode) as model:
             images, labels = ordinary(images), ordinary(labels)
             region = self.perturbations.at(images.detach())
             reason = self.ascent.misfit(region)
             if reason is not None:
                 raise ValueError(f"ascent must fit the set, got {type(self.ascent).__name__}: {reason}")
             start = None if start is None else _first(ordinary(start), region)
+            if not len(images):
+                best = Best(region)
+                return Found(best.images, best.offsets, best.values, best.reached, best.calls)
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss, start=start, generator=generator)
             calls = best.calls + loss.calls

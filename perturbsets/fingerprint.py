@@ -7,12 +7,14 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from augment import Perturb
+from perturbsets.model_call import roots
 
 ADDRESS = re.compile(" at 0x[0-9a-f]+")
 
@@ -61,7 +63,8 @@ def _parts(thing: Any) -> Iterator[bytes]:
     elif inspect.isroutine(thing):
         yield f"{thing.__module__}.{thing.__qualname__}".encode()
         yield getattr(getattr(thing, "__code__", None), "co_code", b"")
-        if inspect.ismethod(thing):
-            yield from _parts(thing.__self__)
+        yield from _parts(thing.__self__ if inspect.ismethod(thing) else roots(thing))
+    elif isinstance(thing, partial):
+        yield from _parts([thing.func, thing.args, thing.keywords])
     else:
         yield repr(thing).encode()

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from perturbsets._types import Samples
+from perturbsets.model_call import output
 
 Activation = Literal["relu", "none"]
 Features = Float[Tensor, "B _"]
@@ -76,8 +77,10 @@ class LayerOutputs:
         Returns:
             By name of the layer a matrix with a row per image, in the order of ``names``.
         """
+        if not len(images):  # a single one tells the sizes of layers, and no model has to take an empty batch
+            return {name: each[:0] for name, each in self(images.new_zeros(1, *images.shape[1:])).items()}
         with self._listening(len(images)) as (outputs, calls), suppress(_Enough):
-            self.model(images)
+            output(self.model, images)
         if not self._checked or len(outputs) < len(self.names):
             self._check(calls)
             self._checked = True

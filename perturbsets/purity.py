@@ -9,41 +9,47 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from perturbsets._types import Model
+from perturbsets.model_call import roots, unwrapped
 
 Mode = Literal["eval", "keep"]
 
 
 @contextmanager
-def untouched(model: nn.Module | None, device: torch.device, mode: Mode = "eval") -> Iterator[None]:
+def untouched(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
     """Runs a block that leaves no trace, also when it raises.
 
     Training flags of every submodule, running statistics of normalisations and the global random states, those of
     Python and NumPy among them, are as before; gradients are enabled inside, whatever the caller's setting.
 
     Args:
-        model: The model to protect, if there is one.
+        model: The model to protect, if there is one; of a function, the modules that it refers to.
         device: Device whose random state is protected beside the CPU's.
         mode: ``"eval"`` puts the model into evaluation mode for the block, ``"keep"`` leaves its mode alone.
 
     Yields:
-        Nothing.
+        The model to call in the block: the one inside a wrapper for several processes, which may then make different
+        numbers of calls.
     """
-    modules = [] if model is None else list(model.modules())
+    python, numpy = random.getstate(), np.random.get_state()
+    tops = roots(model)
+    modules = [module for top in tops for module in top.modules()]
     flags = [module.training for module in modules]
-    if model is not None and mode == "eval" and any(flags):
-        model.eval()
+    if mode == "eval" and any(flags):
+        for top in tops:
+            top.eval()
     statistics = [  # also of a module that its `eval` leaves in training mode
         (module, name, buffer, buffer.clone())
         for module in modules
         if module.training
         for name, buffer in module.named_buffers(recurse=False)
     ]
-    python, numpy = random.getstate(), np.random.get_state()
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
-            yield
+            yield unwrapped(model)
     finally:
         for module, flag in zip(modules, flags, strict=True):
             module.training = flag

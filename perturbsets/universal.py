@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.ascents.climb import finite_radii, slope
 from perturbsets.ascents.schedule import shares
 from perturbsets.objectives.base import Objective
@@ -52,7 +52,7 @@ class UniversalChange:
 def find_universal(
     perturbations: PerturbationSet,
     objective: Objective,
-    model: nn.Module | None,
+    model: Model | None,
     images: Samples,
     labels: Tensor,
     *,
@@ -95,6 +95,7 @@ def find_universal(
         steps; Shafahi et al., *Universal adversarial training*, 2020 (stochastic gradients).
 
     Example:
+        >>> from torch import nn
         >>> from perturbsets import CrossEntropy, PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.rand(20, 1, 2, 2)
@@ -112,7 +113,7 @@ def find_universal(
     if generator is None:
         generator = torch.Generator()
         generator.seed()
-    with untouched(model, images.device):
+    with untouched(model, images.device) as model:
         images, labels = ordinary(images).detach(), ordinary(labels).to(images.device)
         region = perturbations.at(images[:1])
         if not region.searchable:
@@ -140,7 +141,7 @@ class _Search:
         self,
         perturbations: PerturbationSet,
         objective: Objective,
-        model: nn.Module | None,
+        model: Model | None,
         images: Tensor,
         labels: Tensor,
     ) -> None:

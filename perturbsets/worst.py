@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, PerImage, Samples
+from perturbsets._types import Flags, Model, PerImage, Rows, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.margin import Margin
 from perturbsets.purity import untouched
+from perturbsets.rows import check_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Worst:
         ValueError: If there is no adversary.
 
     Example:
+        >>> from torch import nn
         >>> from perturbsets import PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
@@ -68,17 +70,21 @@ class Worst:
         if not self.adversaries:
             raise ValueError("adversaries must hold at least one, got none")
 
+    def keep(self, rows: Rows) -> Worst:
+        """The adversaries of some of the images."""
+        return replace(self, adversaries=[adversary.keep(rows) for adversary in self.adversaries])
+
     @torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
     @torch.no_grad()
     def __call__(
-        self, model: nn.Module | None, images: Samples, labels: Any, *, generator: torch.Generator | None = None
+        self, model: Model | None, images: Samples, labels: Any, *, generator: torch.Generator | None = None
     ) -> WorstFound:
         """Attacks a batch.
 
         Args:
             model: The model under attack; ``None`` where no objective asks one.
             images: Clean samples within the bounds of every set.
-            labels: What the objectives need, a tensor with a row per image if images are dropped.
+            labels: What the objectives need, with an entry per image if images are dropped.
             generator: For random starts and draws.
 
         Returns:
@@ -88,18 +94,20 @@ class Worst:
             ValueError: As :meth:`Adversary.__call__`.
         """
         count, device = len(images), images.device
+        if self.drop_reached:
+            check_rows("labels", labels, count)
         worst = images.detach().clone()
         values = images.new_full((count,), float("-inf"), dtype=torch.promote_types(images.dtype, torch.float32))
         reached = torch.zeros(count, dtype=torch.bool, device=device)
         member, calls = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
         for number, adversary in enumerate(self.adversaries):
             rows = (~reached).nonzero()[:, 0] if self.drop_reached else torch.arange(count, device=device)
-            if count and not len(rows):
+            if not len(rows):
                 break
-            x, y = (images[rows], labels[rows]) if self.drop_reached else (images, labels)
-            found = adversary(model, x, y, generator=generator)
-            with untouched(model, device), torch.no_grad():
-                judge = self.judge.at(model, x.detach(), y)
+            x, y = (images[rows], take_rows(labels, rows)) if self.drop_reached else (images, labels)
+            found = (adversary.keep(rows) if self.drop_reached else adversary)(model, x, y, generator=generator)
+            with untouched(model, device) as bare, torch.no_grad():
+                judge = self.judge.at(bare, x.detach(), y)
                 value, won = judge(found.images, found.offsets)
             value = value.to(values.dtype)
             better = (won & ~reached[rows]) | ((won == reached[rows]) & (value > values[rows]))

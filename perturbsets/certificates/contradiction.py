@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Labels, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Labels, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent
 from perturbsets.certificates.smoothing import Certified, Smoothed
+from perturbsets.certificates.votes import fewest
+from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
 from perturbsets.sets.base import Region
@@ -105,6 +107,7 @@ def find_contradictions(
     if not len(rows):
         empty = certified.radii[rows]
         return Contradictions(rows, empty[:, None], certified.agreed[rows], empty, draws, alpha)
+    fewest(draws, 0.5, alpha / (2 * len(rows)))  # with fewer no share of votes could be shown to lie below one half
     found: list[list[Offsets]] = [[], []]
     for part in rows.split(max(1, smoothed.batch // noises)):  # with all their noise they are one pass
         radii = certified.radii[part] / smoothed.scaled(torch.ones_like(certified.radii[part]))
@@ -143,13 +146,13 @@ class MeanVoteLoss(Loss):
         noise: Fixed noise, the same around every offset, ``[N, Z]``.
     """
 
-    def __init__(self, model: nn.Module, region: Region, classes: Labels, noise: Tensor) -> None:
+    def __init__(self, model: Model, region: Region, classes: Labels, noise: Tensor) -> None:
         self.model, self.classes, self.noise, self._region = model, classes, noise, region
         self._draws = region.keep(torch.arange(len(classes), device=noise.device).repeat_interleave(len(noise)))
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         around = (offsets[:, None] + self.noise).flatten(0, 1)
-        logits = self.model(self._draws.decode(around)).unflatten(0, (len(offsets), len(self.noise)))
+        logits = class_logits(self.model, self._draws.decode(around)).unflatten(0, (len(offsets), len(self.noise)))
         agreed = (logits.detach().argmax(2) == self.classes[:, None]).double().mean(1)
         chosen = self.classes[:, None, None].expand(-1, len(self.noise), 1)
         logs = logits.log_softmax(2).gather(2, chosen)[:, :, 0]
@@ -177,7 +180,7 @@ class MeanVote(Objective):
     noises: int
     generator: torch.Generator
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Labels) -> MeanVoteLoss:
+    def at(self, model: Model | None, images: Samples, labels: Labels) -> MeanVoteLoss:
         assert model is not None
         region = self.perturbations.at(images)
         noise = torch.randn(

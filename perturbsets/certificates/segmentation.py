@@ -13,6 +13,7 @@ from torch import Tensor
 from perturbsets._types import PerImage, Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
 from perturbsets.intervals import bootstrap
+from perturbsets.model_call import two_classes
 from perturbsets.objectives.segmentation import IGNORE, share_right
 from perturbsets.share_bounds import chance_of_at_least, check_chance
 
@@ -117,9 +118,11 @@ class SmoothedMaps(NoiseVote):
     """
 
     def read(self, outputs: Tensor) -> Reading:
-        if outputs.ndim < 3 or outputs.shape[1] < 2:
+        outputs = two_classes(outputs)
+        if outputs.ndim < 3:
             raise ValueError(
-                f"model must return logits [B, K, ...] of at least 2 classes for each pixel, got {list(outputs.shape)}"
+                f"model must return logits [B, K, ...], one class per pixel, got {list(outputs.shape)}: Smoothed takes "
+                "logits of one class per image"
             )
         return outputs.argmax(1), outputs.shape[1]
 

@@ -23,9 +23,10 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from perturbsets._types import Flags, Labels, PerImage, Samples
-from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
+from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading, fewest
 from perturbsets.intervals import binomial
-from perturbsets.objectives.base import check_labels
+from perturbsets.model_call import two_classes
+from perturbsets.objectives.base import class_numbers
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
 
@@ -155,9 +156,10 @@ class Smoothed(NoiseVote):
     """
 
     def read(self, outputs: Tensor) -> Reading:
-        if outputs.ndim != 2 or outputs.shape[1] < 2:
+        outputs = two_classes(outputs)
+        if outputs.ndim != 2:
             raise ValueError(
-                f"model must return logits [B, K] of at least 2 classes, got {list(outputs.shape)}: SmoothedLabels and "
+                f"model must return logits [B, K], one class per image, got {list(outputs.shape)}: SmoothedLabels and "
                 "SmoothedMaps take other outputs"
             )
         return outputs.argmax(1), outputs.shape[1]
@@ -192,8 +194,7 @@ class Smoothed(NoiseVote):
                 the noise meets values that are not finite.
         """
         if labels is not None:
-            check_labels(labels, images)
-            labels = labels.to(images.device).long()
+            labels = class_numbers(labels, images)
         votes = self.votes(images, selection, draws, 0.5, lambda _: alpha, seeds=seeds, generator=generator)
         shares = share_at_least(votes.agreed, draws, alpha)
         certified = shares > 0.5
@@ -228,8 +229,7 @@ class Smoothed(NoiseVote):
             ValueError: As :meth:`certify`.
         """
         check_chance("alpha", alpha)
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
+        fewest(draws, 0.5, alpha / 2)  # a test of two sides: with fewer it could only abstain
         with self.asked(images):
             counts = torch.cat([poll.counts("prediction", draws) for poll in self.polls(images, seeds, generator)])
         return winners(counts, alpha)

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from augment.functional.counter import draw_seeds, normal
-from perturbsets._types import Offsets, Rows, Samples
+from perturbsets._types import Model, Offsets, Rows, Samples
+from perturbsets.model_call import logits, unwrapped
 from perturbsets.purity import ordinary, untouched
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.sets.standardized import Standardized, StandardizedRegion
@@ -65,7 +66,7 @@ class Poll:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         region: StandardizedRegion,
         seeds: Tensor,
         read: Reader,
@@ -119,10 +120,7 @@ class Poll:
         broken = torch.zeros(2, dtype=torch.bool, device=rows.device)
         for asked, offsets in self._noise(stream, draws, rows):
             images = self.region.keep(asked).decode(offsets)
-            outputs = self.model(images)
-            if not isinstance(outputs, Tensor) or outputs.ndim < 1 or len(outputs) != len(asked):
-                got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-                raise ValueError(f"model must return a tensor with one row for each of {len(asked)} images, got {got}")
+            outputs = logits(self.model, images)
             broken |= torch.stack([_broken(images), _broken(outputs)])
             yield asked, self.read(outputs)
         for what, found in zip(("perturbations must decode to", "model must return"), broken.tolist(), strict=True):
@@ -163,7 +161,7 @@ class NoiseVote(ABC):
         ValueError: If ``sigma`` is not positive and finite, or ``batch`` below 1.
     """
 
-    model: nn.Module
+    model: Model
     perturbations: PerturbationSet
     sigma: float | Sequence[float]
     batch: int = BATCH
@@ -253,7 +251,7 @@ class NoiseVote(ABC):
         for rows in torch.arange(len(images), device=images.device).split(self.batch):
             region = self.standardized.keep(rows).at(images[rows])
             around = None if centre is None else centre[rows]
-            yield Poll(self.model, region, seeds[rows], self.read, self.batch, around)
+            yield Poll(unwrapped(self.model), region, seeds[rows], self.read, self.batch, around)
 
 
 def _drawn(images: Samples, generator: torch.Generator | None) -> Tensor:
@@ -278,7 +276,7 @@ def fewest(draws: int, share: float, level: float) -> int:
     if found > draws:
         least = bisect_left(range(1 << 40), True, key=lambda count: bool(share**count <= level))
         raise ValueError(
-            f"draws must be at least {least} to certify anything with a chance of error of {level:.3g} at each place, "
-            f"got {draws}"
+            f"draws must be at least {least} to certify anything with a chance of error of {level:.3g} each, got "
+            f"{draws}"
         )
     return found

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Classes, Flags, PerImage, Samples
+from perturbsets._types import Classes, Flags, Model, PerImage, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.intervals import Interval, binomial, bootstrap
-from perturbsets.objectives.base import check_labels
+from perturbsets.model_call import class_logits
+from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.classification import check_finite, check_logits
-from perturbsets.objectives.segmentation import IGNORE, check_maps, right
+from perturbsets.objectives.segmentation import IGNORE, check_maps, share_right
 from perturbsets.purity import untouched
+from perturbsets.rows import check_rows, take_rows
 from perturbsets.worst import Worst
 
 BATCH = 256
@@ -83,10 +85,10 @@ class AccuracyTable:
 
 @torch.no_grad()
 def correct_under(
-    model: nn.Module,
+    model: Model,
     adversary: Adversary | Worst | None,
     images: Samples,
-    labels: Tensor,
+    labels: Any,
     *,
     generator: torch.Generator | None = None,
     batch: int = BATCH,
@@ -97,54 +99,82 @@ def correct_under(
         model: The model; it is judged in evaluation mode and left as it was.
         adversary: The adversary; ``None`` for the clean images.
         images: Clean images.
-        labels: Their classes, or label maps, whose pixels of label 255 do not count.
+        labels: What the adversary's objective needs; for clean images classes ``[B]`` or ``[B, 1]``, or label maps,
+            whose pixels of label 255 do not count.
         generator: For the adversary's draws.
         batch: Images attacked at a time.
 
     Returns:
-        One flag per image; for label maps one share.
+        One flag per image, whether the attack failed; for label maps one share of pixels.
 
     Raises:
         ValueError: If labels or logits are not as they must be, NaN included, or there are no images.
     """
-    maps = labels.ndim > 1
-    if not maps:
-        check_labels(labels, images)
-    elif bool((blank := (labels == IGNORE).flatten(1).all(1)).any()):
-        raise ValueError(f"labels must count somewhere in every image, got none in {int(blank.sum())}: leave those out")
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
+    check_rows("labels", labels, len(images))
     parts = []
-    for x, y in zip(images.split(batch), labels.long().split(batch), strict=True):
+    for rows in torch.arange(len(images), device=images.device).split(batch):
+        x, y = images[rows], take_rows(labels, rows)
         if adversary is None:
-            parts.append(right(predictions(model, x, y), y))
+            parts.append(correct(model, x, y))
             continue
-        found = adversary(model, x, y, generator=generator)
-        parts.append(right(predictions(model, found.images, y), y) if maps else ~found.reached)
+        found = adversary.keep(rows)(model, x, y, generator=generator)
+        objective = adversary.judge if isinstance(adversary, Worst) else adversary.objective
+        parts.append(correct(model, found.images, y) if objective.per_pixel else ~found.reached)
     return torch.cat(parts)
 
 
-def predictions(model: nn.Module, images: Samples, labels: Classes) -> Classes:
-    """The classes that a model predicts in evaluation mode, left as it was.
+def correct(model: Model, images: Samples, labels: Tensor) -> Flags | PerImage:
+    """Which images a model gets right as they are; of a model of logits per pixel, which share of their pixels.
+
+    Args:
+        model: The model; it is judged in evaluation mode and left as it was.
+        images: Images.
+        labels: Classes ``[B]`` or ``[B, 1]``, or label maps, whose pixels of label 255 do not count.
 
     Raises:
         ValueError: If labels or logits are not as they must be, NaN included.
     """
-    with untouched(model, images.device), torch.no_grad():
-        logits = model(images)
-    if labels.ndim > 1:
-        check_maps(logits, labels)
-    else:
-        check_logits(logits, labels)
+    if not isinstance(labels, Tensor) or labels.is_floating_point():
+        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(
+            f"labels must be classes or label maps of whole numbers for the accuracy on clean images, got {got}: for "
+            'other labels take an adversary of radius 0, such as Adversary(PixelBall("linf", 0.0), objective)'
+        )
+    logits = _finite_logits(model, images)
+    if logits.ndim == 2 and labels.numel() == len(labels):
+        classes = class_numbers(labels, images)
+        check_logits(logits, classes)
+        return logits.argmax(1) == classes
+    maps = labels.to(images.device).long()
+    check_maps(logits, maps)
+    if bool((blank := (maps == IGNORE).flatten(1).all(1)).any()):
+        raise ValueError(f"labels must count somewhere in every image, got none in {int(blank.sum())}: leave those out")
+    return share_right(logits.argmax(1), maps)
+
+
+def predictions(model: Model, images: Samples) -> Classes:
+    """The classes that a model predicts in evaluation mode, left as it was.
+
+    Raises:
+        ValueError: If logits are not as they must be, NaN included.
+    """
+    return _finite_logits(model, images).argmax(1)
+
+
+def _finite_logits(model: Model, images: Samples) -> Tensor:
+    with untouched(model, images.device) as bare, torch.no_grad():
+        logits = class_logits(bare, images)
     check_finite(logits.flatten(1))
-    return logits.argmax(1)
+    return logits
 
 
 def evaluate(
-    models: Mapping[str, nn.Module | Sequence[nn.Module]],
+    models: Mapping[str, Model | Sequence[Model]],
     adversaries: Mapping[str, Adversary | Worst | None],
     images: Samples,
-    labels: Tensor,
+    labels: Any,
     *,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
@@ -155,7 +185,7 @@ def evaluate(
         models: Name to classifier, or to several trained from different seeds.
         adversaries: Name to adversary; ``None`` for the clean images.
         images: Clean test images.
-        labels: Their classes, or label maps.
+        labels: As for :func:`correct_under`.
         seed: Seed of the adversaries' draws; every classifier meets the same draws.
         advance: Called after each cell of the table.
 
@@ -167,7 +197,7 @@ def evaluate(
     """
     correct = {}
     for row, given in models.items():
-        trained = [given] if isinstance(given, nn.Module) else list(given)
+        trained = list(given) if isinstance(given, Sequence) else [given]
         for column, adversary in adversaries.items():
             flags = []
             for number, model in enumerate(trained):

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from perturbsets._types import Samples
+from perturbsets._types import Model, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.evaluation import checks
 from perturbsets.evaluation.accuracy import BATCH
@@ -51,11 +50,11 @@ class Audit:
 
 def audit(
     adversary: Adversary,
-    model: nn.Module,
+    model: Model,
     images: Samples,
-    labels: Tensor,
+    labels: Any,
     *,
-    plain: nn.Module | None = None,
+    plain: Model | None = None,
     draws: int = 100,
     batch: int = BATCH,
     seed: int = 0,
@@ -67,11 +66,14 @@ def audit(
     the gradient; gradients are neither zero nor infinite; the same input gives the same output; success survives
     rounding to 8 bits; what fools a plain model does not beat the attack itself.
 
+    An image counts as right until the objective's goal is reached: until it is misclassified, say, or the share of its
+    right pixels is down to the ``goal`` of a :class:`~perturbsets.SegmentationCrossEntropy`.
+
     Args:
         adversary: The attack whose figure is in question, with a gradient ascent.
         model: The model under attack.
         images: Clean samples; a hundred are enough to see the signs.
-        labels: Their classes.
+        labels: What the adversary's objective needs.
         plain: A model trained without defence, for the check by transfer; left out without one.
         draws: Random draws for each image.
         batch: Images attacked at a time.
@@ -89,6 +91,7 @@ def audit(
         Tramer et al., *On adaptive attacks to adversarial example defenses*, 2020.
 
     Example:
+        >>> from torch import nn
         >>> from perturbsets import PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
         >>> x = torch.rand(8, 1, 4, 4)
@@ -99,7 +102,7 @@ def audit(
     first = adversary.perturbations.keep(torch.zeros(1, dtype=torch.long)).at(images[:1])
     if not bool(first.ball.radii(images[:1]).isfinite().all()):
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")
-    trial = Trial(model, images, labels, batch, seed)
+    trial = Trial(adversary, model, images, labels, batch, seed)
     base = trial.attack(adversary)
     accuracy = binomial(int(base.standing.sum()), len(base.standing))
     return Audit(

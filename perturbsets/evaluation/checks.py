@@ -8,13 +8,16 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from perturbsets._types import Model
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import OneStep, ProjectedGradient, RandomSearch
 from perturbsets.evaluation.trial import Outcome, Trial
 from perturbsets.intervals import Interval
+from perturbsets.model_call import logits
 from perturbsets.purity import untouched
+from perturbsets.rows import take_rows
 from perturbsets.sets.pixel import PixelBall
 
 SHARES = (0.25, 0.5, 1.0)  # of the radius
@@ -102,11 +105,11 @@ def gradients_are_sound(trial: Trial, adversary: Adversary) -> Check:
     """At random points of the set, for images that the model has right; zero is what promises no rise but rounding."""
     sound = []
     for part, rows, generator in trial.parts(adversary):
-        with untouched(trial.model, trial.images.device):
+        with untouched(trial.model, trial.images.device) as model:
             x = trial.images[rows].detach()
             region = part.perturbations.at(x)
             u = region.random_start(generator=generator).requires_grad_()
-            value, _ = part.objective.at(trial.model, x, trial.labels[rows])(region.decode(u), u)
+            value, _ = part.objective.at(model, x, take_rows(trial.labels, rows))(region.decode(u), u)
             (gradient,) = torch.autograd.grad(value.sum(), u, allow_unused=True, materialize_grads=True)
         radii = region.ball.radii(gradient)[:, 0]
         rise = radii.where(radii > 0, 1) * torch.linalg.vecdot(gradient, region.steepest(gradient))
@@ -120,8 +123,8 @@ def gradients_are_sound(trial: Trial, adversary: Adversary) -> Check:
 def output_is_repeatable(trial: Trial) -> Check:
     """A model that draws must be attacked on the average over its draws."""
     x = trial.images[: trial.batch]
-    with untouched(trial.model, x.device), torch.no_grad():  # one block, so that the random state goes on
-        first, second = trial.model(x), trial.model(x)
+    with untouched(trial.model, x.device) as model, torch.no_grad():  # one block, so that the random state goes on
+        first, second = logits(model, x), logits(model, x)
     difference = float((first - second).abs().max() / first.abs().max().clamp_min(torch.finfo(first.dtype).tiny))
     figure = f"two passes differ by {difference:.1g} of the largest logit"
     if difference > REPEATED:
@@ -139,7 +142,7 @@ def survives_rounding(trial: Trial, base: Outcome, accuracy: Interval) -> Check:
     return Check(name, rounded - base.accuracy <= (accuracy.high - accuracy.low) / 2, figure)
 
 
-def transfer_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome, plain: nn.Module | None) -> Check:
+def transfer_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome, plain: Model | None) -> Check:
     """Who knows the model must do better than who does not."""
     name = "transfer from a plain model does not beat it"
     if plain is None:

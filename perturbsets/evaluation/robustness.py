@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cvae import derive_seed
-from perturbsets._types import Labels, Rows, Samples
+from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
 from perturbsets.evaluation.accuracy import BATCH, correct_under
@@ -20,7 +20,9 @@ from perturbsets.evaluation.parts import Parts
 from perturbsets.evaluation.standing import standing_bar
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, binomial
+from perturbsets.model_call import class_logits
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
+from perturbsets.objectives.base import class_numbers
 from perturbsets.purity import untouched
 from perturbsets.sets.base import PerturbationSet
 
@@ -125,7 +127,7 @@ def ensemble(
 
 
 def evaluate_robustness(
-    model: nn.Module,
+    model: Model,
     images: Samples,
     labels: Tensor,
     sets: PerturbationSet | Mapping[str, PerturbationSet],
@@ -143,7 +145,7 @@ def evaluate_robustness(
     Args:
         model: The classifier; judged in evaluation mode and left as it was.
         images: Clean samples.
-        labels: Their classes.
+        labels: Their classes ``[B]``.
         sets: A set, or several by name: an image stands if it does against every one.
         steps: Steps of each APGD.
         queries: Model calls of Square for each image.
@@ -161,6 +163,7 @@ def evaluate_robustness(
             has an infinite radius.
 
     Example:
+        >>> from torch import nn
         >>> from perturbsets import PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
         >>> x, y = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
@@ -171,10 +174,18 @@ def evaluate_robustness(
     named = dict(sets) if isinstance(sets, Mapping) else {_kind(sets): sets}
     if not named:
         raise ValueError("sets must hold at least one perturbation set, got none")
+    if not len(images):
+        raise ValueError("images must hold at least one image, got none")
+    with untouched(model, images.device) as bare, torch.no_grad():
+        logits = class_logits(bare, images[:1])
+    if logits.ndim != 2:
+        raise ValueError(
+            f"model must return logits [B, K], one class per image, for this ensemble, got {list(logits.shape)}: for "
+            "label maps write evaluate({'m': model}, {'robust': Adversary(perturbations, SegmentationCrossEntropy())}, "
+            "images, labels)"
+        )
+    labels, classes = class_numbers(labels, images), logits.shape[1]
     right = correct_under(model, None, images, labels, batch=batch)
-    labels = labels.to(images.device).long()
-    with untouched(model, images.device), torch.no_grad():
-        classes = model(images[:1]).shape[1]
     members = ensemble(named, images, classes, steps=steps, queries=queries, targets=targets)
     names = tuple(dict.fromkeys(member.name for member in members))
     parts = Parts(folder, digest([model, images, labels, members, batch, seed]))
@@ -183,7 +194,8 @@ def evaluate_robustness(
     calls = torch.ones_like(broken_by)
     with standing_bar(len(members), shown=progress) as advance:
         for number, member in enumerate(members):
-            chunks = (broken_by == STANDING).nonzero()[:, 0].split(batch)
+            left = (broken_by == STANDING).nonzero()[:, 0]
+            chunks = left.split(batch) if len(left) else ()
             for chunk, rows in enumerate(chunks):
                 generator = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
                 attack = partial(_attacked, model, member.adversary, images, labels, rows, generator)
@@ -198,11 +210,10 @@ def evaluate_robustness(
 
 
 def _attacked(
-    model: nn.Module, adversary: Adversary, images: Samples, labels: Labels, rows: Rows, generator: torch.Generator
+    model: Model, adversary: Adversary, images: Samples, labels: Labels, rows: Rows, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """What is kept of an attack on some images: which it turned, into what, and at what cost."""
-    one = replace(adversary, perturbations=adversary.perturbations.keep(rows))
-    found = one(model, images[rows], labels[rows], generator=generator)
+    found = adversary.keep(rows)(model, images[rows], labels[rows], generator=generator)
     return {"reached": found.reached, "images": found.images[found.reached], "calls": found.calls}
 
 

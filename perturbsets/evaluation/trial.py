@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
-from perturbsets._types import Flags, Rows, Samples
+from perturbsets._types import Flags, Model, Rows, Samples
 from perturbsets.adversary import Adversary
-from perturbsets.evaluation.accuracy import correct_under, predictions
+from perturbsets.purity import untouched
+from perturbsets.rows import check_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Outcome:
     """What an attack left.
 
     Attributes:
-        standing: Whether each image is still classified rightly.
+        standing: Whether the attack failed on each image.
         images: The worst samples found.
     """
 
@@ -27,7 +27,7 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """Share of images that stand."""
+        """Share of images on which the attack failed."""
         return float(self.standing.double().mean())
 
 
@@ -35,33 +35,40 @@ class Trial:
     """A model and the images it is tried on.
 
     Args:
+        adversary: The attack in question: its objective says where an attack succeeded.
         model: The model.
         images: Clean samples.
-        labels: Their classes.
+        labels: What the objective needs.
         batch: Images attacked at a time.
         seed: Seed of all draws: every attack begins with the same ones.
 
     Attributes:
-        right: Whether each clean image is classified rightly.
+        right: Whether the goal of the objective is not yet reached on each clean image.
 
     Raises:
-        ValueError: If samples, labels or logits are not as they must be.
+        ValueError: If there are no images, or samples, labels or logits are not as they must be.
     """
 
-    def __init__(self, model: nn.Module, images: Samples, labels: Tensor, batch: int, seed: int) -> None:
-        self.right = correct_under(model, None, images, labels, batch=batch)
-        self.model, self.images, self.labels = model, images, labels.to(images.device).long()
+    def __init__(
+        self, adversary: Adversary, model: Model, images: Samples, labels: object, batch: int, seed: int
+    ) -> None:
+        if not len(images):
+            raise ValueError("images must hold at least one image, got none")
+        check_rows("labels", labels, len(images))
+        self.adversary, self.model, self.images, self.labels = adversary, model, images, labels
         self.batch, self.seed = batch, seed
+        self.right = self.right_on(images)
 
-    def attack(self, adversary: Adversary, *, on: nn.Module | None = None) -> Outcome:
-        """Attacks the model with all images, or with what turns another model.
+    def attack(self, adversary: Adversary, *, on: Model | None = None) -> Outcome:
+        """Attacks the model with all images, or with what an attack on another model found.
 
         Args:
             adversary: The attack.
             on: The model to attack instead; the outcome is still that of the trial's model.
         """
+        target = self.model if on is None else on
         found = [
-            part(self.model if on is None else on, self.images[rows], self.labels[rows], generator=generator)
+            part(target, self.images[rows], take_rows(self.labels, rows), generator=generator)
             for part, rows, generator in self.parts(adversary)
         ]
         images = torch.cat([part.images for part in found])
@@ -70,12 +77,22 @@ class Trial:
         return Outcome(~torch.cat([part.reached for part in found]), images)
 
     def right_on(self, images: Samples) -> Flags:
-        """Whether the model classifies changed images rightly."""
-        pairs = zip(images.split(self.batch), self.labels.split(self.batch), strict=True)
-        return torch.cat([predictions(self.model, x, y) == y for x, y in pairs])
+        """Whether the goal of the objective is not reached on each changed image."""
+        flags = []
+        for part, rows, _ in self.parts(self.adversary):
+            with untouched(self.model, images.device) as model, torch.no_grad():
+                loss = part.objective.at(model, self.images[rows].detach(), take_rows(self.labels, rows))
+                values, success = loss(images[rows], images.new_zeros(len(rows), 1))
+            if not bool(values.isfinite().all()):
+                raise ValueError(
+                    f"model must return finite logits, got NaN or infinity on {int((~values.isfinite()).sum())} of "
+                    f"{len(rows)} images: train it again"
+                )
+            flags.append(~success)
+        return torch.cat(flags)
 
     def parts(self, adversary: Adversary) -> Iterator[tuple[Adversary, Rows, torch.Generator]]:
         """The adversary for each batch, the rows of the batch, and its generator."""
         generator = torch.Generator().manual_seed(self.seed)
         for rows in torch.arange(len(self.images), device=self.images.device).split(self.batch):
-            yield replace(adversary, perturbations=adversary.perturbations.keep(rows)), rows, generator
+            yield adversary.keep(rows), rows, generator

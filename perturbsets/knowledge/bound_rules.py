@@ -18,7 +18,7 @@ from perturbsets.knowledge.formula import Formula, LabelIs, negated
 from perturbsets.knowledge.logic import surely
 from perturbsets.knowledge.truth import log_truth
 from perturbsets.label_states import label_states
-from perturbsets.objectives.base import check_labels
+from perturbsets.objectives.base import class_numbers
 
 UNDECIDED = -1
 """Class number where states tell no class, or several."""
@@ -155,14 +155,14 @@ class BoundRules:
             ValueError: If these are no classes with rules, or no states of the labels.
         """
         states = self._states(states)
-        check_labels(classes, states)
+        classes = class_numbers(classes, states)
         if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < len(self.classes):
             raise ValueError(
                 f"classes must be within 0 and {len(self.classes) - 1}, got {int(classes.min())} to "
                 f"{int(classes.max())}: rules were bound to {len(self.classes)} classes"
             )
         failing = self._surely(self._failing(self._outright), states)
-        return failing.gather(1, classes.to(states.device).long()[:, None])[:, 0]
+        return failing.gather(1, classes[:, None])[:, 0]
 
     def violation_share(self, classes: Tensor, states: Tensor) -> Interval:
         """Share of images that violate the rules, with its exact interval at 95 %.

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Logits, Offsets, PerImage, Rows, Samples
+from perturbsets import model_call
+from perturbsets._types import Flags, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.knowledge.bound_rules import BoundRules, violation_of
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.purity import untouched
@@ -24,12 +25,12 @@ class Heard(nn.Module):
 
     logits: Tensor | None = None
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Samples) -> Logits:
-        self.logits = self.model(images)
+        self.logits = model_call.class_logits(self.model, images)
         return self.logits
 
 
@@ -43,7 +44,7 @@ class ConsistentLoss(Loss):
         objective: Rules, weight and limit.
     """
 
-    def __init__(self, loss: Loss, heard: Heard, helper: nn.Module, objective: Consistent) -> None:
+    def __init__(self, loss: Loss, heard: Heard, helper: Model, objective: Consistent) -> None:
         self.loss, self.heard, self.helper, self.objective, self.calls = loss, heard, helper, objective, loss.calls
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
@@ -57,7 +58,7 @@ class ConsistentLoss(Loss):
             )
         gradients = torch.is_grad_enabled()
         with untouched(self.helper, images.device), torch.set_grad_enabled(gradients):
-            label_logits = self.helper(images)
+            label_logits = model_call.logits(self.helper, images)
         inconsistency = self.objective.rules.inconsistency(class_logits, label_logits)
         if self.objective.limit is not None:
             reached = reached & (violation_of(inconsistency.detach()) <= self.objective.limit)
@@ -111,7 +112,7 @@ class Consistent(Objective):
 
     objective: Objective
     rules: BoundRules
-    helper: nn.Module
+    helper: Model
     weight: float = 0.3
     limit: float | None = None
 
@@ -121,7 +122,7 @@ class Consistent(Objective):
         if self.limit is not None and not 0 <= self.limit <= 1:
             raise ValueError(f"limit must be a violation within 0 and 1, or None for no limit, got {self.limit}")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Any) -> ConsistentLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ConsistentLoss:
         """Binds to a classifier, and to what the other objective binds to.
 
         Raises:

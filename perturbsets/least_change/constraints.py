@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from perturbsets import model_call
 from perturbsets._types import Flags, Offsets, Samples, States
 from perturbsets.label_states import check_label_logits
 from perturbsets.objectives.classification import check_finite
@@ -53,7 +54,7 @@ def constraints(
     """
     u = offsets.detach().requires_grad_()
     images = region.decode(u)
-    logits = model(images)
+    logits = model_call.logits(model, images)
     check_label_logits(logits, targets)
     check_finite(logits.detach())
     asked = ~targets.isnan()

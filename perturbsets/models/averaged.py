@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from perturbsets._types import Samples
+from perturbsets.model_call import logits
 
 
 class Averaged(nn.Module):
@@ -36,5 +37,5 @@ class Averaged(nn.Module):
 
     def forward(self, images: Samples) -> Tensor:
         """The mean over draws, all of them in one batch."""
-        outputs = self.model(images.repeat(self.draws, *[1] * (images.ndim - 1)))
+        outputs = logits(self.model, images.repeat(self.draws, *[1] * (images.ndim - 1)))
         return outputs.unflatten(0, (self.draws, len(images))).mean(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from perturbsets import model_call
 from perturbsets._types import LabelLogits, PerLabel, Samples
 
 
@@ -43,7 +44,7 @@ class Thresholded(nn.Module):
         Raises:
             ValueError: If the number of labels is another one.
         """
-        logits = self.model(images)
+        logits = model_call.logits(self.model, images)
         if logits.shape[1:] != self.thresholds.shape:
             raise ValueError(
                 f"model must return one logit for each of the {len(self.thresholds)} thresholds, got "

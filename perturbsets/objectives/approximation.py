@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
 
 
@@ -53,7 +53,7 @@ class ApproximationError(Objective):
         if self.tolerance is not None and not bool((torch.as_tensor(self.tolerance) >= 0).all()):  # NaN fails too
             raise ValueError(f"tolerance must be 0 or more, got {self.tolerance}: it is a mean squared error per pixel")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> ApproximationLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> ApproximationLoss:
         """Binds to changed images, given in the place of labels.
 
         Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Labels, Model, Offsets, PerImage, Rows, Samples
 
 
 class Loss(ABC):
@@ -40,8 +40,13 @@ class Loss(ABC):
 class Objective(ABC):
     """What an adversary maximises."""
 
+    @property
+    def per_pixel(self) -> bool:
+        """Whether labels are maps, so that accuracy counts pixels rather than images."""
+        return False
+
     @abstractmethod
-    def at(self, model: nn.Module | None, images: Samples, labels: Any) -> Loss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> Loss:
         """Binds the objective to a model, clean samples and their labels.
 
         Raises:
@@ -49,14 +54,21 @@ class Objective(ABC):
         """
 
 
-def check_labels(labels: Tensor, images: Samples) -> None:
-    """Refuses labels that are not one class number per image.
+def class_numbers(labels: Tensor, images: Samples) -> Labels:
+    """Labels as one class number per image, on the device of the images.
+
+    Args:
+        labels: Whole numbers ``[B]`` or ``[B, 1]``.
+        images: The images that they belong to.
 
     Raises:
-        ValueError: If shape or type are wrong; the message names what came.
+        ValueError: If shape or type are others; the message names what came.
     """
-    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
+    count = len(images)
+    if labels.shape not in ((count,), (count, 1)) or labels.is_floating_point() or labels.is_complex():
         raise ValueError(
-            f"labels must be one whole class number per image, [{len(images)}], got {list(labels.shape)} of "
-            f"{labels.dtype}"
+            f"labels must be one whole class number per image, [{count}] or [{count}, 1], got {list(labels.shape)} of "
+            f"{labels.dtype}: for a class per pixel take SegmentationCrossEntropy, for several labels per image "
+            "BinaryCrossEntropy, for anything else FunctionObjective as the objective"
         )
+    return labels.reshape(count).to(images.device).long()

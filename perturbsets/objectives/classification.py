@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Labels, Logits, Offsets, PerImage, Rows, Samples
-from perturbsets.objectives.base import Loss, check_labels
+from perturbsets._types import Flags, Labels, Logits, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.model_call import class_logits
+from perturbsets.objectives.base import Loss, class_numbers
 
 Score = Callable[[Logits, Labels], PerImage]
 
@@ -25,7 +26,7 @@ class ClassifierLoss(Loss):
     """
 
     def __init__(
-        self, model: nn.Module, labels: Labels, score: Score, *, targeted: bool, truth: Labels | None = None
+        self, model: Model, labels: Labels, score: Score, *, targeted: bool, truth: Labels | None = None
     ) -> None:
         self.model, self.labels, self.score, self.targeted, self.truth = model, labels, score, targeted, truth
         self._checked = False
@@ -41,8 +42,8 @@ class ClassifierLoss(Loss):
         return value, predicted != self.labels
 
     def logits(self, images: Samples) -> Logits:
-        """What the model says, checked at the first call."""
-        logits = self.model(images)
+        """What the model returns, checked at the first call."""
+        logits = class_logits(self.model, images)
         if not self._checked:
             check_logits(logits, self.labels)
             self._checked = True
@@ -55,7 +56,7 @@ class ClassifierLoss(Loss):
         return kept
 
 
-def bind(model: nn.Module | None, images: Samples, labels: Tensor, score: Score, *, targeted: bool) -> ClassifierLoss:
+def bind(model: Model | None, images: Samples, labels: Tensor, score: Score, *, targeted: bool) -> ClassifierLoss:
     """Binds a score to a classifier.
 
     Raises:
@@ -63,8 +64,7 @@ def bind(model: nn.Module | None, images: Samples, labels: Tensor, score: Score,
     """
     if model is None:
         raise ValueError("model must be a classifier for this objective, got None")
-    check_labels(labels, images)
-    return ClassifierLoss(model, labels.to(images.device).long(), score, targeted=targeted)
+    return ClassifierLoss(model, class_numbers(labels, images), score, targeted=targeted)
 
 
 def check_finite(logits: Logits) -> None:
@@ -86,15 +86,14 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
     Raises:
         ValueError: The message names what was expected and what came.
     """
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
-        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if logits.ndim != 2 or len(logits) != len(labels):
         raise ValueError(
-            f"model must return logits [B, K] with B = {len(labels)}, got {got}: wrap it so that it returns one row "
-            "of class scores per image"
+            f"model must return logits [B, K] with B = {len(labels)}, got {list(logits.shape)}: a model of logits per "
+            "pixel is attacked by SegmentationCrossEntropy, another one by a FunctionObjective"
         )
     classes = logits.shape[1]
     if classes < 2:
-        raise ValueError(f"model must return logits of at least 2 classes, got {classes}")
+        raise ValueError(f"model must return logits of at least 1 class, [B, 1] or [B, K], got {classes}")
     if labels.numel():
         low, high = (int(bound) for bound in torch.aminmax(labels))
         if low < 0 or high >= classes:

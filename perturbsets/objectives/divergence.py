@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Labels, Logits, Offsets, PerImage, Rows, Samples
-from perturbsets.objectives.base import Loss, Objective, check_labels
+from perturbsets._types import Flags, Labels, Logits, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.model_call import class_logits
+from perturbsets.objectives.base import Loss, Objective, class_numbers
 from perturbsets.objectives.classification import check_logits
 
 
@@ -24,11 +25,11 @@ class DivergenceLoss(Loss):
 
     calls = 1
 
-    def __init__(self, model: nn.Module, clean: Logits, labels: Labels) -> None:
+    def __init__(self, model: Model, clean: Logits, labels: Labels) -> None:
         self.model, self.clean, self.labels = model, clean, labels
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        logits = self.model(images)
+        logits = class_logits(self.model, images)
         return divergence(self.clean, logits), logits.detach().argmax(1) != self.labels
 
     def keep(self, rows: Rows) -> DivergenceLoss:
@@ -57,7 +58,7 @@ class KLDivergence(Objective):
         Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 (TRADES).
     """
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor | None) -> DivergenceLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor | None) -> DivergenceLoss:
         """Binds to a classifier; asks it for its clean predictions once.
 
         Args:
@@ -70,10 +71,9 @@ class KLDivergence(Objective):
         """
         if model is None:
             raise ValueError("model must be a classifier for this objective, got None")
-        if labels is not None:
-            check_labels(labels, images)
+        held = None if labels is None else class_numbers(labels, images)
         with torch.no_grad():
-            clean = model(images)
-        held = torch.zeros(len(images), dtype=torch.long) if labels is None else labels.to(images.device).long()
+            clean = class_logits(model, images)
+        held = clean.argmax(1) if held is None else held
         check_logits(clean, held)
-        return DivergenceLoss(model, clean.log_softmax(1), clean.argmax(1) if labels is None else held)
+        return DivergenceLoss(model, clean.log_softmax(1), held)

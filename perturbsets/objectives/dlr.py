@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Labels, Logits, PerImage, Samples
+from perturbsets._types import Labels, Logits, Model, PerImage, Samples
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import ClassifierLoss, bind
 from perturbsets.objectives.margin import margin
@@ -34,7 +34,7 @@ class DLR(Objective):
 
     targeted: bool = False
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> ClassifierLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> ClassifierLoss:
         """Binds to a classifier and class numbers ``[B]``.
 
         Raises:

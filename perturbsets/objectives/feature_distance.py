@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.row_names import named_rows
@@ -85,6 +85,7 @@ class FeatureDistance(Objective):
         Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, eq. 1.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
         >>> sources, guides = torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2)
         >>> loss = FeatureDistance("1", activation="none").at(model, sources, guides)
@@ -101,7 +102,7 @@ class FeatureDistance(Objective):
         if self.ratio is not None and not self.ratio >= 0:  # NaN fails too
             raise ValueError(f"ratio must be 0 or more, got {self.ratio}: it is a share of the source's distance")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> FeatureLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> FeatureLoss:
         """Binds to a model, source images and, in the place of labels, guide images.
 
         Raises:
@@ -116,15 +117,15 @@ class FeatureDistance(Objective):
 
 
 def listen(
-    model: nn.Module | None, images: Samples, guides: Tensor, layers: str | Sequence[str], activation: Activation
+    model: Model | None, images: Samples, guides: Tensor, layers: str | Sequence[str], activation: Activation
 ) -> LayerOutputs:
     """The layers of a model, after a look at the images.
 
     Raises:
         ValueError: If there is no model or layer, or guides are not other images of the shape of the sources.
     """
-    if model is None:
-        raise ValueError("model must be a network with layers for this objective, got None")
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a network with layers for this objective, got {model}: a torch.nn.Module")
     if guides.shape != images.shape:
         raise ValueError(
             f"labels must be guide images of the sources' shape {list(images.shape)} for this objective, got "

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.model_call import output
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.rows import check_rows, take_rows
 
 Function = Callable[[Any, Any], Tensor]
 
@@ -25,12 +27,12 @@ class FunctionLoss(Loss):
         reached: Output and labels to one flag per image; ``None`` for a goal that is never reached.
     """
 
-    def __init__(self, model: nn.Module | None, labels: Any, function: Function, reached: Function | None) -> None:
+    def __init__(self, model: Model | None, labels: Any, function: Function, reached: Function | None) -> None:
         self.model, self.labels, self.function, self.reached = model, labels, function, reached
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        output = images if self.model is None else self.model(images)
-        values = self.function(output, self.labels)
+        found = images if self.model is None else output(self.model, images)
+        values = self.function(found, self.labels)
         if not isinstance(values, Tensor) or values.shape != images.shape[:1] or not values.is_floating_point():
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(
@@ -40,11 +42,10 @@ class FunctionLoss(Loss):
         if self.reached is None:
             return values, torch.zeros_like(values, dtype=torch.bool)
         with torch.no_grad():
-            return values, self.reached(output, self.labels)
+            return values, self.reached(found, self.labels)
 
     def keep(self, rows: Rows) -> FunctionLoss:
-        labels = self.labels[rows] if isinstance(self.labels, Tensor) else self.labels
-        return FunctionLoss(self.model, labels, self.function, self.reached)
+        return FunctionLoss(self.model, take_rows(self.labels, rows), self.function, self.reached)
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,18 @@ class FunctionObjective(Objective):
     function: Function
     reached: Function | None = None
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Any) -> FunctionLoss:
-        """Binds to a model, or to none, and to labels of any kind; a tensor of them is shared out by image.
+    def at(self, model: Model | None, images: Samples, labels: Any) -> FunctionLoss:
+        """Binds to a model, or to none, and to labels of any kind.
+
+        Args:
+            model: Samples to anything.
+            images: Clean samples.
+            labels: A tensor, array or list with an entry per image, such as the targets of a detector, or a mapping of
+                such; ``None``, a number or a string for all images.
 
         Raises:
-            ValueError: At a call, if the function does not return one value per image.
+            ValueError: If labels have not one entry per image; at a call, if the function does not return one value
+                per image.
         """
+        check_rows("labels", labels, len(images))
         return FunctionLoss(model, labels, self.function, self.reached)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.feature_distance import Guides, guided, listen
@@ -115,7 +115,7 @@ class LinearFeatureDistance(Objective):
     def __post_init__(self) -> None:
         check_activation(self.activation)
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> LinearFeatureLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> LinearFeatureLoss:
         """Binds to a model, source images and, in the place of labels, guide images.
 
         Raises:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
 
 
@@ -63,7 +62,11 @@ class Priced(Objective):
         if not bool(((weights >= 0) & weights.isfinite()).all()):
             raise ValueError(f"weight must be 0 or more and finite, a number or one per image, got {self.weight}")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Any) -> PricedLoss:
+    @property
+    def per_pixel(self) -> bool:
+        return self.objective.per_pixel
+
+    def at(self, model: Model | None, images: Samples, labels: Any) -> PricedLoss:
         """Binds to what the other objective binds to.
 
         Raises:

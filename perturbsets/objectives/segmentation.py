@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 from jaxtyping import Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Classes, Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Classes, Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import Loss, Objective
 
 Maps = Int64[Tensor, "B *place"]
@@ -75,11 +76,11 @@ class SegmentationLoss(Loss):
         goal: Share of right pixels at or below which the goal is reached.
     """
 
-    def __init__(self, model: nn.Module, labels: Maps, goal: float) -> None:
+    def __init__(self, model: Model, labels: Maps, goal: float) -> None:
         self.model, self.labels, self.goal = model, labels, goal
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        logits = self.model(images)
+        logits = class_logits(self.model, images)
         check_maps(logits, self.labels)
         right = share_right(logits.detach().argmax(1), self.labels)
         return pixel_cross_entropy(logits, self.labels), right <= self.goal
@@ -107,7 +108,11 @@ class SegmentationCrossEntropy(Objective):
         if not 0 <= self.goal < 1:
             raise ValueError(f"goal must be a share in [0, 1), got {self.goal}")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> SegmentationLoss:
+    @property
+    def per_pixel(self) -> bool:
+        return True
+
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> SegmentationLoss:
         """Binds to a segmentation model and label maps ``[B, ...]``.
 
         Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Samples
+from perturbsets._types import Model, Samples
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import ClassifierLoss, bind
 from perturbsets.objectives.dlr import DLR
@@ -44,7 +44,7 @@ class StrongestWrong(Objective):
         if not getattr(self.objective, "targeted", False):
             raise ValueError(f"objective must be a targeted one, such as DLR(targeted=True), got {self.objective}")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> ClassifierLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> ClassifierLoss:
         """Binds to a classifier and true classes ``[B]``; asks it for its clean predictions once.
 
         Raises:

@@ -10,6 +10,7 @@ from torch import nn
 
 from augment import Source
 from perturbsets._types import Images, Labels, Rows
+from perturbsets.model_call import class_logits
 from perturbsets.purity import untouched
 
 
@@ -110,7 +111,7 @@ def _usable(
         will_do = torch.ones_like(classes, dtype=torch.bool)
         if model is not None:
             with untouched(model, device), torch.no_grad():
-                will_do = model(images.to(device)).argmax(1).cpu() == classes
+                will_do = class_logits(model, images.to(device)).argmax(1).cpu() == classes
         yield from zip(part[will_do].tolist(), classes[will_do].tolist(), strict=True)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from perturbsets._types import Flags, Images, Offsets, PerImage, Rows
+from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.base import Ascent
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
@@ -174,8 +174,8 @@ class _Preimage(Objective):
 
     inversion: Inversion
 
-    def at(self, model: nn.Module | None, images: Images, labels: Mapping[str, Features]) -> _PreimageLoss:
-        assert model is not None
+    def at(self, model: Model | None, images: Images, labels: Mapping[str, Features]) -> _PreimageLoss:
+        assert isinstance(model, nn.Module)
         outputs = LayerOutputs(model, self.inversion.layers, self.inversion.activation)
         if list(labels) != outputs.names:
             raise ValueError(f"representations must be those of the layers {outputs.names}, got {list(labels)}")

@@ -20,6 +20,7 @@ from augment.store.places import Array
 from perturbsets._types import Labels, Samples
 from perturbsets.fingerprint import digest
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
+from perturbsets.model_call import class_logits
 from perturbsets.purity import untouched
 from perturbsets.representations.bank import not_finite
 from perturbsets.representations.feature_bank import FORMAT, VERSION, FeatureBank, table
@@ -157,7 +158,7 @@ class _WithPredictions(nn.Module):
         self.model, self.predictions = model, _Predictions()
 
     def forward(self, images: Samples) -> Tensor:
-        return self.predictions(self.model(images))
+        return self.predictions(class_logits(self.model, images))
 
 
 class _Predictions(nn.Module):

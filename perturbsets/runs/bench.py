@@ -140,7 +140,7 @@ class Bench:
         for name, adversary in self.adversaries.items() if len(rows) else ():
             generator = torch.Generator().manual_seed(self._seed("pictures"))
             found = adversary(model, x, y, generator=generator).images
-            made |= {f"{name}/images": found, f"{name}/predictions": evaluation.predictions(model, found, y)}
+            made |= {f"{name}/images": found, f"{name}/predictions": evaluation.predictions(model, found)}
         self._write("pictures", made)
         self.run.write_json("evaluation/pictures.json", {"classifier": row, "classes": list(classes)})
 

@@ -14,6 +14,7 @@ from perturbsets.adversary import Adversary
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import binomial
 from perturbsets.knowledge import BoundRules, Consistent, rejection_threshold
+from perturbsets.model_call import class_logits, logits
 from perturbsets.purity import untouched
 from perturbsets.recipe import Recipe
 from perturbsets.representations import detection_roc
@@ -138,7 +139,7 @@ class _Detector:
 
     def _passed(self, images: Images) -> tuple[Tensor, Tensor]:
         with untouched(self.model, self.device), untouched(self.helper, self.device), torch.no_grad():
-            return self.model(images), self.helper(images)
+            return class_logits(self.model, images), logits(self.helper, images)
 
     def _generator(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, "labels", name))

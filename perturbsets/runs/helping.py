@@ -14,6 +14,7 @@ from augment import MultiLabelSource
 from cvae import derive_seed
 from perturbsets.evaluation import multi_label_scores
 from perturbsets.evaluation.accuracy import BATCH
+from perturbsets.model_call import logits
 from perturbsets.purity import untouched
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
@@ -79,5 +80,5 @@ def judged(model: nn.Module, data: MultiLabelSource, device: torch.device) -> tu
     """Logits ``[N, L]`` of all images of a source, and their states."""
     rows = torch.arange(len(data))
     with untouched(model, device), torch.no_grad():
-        logits = [model(data.batch(part.tolist())[0].to(device)).cpu() for part in rows.split(BATCH)]
-    return torch.cat(logits), data.states(rows.tolist())
+        parts = [logits(model, data.batch(part.tolist())[0].to(device)).cpu() for part in rows.split(BATCH)]
+    return torch.cat(parts), data.states(rows.tolist())

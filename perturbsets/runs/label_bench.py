@@ -14,6 +14,7 @@ from perturbsets.evaluation import flips, multi_label_scores, outcomes, success_
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import binomial
 from perturbsets.label_states import altered
+from perturbsets.model_call import logits
 from perturbsets.objectives import MultiLabelObjective
 from perturbsets.purity import untouched
 from perturbsets.recipe import Recipe
@@ -140,7 +141,7 @@ class LabelBench:
 
     def _logits(self, images: Images) -> Tensor:
         with untouched(self.model, self.device), torch.no_grad():
-            return torch.cat([self.model(part) for part in images.split(BATCH)])
+            return torch.cat([logits(self.model, part) for part in images.split(BATCH)])
 
     def generator(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.recipe.seed, "labels", name))

@@ -13,6 +13,7 @@ from perturbsets._types import Images, Labels, PerImage
 from perturbsets.adversary import Found
 from perturbsets.intervals import bootstrap
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
+from perturbsets.model_call import class_logits
 from perturbsets.purity import untouched
 from perturbsets.representations import (
     Bank,
@@ -71,7 +72,7 @@ class Look:
     def predictions(self, images: Images) -> Labels:
         """The classes that the network takes images for."""
         with untouched(self.model, images.device), torch.no_grad():
-            return torch.cat([self.model(part).argmax(1) for part in images.split(BATCH)])
+            return torch.cat([class_logits(self.model, part).argmax(1) for part in images.split(BATCH)])
 
     def guided(self, layer: str, images: Images, pairs: GuidedPairs, own: Labels, **how: Any) -> Looked:
         """Describes adversaries that were to take their guides' representations.

@@ -12,7 +12,7 @@ from torch import nn
 from perturbsets._types import Classes, Flags, Labels, Rows, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.layer_outputs import LayerOutputs
-from perturbsets.objectives.base import check_labels
+from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.feature_distance import FeatureDistance, square
 from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
 from perturbsets.purity import untouched
@@ -64,7 +64,7 @@ class FeatureAdversarial(OneUpdate):
             raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
 
     def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
-        check_labels(labels, images)
+        labels = class_numbers(labels, images)
         guides = others(labels, generator)
         rows = self._differ(bare, images, guides).nonzero()[:, 0]
         if not len(rows):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perturbsets._types import Labels, Logits, Offsets, PerImage, Samples
+from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.adversarial_weights import AdversarialWeights
@@ -80,7 +81,7 @@ class _Beside:
         self.model, self.samples = model, samples
 
     def __call__(self, samples: Samples) -> Logits:
-        logits = self.model(torch.cat([samples, self.samples]))
+        logits = class_logits(self.model, torch.cat([samples, self.samples]))
         self.logits = logits[len(samples) :]
         return logits[: len(samples)]
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perturbsets._types import Classes, PerImage, Samples
+from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.objectives.segmentation import check_maps, pixel_cross_entropy
 from perturbsets.training.targets import classes_told
@@ -100,8 +101,8 @@ def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update
     Raises:
         ValueError: If labels or logits are not as they must be.
     """
-    logits = model(images)
-    if labels.ndim > 1:
+    logits = class_logits(model, images)
+    if logits.ndim > 2:
         check_maps(logits, labels)
         return pixel_cross_entropy(logits, labels), logits
     check_logits(logits, labels)

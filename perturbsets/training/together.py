@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from perturbsets._types import Labels, Logits, Samples
+from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.training.method import Classifier
 
@@ -24,6 +25,6 @@ def together(model: Classifier, clean: Samples, changed: Samples, labels: Labels
     Raises:
         ValueError: If labels or logits are not as they must be.
     """
-    logits = model(torch.cat([clean, changed]))
+    logits = class_logits(model, torch.cat([clean, changed]))
     check_logits(logits, labels.repeat(2))
     return logits[: len(clean)], logits[len(clean) :]

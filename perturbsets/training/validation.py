@@ -13,7 +13,7 @@ from cvae.metrics import Record
 from perturbsets._types import Samples
 from perturbsets.adversary import Adversary
 from perturbsets.evaluation import correct_under
-from perturbsets.objectives.base import check_labels
+from perturbsets.objectives.base import class_numbers
 from perturbsets.worst import Worst
 
 ROUNDING = 1e-9  # accuracies are counts divided: their differences are not exact
@@ -59,7 +59,7 @@ class RobustValidation:
             raise ValueError(f"batch must be at least 1, got {self.batch}")
         if not len(self.images):
             raise ValueError("images must hold at least one image, got none")
-        check_labels(self.labels, self.images)
+        class_numbers(self.labels, self.images)
 
     def __call__(self, model: nn.Module) -> Record:
         """Measures a classifier, which is left as it was.

@@ -53,7 +53,7 @@ def test_flags_under_attack_are_predictions_on_what_was_found() -> None:
 def test_data_that_do_not_fit_are_refused(attack: Adversary | None) -> None:
     x, y = data(4)
     for labels in (y[:3], y.float(), y + 3):
-        with pytest.raises(ValueError, match="labels must be"):
+        with pytest.raises(ValueError, match=r"labels must (be|have)"):
             correct_under(classifier(), attack, x, labels)
     with pytest.raises(ValueError, match="at least one image"):
         correct_under(classifier(), attack, x[:0], y[:0])

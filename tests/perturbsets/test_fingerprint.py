@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,3 +74,14 @@ print(digest([Adversary(PixelBall("l2", torch.tensor([0.1])), FunctionObjective(
     run = [sys.executable, "-c", program]
     names = {subprocess.run(run, capture_output=True, text=True, check=True, timeout=120).stdout for _ in range(2)}
     assert len(names) == 1
+
+
+def test_functions_differ_by_the_weights_of_the_models_they_call() -> None:
+    def calling(model: nn.Module) -> Any:
+        return lambda x: model(x)
+
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    assert digest(calling(first)) == digest(calling(first))
+    assert digest(calling(first)) != digest(calling(second))
+    assert digest(partial(calling(first))) != digest(partial(calling(second)))
+    assert digest(partial(round, ndigits=1)) != digest(partial(round, ndigits=2))

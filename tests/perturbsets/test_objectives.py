@@ -83,7 +83,7 @@ def test_no_model_is_refused(kind: type[Objective]) -> None:
     [
         (nn.Unflatten(1, (3, 1)), r"model must return logits \[B, K\] with B = 4, got \[4, 3, 1\]"),
         (nn.Flatten(0), r"got \[12\]"),
-        (nn.AdaptiveAvgPool1d(1), "at least 2 classes, got 1"),
+        (nn.AdaptiveAvgPool1d(1), "labels must be within 0 and 1 for a model of 2 classes, got 0 to 2"),
     ],
 )
 def test_logits_that_are_none_are_refused(model: nn.Module, message: str) -> None:
@@ -97,8 +97,8 @@ def test_logits_that_are_none_are_refused(model: nn.Module, message: str) -> Non
         (torch.tensor([0, 1, 2, 3]), "labels must be within 0 and 2 for a model of 3 classes, got 0 to 3"),
         (torch.tensor([0, 1, -1, 2]), "got -1 to 2"),
         (torch.tensor([0.0, 1.0, 1.0, 2.0]), r"got \[4\] of torch.float32"),
-        (torch.tensor([[0], [1], [1], [2]]), r"got \[4, 1\]"),
-        (torch.tensor([0, 1]), r"\[4\], got \[2\]"),
+        (torch.tensor([[0, 0], [1, 1], [1, 1], [2, 2]]), r"got \[4, 2\]"),
+        (torch.tensor([0, 1]), r"\[4\] or \[4, 1\], got \[2\]"),
     ],
 )
 @pytest.mark.parametrize("kind", [CrossEntropy, Margin, DLR, KLDivergence])

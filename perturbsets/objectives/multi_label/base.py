@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, LabelLogits, Offsets, PerImage, Rows, Samples, States
+from perturbsets import model_call
+from perturbsets._types import Flags, LabelLogits, Model, Offsets, PerImage, Rows, Samples, States
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.multi_label.goals import Goal
@@ -24,12 +25,12 @@ class MultiLabelLoss(Loss):
         goal: Whether an image counts as turned.
     """
 
-    def __init__(self, model: nn.Module, states: States, value: Value, goal: Goal) -> None:
+    def __init__(self, model: Model, states: States, value: Value, goal: Goal) -> None:
         self.model, self.states, self.value, self.goal = model, states, value, goal
         self._checked = False
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        logits = self.model(images)
+        logits = model_call.logits(self.model, images)
         if not self._checked:
             check_label_logits(logits, self.states)
             self._checked = True
@@ -53,7 +54,7 @@ class MultiLabelObjective(Objective):
         return (~states.isnan()).any(1)
 
 
-def bind(model: nn.Module | None, images: Samples, labels: Tensor, value: Value, goal: Goal) -> MultiLabelLoss:
+def bind(model: Model | None, images: Samples, labels: Tensor, value: Value, goal: Goal) -> MultiLabelLoss:
     """Binds a value and a goal to a multi-label classifier.
 
     Raises:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import LabelLogits, PerImage, PerLabel, Samples, States
+from perturbsets._types import LabelLogits, Model, PerImage, PerLabel, Samples, States
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
 from perturbsets.objectives.multi_label.goals import Wrong, as_asked, check_wrong, some_wrong
 
@@ -70,6 +70,7 @@ class BinaryCrossEntropy(MultiLabelObjective):
         ValueError: If weights or goal are none of these.
 
     Example:
+        >>> from torch import nn
         >>> loss = BinaryCrossEntropy().at(nn.Identity(), torch.rand(1, 2), torch.tensor([[1, 0]]))
         >>> logits = torch.tensor([[2.0, 1.0]])  # both are on, the second wrongly
         >>> loss(logits, logits)[1]
@@ -87,7 +88,7 @@ class BinaryCrossEntropy(MultiLabelObjective):
         ):
             raise ValueError(f"weights must be 0 or more and finite, one for each label, not all 0, got {self.weights}")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:

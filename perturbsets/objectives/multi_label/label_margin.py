@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import LabelLogits, PerImage, Samples, States
+from perturbsets._types import LabelLogits, Model, PerImage, Samples, States
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
 from perturbsets.objectives.multi_label.goals import Wrong, as_asked, check_wrong, some_wrong
 
@@ -49,6 +49,7 @@ class LabelMargin(MultiLabelObjective):
         Song, Jin, Huang and Hu, *Multi-label adversarial perturbations*, 2018 (patterns of labels).
 
     Example:
+        >>> from torch import nn
         >>> import torch
         >>> objective = LabelMargin(targeted=True, confidence=0.5)
         >>> loss = objective.at(nn.Identity(), torch.rand(1, 2), torch.tensor([[0, 1]]))
@@ -70,7 +71,7 @@ class LabelMargin(MultiLabelObjective):
         if not 0 <= self.confidence < most:  # NaN fails too
             raise ValueError(f"confidence must be in [0, {most:g}) for {self.scores}, got {self.confidence}")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:

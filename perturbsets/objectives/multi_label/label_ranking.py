@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, LabelLogits, PerImage, Samples, States
+from perturbsets._types import Flags, LabelLogits, Model, PerImage, Samples, States
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
 from perturbsets.row_names import named_rows
 
@@ -33,6 +33,7 @@ class LabelRanking(MultiLabelObjective):
         Song, Jin, Huang and Hu, *Multi-label adversarial perturbations*, 2018 (attacks on rankings of labels).
 
     Example:
+        >>> from torch import nn
         >>> import torch
         >>> loss = LabelRanking().at(nn.Identity(), torch.rand(1, 3), torch.tensor([[1, 0, 1]]))
         >>> logits = torch.tensor([[2.0, 1.0, 1.5]])
@@ -42,7 +43,7 @@ class LabelRanking(MultiLabelObjective):
 
     targeted: bool = False
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:

@@ -8,9 +8,9 @@ from numbers import Integral
 
 import torch
 from jaxtyping import Bool, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, LabelLogits, PerImage, Samples, States
+from perturbsets._types import Flags, LabelLogits, Model, PerImage, Samples, States
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
 from perturbsets.row_names import named_rows
 
@@ -47,6 +47,7 @@ class TopK(MultiLabelObjective):
         compete, those in T too, and untargeted the average is over the largest of the differences to them.
 
     Example:
+        >>> from torch import nn
         >>> loss = TopK(2).at(nn.Identity(), torch.rand(1, 4), torch.tensor([[1, 0, 0, 0]]))
         >>> logits = torch.tensor([[2.0, 3.0, 1.5, 0.0]])
         >>> loss(logits, logits)  # it is second; 1.5 would have to rise by half a unit
@@ -63,7 +64,7 @@ class TopK(MultiLabelObjective):
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k}: the number of labels that count")
 
-    def at(self, model: nn.Module | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from perturbsets._types import Flags, Offsets, Rows, Samples, States
+from perturbsets._types import Flags, Offsets, Samples, States
 from perturbsets.adversary import Adversary, Found
 from perturbsets.objectives.multi_label.base import MultiLabelObjective
 from perturbsets.objectives.priced import Priced
@@ -54,7 +53,7 @@ def fool_labels(
         with torch.no_grad():
             offsets = adversary.perturbations.at(fooled).centre()
     if len(rows):
-        found = _keep(adversary, rows)(model, images[rows], states[rows], generator=generator)
+        found = adversary.keep(rows)(model, images[rows], states[rows], generator=generator)
         fooled[rows] = found.images
         if offsets is not None and isinstance(found, Found):
             offsets[rows] = found.offsets
@@ -74,11 +73,3 @@ def _attainable(adversary: Adversary | Worst, states: States) -> Flags:
         if isinstance(objective, MultiLabelObjective):
             able = able & objective.attainable(states)
     return able
-
-
-def _keep(adversary: Adversary | Worst, rows: Rows) -> Adversary | Worst:
-    """The adversary of some of the images: sets may have a radius for each."""
-    if isinstance(adversary, Worst):
-        each = [replace(one, perturbations=one.perturbations.keep(rows)) for one in adversary.adversaries]
-        return replace(adversary, adversaries=each)
-    return replace(adversary, perturbations=adversary.perturbations.keep(rows))

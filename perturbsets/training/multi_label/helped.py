@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from perturbsets import model_call
 from perturbsets._types import LabelLogits, Logits, PerImage, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.label_states import check_label_logits
@@ -122,7 +123,7 @@ class HelpedByLabels(OneUpdate):
         said: list[LabelLogits] = []
         if self.rules is not None and self.helper is not None:
             with untouched(self.helper, images.device), torch.no_grad():
-                said = [self.helper(example.images) for example in found]
+                said = [model_call.logits(self.helper, example.images) for example in found]
         return Shown(found, said)
 
     def losses(self, model: Callable[..., Any], images: Samples, shown: Shown, labels: DualTargets) -> Update:
@@ -147,7 +148,7 @@ class HelpedByLabels(OneUpdate):
         every = torch.cat([example.images for example in examples])
         seen = sum(bool(example.class_weight) for example in examples)
         if self.helper is not None:
-            logits, says = model(every), shown.label_logits
+            logits, says = model_call.class_logits(model, every), shown.label_logits
         else:
             asked = sum(bool(example.label_weight) for example in examples) if self.rules is None else len(examples)
             rows = {"class_rows": slice((len(examples) - seen) * count, None), "label_rows": slice(0, asked * count)}

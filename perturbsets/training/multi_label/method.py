@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from perturbsets import model_call
 from perturbsets._types import PerLabel, Samples, States
 from perturbsets.adversary import Adversary
 from perturbsets.label_states import check_label_logits
@@ -69,7 +70,7 @@ class MultiLabel(OneUpdate):
         return fool_labels(self.adversary, bare, images, labels, generator=generator).images
 
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: States) -> Update:
-        logits = model(shown)
+        logits = model_call.logits(model, shown)
         check_label_logits(logits, labels)
         weights, positive = (self._for_labels(name, labels) for name in ("weights", "positive"))
         return binary_cross_entropy(logits, labels, weights, positive), logits

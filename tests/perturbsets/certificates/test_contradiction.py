@@ -95,6 +95,7 @@ def test_nothing_certified_leaves_nothing_to_search() -> None:
         ({"alpha": math.nan}, "alpha must be above 0"),
         ({"noises": 0}, "noises and draws must be at least 1"),
         ({"draws": 0}, "noises and draws must be at least 1"),
+        ({"draws": 9}, "draws must be at least 1[0-9] to certify anything"),
         ({"images": torch.rand(2, 1, 2, 3)}, "one certificate for each of 2 images"),
     ],
 )

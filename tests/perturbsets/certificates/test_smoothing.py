@@ -329,9 +329,8 @@ class Broken(PerturbationSet):
         ({"perturbations": Broken()}, {}, "perturbations must decode to finite values"),
         ({"model": Constant([math.nan, 0.0])}, {}, "model must return finite values"),
         ({"model": Constant([math.inf, 0.0])}, {}, "model must return finite values"),
-        ({"model": Constant([1.0])}, {}, "at least 2 classes"),
         ({"model": nn.Identity()}, {}, r"model must return logits \[B, K\]"),
-        ({"model": nn.Flatten(0)}, {}, "one row for each of"),
+        ({"model": nn.Flatten(0)}, {}, "one row of logits for each of"),
         ({}, {"selection": 0}, "selection must be at least 1"),
         ({}, {"draws": 0}, "draws must be at least 1"),
         ({}, {"draws": 9, "alpha": 0.001}, "draws must be at least 10 to certify anything"),
@@ -356,7 +355,19 @@ def test_what_cannot_be_meant_is_refused(settings: dict[str, Any], named: dict[s
         Smoothed(**whole).certify(**given)
 
 
-@pytest.mark.parametrize(("draws", "alpha", "message"), [(0, 0.1, "draws must be"), (10, 1.0, "alpha must be")])
+@pytest.mark.parametrize(
+    ("draws", "alpha", "message"),
+    [
+        (0, 0.1, "draws must be"),
+        (10, 1.0, "alpha must be"),
+        (10, 0.001, "draws must be at least 11"),
+    ],
+)
 def test_predict_refuses_numbers_out_of_range(draws: int, alpha: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Smoothed(two_classes(), WIDE, 0.3).predict(torch.rand(2, 1, 2, 3), draws, alpha)
+
+
+def test_the_number_of_draws_that_predict_asks_for_is_enough() -> None:
+    votes = Smoothed(Constant([1.0, 0.0]), WIDE, 0.3).predict(torch.rand(2, 1, 2, 3), draws=11, alpha=0.001)
+    assert votes.tolist() == [0, 0]

@@ -1,0 +1,124 @@
+"""Every call of a model: its input is protected, and its output is read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from perturbsets._types import Model, Samples
+
+NAMES = ("logits", "out")  # of logits among several outputs: Hugging Face transformers, torchvision segmentation
+
+
+def output(model: Model, samples: Samples) -> Any:
+    """What a model returns for a copy of the samples, so that one that works in place changes no tensor of the caller.
+
+    Args:
+        model: Any callable.
+        samples: At least one: many models fail on an empty batch.
+    """
+    assert len(samples), "a model is never called with an empty batch"
+    return model(samples.clone())
+
+
+def logits(model: Model, samples: Samples) -> Tensor:
+    """The logits of a model, whatever it returns them in, a row for each sample.
+
+    Args:
+        model: Samples to a tensor; to a mapping or object with one of the names ``logits`` and ``out``, as models of
+            Hugging Face and segmentation models of torchvision return; or to a tuple with a single tensor in it.
+        samples: At least one.
+
+    Raises:
+        ValueError: If it is not clear which tensor holds the logits, or it has not one row for each sample.
+    """
+    returned = output(model, samples)
+    found = _tensors(returned)
+    if len(found) != 1:
+        raise ValueError(
+            f"model must return logits, got {_described(returned)}: say which of it they are, for example "
+            f"`lambda x: model(x)[{_first_key(returned)!r}]` in place of `model`"
+        )
+    if found[0].ndim == 0 and len(samples) == 1:  # a single logit, squeezed
+        return found[0].reshape(1)
+    if found[0].ndim == 0 or len(found[0]) != len(samples):
+        raise ValueError(
+            f"model must return one row of logits for each of {len(samples)} images, got {list(found[0].shape)}: do "
+            "not squeeze or average over the batch"
+        )
+    return found[0]
+
+
+def class_logits(model: Model, samples: Samples) -> Tensor:
+    r"""The logits of a classifier, ``[B, K]``, or of each pixel, ``[B, K, ...]``, with K at least 2.
+
+    A single logit z, ``[B]`` or ``[B, 1]``, is that of class 1 against class 0: the logits are then (0, z), whose
+    cross-entropy is the binary one of z.
+
+    Args:
+        model: As for :func:`logits`.
+        samples: At least one.
+
+    Raises:
+        ValueError: As for :func:`logits`.
+    """
+    return two_classes(logits(model, samples))
+
+
+def two_classes(found: Tensor) -> Tensor:
+    """Logits (0, z) of two classes where there is a single logit z, ``[B]`` or ``[B, 1, ...]``; others as they are."""
+    if found.ndim == 1:
+        found = found[:, None]
+    return torch.cat([torch.zeros_like(found), found], dim=1) if found.shape[1] == 1 else found
+
+
+def unwrapped(model: Any) -> Any:
+    """The module inside a wrapper for several processes, whose passes would wait for the other processes."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def roots(model: Any) -> list[nn.Module]:
+    """The modules that a call reaches: the model itself, or those that a function, method or object refers to."""
+    if isinstance(model, nn.Module):
+        return [model]
+    if isinstance(model, partial):
+        parts = [model.func, *model.args, *model.keywords.values()]
+    elif isinstance(model, MethodType):
+        parts = [model.__self__, model.__func__]
+    elif isinstance(model, FunctionType):
+        names = inspect.getclosurevars(model)
+        parts = [each for each in (*names.nonlocals.values(), *names.globals.values()) if isinstance(each, nn.Module)]
+    else:
+        parts = [each for each in getattr(model, "__dict__", {}).values() if isinstance(each, nn.Module)]
+    return list(dict.fromkeys(module for part in parts for module in roots(part)))
+
+
+def _tensors(returned: Any) -> list[Tensor]:
+    """What may be logits in what a model returned."""
+    if isinstance(returned, Mapping):
+        parts: Any = [returned[name] for name in NAMES if name in returned]
+    elif any(isinstance(getattr(returned, name, None), Tensor) for name in NAMES):
+        parts = [getattr(returned, name, None) for name in NAMES]
+    else:
+        parts = returned if isinstance(returned, tuple | list) else [returned]
+    return [part for part in parts if isinstance(part, Tensor)]
+
+
+def _described(returned: Any) -> str:
+    if isinstance(returned, Mapping):
+        return f"a mapping of {sorted(map(str, returned))}"
+    if isinstance(returned, tuple | list):
+        shapes = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in returned]
+        return f"a {type(returned).__name__} of {shapes}"
+    return type(returned).__name__
+
+
+def _first_key(returned: Any) -> Any:
+    return next(iter(returned), 0) if isinstance(returned, Mapping) else 0
