@@ -15,6 +15,8 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import Transform
 
 from augment._types import Images
+from augment.functional.images import check_type
+from augment.value_range import in_range
 
 Rows = Float[Tensor, "B P"]
 
@@ -220,17 +222,10 @@ def unit_batch(image: Any) -> Tensor:
     if image.ndim < 3:
         raise ValueError(f"images must be [..., C, H, W], got {list(image.shape)}")
     batch = image.reshape(-1, *image.shape[-3:])
+    check_type(batch)
     if batch.dtype == torch.uint8:
         return batch.float() / 255
-    if not batch.is_floating_point():
-        raise ValueError(f"images must be uint8 or floating point, got {batch.dtype}: scale them to one of these")
-    if batch.numel():
-        low, high = torch.aminmax(batch)
-        if not (float(low) >= 0 and float(high) <= 1):  # NaN fails too
-            raise ValueError(
-                f"images must lie in [0, 1], got {float(low):.4g} to {float(high):.4g}: put this transform before a "
-                "Normalize"
-            )
+    batch = in_range(batch, normalized="put this transform before a Normalize")
     return batch if batch.dtype == torch.float64 else batch.float()
 
 

@@ -19,7 +19,7 @@ def gaussian_blur(images: Images, sigma: Amount) -> Images:
     .. math:: y_p = \sum_q w_{q_1} w_{q_2}\, x_{p + q}, \quad w_t \propto e^{-t^2 / 2 \sigma^2}
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         sigma: Standard deviation :math:`\sigma \ge 0`, in pixels.
 
     Returns:
@@ -49,7 +49,7 @@ def defocus_blur(images: Images, radius: Amount, sigma: Amount) -> Images:
     columns.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         radius: Radius of the disk, in pixels.
         sigma: Standard deviation of the Gaussian, in pixels; its window has 3×3 pixels, above radius 8 it has 5×5.
 

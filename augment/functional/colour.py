@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment._types import Images
-from augment.functional.images import Amount, check_amount, column, on_unit_images
+from augment.functional.images import Amount, check_amount, check_colours, column, on_unit_images
 
 
 @on_unit_images
@@ -33,6 +33,7 @@ def brightness(images: Images, shift: Amount) -> Images:
         >>> brightness(pixels, 0.2)[0, :, 0, 0]
         tensor([0.3000, 0.6000, 0.0000])
     """
+    check_colours(images)
     check_amount("shift", shift, low=-1.0, high=1.0)
     value = images.amax(1, keepdim=True)
     raised = (value + column(shift, images, "shift")).clamp(0, 1)
@@ -45,7 +46,7 @@ def contrast(images: Images, factor: Amount) -> Images:
     r"""Draws each channel towards its mean over the image, :math:`x' = m + f (x - m)`.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         factor: What is left of the contrast, :math:`f \ge 0`: 0 gives a plain colour, 1 the image, more widens.
 
     Returns:
@@ -85,6 +86,7 @@ def saturate(images: Images, factor: Amount, shift: Amount) -> Images:
         >>> saturate(pixels, 0.5, 0.0)[0, :, 0, 0]
         tensor([0.3000, 0.4000, 0.2000])
     """
+    check_colours(images)
     check_amount("factor", factor)
     check_amount("shift", shift, low=-1.0, high=1.0)
     factor, shift = column(factor, images, "factor"), column(shift, images, "shift")

@@ -30,7 +30,7 @@ def elastic_transform(images: Images, displacement: Amount, sigma: Amount, tilt:
     \rfloor` pixels about the centre. Both readings are bilinear, from the image mirrored at its border.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         displacement: Factor :math:`a` of the displacement, in pixels.
         sigma: Standard deviation, in pixels, of the Gaussian :math:`G_\sigma`, which is cut off at three of them.
         tilt: Largest move of the three points in x and y, in pixels.

@@ -20,7 +20,7 @@ def fog(images: Images, amount: Amount, decay: Amount, seeds: Seeds) -> Images:
     :math:`F` is the upper left part of a :func:`plasma`, the same for all channels.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         amount: Density :math:`a \ge 0` of the fog.
         decay: Decay of the fractal, at least 1; the higher, the smoother the fog.
         seeds: One per image; the same seeds give the same fog.

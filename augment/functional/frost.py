@@ -12,7 +12,7 @@ from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import uniform
 from augment.functional.crystals import crystals
-from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
+from augment.functional.images import Amount, check_amount, check_colours, column, on_unit_images, per_image
 
 Photograph = Float[Tensor, "3 _ _"]
 """A colour photograph of any size, in [0, 1]."""
@@ -44,6 +44,7 @@ def frost(
         ValueError: If images are none, a setting is below 0 or neither one number nor one per image, or there is no
             photograph or too small a one.
     """
+    check_colours(images)
     check_amount("weight", weight)
     check_amount("amount", amount)
     seeds, size = per_image(seeds, images), images.shape[2:]

@@ -19,7 +19,7 @@ def glass_blur(images: Images, sigma: Amount, distance: Amount, passes: Amount, 
     :math:`U\{-d, \dots, d - 1\}` in either axis has at that moment. Pixels nearer to the rim than d stay.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         sigma: Standard deviation of both blurs, in pixels.
         distance: Farthest displacement d, a whole number of pixels.
         passes: How often pixels are displaced, a whole number.

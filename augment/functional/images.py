@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from augment._types import PerImage, Seeds
+from augment.value_range import in_range
 
 P = ParamSpec("P")
 
@@ -36,7 +37,7 @@ def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callab
 
     @wraps(function)
     def changed(images: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        check_images(images)
+        images = check_images(images)
         if images.dtype == torch.uint8:
             unit = images.float() / 255
         else:
@@ -48,32 +49,54 @@ def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callab
     return changed
 
 
-def check_images(images: Tensor) -> None:
-    """Refuses what no corruption can change.
+def check_images(images: Tensor) -> Tensor:
+    """A batch of images; refuses what no corruption can change, and clamps what rounding left outside of [0, 1].
 
     Raises:
-        ValueError: If there is no batch of grey or colour images of at least 8×8 pixels, ``uint8`` or in [0, 1].
+        ValueError: If there is no batch of images of at least 8×8 pixels, ``uint8`` or in [0, 1].
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim != 4 or not images.shape[1]:
         raise ValueError(
-            f"images must be [B, C, H, W] with 1 or 3 channels, got {list(images.shape)}: give one image as "
-            "`image[None]`"
+            f"images must be a batch [B, C, H, W], got {list(images.shape)}: give one image [C, H, W] as `image[None]`"
+            ", images with more leading dimensions as `images.flatten(0, -4)`"
         )
     if min(images.shape[2:]) < SMALLEST:
         raise ValueError(
-            f"images must have at least {SMALLEST}x{SMALLEST} pixels, got {images.shape[2]}x{images.shape[3]}: "
-            "enlarge them first"
+            f"images must have at least {SMALLEST}x{SMALLEST} pixels, got {images.shape[2]}x{images.shape[3]}: enlarge "
+            f"them first, e.g. `torchvision.transforms.v2.functional.resize(images, [{SMALLEST}, {SMALLEST}])`"
         )
+    check_type(images)
     if images.dtype == torch.uint8:
-        return
-    if not images.is_floating_point():
-        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}: scale them to one of these")
-    if images.numel():
-        low, high = torch.aminmax(images.detach())
-        if not (float(low) >= 0 and float(high) <= 1):  # NaN fails too
-            raise ValueError(
-                f"images must lie in [0, 1], got {float(low):.4g} to {float(high):.4g}: corrupt them before a Normalize"
-            )
+        return images
+    return in_range(images, normalized="corrupt images before they are normalised")
+
+
+def check_type(images: Tensor) -> None:
+    """Refuses images that are neither ``uint8`` nor floating point.
+
+    Raises:
+        ValueError: If they are whole numbers of another type, whose white nobody knows.
+    """
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(
+            f"images must be uint8 or floating point, got {images.dtype}: give `images.float() / white`, where white "
+            "is 255 for 8-bit pixels and 65535 for 16-bit ones"
+        )
+
+
+def check_colours(images: Tensor) -> None:
+    """Refuses images that are neither grey nor coloured, for what treats colours as colours.
+
+    Raises:
+        ValueError: If there are not 1 or 3 channels.
+    """
+    channels = images.shape[1]
+    if channels not in (1, 3):
+        some = "`images[:, :3]`" if channels > 3 else "one of them, `images[:, :1]`"
+        raise ValueError(
+            f"images must be grey or coloured here, with 1 or 3 channels, got {channels}: give the channels that are "
+            f"grey or red, green and blue, e.g. {some}"
+        )
 
 
 def check_amount(name: str, value: Amount, low: float = 0.0, high: float = math.inf) -> None:

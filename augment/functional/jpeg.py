@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from augment._types import Images
-from augment.functional.images import Amount, check_amount, column, on_unit_images
+from augment.functional.images import Amount, check_amount, check_colours, column, on_unit_images
 
 
 @on_unit_images
@@ -29,6 +29,7 @@ def jpeg_compression(images: Images, quality: Amount) -> Images:
     Raises:
         ValueError: If images are none, or `quality` is out of its range or neither one number nor one per image.
     """
+    check_colours(images)
     check_amount("quality", quality, low=1.0, high=95.0)
     levels = column(quality, images, "quality").flatten().expand(len(images)).long().tolist()
     pixels = (images.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

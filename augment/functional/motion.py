@@ -18,7 +18,7 @@ def motion_blur(images: Images, radius: Amount, sigma: Amount, angle: Amount) ->
     where brackets mean the nearest pixel, and the edge's value is repeated outside.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         radius: Radius :math:`r` in pixels, a whole number: the line holds 2r + 1 of them.
         sigma: Standard deviation :math:`\sigma` in pixels, above 0.
         angle: Angle :math:`\theta` in degrees: 0 looks to the right, 90 downwards.

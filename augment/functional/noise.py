@@ -16,7 +16,7 @@ def gaussian_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
     r"""Adds normal noise, :math:`x + c\,n` with :math:`n \sim \mathcal N(0, 1)` for each value.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         scale: Standard deviation :math:`c \ge 0`, on the range [0, 1].
         seeds: One per image; the same seeds give the same noise.
 
@@ -35,7 +35,7 @@ def speckle_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
     r"""Adds normal noise in proportion to each value, :math:`x + x\,c\,n` with :math:`n \sim \mathcal N(0, 1)`.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         scale: Standard deviation :math:`c \ge 0`, as a share of the value.
         seeds: One per image; the same seeds give the same noise.
 
@@ -56,7 +56,7 @@ def shot_noise(images: Images, peak: Amount, seeds: Seeds) -> Images:
     Gradients take the noise :math:`n / c - x` as given.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         peak: Mean count :math:`c > 0` where the image is 1; fewer make more noise.
         seeds: One per image; the same seeds give the same noise.
 
@@ -77,7 +77,7 @@ def impulse_noise(images: Images, amount: Amount, seeds: Seeds) -> Images:
     """Sets values to 0 or 1, each by its own chance, half of them to either.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         amount: Chance of a value to be lost, from 0 to 1.
         seeds: One per image; the same seeds give the same noise.
 

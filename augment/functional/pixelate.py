@@ -17,7 +17,7 @@ def pixelate(images: Images, size: Amount) -> Images:
     A pixel of the small image is the mean of those pixels whose centres it covers.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         size: Share c of each side's length, from 0 (one pixel) to 1.
 
     Returns:

@@ -11,7 +11,7 @@ from torch import Tensor
 from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
-from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
+from augment.functional.images import Amount, check_amount, check_colours, column, on_unit_images, per_image
 from augment.functional.streak import streak
 
 SHORT = 1e-4
@@ -56,6 +56,7 @@ def snow(
     Raises:
         ValueError: If images are none, or a setting is out of range or neither one number nor one per image.
     """
+    check_colours(images)
     check_amount("mean", mean, low=-math.inf)
     check_amount("threshold", threshold, low=-math.inf)
     for name, value in (("deviation", deviation), ("radius", radius)):

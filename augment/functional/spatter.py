@@ -12,7 +12,7 @@ from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
 from augment.functional.filters import smooth
-from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images, per_image
+from augment.functional.images import Amount, by_setting, check_amount, check_colours, column, on_unit_images, per_image
 from augment.functional.relief import relief
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
@@ -61,6 +61,7 @@ def spatter(
         ValueError: If images are none, a setting is out of range or neither one number nor one per image, or `mud`
             is not 0 or 1.
     """
+    check_colours(images)
     check_amount("mean", mean, low=-math.inf)
     check_amount("threshold", threshold, low=-math.inf)
     for name, value in (("deviation", deviation), ("sigma", sigma), ("strength", strength)):

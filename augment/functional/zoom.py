@@ -21,7 +21,7 @@ def zoom_blur(images: Images, largest: Amount, step: Amount) -> Images:
     on end points.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
         largest: Largest factor, 1 or more.
         step: Step s between factors, 0.001 or more.
 

@@ -15,6 +15,7 @@ import torch
 
 from augment.pairing import Fault, Made, PairSource
 from augment.store.places import Array
+from augment.value_range import in_range
 
 AHEAD = 2  # chunks per process that may be under way: enough to keep all busy, few enough to stay in memory
 
@@ -107,9 +108,6 @@ def _stored(images: torch.Tensor, dtype: str) -> Array:
     if images.dtype == torch.uint8:
         pixels: Array = images.numpy()
         return pixels if dtype == "uint8" else pixels.astype(np.float32) / np.float32(255)
-    low, high = torch.aminmax(images)
-    if not (float(low) >= -1e-6 and float(high) <= 1 + 1e-6):  # NaN fails too
-        raise ValueError(f"change must give images in [0, 1], got {float(low):.4g} to {float(high):.4g}")
-    images = images.clamp(0, 1)
-    found: Array = (images * 255).round().byte().numpy() if dtype == "uint8" else images.float().numpy()
+    images = in_range(images.float(), name="changed images", normalized="let the change return images in [0, 1]")
+    found: Array = (images * 255).round().byte().numpy() if dtype == "uint8" else images.numpy()
     return found

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from augment.value_range import in_range
 from perturbsets._types import Offsets, Rows, Samples
 from perturbsets.sets.ball import Ball
 
@@ -121,21 +122,15 @@ def check_starts(starts: str, restarts: int = 1) -> None:
         raise ValueError(f'starts must be random for {restarts} restarts, got "zero": all would be the same')
 
 
-def check_bounds(images: Tensor, bounds: tuple[float, float]) -> None:
-    """Refuses samples outside the bounds.
+def check_bounds(images: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Samples within the bounds: what rounding left outside is clamped, by :func:`augment.value_range.in_range`.
 
     Raises:
-        ValueError: If a value is outside, NaN or of an integer type.
+        ValueError: If a value is further outside, NaN or of an integer type.
     """
     if not images.is_floating_point():
         raise ValueError(
-            f"images must be floating point within {list(bounds)}, got {images.dtype}: convert them first, e.g. "
-            "torchvision.transforms.v2.functional.to_dtype(images, torch.float32, scale=True)"
+            f"images must be floating point within [{bounds[0]:g}, {bounds[1]:g}], got {images.dtype}: scale them, "
+            "`images.float() / 255` where 255 is white"
         )
-    if images.numel():
-        low, high = torch.aminmax(images.detach())
-        if not (bounds[0] <= float(low) and float(high) <= bounds[1]):  # NaN fails too
-            raise ValueError(
-                f"images must lie within {list(bounds)}, got values from {float(low):.4g} to {float(high):.4g}: "
-                "scale them, and put a normalisation inside the model"
-            )
+    return in_range(images, bounds, normalized="leave out the normalisation, and put it inside of the model")

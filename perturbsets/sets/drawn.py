@@ -69,5 +69,4 @@ class DrawnChanges(PerturbationSet):
         Raises:
             ValueError: If images are outside [0, 1].
         """
-        check_bounds(images, (0.0, 1.0))
-        return DrawnRegion(images, self.change)
+        return DrawnRegion(check_bounds(images, (0.0, 1.0)), self.change)

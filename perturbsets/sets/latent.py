@@ -153,7 +153,7 @@ class LatentBall(PerturbationSet):
         Raises:
             ValueError: If images are outside [0, 1] or do not fit the model.
         """
-        check_bounds(images, (0.0, 1.0))
+        images = check_bounds(images, (0.0, 1.0))
         self.model.check(images)
         if self.device != images.device:
             self.model.to(images.device)

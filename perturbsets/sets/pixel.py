@@ -104,5 +104,4 @@ class PixelBall(PerturbationSet):
         Raises:
             ValueError: If samples are outside the bounds.
         """
-        check_bounds(images, self.bounds)
-        return PixelRegion(images, BALLS[self.norm](self.radius), self.bounds)
+        return PixelRegion(check_bounds(images, self.bounds), BALLS[self.norm](self.radius), self.bounds)

@@ -83,5 +83,4 @@ class SpatialBox(PerturbationSet):
         Raises:
             ValueError: If images are outside [0, 1].
         """
-        check_bounds(images, (0.0, 1.0))
-        return SpatialRegion(images, LinfBall(self.radius), self.change)
+        return SpatialRegion(check_bounds(images, (0.0, 1.0)), LinfBall(self.radius), self.change)

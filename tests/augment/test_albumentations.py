@@ -173,7 +173,7 @@ def test_impossible_arguments_are_refused(arguments: dict[str, Any], message: st
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (image(8, 8, 3, dtype="float32") * 255, r"must lie in \[0, 1\]"),
+        (image(8, 8, 3, dtype="float32") * 255, r"must lie within \[0, 1\]"),
         (image(8, 8, 3).astype("int16"), "must be uint8 or floating point"),
         (image(7, 8, 3), "at least 8x8 pixels"),
         (image(8, 8, 4), "with 1 or 3 channels"),

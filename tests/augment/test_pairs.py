@@ -221,7 +221,7 @@ def test_failing_change_leaves_nothing(tmp_path: Path) -> None:
         def apply(self, images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
             return images + 1
 
-    with pytest.raises(ValueError, match=r"change must give images in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"changed images must lie within \[0, 1\]"):
         write_pairs(tmp_path / "p.h5", ChangedPairs(sources(), Bright()))
     assert list(tmp_path.iterdir()) == []
 

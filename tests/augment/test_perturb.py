@@ -113,8 +113,8 @@ def test_masks_and_boxes_are_refused_unless_no_pixel_moves() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (torch.full((1, 2, 2), 1.5), r"must lie in \[0, 1\]"),
-        (torch.full((1, 2, 2), float("nan")), r"must lie in \[0, 1\]"),
+        (torch.full((1, 2, 2), 1.5), r"must lie within \[0, 1\]"),
+        (torch.full((1, 2, 2), float("nan")), r"must lie within \[0, 1\]"),
         (torch.ones(1, 2, 2, dtype=torch.int32), "must be uint8 or floating point"),
     ],
 )

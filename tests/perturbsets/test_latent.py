@@ -133,7 +133,7 @@ def test_impossible_settings_are_refused(linear_cvae: Any, settings: dict[str, A
     [
         ((2, 1, 3, 2), torch.float32, r"images must have shape \[B, 1, 2, 3\]"),
         ((2, 3, 2, 3), torch.float32, "resize them"),
-        ((2, 1, 2, 3), torch.uint8, "convert them first"),
+        ((2, 1, 2, 3), torch.uint8, r"images\.float\(\) / 255"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(

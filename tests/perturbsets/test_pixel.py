@@ -116,15 +116,40 @@ def test_impossible_settings_are_refused(settings: dict[str, object], message: s
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (torch.tensor([[0.5, 1.01]]), r"within \[0.0, 1.0\], got values from 0.5 to 1.01"),
-        (torch.tensor([[0.5, -math.inf]]), "scale them"),
+        (torch.tensor([[0.5, 1.01]]), r"within \[0, 1\], got 0\.5 to 1\.01 \(0\.01 above 1\)"),
+        (torch.tensor([[0.5, -math.inf]]), "put it inside of the model"),
         (torch.tensor([[0.5, math.nan]]), "images must lie within"),
-        (torch.ones(1, 2, dtype=torch.int64), "convert them first"),
+        (torch.ones(1, 2, dtype=torch.int64), r"images\.float\(\) / 255"),
     ],
 )
 def test_samples_that_do_not_fit_are_refused(images: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PixelBall("l2", 0.1).at(images)
+
+
+@pytest.mark.parametrize("perturbations", [PixelBall("l1", 0.1), PixelBall("l2", 0.1), PixelBall("linf", 0.1)])
+def test_samples_that_rounding_left_outside_are_clamped(perturbations: PixelBall) -> None:
+    given = torch.tensor([[1.0000002, -1e-7, 0.5]])
+
+    region = perturbations.at(given)
+
+    assert region.images.tolist() == [[1.0, 0.0, 0.5]]
+    assert_close(region.decode(region.centre()), region.images, rtol=0, atol=0)
+    assert given.max() > 1  # which was not written to
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.full((1, 3, 4, 4), 200, dtype=torch.uint8),
+        torch.full((1, 3, 4, 4), 200),  # whole numbers that a default scaling would divide by 2^63
+    ],
+)
+def test_advice_for_bytes_leads_to_their_values(images: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"`images\.float\(\) / 255`"):
+        PixelBall("linf", 0.1).at(images)
+
+    assert_close(PixelBall("linf", 0.1).at(images.float() / 255).images, torch.full((1, 3, 4, 4), 200 / 255))
 
 
 def test_a_radius_per_image_must_fit_the_batch() -> None:

@@ -95,7 +95,7 @@ def test_radii_outside_the_shares_are_refused(radius: Any) -> None:
     [
         (torch.full((1, 1, 4, 4), 1.5), "images must lie within"),
         (torch.full((1, 1, 4, 4), math.nan), "images must lie within"),
-        (torch.zeros(1, 1, 4, 4, dtype=torch.uint8), "convert them first"),
+        (torch.zeros(1, 1, 4, 4, dtype=torch.uint8), r"images\.float\(\) / 255"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(given: torch.Tensor, message: str) -> None:

@@ -1,0 +1,65 @@
+"""The one rule for values outside of their range: rounding is clamped, anything more is refused."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ROUNDING = 8
+"""Units in the last place, of the type and at the larger bound, that count as rounding: torchvision's resizing of white
+photographs gives up to 1 + 4 of them, its blurs and affine maps up to 3."""
+
+
+def in_range(
+    values: Tensor, bounds: tuple[float, float] = (0.0, 1.0), *, normalized: str, name: str = "images"
+) -> Tensor:
+    r"""Values within bounds :math:`[a, b]`; what rounding left outside is clamped.
+
+    Values up to :math:`8\,\epsilon \max(|a|, |b|)` outside are rounding, with :math:`\epsilon` the precision of their
+    type: 9.5e-7 for [0, 1] in float32.
+
+    Args:
+        values: Floating-point values.
+        bounds: Smallest and largest value.
+        normalized: What to do about values that were normalised, for the message.
+        name: The argument's name, for the message.
+
+    Returns:
+        The values themselves if none is outside, else a clamped copy; gradients pass through it unchanged.
+
+    Raises:
+        ValueError: If a value is further outside than rounding explains, or NaN.
+
+    Example:
+        >>> in_range(torch.tensor([0.5, 1.0000002]), normalized="do not normalise").tolist()
+        [0.5, 1.0]
+    """
+    if not values.numel():
+        return values
+    low, high = bounds
+    found = torch.aminmax(values.detach())
+    smallest, largest = float(found.min), float(found.max)
+    slack = ROUNDING * torch.finfo(values.dtype).eps * max(abs(low), abs(high))
+    if not (low - slack <= smallest and largest <= high + slack):  # NaN fails too
+        outside = [f"{low - smallest:.2g} below {low:g}"] if smallest < low else []
+        outside += [f"{largest - high:.2g} above {high:g}"] if largest > high else []
+        raise ValueError(
+            f"{name} must lie within [{low:g}, {high:g}], got {smallest:.8g} to {largest:.8g}"
+            f"{' (' if outside else ''}{', '.join(outside)}{')' if outside else ''}: "
+            + _advice(name, (low, high), (smallest, largest), normalized)
+        )
+    if smallest >= low and largest <= high:
+        return values
+    return values + (values.detach().clamp(low, high) - values.detach())
+
+
+def _advice(name: str, bounds: tuple[float, float], found: tuple[float, float], normalized: str) -> str:
+    """What to write instead."""
+    (low, high), (smallest, largest) = bounds, found
+    if smallest != smallest or largest != largest:
+        return f"NaN is no pixel; `{name}.isfinite()` shows where the others are"
+    if bounds == (0, 1) and smallest >= 0 and 2 < largest <= 255:
+        return f"give `{name} / 255` if 255 is white"
+    if max(low - smallest, largest - high) <= 0.25 * (high - low):
+        return f"`{name}.clamp({low:g}, {high:g})` cuts what an interpolation overshot"
+    return normalized
