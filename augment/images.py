@@ -192,7 +192,10 @@ def _upright(path: Path, channels: int) -> Image.Image:
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         if np.array(image.getchannel("A")).min() < 255:
-            raise ImageError(f"{path} has transparent pixels: put it on a background and save it without alpha")
+            raise ImageError(
+                f"{path} has transparent pixels: put it on a background and save it without alpha, "
+                "`Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image.convert('RGBA')).convert('RGB')`"
+            )
     if min(image.size) < SMALLEST:
         raise ImageError(f"{path} has {image.height}×{image.width} pixels: the smallest are {SMALLEST}×{SMALLEST}")
     return image.convert("RGB" if channels == 3 else "L")
@@ -210,8 +213,20 @@ def _decoded(path: Path) -> Image.Image:
     except Exception as error:  # decoders fail in many ways on damaged files, none of which tells the file
         raise _unreadable(path, error) from error
     if deep or found.mode.startswith(("I", "F")):
-        raise ImageError(f"{path} has more than 8 bits a channel (mode {found.mode}): save it with 8 bits")
+        raise ImageError(
+            f"{path} has more than 8 bits a channel (mode {found.mode}): save it with 8 bits, by {_shallow(found.mode)}"
+        )
     return found
+
+
+def _shallow(mode: str) -> str:
+    """How to save an image with 8 bits; Pillow's own conversion of grey images would cut them at 255."""
+    if mode.startswith(("I", "F")):
+        return (
+            "`Image.fromarray((numpy.array(image) / white * 255).round().astype(numpy.uint8))`, where white is 65535 "
+            "for 16 bits"
+        )
+    return "`Image.open(path).save(other_path)`, which keeps the upper 8"
 
 
 def _deep(codec: str, arguments: Any) -> bool:

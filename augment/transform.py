@@ -6,24 +6,20 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-import torchvision.transforms.v2.functional as F
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Transform
 
 from augment._types import Images
-from augment.functional.images import check_type
-from augment.value_range import in_range
+from augment.sample_images import is_array, is_image, is_plain_colour, like, no_image, unit_batch
 
 Rows = Float[Tensor, "B P"]
 
 GEOMETRIES = tuple(
     kind for name in ("Mask", "BoundingBoxes", "KeyPoints") if (kind := getattr(tv_tensors, name, None)) is not None
 )
-MODES = ("L", "RGB")
 
 
 class ImageTransform(Transform):
@@ -31,8 +27,11 @@ class ImageTransform(Transform):
 
     Takes what torchvision's own transforms take: PIL images (L or RGB), ``uint8`` or floating-point tensors,
     ``tv_tensors.Image``, alone or anywhere in a nested sample, single or in batches (also after ``default_collate``,
-    also on a GPU). Structure, type and dtype stay as they were. Several images in one sample share their rows, as is
-    torchvision's rule. torchvision refuses ``torch.jit.script`` for every transform that is not its own.
+    also on a GPU); and ``uint8`` arrays of NumPy, (H, W), (H, W, C) or (N, H, W, C) with 1 or 3 channels. Structure,
+    type and dtype stay as they were. By torchvision's rule several images in one sample share their rows, and of plain
+    tensors (here: and arrays) only the first is an image, and none beside a PIL image or a ``tv_tensors.Image``. The
+    rest passes through; a sample without any image is refused. torchvision refuses ``torch.jit.script`` for every
+    transform that is not its own.
 
     Args:
         moves_pixels: Whether pixels may move. Then masks, boxes and key points cannot stay as they are: they are moved
@@ -89,14 +88,29 @@ class ImageTransform(Transform):
         """Refuses what cannot be changed rightly.
 
         Raises:
-            ValueError: If there is a video.
+            ValueError: If there is a video, nothing to change, or no telling which of several images to change.
         """
         if any(isinstance(part, tv_tensors.Video) for part in flat_inputs):
             raise ValueError("sample holds a Video, which has no single draw: pass its frames as a batch of images")
+        if not any(isinstance(part, tv_tensors.TVTensor) or is_image(part) for part in flat_inputs):
+            raise ValueError(no_image(flat_inputs))
+        if len(flat_inputs) > 1 and all(is_plain_colour(part) for part in flat_inputs):
+            raise ValueError(
+                f"sample holds {len(flat_inputs)} plain images, of which only the first would be changed: give them as "
+                "one batch, `torch.stack(images)` or `numpy.stack(images)`, or wrap those to change, "
+                "`tv_tensors.Image(image)`"
+            )
+
+    def _needs_transform_list(self, flat_inputs: list[Any]) -> list[bool]:
+        """Applies torchvision's rule, for which an array is a plain tensor."""
+        needed: list[bool] = super()._needs_transform_list(
+            [torch.empty(0) if is_array(part) else part for part in flat_inputs]
+        )
+        return needed
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draws rows, one per image; torchvision's hook."""
-        images = [part for part in flat_inputs if _is_image(part)]
+        images = [part for part in flat_inputs if is_image(part)]
         if not images:
             return {"rows": None}
         batches = [unit_batch(image) for image in images]
@@ -113,13 +127,13 @@ class ImageTransform(Transform):
             if rows is None:
                 raise ValueError(f"sample holds {type(inpt).__name__} but no image to move with: give both in one call")
             return self.move(inpt, rows)
-        if rows is None or not _is_image(inpt):
+        if rows is None or not is_image(inpt):
             return inpt
         batch = unit_batch(inpt)
         if len(rows) != len(batch):
             raise ValueError(f"parameters must have one row per image, got {len(rows)} for {len(batch)}")
         with torch.no_grad():
-            return _like(inpt, self.change(batch, rows.to(batch.device)))
+            return like(inpt, self.change(batch, rows.to(batch.device)))
 
     def forward(self, *inputs: Any) -> Any:
         """Changes the images of a sample."""
@@ -195,45 +209,12 @@ class ChangeTransform(ImageTransform):
         return ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
 
 
-def _is_image(part: Any) -> bool:
-    return isinstance(part, Image.Image | tv_tensors.Image) or (
-        isinstance(part, Tensor) and not isinstance(part, tv_tensors.TVTensor)
-    )
-
-
 def _check_sizes(parts: list[Any]) -> None:
     """Refuses masks of another size than the images that they lie on: pixels would move by other amounts there."""
-    sizes = {tuple(F.get_size(part)) for part in parts if _is_image(part)}
+    sizes = {tuple(unit_batch(part).shape[-2:]) for part in parts if is_image(part)}
     for mask in (part for part in parts if isinstance(part, tv_tensors.Mask)):
         if sizes and tuple(mask.shape[-2:]) not in sizes:
             raise ValueError(
                 f"masks must have the size of their image, {' or '.join(map(str, sorted(sizes)))}, got "
                 f"{tuple(mask.shape[-2:])}: resize them first"
             )
-
-
-def unit_batch(image: Any) -> Tensor:
-    """Any image or batch of images as floats in [0, 1], ``[B, C, H, W]``."""
-    if isinstance(image, Image.Image):
-        if image.mode not in MODES:
-            raise ValueError(f"PIL images must have mode L or RGB, got {image.mode}: use image.convert('RGB')")
-        image = F.pil_to_tensor(image)
-    image = image.as_subclass(Tensor)
-    if image.ndim < 3:
-        raise ValueError(f"images must be [..., C, H, W], got {list(image.shape)}")
-    batch = image.reshape(-1, *image.shape[-3:])
-    check_type(batch)
-    if batch.dtype == torch.uint8:
-        return batch.float() / 255
-    batch = in_range(batch, normalized="put this transform before a Normalize")
-    return batch if batch.dtype == torch.float64 else batch.float()
-
-
-def _like(image: Any, decoded: Tensor) -> Any:
-    """Decoded images in the type, dtype and shape of the input."""
-    if isinstance(image, Image.Image):
-        return F.to_pil_image((decoded[0].clamp(0, 1) * 255).round().byte(), mode=image.mode)
-    if image.dtype == torch.uint8:
-        decoded = (decoded.clamp(0, 1) * 255).round()
-    restored = decoded.to(image.dtype).reshape(image.shape)
-    return tv_tensors.wrap(restored, like=image) if isinstance(image, tv_tensors.TVTensor) else restored

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from albumentations.core.transforms_interface import BaseTransformInitSchema, ImageOnlyTransform
 
-from augment.transform import ImageTransform, unit_batch
+from augment.sample_images import unit_batch
+from augment.transform import ImageTransform
 
 TARGETS = ("mask", "masks", "mask3d", "masks3d", "bboxes", "keypoints")
 

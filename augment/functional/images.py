@@ -79,8 +79,8 @@ def check_type(images: Tensor) -> None:
     """
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise ValueError(
-            f"images must be uint8 or floating point, got {images.dtype}: give `images.float() / white`, where white "
-            "is 255 for 8-bit pixels and 65535 for 16-bit ones"
+            f"images must be uint8 or floating point, got {images.dtype}: give `images / white`, where white is 255 "
+            "for 8-bit pixels and 65535 for 16-bit ones"
         )
 
 

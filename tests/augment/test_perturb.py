@@ -68,11 +68,6 @@ def test_pil_images_stay_pil_images_of_their_mode(perturb: Perturb, mode: str) -
     assert (changed.mode, changed.size) == (mode, (5, 4))
 
 
-def test_other_modes_are_refused_with_the_fix(perturb: Perturb) -> None:
-    with pytest.raises(ValueError, match=r"got RGBA: use image.convert"):
-        perturb(Image.new("RGBA", (4, 4)))
-
-
 def test_nested_samples_keep_structure_and_types(perturb: Perturb) -> None:
     sample = {"image": tv_tensors.Image(torch.ones(1, 4, 4)), "rest": (7, "text", [torch.arange(3)])}
 
