@@ -9,12 +9,17 @@ from augment._types import Images
 from augment.functional.filters import along_axes
 from augment.functional.images import Amount, by_setting, check_amount, on_unit_images
 
+WEIGHT_BITS = 22
+"""Of Pillow's weights for images of 8 bits, behind the point."""
+
 
 @on_unit_images
 def pixelate(images: Images, size: Amount) -> Images:
     r"""Shrinks to :math:`\lfloor c H \rfloor \times \lfloor c W \rfloor` pixels by box means, then repeats each.
 
-    A pixel of the small image is the mean of those pixels whose centres it covers.
+    A pixel of the small image is the mean of those pixels whose centres it covers. Images of 8 bits, ``uint8`` or with
+    all values multiples of 1/255, are rounded to 8 bits after rows and after columns, as Pillow and with it the
+    published program does; gradients take this rounding as given. Other images are not rounded.
 
     Args:
         images: Images of any number of channels, ``uint8`` or in [0, 1].
@@ -33,16 +38,39 @@ def pixelate(images: Images, size: Amount) -> Images:
     """
     check_amount("size", size, high=1.0)
     changed = torch.empty_like(images)
+    levels = (images.detach() * 255).round()
+    bytes_ = (levels / 255 == images).flatten(1).all(1).view(-1, 1, 1, 1)
     for rows, setting in by_setting(images, size=size):
-        down, along = (_means(length, max(1, int(length * setting["size"])), images) for length in images.shape[-2:])
-        changed[rows] = along_axes(images[rows], down, along)
+        down, along = (_boxes(length, max(1, int(length * setting["size"])), images) for length in images.shape[-2:])
+        means = along_axes(images[rows], *(boxes / boxes.sum(1, keepdim=True) for boxes in (down, along)))
+        rounded = _rounded_means(_rounded_means(levels[rows], along).mT, down).mT / 255
+        changed[rows] = torch.where(bytes_[rows], rounded + (means - means.detach()), means)
     return changed
 
 
-def _means(length: int, fewer: int, like: Tensor) -> Tensor:
-    """Shrinking a line of pixels to fewer and enlarging it again, as one matrix."""
-    middle = 2 * torch.arange(length, device=like.device) + 1  # centres, counted in half pixels
-    shrunk = (middle * fewer - 1) // (2 * length)  # which small pixel covers a centre; one on the rim counts below
-    repeated = middle * fewer // (2 * length)  # which small pixel a pixel shows
-    shown = (repeated[:, None] == shrunk).to(like.dtype)
-    return shown / shown.sum(1, keepdim=True)
+def _rounded_means(levels: Tensor, boxes: Tensor) -> Tensor:
+    """Means of whole numbers along rows in Pillow's arithmetic: weights are whole multiples of 2**-22."""
+    members = boxes.sum(1).long()
+    weights = ((2 << WEIGHT_BITS) + members) // (2 * members)
+    totals = (levels @ boxes.mT).long()  # exact, as they have few bits
+    return ((totals * weights + (1 << WEIGHT_BITS - 1)) >> WEIGHT_BITS).to(levels.dtype)
+
+
+def _boxes(length: int, fewer: int, like: Tensor) -> Tensor:
+    """Which pixels of a line make each pixel, once it was shrunk to fewer and enlarged again; 1 for each of them."""
+    shrunk, enlarged = _box(length, fewer), _box(fewer, length)
+    return (enlarged @ shrunk).to(like)
+
+
+def _box(length: int, other: int) -> Tensor:
+    """Which of some pixels each of another number of pixels covers, ``[other, length]``, in Pillow's arithmetic.
+
+    It decides in double precision about centres that lie on a rim, which is not always the same side.
+    """
+    scale = length / other
+    wide = max(scale, 1.0)
+    centre = (torch.arange(other, dtype=torch.float64)[:, None] + 0.5) * scale
+    pixel = torch.arange(length)
+    inside = (pixel >= (centre - 0.5 * wide + 0.5).long()) & (pixel < (centre + 0.5 * wide + 0.5).long())
+    offset = (pixel - centre + 0.5) * (1 / wide)
+    return (inside & (offset > -0.5) & (offset <= 0.5)).float()

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
+from augment import Corruption
 from augment.corruptions import SETTINGS
 from augment.functional import jpeg_compression, pixelate
 
@@ -38,26 +39,37 @@ def test_jpeg_takes_a_quality_per_image_and_grey_images_as_grey() -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_pixelate_is_the_published_programs_but_for_its_second_rounding(published: Published, severity: int) -> None:
-    setting, theirs = SETTINGS["cifar-c"]["pixelate"][severity - 1], published.changed[f"pixelate_{severity}"]
-    change = (theirs - published.images).abs().mean()
+def test_pixelate_is_exactly_the_published_programs(published: Published, severity: int) -> None:
+    images, theirs = published.images.byte(), published.changed[f"pixelate_{severity}"].byte()
 
-    apart = (pixelate(published.images.byte(), **setting) - theirs).abs()
-
-    # Theirs rounds to 8 bits after the rows as well as after the columns; ours rounds once, so a tie falls otherwise.
-    assert apart.max() <= 1
-    assert apart.mean() <= 0.05 * change
-    assert apart.mean() <= (0.25 if severity < 5 else 0.31)
-    # With their rounding between, nothing is left: pixelating rows alone is pixelating an image of equal columns.
-    rows = _along_rows(published.images, setting["size"])
-    both = _along_rows(rows.mT, setting["size"]).mT
-    assert_close(both, theirs, atol=0, rtol=0)
+    assert torch.equal(pixelate(images, **SETTINGS["cifar-c"]["pixelate"][severity - 1]), theirs)
+    assert torch.equal(Corruption("pixelate", severity)(images), theirs)
+    assert_close(Corruption("pixelate", severity)(images / 255), theirs / 255)
 
 
-def _along_rows(levels: torch.Tensor, size: float) -> torch.Tensor:
-    """Rounded to levels, halves up."""
-    lines = levels.flatten(0, 2)[:, None, None].expand(-1, 1, 8, -1) / 255
-    return (pixelate(lines, size)[:, 0, 0].reshape(levels.shape) * 255 + 0.5 + 1e-9).floor()
+@pytest.mark.parametrize("constants", ["cifar-c", "imagenet-c"])
+@pytest.mark.parametrize("shape", [(8, 8), (16, 32), (96, 64), (160, 224), (224, 224), (33, 47), (28, 28)])
+def test_pixelate_of_bytes_is_pillows_box_resize(shape: tuple[int, int], constants: str) -> None:
+    images = torch.randint(256, (2, 3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    for setting in [*SETTINGS[constants]["pixelate"], {"size": 0.0}, {"size": 0.1}, {"size": 1.0}]:
+        small = [max(1, int(length * setting["size"])) for length in shape]
+        for image, ours in zip(images, pixelate(images, **setting), strict=True):
+            resized = Image.fromarray(image.movedim(0, 2).numpy()).resize(small[::-1], Image.Resampling.BOX)
+            theirs = np.asarray(resized.resize(shape[::-1], Image.Resampling.BOX))
+            assert np.array_equal(ours.movedim(0, 2).numpy(), theirs)
+
+
+def test_pixelate_rounds_each_image_of_a_batch_as_it_does_alone() -> None:
+    rough = torch.randint(1, 255, (1, 3, 32, 32)) / 255
+    images = torch.cat([rough, torch.rand(1, 3, 32, 32)]).requires_grad_()
+
+    changed = pixelate(images, torch.tensor([0.7, 0.7]))
+
+    assert_close(changed, torch.cat([pixelate(image[None], 0.7) for image in images]), atol=1e-6, rtol=0)
+    assert_close((changed[0] * 255).round() / 255, changed[0])
+    slope, other = torch.autograd.grad(changed.sum(), images)[0]
+    assert_close(slope, other)  # what is rounded has the gradient of what is not
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 32), (96, 64)])  # no centre on a box's rim
