@@ -6,6 +6,8 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from augment.double_precision import in_double
+
 Counts = Tensor | int
 
 
@@ -25,7 +27,7 @@ def share_at_least(successes: Counts, trials: Counts, alpha: float) -> Tensor:
         alpha: Chance of error, in (0, 1). The bound errs on one side only, so nothing is halved.
 
     Returns:
-        Bounds in float64, on the device of the counts.
+        Bounds in float64, on the device of the counts, or on the CPU if that has no float64.
 
     Raises:
         ValueError: If the counts do not fit together, or α is outside (0, 1).
@@ -58,7 +60,7 @@ def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
         alpha: Chance of error, in (0, 1), all on this side.
 
     Returns:
-        Bounds in float64, on the device of the counts.
+        Bounds in float64, on the device of the counts, or on the CPU if that has no float64.
 
     Raises:
         ValueError: If the counts do not fit together, or α is outside (0, 1).
@@ -90,7 +92,7 @@ def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tenso
         share: The share p, in (0, 1).
 
     Returns:
-        Chances in float64, on the device of the counts.
+        Chances in float64, on the device of the counts, or on the CPU if that has no float64.
 
     Raises:
         ValueError: If the counts do not fit together, or the share is outside (0, 1).
@@ -121,7 +123,7 @@ def _counts(successes: Counts, trials: Counts) -> tuple[Tensor, Tensor]:
     k, n = torch.as_tensor(successes), torch.as_tensor(trials)
     if k.is_floating_point() or n.is_floating_point():
         raise TypeError(f"successes and trials must be whole numbers, got {k.dtype} and {n.dtype}")
-    k, n = torch.broadcast_tensors(k.double(), n.to(k.device).double())
+    k, n = torch.broadcast_tensors(in_double(k), in_double(n.to(k.device)))
     outside = ~((k >= 0) & (k <= n) & (n >= 1))
     if bool(outside.any()):
         raise ValueError(

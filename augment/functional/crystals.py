@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from augment._types import Seeds
+from augment.double_precision import in_double
 from augment.functional.counter import uniform
 from augment.functional.fog import plasma
 
@@ -81,8 +82,8 @@ def grow(seeds: Seeds, count: int, height: float, width: float) -> Feathers:
     x = place.clamp(max=width) - (place - width - height).clamp(0, width)
     y = (place - width).clamp(0, height) - (place - 2 * width - height).clamp(0, height)
     # In float64, so that what is rounded to float32 is the same on every device and in every batch.
-    direction = torch.atan2((height / 2 - y).double(), (width / 2 - x).double()) + 1.5 * (turn - 0.5)
-    cos, sin = direction.cos().float(), direction.sin().float()
+    direction = torch.atan2(in_double(height / 2 - y), in_double(width / 2 - x)) + in_double(1.5 * (turn - 0.5))
+    cos, sin = direction.cos().to(turn), direction.sin().to(turn)
     return Feathers(
         x - 0.05 * cos, y - 0.05 * sin, cos, sin, 0.2 + 0.5 * length, 1.2 * (bend - 0.5), 0.6 + 0.8 * thinness
     )

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
+
 Border = Literal["edge", "reflect", "symmetric"]
 """What lies outside, by NumPy's names: the edge's value repeated, or the image mirrored about the centres of its edge
 pixels (``"reflect"``) or about their outer sides (``"symmetric"``)."""
@@ -88,7 +90,7 @@ def smooth(layers: Tensor, sigma: Tensor, *, truncate: float, border: Border) ->
         The smooth layers.
     """
     # In float64, as matrix products in float32 depend on the batch, and on GPUs may be rounded to 11 bits.
-    wide = sigma.double()[..., 0, 0]
+    wide = in_double(sigma)[..., 0, 0]
     weights = gaussian_weights(wide, (truncate * wide + 0.5).floor())
     rows, columns = (filter_matrix(weights, length, border) for length in layers.shape[2:])
-    return along_axes(layers.double(), rows, columns).to(layers.dtype)
+    return along_axes(in_double(layers), rows, columns).to(layers)

@@ -111,7 +111,7 @@ def check_amount(name: str, value: Amount, low: float = 0.0, high: float = math.
     Raises:
         ValueError: If a number is out of the range, infinite or NaN.
     """
-    numbers = torch.as_tensor(value).detach().double()
+    numbers = torch.as_tensor(value).detach().cpu().double()
     if not bool(((numbers >= low) & (numbers <= high) & numbers.isfinite()).all()):  # NaN fails too
         wanted = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
         raise ValueError(f"{name} must be finite and {wanted}, got {numbers.tolist()}")

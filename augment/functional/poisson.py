@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
+
 LARGE = 10.0
 """Rates from which on the expansion is used; it then misses the count, by one, in fewer than 1 of 5,000 draws."""
 
@@ -37,13 +39,13 @@ def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
     first = (second - normal * (2 + square) / 72) / root
     count = (rate + root * normal + (2 + square) / 6 + first).floor()
     small = (rate < LARGE).nonzero(as_tuple=True)
-    count[small] = _summed(rate[small], normal[small]).to(count.dtype)
+    count[small] = _summed(rate[small], normal[small]).to(count)
     return count
 
 
 def _summed(rate: Tensor, normal: Tensor) -> Tensor:
     """Counts the probabilities that fit into the share; in float64, which the upper tail needs."""
-    rest, rate = torch.special.ndtr(normal.double()), rate.double()
+    rest, rate = torch.special.ndtr(in_double(normal)), in_double(rate)
     each, count = (-rate).exp(), torch.zeros_like(rate)
     most = float(rate.max()) if rate.numel() else 0.0
     for number in range(1, int(most + 6.5 * math.sqrt(most)) + 9):  # no normal draw of 5.8 gives a higher count

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from augment.double_precision import in_double
+
 Column = Float[Tensor, "#B 1 1 1"]
 
 
@@ -39,8 +41,9 @@ def streak(layers: Float[Tensor, "B C H W"], radius: Column, sigma: Column, angl
     weights = (-0.5 * (step / spread) ** 2).exp() * (step <= last)
     weights = (weights / weights.sum(1, keepdim=True)).expand(len(layers), -1)
     # In float64, so that no device rounds an offset another way.
-    turn = torch.deg2rad(angle.flatten(1).double()).expand(len(layers), 1)
-    right, down = ((step * share - 0.5).ceil().long() + reach for share in (turn.cos(), turn.sin()))
+    turn = torch.deg2rad(in_double(angle.flatten(1))).expand(len(layers), 1)
+    along = in_double(step)
+    right, down = ((along * share - 0.5).ceil().long().to(layers.device) + reach for share in (turn.cos(), turn.sin()))
 
     # All shifts of each image, as a view: choosing one copies whole rows of pixels.
     shifted = pad(layers, [reach] * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Flags, Offsets, Rows
 
 
@@ -59,33 +60,36 @@ class Curvature:
         Returns:
             The steps, zero where coordinates are held, and for which images there was a pair to build on.
         """
-        (count, _, memory, size), age = self._pairs.shape, torch.arange(self._pairs.shape[2], device=free.device)
-        newest_first = (self._count[:, None] - 1 - age) % memory
-        places = torch.cat([newest_first, newest_first + memory], 1)
+        count, _, memory, size = self._pairs.shape
         # All that the recursion needs of the long vectors are their products: one pass over the memory, not many.
         pairs, cut = self._pairs.flatten(1, 2), gradient.new_empty(count, memory + 1, size)
         torch.mul(self._pairs[:, 1], free[:, None], out=cut[:, :memory])
         torch.mul(gradient, free, out=cut[:, memory])
-        products = (cut @ pairs.mT).double().gather(2, places[:, None].expand(-1, memory + 1, -1))
+        products = in_double(cut @ pairs.mT)
+        taken_in, lengths = self._count.to(products.device)[:, None], self._lengths.to(products)
+        age = torch.arange(memory, device=products.device)
+        newest_first = (taken_in - 1 - age) % memory
+        places = torch.cat([newest_first, newest_first + memory], 1)
+        products = products.gather(2, places[:, None].expand(-1, memory + 1, -1))
         along = products[:, memory]
         products = products[:, :memory].gather(1, newest_first[..., None].expand(-1, -1, 2 * memory))
         bends, squares = products[..., :memory].mT, products[..., memory:]
         bend, square = bends.diagonal(dim1=1, dim2=2), squares.diagonal(dim1=1, dim2=2)
-        length = self._lengths.gather(1, newest_first)
-        sound = (age < self._count[:, None]) & _bends_down(bend, length, square.sqrt(), gradient.dtype)
+        length = lengths.gather(1, newest_first)
+        sound = (age < taken_in) & _bends_down(bend, length, square.sqrt(), gradient.dtype)
         triangle = torch.where(sound[:, :, None] & sound[:, None], bends, 0).tril() + torch.diag_embed(
-            (~sound).double()
+            (~sound).to(bends)
         )
         right = (along[:, :memory] * sound)[..., None]
         shares = torch.linalg.solve_triangular(triangle, right, upper=False)[..., 0]
-        newest = sound.double().argmax(1, keepdim=True)
+        newest = sound.to(bends).argmax(1, keepdim=True)
         scale = (bend / square.where(sound, 1) * sound).gather(1, newest)
         left = along[:, memory:] - torch.linalg.vecdot(squares, shares[:, None])
         right = ((bend * shares - scale * left) * sound)[..., None]
         back = torch.linalg.solve_triangular(triangle.mT, right, upper=True)[..., 0]
         weights = torch.zeros_like(along).scatter(1, places, torch.cat([back, -scale * shares], 1))
         step = torch.addcmul((weights.to(gradient)[:, None] @ pairs)[:, 0], scale.to(gradient), gradient) * free
-        return step, scale[:, 0] > 0
+        return step, (scale[:, 0] > 0).to(gradient.device)
 
     def keep(self, rows: Rows) -> None:
         """Forgets all but some of the images."""

@@ -114,7 +114,8 @@ def find_contradictions(
         inside = Standardized(smoothed.perturbations.keep(part), smoothed.sigma, radii)
         for offsets, objective in zip(found, (CrossEntropy(), MeanVote(inside, noises, generator)), strict=True):
             attack = Adversary(inside, objective, ascent or APGD(50))
-            result = attack(smoothed.model, images[part], certified.classes[part], generator=generator)
+            labels = certified.classes[part].to(images.device)
+            result = attack(smoothed.model, images[part], labels, generator=generator)
             offsets.append(result.offsets)
     asked = replace(smoothed, perturbations=smoothed.perturbations.keep(rows))
     bare, mean = (torch.cat(offsets) for offsets in found)
@@ -153,10 +154,10 @@ class MeanVoteLoss(Loss):
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         around = (offsets[:, None] + self.noise).flatten(0, 1)
         logits = class_logits(self.model, self._draws.decode(around)).unflatten(0, (len(offsets), len(self.noise)))
-        agreed = (logits.detach().argmax(2) == self.classes[:, None]).double().mean(1)
+        agreed = (logits.detach().argmax(2) == self.classes[:, None]).sum(1)
         chosen = self.classes[:, None, None].expand(-1, len(self.noise), 1)
         logs = logits.log_softmax(2).gather(2, chosen)[:, :, 0]
-        return math.log(len(self.noise)) - logs.logsumexp(1), agreed < 0.5
+        return math.log(len(self.noise)) - logs.logsumexp(1), 2 * agreed < len(self.noise)
 
     def keep(self, rows: Rows) -> MeanVoteLoss:
         return MeanVoteLoss(self.model, self._region.keep(rows), self.classes[rows], self.noise)

@@ -164,7 +164,7 @@ def _checked(values: Tensor, sources: Tensor, name: str) -> PerImage:
     """Errors in float64 with NaN as infinity, once they fit."""
     if len(values) != len(sources):
         raise ValueError(f"{name} and sources must have one row per pair, got {len(values)} and {len(sources)}")
-    found = values.detach().double().cpu().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    found = values.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
     if bool((found < 0).any()):
         raise ValueError(f"{name} must be squared, 0 or more, got {float(found.min()):.4g}")
     return found

@@ -71,7 +71,7 @@ def cover(
         95.0
     """
     check_two(limit=limit, share=share, alpha=alpha)
-    found = numbers.detach().double().cpu().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    found = numbers.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
     count = len(found)
     check_enough(count, share, alpha)
     if limit is None:

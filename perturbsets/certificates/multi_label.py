@@ -179,6 +179,7 @@ class SmoothedLabels(NoiseVote):
                 f"labels must be one state for each output of the model, {list(votes.guesses.shape)}, got "
                 f"{list(labels.shape)}"
             )
+        labels = None if labels is None else labels.to(votes.guesses.device)
         shares = share_at_least(votes.agreed, draws, level(votes.agreed.shape[1]))
         certified = shares > 0.5
         radii = self.scaled(torch.special.ndtri(shares)).where(certified, torch.zeros_like(shares))
@@ -206,4 +207,4 @@ def _known(labels: Tensor, images: Samples) -> Int64[Tensor, "B L"]:
             f"labels must be 0 or 1 to tell what is certified rightly, none unknown, got NaN in {named_rows(unknown)}: "
             "leave these out"
         )
-    return states.to(images.device).long()
+    return states.long()

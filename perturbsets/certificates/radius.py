@@ -115,7 +115,7 @@ def covering_radius(
     if bool((radii < 0).any()):
         raise ValueError(f"radii must be 0 or more, got {float(radii.min()):.4g}")
     rows = one_per_source(sources, generator=generator)
-    drawn = radii.detach().double().cpu()[rows].nan_to_num(nan=math.inf, posinf=math.inf)
+    drawn = radii.detach().cpu().double()[rows].nan_to_num(nan=math.inf, posinf=math.inf)
     return RadiusCertificate(drawn, sources.cpu()[rows], cover(drawn, share=share, alpha=alpha), tolerance, relative)
 
 

@@ -188,7 +188,7 @@ class SmoothedMaps(NoiseVote):
             alpha,
             correction,
             self.sigma,
-            None if labels is None else labels.to(images.device).long(),
+            None if labels is None else labels.to(votes.guesses.device).long(),
         )
 
 

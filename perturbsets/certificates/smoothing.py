@@ -34,6 +34,8 @@ from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_
 class Certified:
     """Certificates of images, each with a confidence of its own.
 
+    They lie on the images' device, or on the CPU if that has no float64.
+
     Attributes:
         classes: The vote of each image, or :data:`ABSTAIN`.
         radii: Offsets of this norm or less do not change the vote: in the set's own unit; of a composed set in standard
@@ -102,7 +104,7 @@ class Certified:
             "images": count,
             "certified": binomial(int(self.certified.sum()), count)._asdict(),
             "draws": self.draws,
-            "taken": float(self.taken.double().mean()),
+            "taken": float(self.taken.cpu().double().mean()),
             "alpha": self.alpha,
             "sigma": list(self.sigma) if isinstance(self.sigma, Sequence) else self.sigma,
             "median_radius": float(self.radii.median()),
@@ -200,6 +202,7 @@ class Smoothed(NoiseVote):
         certified = shares > 0.5
         radii = self.scaled(torch.special.ndtri(shares)).where(certified, torch.zeros_like(shares))
         classes = votes.guesses.masked_fill(~certified, ABSTAIN)
+        labels = None if labels is None else labels.to(classes.device)
         return Certified(
             classes, radii, shares, votes.agreed, votes.taken, votes.seeds, draws, alpha, self.sigma, labels
         )
@@ -252,4 +255,4 @@ def winners(counts: Int64[Tensor, "B K"], alpha: float) -> Labels:
     """
     first, second = counts.topk(2).values.unbind(1)
     chance = 2 * chance_of_at_least(first, first + second, 0.5)
-    return counts.argmax(1).masked_fill(chance > alpha, ABSTAIN)
+    return counts.argmax(1).masked_fill((chance > alpha).to(counts.device), ABSTAIN)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from augment.double_precision import double_device
 from augment.functional.counter import draw_seeds, normal
 from perturbsets._types import Model, Offsets, Rows, Samples
 from perturbsets.model_call import logits, unwrapped
@@ -34,6 +35,8 @@ Reader = Callable[[Tensor], Reading]
 @dataclass(frozen=True)
 class Votes:
     """What a model said under noise; a place is an image, a label of it, or a pixel of it.
+
+    All lies on the images' device, or on the CPU if that has no float64.
 
     Attributes:
         guesses: Most frequent class of the first draws, ``[B, *place]``.
@@ -222,7 +225,8 @@ class NoiseVote(ABC):
                 needed = fewest(draws, share, level(guesses[0].numel()))
                 agreed, taken = poll.agreements("certification", guesses, draws, needed)
                 parts.append((guesses, agreed, taken, poll.seeds))
-        return Votes(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        device = double_device(images.device)  # on which their shares are bounded
+        return Votes(*(torch.cat(part).to(device) for part in zip(*parts, strict=True)))
 
     @contextmanager
     def asked(self, images: Samples) -> Iterator[None]:

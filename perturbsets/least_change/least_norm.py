@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Offsets, PerImage
 
 SOFT = 1e-8  # share of its multiplier by which a constraint may be missed, so that none has multipliers without end
@@ -51,13 +52,14 @@ def least_norm(
         >>> least_norm(rows, needed, -none, none)
         tensor([[0.6000, 0.8000]])
     """
-    kind = rows.dtype
-    lengths = rows.double().norm(dim=2)
+    like = rows
+    rows, needed, low, high = (in_double(part) for part in (rows, needed, low, high))
+    lengths = rows.norm(dim=2)
     counts = (lengths > 0) & needed.isfinite()
     lengths = lengths.masked_fill(~counts, 1)
-    a = rows.double().masked_fill(~counts[..., None], 0) / lengths[..., None]
-    b = (needed.double() / lengths).masked_fill(~counts, 0)
-    problem = _Dual(a, b, low.double(), high.double())
+    a = rows.masked_fill(~counts[..., None], 0) / lengths[..., None]
+    b = (needed / lengths).masked_fill(~counts, 0)
+    problem = _Dual(a, b, low, high)
     multipliers = torch.zeros_like(b)
     enough = ENOUGH * b.abs().amax(1, keepdim=True) if b.numel() else b
     for _ in range(ROUNDS):
@@ -67,9 +69,9 @@ def least_norm(
         if not bool((slope.abs() > enough).any()):
             break
         apart = held[:, :, None] | held[:, None, :]
-        step = torch.linalg.solve(curvature.masked_fill(apart, 0) + torch.diag_embed(held.double()), slope)
+        step = torch.linalg.solve(curvature.masked_fill(apart, 0) + torch.diag_embed(held.to(slope)), slope)
         multipliers = problem.improved(multipliers, step, value, slope, signed=equality)
-    return problem.offsets(multipliers).to(kind)
+    return problem.offsets(multipliers).to(like)
 
 
 class _Dual:

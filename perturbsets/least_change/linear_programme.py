@@ -85,7 +85,7 @@ def label_linear_programme(
 
 def _least(rows: Tensor, needed: Tensor, low: Offsets, high: Offsets, *, largest: bool) -> Offsets:
     """Solves the programme of each image; NaN where it has no solution."""
-    parts = (part.double().cpu().numpy() for part in (rows, needed, low, high))
+    parts = (part.cpu().double().numpy() for part in (rows, needed, low, high))
     found = [_programme(*problem, largest=largest) for problem in zip(*parts, strict=True)]
     return torch.as_tensor(np.array(found).reshape(low.shape), dtype=low.dtype, device=low.device)
 

@@ -57,7 +57,7 @@ class Description:
     def summary(self) -> dict[str, Any]:
         """Means with intervals over pairs, shares with exact ones, and quantiles, as plain values."""
         means = {
-            name: bootstrap(value.double().cpu())._asdict()
+            name: bootstrap(value.cpu().double())._asdict()
             for name in (
                 "ratio",
                 "guide_ratio",

@@ -86,7 +86,7 @@ def detection_roc(
     from sklearn.metrics import roc_curve
 
     groups = _groups(natural, adversarial, natural_groups, adversarial_groups)
-    natural, adversarial = natural.detach().double().cpu(), adversarial.detach().double().cpu()
+    natural, adversarial = natural.detach().cpu().double(), adversarial.detach().cpu().double()
     scores = torch.cat([natural, adversarial])
     positive = torch.arange(len(scores)) >= len(natural)
     false_positive, true_positive, _ = roc_curve(positive.numpy(), -scores.numpy())

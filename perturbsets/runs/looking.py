@@ -120,7 +120,7 @@ class Look:
     def reached(self, layer: str, images: Images, pairs: GuidedPairs) -> dict[str, Any]:
         """How near adversaries come to their guides, and whose labels they get, as plain values."""
         points = [self.features(some, layer) for some in (images, pairs.guides, pairs.sources)]
-        ratio = distance_ratio(*points).double().cpu()
+        ratio = distance_ratio(*points).cpu().double()
         return {"ratio": bootstrap(ratio)._asdict(), "labels": self.outcomes(images, pairs).summary()}
 
     def carried(self, layer: str, images: Images, pairs: GuidedPairs, first: LabelOutcomes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Offsets, PerImage
 from perturbsets.sets.ball import MOST_ROUNDS, Ball, uniform_draws
 from perturbsets.sets.chi import truncated_chi
@@ -54,7 +55,7 @@ class L2Ball(Ball):
 
     def steepest(self, gradient: Offsets) -> Offsets:
         # In double precision, since squares of tiny gradients would underflow.
-        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True, dtype=torch.float64).to(gradient.dtype)
+        norms = in_double(gradient).norm(dim=1, keepdim=True).to(gradient)
         return gradient / norms.clamp_min(torch.finfo(gradient.dtype).tiny)
 
     def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
@@ -63,7 +64,7 @@ class L2Ball(Ball):
         return self.project(_directions(like, generator) * share[:, None].to(radii) * radii)
 
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        radii = self.radii(like.double())[:, 0].cpu()
+        radii = self.radii(like.new_empty(len(like), 0, dtype=torch.float64, device="cpu"))[:, 0]
         norms = truncated_chi(uniform_draws(len(like), generator), like.shape[1], radii)
         return self.project(_directions(like, generator) * norms[:, None].to(like))
 

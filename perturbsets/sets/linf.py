@@ -44,6 +44,6 @@ class LinfBall(Ball):
         return self.project(draws.to(like.device).mul_(radii))
 
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        inside = torch.erf(self.radii(like.double()).cpu() / math.sqrt(2))
+        inside = torch.erf(self.radii(like.new_empty(len(like), 0, dtype=torch.float64, device="cpu")) / math.sqrt(2))
         draws = math.sqrt(2) * torch.erfinv((2 * uniform_draws(like.shape, generator) - 1) * inside)
         return self.project(draws.to(like))
