@@ -166,7 +166,7 @@ class _Search:
         reached, total = 0, 0.0
         for rows in torch.arange(len(self.images), device=self.images.device).split(batch):
             _, value, flags = self._values(shared, rows)
-            reached, total = reached + int(flags.sum()), total + float(value.double().sum())
+            reached, total = reached + int(flags.sum()), total + float(value.cpu().double().sum())
         return reached, total / len(self.images)
 
     def _values(self, shared: Shared, rows: Rows) -> tuple[Offsets, PerImage, Flags]:

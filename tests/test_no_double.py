@@ -28,6 +28,16 @@ from perturbsets import (
     label_linear_programme,
     multi_label_deepfool,
 )
+from perturbsets.criteria.quality.frechet import frechet_distance
+from perturbsets.criteria.quality.precision_recall import precision_recall
+from perturbsets.representations import (
+    ProbabilisticPCA,
+    active_overlap,
+    angular_consistency,
+    choose_dimension,
+    likelihood_drop,
+    sparsity_change,
+)
 from perturbsets.sets.l1 import L1Ball
 from tests.no_double import OnDevice, device_without_double, home
 from tests.perturbsets.every_ascent import ASCENTS, pixels_or_else_places
@@ -182,3 +192,30 @@ def test_least_changes(attack: Callable[..., Any]) -> None:
         found = attack(Linear(), there(images), there(targets))
 
     assert_close(home(found.images), attack(Linear(), images, targets).images)
+
+
+NEIGHBOURS = torch.randn(2, 9, 20, generator=torch.Generator().manual_seed(0))
+GUIDES, POINTS = NEIGHBOURS.mean(1), NEIGHBOURS[:, :3] * 1.5
+
+
+def drop_of_a_fit(neighbours: Tensor, guides: Tensor, points: Tensor) -> Tensor:
+    return likelihood_drop(ProbabilisticPCA.fit(neighbours, dimension=3, centre=guides), points, guides)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        drop_of_a_fit,
+        lambda neighbours, guides, points: choose_dimension(neighbours, guides).held_out,
+        lambda neighbours, guides, points: angular_consistency(points, guides, neighbours),
+        lambda neighbours, guides, points: sparsity_change(points[:, 0], guides),
+        lambda neighbours, guides, points: active_overlap(points[:, 0], guides),
+        lambda neighbours, guides, points: torch.tensor(frechet_distance(neighbours[0], neighbours[1])),
+        lambda neighbours, guides, points: precision_recall(neighbours[0], neighbours[1], neighbours=2).precise,
+    ],
+)
+def test_features(measure: Callable[..., Tensor]) -> None:
+    with device_without_double() as there:
+        found = home(measure(there(NEIGHBOURS), there(GUIDES), there(POINTS)))
+
+    assert_close(found, measure(NEIGHBOURS, GUIDES, POINTS))

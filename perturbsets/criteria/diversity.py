@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import PerImage, Samples
 
 
@@ -44,7 +45,8 @@ class Diversity:
             differences: Changed less clean images.
             member: The group of each.
         """
-        flat = differences.flatten(1).double()
+        flat = in_double(differences.flatten(1))
+        member = member.to(flat.device)
         if self._sum is None:
             self._sum = flat.new_zeros(len(self.count), flat.shape[1])
             self.count, self._squares = self.count.to(flat.device), self._squares.to(flat.device)

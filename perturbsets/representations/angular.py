@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets.representations.feature_checks import check_features
 from perturbsets.row_names import named_rows
 
@@ -49,8 +50,8 @@ def angular_consistency(
         tensor([[1., 0.]], dtype=torch.float64)
     """
     check_features(points=points, guides=guides, neighbours=neighbours)
-    origin = guides.double()[:, None]
-    point, neighbour = points.double() - origin, neighbours.double() - origin
+    origin = in_double(guides)[:, None]
+    point, neighbour = in_double(points) - origin, in_double(neighbours) - origin
     to_guide = neighbour.norm(dim=2)[:, None]
     to_point = torch.cdist(point, neighbour, compute_mode="donot_use_mm_for_euclid_dist")
     inner = to_guide.square() - point @ neighbour.mT

@@ -95,5 +95,5 @@ class Description:
 
 def _quantiles(values: Tensor) -> dict[str, float]:
     """Median and the range of nine in ten."""
-    low, middle, high = values.double().flatten().quantile(QUANTILES.to(values.device)).tolist()
+    low, middle, high = values.cpu().double().flatten().quantile(QUANTILES).tolist()
     return {"median": middle, "q05": low, "q95": high}

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from augment.double_precision import double_device, in_double
 from perturbsets._types import Labels, PerImage
 from perturbsets.representations.bank import Bank
 from perturbsets.representations.in_class import member_distances
@@ -157,24 +158,24 @@ def spread_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
 
 def _spread(bank: Bank, layer: str, label: int) -> float:
     members, total = bank.members(label, 2), 0.0
-    origin = bank.features(layer, members[:1]).double()  # products of small numbers cancel less, and copies give 0
+    origin = in_double(bank.features(layer, members[:1]))  # products of small numbers cancel less, and copies give 0
     for rows, features in bank.blocks(layer, rows=members):
-        some = features.double() - origin
+        some = in_double(features) - origin
         total += float(torch.cdist(some, some).triu(1).sum())
         for _, others in bank.blocks(layer, rows=members[members > rows[-1]]):
-            total += float(torch.cdist(some, others.double() - origin).sum())
+            total += float(torch.cdist(some, in_double(others) - origin).sum())
     return 2 * total / (len(members) * (len(members) - 1))
 
 
 def _looked_up(found: dict[int, float], classes: Labels) -> PerImage:
     values = [found[label] for label in classes.tolist()]
-    return torch.tensor(values, dtype=torch.float64, device=classes.device)
+    return torch.tensor(values, dtype=torch.float64, device=double_device(classes.device))
 
 
 def _distance(first: Tensor, second: Tensor) -> PerImage:
     if first.shape != second.shape:
         raise ValueError(f"features must be of one shape, got {list(first.shape)} and {list(second.shape)}")
-    distance = (first.double() - second.double()).norm(dim=1)
+    distance = (in_double(first) - in_double(second)).norm(dim=1)
     if not bool((finite := distance.isfinite()).all()):
         raise ValueError(f"features must be finite, got NaN or infinity in {named_rows(~finite)}")
     return distance

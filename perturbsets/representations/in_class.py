@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Rows
 from perturbsets.representations.bank import Bank, block_rows
 from perturbsets.representations.neighbours import Neighbours, nearest_neighbours
@@ -99,7 +100,7 @@ def member_distances(
         size = block_rows(bank.features(layer, members[:1]).shape[1])
         parts = [
             nearest_neighbours(
-                bank.features(layer, some).double(), bank.blocks(layer, size, members), neighbours, exclude=some
+                in_double(bank.features(layer, some)), bank.blocks(layer, size, members), neighbours, exclude=some
             ).distances.mean(1)
             for some in members.split(size)
         ]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import PerImage, Rows
 from perturbsets.representations.bank import Bank
 from perturbsets.representations.in_class import member_distances, neighbours_in_class
@@ -64,7 +65,7 @@ def rank_in_class(
         members = member_distances(bank, layer, wanted, neighbours)
     if missing := sorted(set(wanted) - set(members)):
         raise ValueError(f"members must hold every class asked for, got none of {missing}: see member_distances")
-    nearest = neighbours_in_class(points.double(), classes, bank, layer, neighbours, exclude=exclude)
+    nearest = neighbours_in_class(in_double(points), classes, bank, layer, neighbours, exclude=exclude)
     means = nearest.distances.mean(1).cpu()
     ranks = torch.zeros_like(means)
     for label in wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Flags
 from perturbsets.representations.feature_checks import check_features
 from perturbsets.row_names import named_rows
@@ -37,7 +38,7 @@ def sparsity_change(
         tensor([0.5000], dtype=torch.float64)
     """
     first, second = _active(threshold, adversary=adversary, source=source)
-    return first.double().mean(1) - second.double().mean(1)
+    return in_double(first).mean(1) - in_double(second).mean(1)
 
 
 def active_overlap(
@@ -70,7 +71,7 @@ def active_overlap(
         tensor([0.5000], dtype=torch.float64)
     """
     one, other = _active(threshold, first=first, second=second)
-    return (one & other).sum(1).double() / (one | other).sum(1)
+    return in_double((one & other).sum(1)) / in_double((one | other).sum(1))
 
 
 def _active(threshold: float, **named: Tensor) -> tuple[Bool[Tensor, "B D"], Bool[Tensor, "B D"]]:

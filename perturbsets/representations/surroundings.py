@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from augment.double_precision import double_device
 from perturbsets._types import Labels, PerImage
 from perturbsets.representations.angular import angular_consistency
 from perturbsets.representations.bank import Bank
@@ -176,7 +177,9 @@ class Surroundings:
         """A distance that is usual in the class of each point; every class is measured once."""
         fresh = torch.tensor(sorted(set(classes.tolist()) - set(known)), dtype=torch.int64)
         known |= dict(zip(fresh.tolist(), measure(self.bank, self.layer, fresh).tolist(), strict=True))
-        return torch.tensor([known[label] for label in classes.tolist()], dtype=torch.float64, device=classes.device)
+        return torch.tensor(
+            [known[label] for label in classes.tolist()], dtype=torch.float64, device=double_device(classes.device)
+        )
 
     def _chosen(self, around: Neighbourhood, guide: Tensor) -> DimensionChoice:
         """The dimension for all guides, some guides at a time."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets.representations.feature_checks import check_features
 from perturbsets.row_names import named_rows
 
@@ -106,9 +107,9 @@ class ProbabilisticPCA:
                 f"dimension must be 0 or more and below {rank}, got {dimension}: {count} neighbours of {width} "
                 "features span no more directions, and one must be left for the noise"
             )
-        values = neighbours.double()
+        values = in_double(neighbours)
         mean = values.mean(1)
-        middle = mean if centre is None else centre.double()
+        middle = mean if centre is None else in_double(centre)
         basis, triangle = torch.linalg.qr((values - (middle if moved else mean)[:, None]).mT)
         turn, singular, _ = torch.linalg.svd(triangle, full_matrices=False)
         variances = singular.square() / count
@@ -176,7 +177,7 @@ def likelihood_drop(
 
 def _squared_distance(pca: ProbabilisticPCA, points: Float[Tensor, "B m D"]) -> Float64[Tensor, "B m"]:
     """Mahalanobis' squared distance of points from the centre: along the plane and off it, each in its own unit."""
-    offsets = points.double() - pca.centre[:, None]
+    offsets = in_double(points) - pca.centre[:, None]
     along = offsets @ pca.axes
     off = offsets - along @ pca.axes.mT
     return (along.square() / pca.variances[:, None]).sum(2) + off.square().sum(2) / pca.noise[:, None]
@@ -195,5 +196,5 @@ def check_scatter(neighbours: Tensor, centre: Tensor | None, scatter: str) -> No
 
 def rounding_variance(neighbours: Float[Tensor, "B n D"]) -> Float64[Tensor, " B"]:
     """Variance that the features' own rounding may have in each direction: no less is noise of the neighbours."""
-    unit = torch.finfo(neighbours.dtype).eps * neighbours.double().abs().amax((1, 2))
+    unit = torch.finfo(neighbours.dtype).eps * in_double(neighbours).abs().amax((1, 2))
     return min(neighbours.shape[1:]) * unit.square()

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets.representations.tangent import Scatter, check_scatter, rounding_variance
 from perturbsets.row_names import named_rows
 
@@ -90,9 +91,9 @@ def choose_dimension(
 def _leave_one_out(neighbours: Tensor, centre: Tensor | None, moved: bool, largest: int) -> tuple[Tensor, Tensor]:
     """Mean log-likelihoods of left-out neighbours, and the least noise of the fits, for dimensions 0 to the largest."""
     count, width = neighbours.shape[1:]
-    points = neighbours.double()
+    points = in_double(neighbours)
     if centre is not None:
-        points = torch.cat([points, centre.double()[:, None]], 1)
+        points = torch.cat([points, in_double(centre)[:, None]], 1)
     turned = torch.linalg.qr((points - points[:, :count].mean(1, keepdim=True)).mT, mode="r")[1].mT
     held = turned[:, :count]
     place = torch.arange(count, device=held.device)

@@ -115,7 +115,7 @@ class LabelBench:
                 "l2": float(change.norm(dim=1).mean()) if len(change) else None,
                 "linf": float(change.abs().amax(1).mean()) if len(change) else None,
             },
-            "calls": None if attacked.calls is None else float(attacked.calls.double().mean()),
+            "calls": None if attacked.calls is None else float(attacked.calls.cpu().double().mean()),
             "seconds": None if attacked.seconds is None else attacked.seconds / count,
             "scores": multi_label_scores(every, self.states).summary(),
             "success_at_k": success_at_k(logits, self.states[rows], self.settings.top)._asdict() if some else None,

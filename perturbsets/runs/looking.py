@@ -154,5 +154,5 @@ class Solved(NamedTuple):
 
     def gap(self) -> dict[str, float]:
         """How much higher the best value may be: as a share of the value, where that is no less than a thousandth."""
-        share = ((self.bounds - self.values) / self.values.abs().clamp_min(SMALL)).double()
+        share = ((self.bounds - self.values) / self.values.abs().clamp_min(SMALL)).cpu().double()
         return {"median": float(share.median()), "largest": float(share.max())}

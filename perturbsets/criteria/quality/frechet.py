@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from augment.double_precision import in_double
+
 
 def frechet_distance(first: Float[Tensor, "M F"], second: Float[Tensor, "N G"]) -> float:
     r"""Squared Wasserstein-2 distance between the normal distributions that have the features' moments.
@@ -61,7 +63,7 @@ def check_features(first: Tensor, second: Tensor) -> None:
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    features = features.double()
+    features = in_double(features)
     mean = features.mean(0)
     centred = features - mean
     return mean, centred.T @ centred / (len(features) - 1)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Flags
 from perturbsets.criteria.quality.frechet import check_features
 
@@ -57,7 +58,7 @@ def precision_recall(real: Float[Tensor, "M F"], samples: Float[Tensor, "N G"], 
             f"neighbours must be at least 1 and below the number of images, got {neighbours} for {len(real)} real "
             f"images and {len(samples)} samples"
         )
-    real, samples = real.double(), samples.double()  # distances of near features cancel in single precision
+    real, samples = in_double(real), in_double(samples)  # distances of near features cancel in single precision
     return PrecisionRecall(_within(samples, real, neighbours), _within(real, samples, neighbours))
 
 
