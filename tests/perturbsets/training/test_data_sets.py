@@ -123,7 +123,7 @@ class Endless(IterableDataset[tuple[Tensor, Tensor]]):
 @pytest.mark.parametrize(
     ("wrap", "kind"),
     [
-        (lambda data: DataLoader(data, batch_size=5), "DataLoader"),
+        (lambda data: DataLoader(data, batch_size=6), "DataLoader"),
         (lambda data: {"train": data}, "dict"),
         (lambda data: dict(zip(("x", "y"), data.tensors, strict=True)), "dict"),
         (lambda data: data.tensors, "tuple"),
