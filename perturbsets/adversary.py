@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,10 +11,12 @@ from torch import Tensor
 from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
-from perturbsets.objectives.base import Objective
+from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
 from perturbsets.purity import Mode, ordinary, untouched
 from perturbsets.sets.base import PerturbationSet, Region
+
+Rank = Literal["success", "value"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Found:
         images: The worst samples, of the type and shape of the input.
         offsets: Where in the set they are, ``[B, Z]``.
         values: The objective there.
-        reached: Whether the goal is reached.
+        reached: Whether the goal is reached there.
         calls: Forward passes spent, those of binding the objective among them; of a gradient ascent's, all but one of
             each start had a backward pass.
         bounds: Values that no point of the set exceeds, where the ascent proves such
@@ -90,6 +92,7 @@ class Adversary:
         *,
         start: Tensor | None = None,
         generator: torch.Generator | None = None,
+        rank: Rank = "success",
     ) -> Found:
         """Attacks a batch.
 
@@ -99,14 +102,18 @@ class Adversary:
             labels: What the objective needs: classes, targets, images.
             start: First offsets; the ascent's own choice if not given.
             generator: For random starts and draws; a fresh one, seeded by the system, if not given.
+            rank: Which point is the worst: ``"success"``, one that reaches the goal before any that does not, then the
+                higher value, for attacks that count successes; ``"value"``, the highest value, for the maximum that
+                training minimises.
 
         Returns:
             The worst points found.
 
         Raises:
-            ValueError: If samples, labels, start or logits are not as they must be, the ascent does not fit the set, or
-                the model returns NaN.
+            ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent
+                does not fit the set, or the model returns NaN.
         """
+        check_rank(rank)
         if generator is None:
             generator = torch.Generator()
             generator.seed()
@@ -118,10 +125,10 @@ class Adversary:
                 raise ValueError(f"ascent must fit the set, got {type(self.ascent).__name__}: {reason}")
             start = None if start is None else _first(ordinary(start), region)
             if not len(images):
-                best = Best(region)
+                best = Best(region, None)
                 return Found(best.images, best.offsets, best.values, best.reached, best.calls)
             loss = self.objective.at(model, images.detach(), labels)
-            best = self.ascent(region, loss, start=start, generator=generator)
+            best = self.ascent(region, loss if rank == "success" else ByValue(loss), start=start, generator=generator)
             calls = best.calls + loss.calls
         if not bool(best.finite.all()):
             raise ValueError(
@@ -129,6 +136,16 @@ class Adversary:
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
         return Found(best.images, best.offsets, best.values, best.reached, calls, best.bounds)
+
+
+def check_rank(rank: str) -> None:
+    """Refuses an unknown rank.
+
+    Raises:
+        ValueError: Naming those there are.
+    """
+    if rank not in get_args(Rank):
+        raise ValueError(f"rank must be one of {list(get_args(Rank))}, got {rank!r}")
 
 
 def _first(start: Tensor, region: Region) -> Offsets:

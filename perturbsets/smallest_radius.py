@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from perturbsets._types import PerImage, Samples
 from perturbsets.adversary import Adversary, Found
 from perturbsets.objectives.priced import Priced
-from perturbsets.purity import untouched
 
 _Attack = Callable[[nn.Module | None, Samples, Tensor, torch.Generator | None], Found]
 HALVINGS = 20.0  # of the largest price: down to a millionth of it
@@ -126,18 +125,14 @@ def _at_radius(adversary: Adversary, radius: PerImage) -> _Attack:
 
 
 def _at_price(adversary: Adversary, largest: float, halvings: PerImage) -> _Attack:
-    """Climbs to the highest value, reached or not, and looks whether the goal is reached there."""
+    """Climbs to the highest value, without a stop on the way: the goal counts where it is reached there."""
     priced: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
-    highest = replace(adversary, objective=replace(priced, goal=False))
-
-    def attack(model: nn.Module | None, images: Samples, labels: Tensor, generator: torch.Generator | None) -> Found:
-        found = highest(model, images, labels, generator=generator)
-        with untouched(model, images.device), torch.no_grad():
-            loss = priced.at(model, images.detach(), labels)
-            _, reached = loss(found.images, found.offsets)
-        return replace(found, reached=reached, calls=found.calls + loss.calls + 1)
-
-    return attack
+    ascent: Any = adversary.ascent
+    if getattr(ascent, "stop_when_reached", False):
+        ascent = replace(ascent, stop_when_reached=False)
+    return lambda model, images, labels, generator: replace(adversary, objective=priced, ascent=ascent)(
+        model, images, labels, generator=generator, rank="value"
+    )
 
 
 def _check(adversary: Adversary, largest: float, over: str, rounds: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Rows, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversary import Adversary, Rank, check_rank
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.margin import Margin
 from perturbsets.purity import untouched
@@ -41,7 +41,7 @@ class Worst:
     """Tries several adversaries, on any sets, and keeps the worst per image.
 
     Their own objectives cannot be compared with each other, so one judge looks at what each of them found: reached
-    before not reached, then the higher value; at equal values the earlier adversary counts.
+    before not reached, then the higher value, or the higher value alone; at equal values the earlier adversary counts.
 
     Args:
         adversaries: The adversaries, in order.
@@ -77,7 +77,13 @@ class Worst:
     @torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
     @torch.no_grad()
     def __call__(
-        self, model: Model | None, images: Samples, labels: Any, *, generator: torch.Generator | None = None
+        self,
+        model: Model | None,
+        images: Samples,
+        labels: Any,
+        *,
+        generator: torch.Generator | None = None,
+        rank: Rank = "success",
     ) -> WorstFound:
         """Attacks a batch.
 
@@ -86,6 +92,7 @@ class Worst:
             images: Clean samples within the bounds of every set.
             labels: What the objectives need, with an entry per image if images are dropped.
             generator: For random starts and draws.
+            rank: Which point is the worst, to each adversary and to the judge: see :meth:`Adversary.__call__`.
 
         Returns:
             The worst points found.
@@ -93,6 +100,7 @@ class Worst:
         Raises:
             ValueError: As :meth:`Adversary.__call__`.
         """
+        check_rank(rank)
         count, device = len(images), images.device
         if self.drop_reached:
             check_rows("labels", labels, count)
@@ -105,12 +113,15 @@ class Worst:
             if not len(rows):
                 break
             x, y = (images[rows], take_rows(labels, rows)) if self.drop_reached else (images, labels)
-            found = (adversary.keep(rows) if self.drop_reached else adversary)(model, x, y, generator=generator)
+            attack = adversary.keep(rows) if self.drop_reached else adversary
+            found = attack(model, x, y, generator=generator, rank=rank)
             with untouched(model, device) as bare, torch.no_grad():
                 judge = self.judge.at(bare, x.detach(), y)
                 value, won = judge(found.images, found.offsets)
             value = value.to(values.dtype)
-            better = (won & ~reached[rows]) | ((won == reached[rows]) & (value > values[rows]))
+            better = value > values[rows]
+            if rank == "success":
+                better = torch.where(won ^ reached[rows], won, better)
             taken = rows[better]
             worst[taken], values[taken] = found.images[better], value[better]
             reached[taken], member[taken] = won[better], number

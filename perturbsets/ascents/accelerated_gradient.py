@@ -105,7 +105,7 @@ class AcceleratedGradient(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        best = Best(region)
+        best = Best(region, loss)
         climber = _Climber(region, loss, best, region.project(region.centre() if start is None else start).detach())
         for step in range(self.steps + 1):
             if step % CHECK_EVERY == 0 and not climber.goes_on(climber.done, drop=self.stop_when_reached):

@@ -13,18 +13,21 @@ from perturbsets.sets.base import Region
 
 
 class Best:
-    """Per image the best point seen: reached before not reached, then the higher value.
+    """Per image the best point seen: reached before not reached, then the higher value; or the higher value alone.
 
-    A correct image may have cross-entropy ln K where a fooled one has ln 2, so value alone does not tell.
+    An attack counts successes, and a correct image may have cross-entropy ln K where a fooled one has ln 2: there value
+    alone does not tell. A maximum, such as the inner one of adversarial training, is the highest value. The loss says
+    which of the two is asked for.
 
     Args:
         region: The region that is searched.
+        loss: What is raised in it; ``None`` where there is nothing to search.
 
     Attributes:
         offsets: Best offsets ``[B, Z]``.
         images: The samples there; decoded once more where the region is ``cheap``, kept otherwise.
         values: Their values.
-        reached: Whether the goal is reached there.
+        reached: Whether the goal is reached at that point.
         calls: Forward passes spent on each image.
         finite: Whether every value seen was finite.
         bounds: Values that no point of the region exceeds; ``None`` where the ascent proves none.
@@ -37,10 +40,10 @@ class Best:
     finite: Flags
     bounds: PerImage | None = None
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, loss: Loss | None) -> None:
         count = len(region.images)
         self.offsets = region.centre()
-        self._region = region
+        self._region, self._success_first = region, loss is None or loss.success_first
         self._images = None if region.cheap else region.images.detach().clone()
         self.values = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
         self.reached = torch.zeros(count, dtype=torch.bool, device=region.images.device)
@@ -56,17 +59,19 @@ class Best:
         finite = values.isfinite()
         reached = reached & finite  # NaN is not a success
         old, held = (self.values, self.reached) if rows is None else (self.values[rows], self.reached[rows])
-        better = finite & torch.where(reached ^ held, reached, values > old)
+        higher = values > old
+        better = finite & (torch.where(reached ^ held, reached, higher) if self._success_first else higher)
+        held = torch.where(better, reached, held)
         if rows is None:
             self.calls += 1
             self.finite &= finite
             self.values = torch.where(better, values, old)
-            self.reached |= reached  # what is reached stays so
+            self.reached = held
         else:
             self.calls[rows] += 1
             self.finite[rows] &= finite
             self.values[rows] = torch.where(better, values, old)
-            self.reached[rows] = held | reached
+            self.reached[rows] = held
         rows = self._every if rows is None else rows
         # Few rows are copied at most steps; but to ask how many they are would make a GPU wait.
         replace_ = replace_few_ if better.device.type == "cpu" else replace_unasked_

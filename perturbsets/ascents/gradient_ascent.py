@@ -44,7 +44,7 @@ class GradientAscent(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        best = Best(region)
+        best = Best(region, loss)
         climb(
             region,
             loss,

@@ -67,7 +67,7 @@ class GridSearch(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        box, best = region.box(), Best(region)
+        box, best = region.box(), Best(region, loss)
         if box is None:
             raise ValueError(f"region must fit GridSearch: {self.misfit(region)}")
         here, judge, rows = region, loss, torch.arange(len(box[0]), device=box[0].device)

@@ -53,7 +53,7 @@ class OneStep(Ascent):
     ) -> Best:
         first = region.start(self.starts, generator=generator) if start is None else region.project(start)
         size = finite_radii(region) if self.step_size is None else self.step_size
-        best = Best(region)
+        best = Best(region, loss)
         if self.or_stay:
             climb(region, loss, first, best, steps=1, step_size=size, direction=Steepest())
         else:

@@ -40,7 +40,7 @@ class RandomSearch(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        best = Best(region)
+        best = Best(region, loss)
         with torch.no_grad():
             for draw in range(self.draws):
                 first = start if draw == 0 else None

@@ -31,7 +31,7 @@ class Restarted(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        best = Best(region)
+        best = Best(region, loss)
         for restart in range(self.restarts):
             given = None if restart else start
             first = region.start(self.starts, generator=generator) if given is None else region.project(given)

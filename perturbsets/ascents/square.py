@@ -71,7 +71,7 @@ class Square(Ascent):
     ) -> Best:
         if not isinstance(region, PixelRegion):
             raise ValueError(f"region must fit Square: {self.misfit(region)}")
-        best, here, judge = Best(region), region, loss
+        best, here, judge = Best(region, loss), region, loss
         moves = (BallMoves if isinstance(region.ball, L2Ball) else CubeMoves)(region, generator)
         rows = torch.arange(len(region.images), device=region.images.device)
         with torch.no_grad():

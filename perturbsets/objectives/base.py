@@ -15,9 +15,12 @@ class Loss(ABC):
 
     Attributes:
         calls: Forward passes that binding spent on each image, such as one for clean predictions.
+        success_first: Whether a point that reaches the goal is better than any point that does not; otherwise the
+            higher value is better, whatever is reached.
     """
 
     calls: int = 0
+    success_first: bool = True
 
     @abstractmethod
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
@@ -35,6 +38,25 @@ class Loss(ABC):
     @abstractmethod
     def keep(self, rows: Rows) -> Loss:
         """The loss of some of the images."""
+
+
+class ByValue(Loss):
+    """A loss of which the highest value is wanted, whether or not it reaches the goal.
+
+    Args:
+        loss: What to raise.
+    """
+
+    success_first = False
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss, self.calls = loss, loss.calls
+
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        return self.loss(images, offsets)
+
+    def keep(self, rows: Rows) -> ByValue:
+        return ByValue(self.loss.keep(rows))
 
 
 class Objective(ABC):

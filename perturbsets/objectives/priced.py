@@ -17,18 +17,17 @@ class PricedLoss(Loss):
     Args:
         loss: What to raise.
         weight: Price of a squared unit of offset, one per image.
-        goal: Whether the loss's goal counts.
     """
 
-    def __init__(self, loss: Loss, weight: PerImage, *, goal: bool) -> None:
-        self.loss, self.weight, self.goal, self.calls = loss, weight, goal, loss.calls
+    def __init__(self, loss: Loss, weight: PerImage) -> None:
+        self.loss, self.weight, self.calls = loss, weight, loss.calls
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         value, reached = self.loss(images, offsets)
-        return value - self.weight * offsets.square().sum(1), reached & self.goal
+        return value - self.weight * offsets.square().sum(1), reached
 
     def keep(self, rows: Rows) -> PricedLoss:
-        return PricedLoss(self.loss.keep(rows), self.weight[rows], goal=self.goal)
+        return PricedLoss(self.loss.keep(rows), self.weight[rows])
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,6 @@ class Priced(Objective):
     Args:
         objective: What to raise.
         weight: Price :math:`0 \le c < \infty`; a number, or one per image.
-        goal: Whether a point that reaches the other objective's goal counts before a higher value. Without it the
-            highest value wins, whatever it reaches.
 
     Raises:
         ValueError: If a weight is outside its range.
@@ -55,7 +52,6 @@ class Priced(Objective):
 
     objective: Objective
     weight: float | PerImage = 1.0
-    goal: bool = True
 
     def __post_init__(self) -> None:
         weights = torch.as_tensor(self.weight)
@@ -77,4 +73,4 @@ class Priced(Objective):
             raise ValueError(
                 f"weight must be a number or one per image, got {list(weight.shape)} weights for {len(images)} images"
             )
-        return PricedLoss(self.objective.at(model, images, labels), weight.expand(len(images)), goal=self.goal)
+        return PricedLoss(self.objective.at(model, images, labels), weight.expand(len(images)))

@@ -20,7 +20,8 @@ class Adversarial(OneUpdate):
     .. math:: \min_\theta \mathbb E \max_{x' \in S(x)} \ell(f_\theta(x'), y)
 
     With projected gradient it is Madry's training. One step alone may overfit all of a sudden to itself: see
-    :class:`FastAdversarial`.
+    :class:`FastAdversarial`. The worst image is that of the highest value of the adversary's objective, here and in
+    every method of training, whether or not it is misclassified.
 
     Args:
         adversary: The inner maximisation, on any set.
@@ -37,4 +38,4 @@ class Adversarial(OneUpdate):
     adversary: Adversary | Worst
 
     def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
-        return self.adversary(bare, images, labels, generator=generator).images
+        return self.adversary(bare, images, labels, generator=generator, rank="value").images

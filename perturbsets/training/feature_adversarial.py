@@ -69,7 +69,7 @@ class FeatureAdversarial(OneUpdate):
         rows = self._differ(bare, images, guides).nonzero()[:, 0]
         if not len(rows):
             return images
-        found = self.adversary(bare, images[rows], images[guides[rows]], generator=generator)
+        found = self.adversary(bare, images[rows], images[guides[rows]], generator=generator, rank="value")
         return images.index_copy(0, rows, found.images)
 
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:

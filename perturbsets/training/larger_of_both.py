@@ -34,7 +34,7 @@ class LargerOfBoth(OneUpdate):
     adversary: Adversary | Worst
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
-        found = self.adversary(bare, images, labels, generator=generator).images
+        found = self.adversary(bare, images, labels, generator=generator, rank="value").images
         with untouched(bare, images.device), torch.no_grad():
             clean, changed = (cross_entropy(bare, x, labels)[0] for x in (images, found))
         chosen = (clean >= changed).view(-1, *[1] * (images.ndim - 1))

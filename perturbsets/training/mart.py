@@ -45,7 +45,7 @@ class MART(OneUpdate):
             raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
-        return self.adversary(bare, images, labels, generator=generator).images
+        return self.adversary(bare, images, labels, generator=generator, rank="value").images
 
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
         clean, changed = together(model, images, shown, labels)

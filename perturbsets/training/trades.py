@@ -27,11 +27,13 @@ class TRADES(OneUpdate):
 
     Args:
         adversary: The inner maximisation, on any set, with the objective :class:`KLDivergence` and an ascent that
-            starts away from the image, where the gradient of the divergence is zero.
+            starts away from the image, where the gradient of the divergence is zero, and goes on where the prediction
+            is wrong.
         weight: :math:`\beta \ge 0`; the paper's 1 to 6 trade accuracy for robustness.
 
     Raises:
-        ValueError: If the objective or the starts of the adversary are others, or the weight is not finite or negative.
+        ValueError: If the objective or the starts of the adversary are others, its ascent stops at wrong predictions,
+            or the weight is not finite or negative.
 
     References:
         Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 and algorithm 1.
@@ -52,11 +54,16 @@ class TRADES(OneUpdate):
                 f"adversary must not start at zero, where the divergence has no gradient, got {type(ascent).__name__}: "
                 'give an ascent with starts="uniform"'
             )
+        if getattr(ascent, "stop_when_reached", False):
+            raise ValueError(
+                "adversary must go on where the prediction is wrong, since divergence may be higher elsewhere, got "
+                "stop_when_reached=True: write dataclasses.replace(ascent, stop_when_reached=False)"
+            )
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
-        return self.adversary(bare, images, labels, generator=generator).images
+        return self.adversary(bare, images, labels, generator=generator, rank="value").images
 
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
         clean, changed = together(model, images, shown, labels)

@@ -31,6 +31,7 @@ from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.base import replace_few_, replace_unasked_
 from perturbsets.ascents.directions import Adaptive, Direction, Plain, Steepest
 from perturbsets.ascents.schedule import check_schedule, shares
+from perturbsets.objectives.base import ByValue
 from perturbsets.sets.base import check_starts
 from tests.perturbsets.every_ascent import ASCENTS
 
@@ -251,8 +252,9 @@ def test_images_reached_in_one_restart_leave_the_next() -> None:
 
 
 @pytest.mark.parametrize("some", [False, True])
-def test_the_best_is_that_of_a_loop_over_images(some: bool, generator: torch.Generator) -> None:
-    best = Best(Region(6, 2, L2Ball(1.0)))
+@pytest.mark.parametrize("success_first", [True, False])
+def test_the_best_is_that_of_a_loop_over_images(some: bool, success_first: bool, generator: torch.Generator) -> None:
+    best = Best(Region(6, 2, L2Ball(1.0)), Waves() if success_first else ByValue(Waves()))
     kept = [(False, -math.inf, [0.0, 0.0], True, 0) for _ in range(6)]
     choices = torch.tensor([0.0, 1.0, 2.0, math.nan, math.inf, -math.inf], dtype=torch.float64)
     for _ in range(40):
@@ -265,7 +267,7 @@ def test_the_best_is_that_of_a_loop_over_images(some: bool, generator: torch.Gen
             rows.tolist(), values.tolist(), reached.tolist(), offsets.tolist(), strict=True
         ):
             held, top, where, finite, calls = kept[row]
-            if math.isfinite(value) and (goal, value) > (held, top):
+            if math.isfinite(value) and (success_first * goal, value) > (success_first * held, top):
                 held, top, where = goal, value, place
             kept[row] = (held, top, where, finite and math.isfinite(value), calls + 1)
         flags, tops, places, finites, calls = (list(column) for column in zip(*kept, strict=True))
@@ -295,7 +297,7 @@ def test_only_what_is_better_replaces_what_was_kept(
 
 def test_nothing_found_before_is_written_to_by_a_later_look() -> None:
     region, values = Region(3, 2, L2Ball(1.0)), torch.ones(3, dtype=torch.float64)
-    best, offsets = Best(region), torch.ones(3, 2, dtype=torch.float64)
+    best, offsets = Best(region, Waves()), torch.ones(3, 2, dtype=torch.float64)
     best.update(offsets, offsets, values, values > 2)
 
     best.update(2 * offsets, 2 * offsets, 2 * values, values > 2)

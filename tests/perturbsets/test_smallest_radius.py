@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,13 +101,15 @@ def test_sets_without_a_radius_are_refused() -> None:
 LABEL = Adversary(PixelBall("l2", math.inf), Priced(CrossEntropy(targeted=True)), ProjectedLBFGS(40))
 
 
-def test_the_largest_price_leads_to_the_smallest_change_of_a_linear_model() -> None:
+@pytest.mark.parametrize("stop", [False, True])
+def test_the_largest_price_leads_to_the_smallest_change_of_a_linear_model(stop: bool) -> None:
     model = nn.Linear(6, 2).double()
     x = 0.5 + 0.02 * torch.randn(8, 6, dtype=torch.float64)  # far from the bounds
     with torch.no_grad():
         model.bias -= model(x).mean(0) + torch.tensor([0.05, 0.0], dtype=torch.float64)
     target = 1 - model(x).argmax(1)
-    found = bisect(LABEL, model, x, target, over="weight", largest=100.0, rounds=12)
+    adversary = replace(LABEL, ascent=ProjectedLBFGS(40, stop_when_reached=stop))  # a stop would come too early
+    found = bisect(adversary, model, x, target, over="weight", largest=100.0, rounds=12)
     weights = (model.weight[0] - model.weight[1]).detach()
     exact = (model(x)[:, 0] - model(x)[:, 1]).abs().detach() / weights.norm()
 

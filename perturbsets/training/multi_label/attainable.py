@@ -29,7 +29,7 @@ class Fooling(NamedTuple):
 def fool_labels(
     adversary: Adversary | Worst, model: nn.Module, images: Samples, states: States, *, generator: torch.Generator
 ) -> Fooling:
-    """Attacks the images that every objective, a judge's too, can ask something of, and leaves the others clean.
+    """Raises the value of the images that every objective, a judge's too, can ask something of; others stay clean.
 
     Labels that are all on, say, cannot be ranked: such images are a part of data, and no reason to end a training.
 
@@ -46,14 +46,14 @@ def fool_labels(
     states = states.to(images.device)
     able = _attainable(adversary, states)
     if bool(able.all()):
-        found = adversary(model, images, states, generator=generator)
+        found = adversary(model, images, states, generator=generator, rank="value")
         return Fooling(found.images, found.offsets if isinstance(found, Found) else None)
     rows, fooled, offsets = able.nonzero()[:, 0], images.detach().clone(), None
     if isinstance(adversary, Adversary):
         with torch.no_grad():
             offsets = adversary.perturbations.at(fooled).centre()
     if len(rows):
-        found = adversary.keep(rows)(model, images[rows], states[rows], generator=generator)
+        found = adversary.keep(rows)(model, images[rows], states[rows], generator=generator, rank="value")
         fooled[rows] = found.images
         if offsets is not None and isinstance(found, Found):
             offsets[rows] = found.offsets

@@ -70,7 +70,7 @@ class DualS2(HelpedByLabels):
         self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator
     ) -> list[Example]:
         fooling = self._fool_helper(bare, images, labels, generator)
-        own = self.adversary(bare, images, labels.classes, generator=generator)
+        own = self.adversary(bare, images, labels.classes, generator=generator, rank="value")
         clean_lesson, own_lesson = self._lessons
         clean = Example(images, 0.0, clean_lesson)
         if self.combine == "two":

@@ -84,9 +84,9 @@ def test_a_whole_batch_goes_to_the_adversary_as_it_is(monkeypatch: pytest.Monkey
     for adversary, states in ((ANY, STATES), (RANKING, z)):
         call = Adversary.__call__
 
-        def watched(self: Adversary, *given: Any, generator: torch.Generator, call: Any = call) -> Any:
+        def watched(self: Adversary, *given: Any, call: Any = call, **options: Any) -> Any:
             seen.append((self, *given[1:]))
-            return call(self, *given, generator=generator)
+            return call(self, *given, **options)
 
         with monkeypatch.context() as patch:
             patch.setattr(Adversary, "__call__", watched)
