@@ -13,6 +13,7 @@ from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
+from perturbsets.per_image import PerImageSettings
 from perturbsets.purity import Mode, ordinary, untouched
 from perturbsets.sets.base import PerturbationSet, Region
 
@@ -41,7 +42,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Adversary:
+class Adversary(PerImageSettings):
     """Set, objective and ascent together.
 
     The model is left as it was found: modes, gradients, statistics, random states. The input is not written

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.per_image import PerImageSettings
 
 
 class Loss(ABC):
@@ -37,7 +38,7 @@ class Loss(ABC):
         """The loss of some of the images."""
 
 
-class Objective(ABC):
+class Objective(PerImageSettings, ABC):
     """What an adversary maximises."""
 
     @property

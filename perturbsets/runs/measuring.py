@@ -13,6 +13,7 @@ from torch import Tensor
 from cvae import derive_seed
 from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, verdict
 from perturbsets.criteria.pairs import Pairs
+from perturbsets.per_image import one_number
 from perturbsets.recipe import Recipe
 from perturbsets.report.findings import share, share_interval, times
 from perturbsets.sets import LatentBall
@@ -35,11 +36,11 @@ def measure(
     Returns:
         The figures as plain values, and what the report draws.
     """
-    settings = recipe.check
+    settings, radius = recipe.check, one_number(learned.radius, "radius")
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "check"))
     criterion = settings.necessary.make()
     if second is not None:
-        shares = {*criterion.curve, second / float(learned.radius)} - {0.0, 1.0}
+        shares = {*criterion.curve, second / radius} - {0.0, 1.0}
         criterion = replace(criterion, curve=tuple(sorted(shares)))
     necessary = criterion(learned, pairs, generator=generator)
     theorems = settings.theorems.make()(learned, pairs, generator=generator)
@@ -56,11 +57,11 @@ def measure(
     content["approximation"]["share"] = content["approximation"]["mean"] / summary["identity"]["mean"]
     if second is not None:
         other, _, _ = _at(replace(learned, radius=second), recipe, pairs, generator)
-        both = {float(learned.radius): content, second: other}
+        both = {radius: content, second: other}
         content["radii"] = [
-            {**entry, **{name: both[radius][name] for name in ("sufficient", "overapproximation")}}
-            for radius in sorted(both)
-            for entry in [min(summary["curve"], key=lambda entry: abs(float(entry["radius"]) - radius))]
+            {**entry, **{name: both[size][name] for name in ("sufficient", "overapproximation")}}
+            for size in sorted(both)
+            for entry in [min(summary["curve"], key=lambda entry: abs(float(entry["radius"]) - size))]
         ]
     if len(pairs) // 2 > settings.quality.neighbours:  # fewer cannot be compared
         comparison = SetQuality(settings.quality.features.make(), settings.quality.neighbours)

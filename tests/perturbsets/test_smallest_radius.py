@@ -160,7 +160,7 @@ def test_prices_are_checked_and_shared_out() -> None:
     assert_close(loss.keep(rows)((x + u)[rows], u[rows])[0], loss(x + u, u)[0][rows])
     with pytest.raises(ValueError, match="weight must be 0 or more and finite"):
         Priced(Margin(), -1.0)
-    with pytest.raises(ValueError, match=r"got \[2\] weights for 3 images"):
+    with pytest.raises(ValueError, match=r"weight must be a number or one per image, got \[2\] numbers for 3 images"):
         Priced(Margin(), torch.ones(2)).at(model, x, y)
 
 
