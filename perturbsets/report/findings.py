@@ -198,7 +198,7 @@ def criteria(checks: Content) -> list[Criterion]:
             share_interval(search),
             "What the nearest member found leaves of the squared difference between clean and changed image; lower "
             f"is better, 0 % means that every change is in the set. At the encoding alone it is {share(encoding)}. "
-            f"Per pixel: mean {search['mean']:.2g}, 95 % of pairs below {search['q95']:.2g}. The search bounds the "
+            f"Per pixel: mean {search['mean']:.2g}, 95 % of pairs at most {search['q95']:.2g}. The search bounds the "
             f"true minimum from above. {_above(search)}",
         ),
         Criterion(
@@ -325,7 +325,7 @@ def sample_note(evaluation: Content) -> str:
 def _origin(radius: Content) -> str:
     if radius["quantile"] is None:
         return "as the recipe says"
-    return f"quantile {radius['quantile']:g} of {radius['pairs']:,} pairs"
+    return f"the smallest that holds {100 * radius['quantile']:g} % of {radius['pairs']:,} pairs"
 
 
 def _accuracy(cell: Content) -> str:
