@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.objectives.base import Objective
@@ -78,10 +78,6 @@ class Adversary(PerImageSettings):
             raise ValueError(f'mode must be "eval" or "keep", got {self.mode!r}')
         if self.mode == "keep" and getattr(self.ascent, "stop_when_reached", False):
             raise ValueError('mode="keep" drops no image: set stop_when_reached=False in the ascent')
-
-    def keep(self, rows: Rows) -> Adversary:
-        """The adversary of some of the images: what its set holds for each image is shared out."""
-        return replace(self, perturbations=self.perturbations.keep(rows))
 
     def __call__(
         self,

@@ -96,7 +96,7 @@ def fast_minimum_norm(
     if largest is not None and not 0 < largest < math.inf:
         raise ValueError(f"largest must be above 0 and finite, got {largest}")
     unit = width if math.isfinite(width) else 1.0
-    with untouched(model, images.device):
+    with untouched(model, images.device) as model:
         images, labels = images.detach().clone(), ordinary(labels)
         box = PixelBall(norm, math.inf, bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)

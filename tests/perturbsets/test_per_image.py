@@ -34,6 +34,8 @@ from perturbsets import (
     ProjectedGradient,
     SpatialBox,
     Standardized,
+    Worst,
+    correct_under,
 )
 from perturbsets.per_image import set_per_image
 
@@ -146,6 +148,35 @@ def test_an_adversary_for_some_images_finds_what_it_finds_among_all(linear_cvae:
     assert isinstance(kept, Adversary)
     assert kept.objective.weight.shape == kept.ascent.step_size.shape == (3,)  # type: ignore[attr-defined]
     assert whole.objective.weight.shape == (8,)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("drop_reached", [True, False])
+def test_the_worst_of_several_for_some_images_is_that_among_all(drop_reached: bool) -> None:
+    x, model = torch.rand(40, 1, 4, 4), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    y, rows, numbers = model(x).argmax(1), torch.arange(25, 35), torch.linspace(0.01, 0.3, 40)
+    climb = ProjectedGradient(4, numbers / 3, starts="zero")
+    both = Worst(
+        [Adversary(PixelBall("linf", numbers / 5), ascent=climb), Adversary(PixelBall("l2", numbers), ascent=climb)],
+        judge=Priced(Margin(), numbers),
+        drop_reached=drop_reached,
+    )
+    found, some = both(model, x, y), both.keep(rows)(model, x[rows], y[rows])
+
+    assert 0 < int(found.reached.sum()) < 40
+    assert_close(some.images, found.images[rows])
+    assert_close(some.values, found.values[rows])
+
+
+@pytest.mark.parametrize("radius", [0.1, [0.1] * 300, torch.linspace(0, 0.2, 300)])
+def test_evaluation_in_batches_takes_one_radius_per_image(radius: Any) -> None:
+    x, model = torch.rand(300, 1, 4, 4), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    y = model(x).argmax(1)
+    attack = Adversary(PixelBall("linf", radius), ascent=OneStep())
+    right = correct_under(model, attack, x, y)
+
+    assert torch.equal(right, ~attack(model, x, y).reached)
+    with pytest.raises(ValueError, match="radius must be a number or one per image, got 200 numbers for 256 images"):
+        correct_under(model, Adversary(PixelBall("linf", [0.1] * 200), ascent=OneStep()), x, y)
 
 
 def test_settings_without_a_number_for_each_image_stay_themselves() -> None:
