@@ -6,9 +6,9 @@ import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.climb import slope
@@ -25,7 +25,7 @@ HALVINGS = 20  # of the way from the sample to what that attack finds
 
 
 def fast_minimum_norm(
-    model: nn.Module,
+    model: Model,
     images: Samples,
     labels: Tensor,
     *,
@@ -79,6 +79,7 @@ def fast_minimum_norm(
         Pintor et al., *Fast minimum-norm adversarial attacks through adaptive norm constraints*, 2021, algorithm 1.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
         >>> found = fast_minimum_norm(model, x, model(x).argmax(1), norm="linf")
@@ -103,6 +104,7 @@ def fast_minimum_norm(
         climb = _Climb(norm, steps, step_size * unit, rate)
         u, nearest = climb(box, loss, box.centre())
         best, calls = box.decode(u).detach(), torch.full_like(nearest, steps + 1, dtype=torch.int64)
+        clean = nearest == 0  # the climb begins at the sample itself
         rows = nearest.isinf().nonzero()[:, 0]
         if len(rows):
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
@@ -117,7 +119,7 @@ def fast_minimum_norm(
             u, closer = climb(again, judge, start)
             calls[rows] += HALVINGS + steps + 1
             nearest[rows], best[rows] = closer, again.decode(u).detach()
-        return SmallestRadius(nearest, best, calls)
+        return SmallestRadius(nearest, best, calls, clean)
 
 
 def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:

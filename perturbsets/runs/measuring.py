@@ -101,7 +101,7 @@ def _at(
 def shown(content: dict[str, Any]) -> Group:
     """The figures for the console."""
     table = Table("error", "mean", "share of identity", "95 % interval")
-    for name in ("identity", "reconstruction", "encoding", "search", "mismatched_search"):
+    for name in ("identity", "centre", "reconstruction", "encoding", "search", "mismatched_search"):
         entry = content["necessary"][name]
         table.add_row(name, f"{entry['mean']:.3g}", share(entry), share_interval(entry))
     excess, sufficient = content["necessary"]["excess"], content["sufficient"]
@@ -109,8 +109,11 @@ def shown(content: dict[str, Any]) -> Group:
         sufficient["bits_per_pixel"],
         *(content["overapproximation"][n] for n in ("reach", "diversity")),
     )
+    largest = content["necessary"]["centre_largest"]
     return Group(
         table,
+        "centre: the member at offset 0, the only one at radius 0, against the clean image itself; a pixel differs by "
+        f"up to {largest['max']:.2g}",
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
         f"({excess['low']:.3g} to {excess['high']:.3g})",
         f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})"

@@ -21,7 +21,7 @@ class Ball(PerImageSettings, ABC):
 
     Args:
         radius: :math:`0 \le r \le \infty`, in the unit of the set that uses the ball; a number, or one per image.
-            Radius 0 leaves every image as it is.
+            Radius 0 leaves offset 0 alone.
 
     Raises:
         ValueError: If a radius is negative or NaN.

@@ -85,6 +85,10 @@ class LatentBall(PerturbationSet):
 
     .. math:: S_\epsilon(x) = \{\, g(x, \mu(x) + \sigma(x) \odot u) : \|u\|_2 \le \epsilon \,\}
 
+    Offset 0 is :math:`g(x, \mu(x))`, what the generator makes of x, and not x itself. A set of radius 0 holds that one
+    image, and x need not lie in a set of any radius: :class:`perturbsets.NecessarySubset` measures how far offset 0 is
+    from x.
+
     Args:
         model: Gives the prior :math:`\mu(x), \sigma(x)` and the generator :math:`g`. The set keeps a frozen copy
             in evaluation mode unless the model is frozen already, so that training the original does not
