@@ -4,7 +4,7 @@ B counts images, C channels, H and W rows and columns, Z offset coordinates, K c
 take samples of any shape behind the batch; sets that know about pictures ask for images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxtyping import Bool, Float, Int64
@@ -18,6 +18,8 @@ Samples = Float[Tensor, "B *shape"]
 Offsets = Float[Tensor, "B Z"]
 Logits = Float[Tensor, "B K"]
 PerImage = Float[Tensor, " B"]
+OneOrEach = float | Sequence[float] | PerImage
+"""A number for all images, or one for each."""
 LogWeights = Float[Tensor, "N B"]
 """One number per draw and image, mostly a logarithm of a density or weight."""
 Draws = Float[Tensor, "N B Z"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.cross_entropy import CrossEntropy
+from perturbsets.per_image import PerImageSettings
 from perturbsets.purity import Mode, ordinary, untouched
 from perturbsets.sets.base import PerturbationSet, Region
 
@@ -43,7 +44,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Adversary:
+class Adversary(PerImageSettings):
     """Set, objective and ascent together.
 
     The model is left as it was found: modes, gradients, statistics, random states. The input is not written
@@ -79,10 +80,6 @@ class Adversary:
             raise ValueError(f'mode must be "eval" or "keep", got {self.mode!r}')
         if self.mode == "keep" and getattr(self.ascent, "stop_when_reached", False):
             raise ValueError('mode="keep" drops no image: set stop_when_reached=False in the ascent')
-
-    def keep(self, rows: Rows) -> Adversary:
-        """The adversary of some of the images: what its set holds for each image is shared out."""
-        return replace(self, perturbations=self.perturbations.keep(rows))
 
     def __call__(
         self,

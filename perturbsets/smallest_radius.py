@@ -7,33 +7,43 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import PerImage, Samples
+from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversary import Adversary, Found
 from perturbsets.objectives.priced import Priced
+from perturbsets.purity import ordinary, untouched
 
-_Attack = Callable[[nn.Module | None, Samples, Tensor, torch.Generator | None], Found]
+_Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], Found]
 HALVINGS = 20.0  # of the largest price: down to a millionth of it
 
 
 @dataclass(frozen=True)
 class SmallestRadius:
-    """Where each image falls.
+    """The smallest radius at which each image is misclassified, or whatever else the goal is.
+
+    At radius 0 a set has one member, that at offset 0. Of a pixel or spatial set it is the clean sample; of a learned
+    set it is g(x, 0), what the generator makes of it, so that a clean sample may be misclassified where g(x, 0) is not,
+    and the other way round.
 
     Attributes:
-        radii: Smallest radius at which the goal was reached: 0 where the clean sample reaches it, infinite where it was
-            never reached. An attack bounds the true one from above.
+        radii: Smallest radius at which the goal was reached: 0 where the member at offset 0 reaches it, infinite where
+            it was never reached. An attack bounds the true one from above.
         images: The samples found there; the clean one where the goal was never reached.
         calls: Forward passes spent on each image.
+        clean: Whether the clean sample itself reaches the goal.
     """
 
     radii: PerImage
     images: Samples
     calls: Tensor
+    clean: Flags
 
     def accuracy(self, radius: Tensor) -> Tensor:
-        """Share of images that stand at radii: the whole curve of accuracy over radius from one search.
+        """Share of images that are robust at radii: the whole curve of accuracy over radius from one search.
+
+        It speaks of the members of the set: at radius 0 of a learned set, of g(x, 0). The accuracy on clean samples is
+        ``1 - clean.double().mean()``.
 
         Args:
             radius: Radii of any shape, in the unit of the set.
@@ -50,7 +60,7 @@ class SmallestRadius:
 @torch.no_grad()
 def bisect(
     adversary: Adversary,
-    model: nn.Module | None,
+    model: Model | None,
     images: Samples,
     labels: Tensor,
     *,
@@ -76,7 +86,8 @@ def bisect(
         generator: For random starts and draws.
 
     Returns:
-        Radii, samples and calls. Over weights, the radii are the norms of the offsets found.
+        Radii, samples, calls, and whether clean samples reach the goal. Over weights, the radii are the norms of the
+        offsets found.
 
     Raises:
         ValueError: If there is nothing to search over, or a number is outside its range.
@@ -85,6 +96,7 @@ def bisect(
         Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1 (the search over the weight).
 
     Example:
+        >>> from torch import nn
         >>> from perturbsets import PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
@@ -99,11 +111,12 @@ def bisect(
     low = images.new_zeros(count, dtype=torch.promote_types(images.dtype, torch.float32))  # halves end after 8 rounds
     high = torch.full_like(low, float("inf"))
     norms, best = high.clone(), images.detach().clone()
-    calls = torch.zeros(count, dtype=torch.int64, device=images.device)
+    clean, spent = _clean(adversary, model, images, labels)
+    calls = torch.full((count,), spent, dtype=torch.int64, device=images.device)
     tried = [low.clone(), torch.full_like(low, top)]
     for number in range(rounds + 2):
         level = tried[number] if number < 2 else (low + high) / 2
-        # Turned at the hardest, or not at the easiest: nothing is left to search.
+        # Reached at the hardest, or not at the easiest: nothing is left to search.
         rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
         if not len(rows):
             break
@@ -114,7 +127,18 @@ def bisect(
         norms[won] = found.offsets[found.reached].norm(dim=1).to(norms)
         low[lost] = level[lost]
         calls[rows] += found.calls
-    return SmallestRadius(high if over == "radius" else norms, best, calls)
+    return SmallestRadius(high if over == "radius" else norms, best, calls, clean)
+
+
+def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: Tensor) -> tuple[Flags, int]:
+    """Whether clean samples reach the goal, and the forward passes spent on each."""
+    if not len(images):
+        return torch.zeros(0, dtype=torch.bool, device=images.device), 0
+    with untouched(model, images.device) as bare, torch.no_grad():
+        samples = ordinary(images).detach()
+        loss = adversary.objective.at(bare, samples, ordinary(labels))
+        _, reached = loss(samples, adversary.perturbations.at(samples).centre())
+    return reached, loss.calls + 1
 
 
 def _at_radius(adversary: Adversary, radius: PerImage) -> _Attack:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversary import Adversary, Rank, check_rank
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.margin import Margin
+from perturbsets.per_image import PerImageSettings
 from perturbsets.purity import untouched
 from perturbsets.rows import check_rows, take_rows
 
@@ -37,7 +38,7 @@ class WorstFound:
 
 
 @dataclass(frozen=True)
-class Worst:
+class Worst(PerImageSettings):
     """Tries several adversaries, on any sets, and keeps the worst per image.
 
     Their own objectives cannot be compared with each other, so one judge looks at what each of them found: reached
@@ -69,10 +70,6 @@ class Worst:
     def __post_init__(self) -> None:
         if not self.adversaries:
             raise ValueError("adversaries must hold at least one, got none")
-
-    def keep(self, rows: Rows) -> Worst:
-        """The adversaries of some of the images."""
-        return replace(self, adversaries=[adversary.keep(rows) for adversary in self.adversaries])
 
     @torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
     @torch.no_grad()
@@ -113,10 +110,12 @@ class Worst:
             if not len(rows):
                 break
             x, y = (images[rows], take_rows(labels, rows)) if self.drop_reached else (images, labels)
-            attack = adversary.keep(rows) if self.drop_reached else adversary
-            found = attack(model, x, y, generator=generator, rank=rank)
+            one, judging = adversary, self.judge
+            if self.drop_reached:
+                one, judging = one.keep(rows), judging.keep(rows)
+            found = one(model, x, y, generator=generator, rank=rank)
             with untouched(model, device) as bare, torch.no_grad():
-                judge = self.judge.at(bare, x.detach(), y)
+                judge = judging.at(bare, x.detach(), y)
                 value, won = judge(found.images, found.offsets)
             value = value.to(values.dtype)
             better = value > values[rows]

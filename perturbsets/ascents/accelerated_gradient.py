@@ -86,7 +86,7 @@ class AcceleratedGradient(Ascent):
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, None)
+        check_steps(self.steps)
         for name, number in (("tolerance", self.tolerance), ("absolute", self.absolute)):
             if not number >= 0:  # NaN fails too
                 raise ValueError(f"{name} must be 0 or more, got {number}: it is a distance from the top")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows
+from perturbsets._types import Flags, Offsets, OneOrEach, PerImage, Rows
 from perturbsets.ascents.base import Best
-from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii, slope
+from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii, set_step_size, slope
 from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
+from perturbsets.per_image import for_each
 from perturbsets.sets.base import Region, Starts, check_starts
 
 
@@ -46,7 +47,7 @@ class APGD(Restarted):
     """
 
     steps: int = 100
-    step_size: float | PerImage | None = None
+    step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"
     share: float = 0.75
@@ -54,7 +55,8 @@ class APGD(Restarted):
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, self.step_size)
+        check_steps(self.steps)
+        set_step_size(self)
         check_starts(self.starts, self.restarts)
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be in (0, 1], got {self.share}")
@@ -62,7 +64,7 @@ class APGD(Restarted):
             raise ValueError(f"rises must be a share in [0, 1], got {self.rises}")
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
-        size = 2 * finite_radii(region) if self.step_size is None else torch.as_tensor(self.step_size)
+        size = 2 * finite_radii(region) if self.step_size is None else self.step_size
         climber = _Climber(region, loss, best, region.project(start).detach(), size)
         marks = checkpoints(self.steps)
         for step in range(self.steps):
@@ -93,13 +95,13 @@ class _Climber:
         size: First step, a number or one per image.
     """
 
-    def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, size: Tensor) -> None:
+    def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, size: OneOrEach) -> None:
         self.region, self.loss, self.best = region, loss, best
         self.rows: Rows | None = None
         self.u = self.former = self.top_u = start
         self.value, self.gradient = self._look(start, last=False)
         self.top_value, self.top_gradient = self.value, self.gradient
-        self.size = size.to(start).expand(len(start))[:, None]
+        self.size = for_each(size, start, "step_size")[:, None]
         self.rises = torch.zeros_like(self.value)
         self.judged_value = self.top_value
         self.halved: Flags = torch.ones_like(self.value, dtype=torch.bool)  # the first checkpoint asks for rises only

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss
+from perturbsets.per_image import PerImageSettings
 from perturbsets.sets.base import Region
 
 
@@ -99,8 +101,10 @@ def replace_unasked_(kept: Tensor, seen: Tensor, better: Flags, rows: Rows) -> N
     kept.index_copy_(0, rows, torch.cat([kept, seen]).index_select(0, chosen))
 
 
-class Ascent(ABC):
-    """A way to climb; one frozen dataclass of settings each."""
+class Ascent(PerImageSettings, ABC):
+    """A way to climb; one frozen dataclass of settings each. A ``step_size`` may be one per image."""
+
+    per_image: ClassVar[tuple[str, ...]] = ("step_size",)
 
     @abstractmethod
     def __call__(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from perturbsets._types import Offsets, PerImage
+from perturbsets._types import Offsets, OneOrEach, PerImage
 from perturbsets.ascents.base import Best
 from perturbsets.ascents.directions import Direction
 from perturbsets.ascents.schedule import Schedule, shares
 from perturbsets.objectives.base import Loss
+from perturbsets.per_image import for_each, set_per_image
 from perturbsets.sets.base import Region
 
 CHECK_EVERY = 5  # steps between looks at which images are done, so that a GPU need not wait each step
@@ -21,7 +24,7 @@ def climb(
     best: Best,
     *,
     steps: int,
-    step_size: float | PerImage,
+    step_size: OneOrEach,
     direction: Direction,
     schedule: Schedule = "constant",
     stop_when_reached: bool = False,
@@ -44,7 +47,7 @@ def climb(
         stop_when_reached: Whether images that reached the goal leave the computation.
     """
     rows = None
-    sizes = torch.as_tensor(step_size, dtype=start.dtype, device=start.device).expand(len(start))[:, None]
+    sizes = for_each(step_size, start, "step_size")[:, None]
     share_of = shares(schedule, steps)
     u = start.detach()
     for step in range(steps + 1):
@@ -86,16 +89,23 @@ def slope(value: PerImage, offsets: Offsets) -> Offsets:
     return gradient
 
 
-def check_steps(steps: int, step_size: float | PerImage | None) -> None:
-    """Refuses step counts and sizes that cannot be meant.
+def check_steps(steps: int) -> None:
+    """Refuses step counts that cannot be meant.
 
     Raises:
-        ValueError: If there are no steps, or a step size is not above 0.
+        ValueError: If there are no steps.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    if step_size is not None and not bool((torch.as_tensor(step_size) > 0).all()):
-        raise ValueError(f"step_size must be above 0, in the unit of the set's radius, got {step_size}")
+
+
+def set_step_size(settings: Any) -> None:
+    """Checks the ``step_size`` of a frozen dataclass, and stores it as a float, a tensor ``[B]`` or ``None``.
+
+    Raises:
+        ValueError: If a step size is not above 0.
+    """
+    set_per_image(settings, "step_size", lambda size: size > 0, "above 0, in the unit of the set's radius")
 
 
 def finite_radii(region: Region) -> PerImage:

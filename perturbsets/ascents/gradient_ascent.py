@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from perturbsets._types import Offsets, PerImage
+from perturbsets._types import Offsets, OneOrEach
 from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import check_steps, climb
+from perturbsets.ascents.climb import check_steps, climb, set_step_size
 from perturbsets.ascents.directions import Plain
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
@@ -29,12 +29,13 @@ class GradientAscent(Ascent):
         ValueError: If there are no steps, or the step size is not above 0.
     """
 
-    step_size: float | PerImage
+    step_size: OneOrEach
     steps: int = 20
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, self.step_size)
+        check_steps(self.steps)
+        set_step_size(self)
 
     def __call__(
         self,

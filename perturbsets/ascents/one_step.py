@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from perturbsets._types import Offsets, PerImage
+from perturbsets._types import Offsets, OneOrEach
 from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import check_steps, climb, finite_radii, slope
+from perturbsets.ascents.climb import climb, finite_radii, set_step_size, slope
 from perturbsets.ascents.directions import Steepest
 from perturbsets.objectives.base import Loss
+from perturbsets.per_image import for_each
 from perturbsets.sets.base import Region, Starts, check_starts
 
 
@@ -35,12 +36,12 @@ class OneStep(Ascent):
         Wong, Rice and Kolter, *Fast is better than free*, 2020 (random start).
     """
 
-    step_size: float | PerImage | None = None
+    step_size: OneOrEach | None = None
     starts: Starts = "zero"
     or_stay: bool = True
 
     def __post_init__(self) -> None:
-        check_steps(1, self.step_size)
+        set_step_size(self)
         check_starts(self.starts)
 
     def __call__(
@@ -61,12 +62,12 @@ class OneStep(Ascent):
         return best
 
 
-def _leap(region: Region, loss: Loss, start: Offsets, best: Best, size: float | PerImage) -> None:
+def _leap(region: Region, loss: Loss, start: Offsets, best: Best, size: OneOrEach) -> None:
     """The step, of which only the end goes to ``best``."""
     u = start.detach().requires_grad_()
     gradient = slope(loss(region.decode(u), u)[0], u)
     best.calls += 1
-    sizes = torch.as_tensor(size, dtype=u.dtype, device=u.device).expand(len(u))[:, None]
+    sizes = for_each(size, u, "step_size")[:, None]
     with torch.no_grad():
         u = region.project(u + sizes * region.steepest(gradient))
         images = region.decode(u)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from perturbsets._types import Offsets, PerImage
+from perturbsets._types import Offsets, OneOrEach
 from perturbsets.ascents.base import Best
-from perturbsets.ascents.climb import check_steps, climb, finite_radii
+from perturbsets.ascents.climb import check_steps, climb, finite_radii, set_step_size
 from perturbsets.ascents.directions import Adaptive
 from perturbsets.ascents.restarted import Restarted
 from perturbsets.ascents.schedule import Schedule, check_schedule
@@ -40,7 +40,7 @@ class ProjectedAdam(Restarted):
     """
 
     steps: int = 50
-    step_size: float | PerImage | None = None
+    step_size: OneOrEach | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     restarts: int = 1
     starts: Starts = "uniform"
@@ -48,7 +48,8 @@ class ProjectedAdam(Restarted):
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, self.step_size)
+        check_steps(self.steps)
+        set_step_size(self)
         check_starts(self.starts, self.restarts)
         check_schedule(self.schedule)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):

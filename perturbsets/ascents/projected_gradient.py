@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perturbsets._types import Offsets, PerImage
+from perturbsets._types import Offsets, OneOrEach
 from perturbsets.ascents.base import Best
-from perturbsets.ascents.climb import check_steps, climb, finite_radii
+from perturbsets.ascents.climb import check_steps, climb, finite_radii, set_step_size
 from perturbsets.ascents.directions import Steepest
 from perturbsets.ascents.restarted import Restarted
 from perturbsets.ascents.schedule import Schedule, check_schedule
@@ -42,7 +42,7 @@ class ProjectedGradient(Restarted):
     """
 
     steps: int = 20
-    step_size: float | PerImage | None = None
+    step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"
     momentum: float = 0.0
@@ -50,7 +50,8 @@ class ProjectedGradient(Restarted):
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, self.step_size)
+        check_steps(self.steps)
+        set_step_size(self)
         check_starts(self.starts, self.restarts)
         check_schedule(self.schedule)
         if not self.momentum >= 0:

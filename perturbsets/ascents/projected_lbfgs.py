@@ -64,7 +64,7 @@ class ProjectedLBFGS(Restarted):
     stop_when_reached: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps, None)
+        check_steps(self.steps)
         check_starts(self.starts, self.restarts)
         for name, number in (("memory", self.memory), ("backtracks", self.backtracks)):
             if number < 1:

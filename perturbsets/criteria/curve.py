@@ -11,8 +11,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from perturbsets._types import PerImage
+from perturbsets._types import OneOrEach, PerImage
 from perturbsets.criteria.figures import figure, named
+from perturbsets.per_image import one_number
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class NecessaryCurve:
         ]
 
 
-def curve_radii(radius: float | Tensor, shares: Sequence[float]) -> tuple[tuple[float, ...], int]:
+def curve_radii(radius: OneOrEach, shares: Sequence[float]) -> tuple[tuple[float, ...], int]:
     """Radii of a curve from shares of a set's own, which is always one of them.
 
     Args:
@@ -67,13 +68,13 @@ def curve_radii(radius: float | Tensor, shares: Sequence[float]) -> tuple[tuple[
         >>> curve_radii(4.0, (0.5, 2.0))
         ((2.0, 4.0, 8.0), 1)
     """
-    if (isinstance(radius, Tensor) and radius.ndim) or not math.isfinite(float(radius)):
+    size = one_number(radius, "radius")
+    if not math.isfinite(size):
         raise ValueError(
-            "perturbations must have one finite radius, got one per image or inf: `radius_from_pairs(model, pairs)` "
-            "measures one"
+            "perturbations must have one finite radius, got inf: `radius_from_pairs(model, pairs)` measures one"
         )
     every = sorted({1.0, *map(float, shares)})
-    return tuple(share * float(radius) for share in every), every.index(1.0)
+    return tuple(share * size for share in every), every.index(1.0)
 
 
 def check_shares(shares: Sequence[float]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from torch import Tensor
 
 from perturbsets.intervals import bootstrap
@@ -42,12 +43,31 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
     return {"mean": found.mean, "low": low, "high": high}
 
 
+def holding(values: Tensor, share: float) -> float:
+    r"""The smallest of some values that a share of them does not exceed.
+
+    .. math:: v_{(k)}, \qquad k = \lceil q\, n \rceil
+
+    An order statistic, since between two values lies a smaller share than asked for.
+
+    Args:
+        values: At least one value.
+        share: Share q in (0, 1].
+
+    Example:
+        >>> import torch
+        >>> holding(torch.arange(1.0, 11), 0.95), holding(torch.arange(1.0, 11), 0.9)
+        (10.0, 9.0)
+    """
+    return float(np.quantile(values.double().cpu().numpy(), share, method="inverted_cdf"))
+
+
 def spread(values: Tensor) -> Figure:
-    """Median, 95 % quantile and largest of some values."""
+    """Median of some values, the smallest that 95 % of them do not exceed, and the largest."""
     values = values.double()
     return {
         "median": float(values.median()),
-        "q95": float(values.quantile(0.95)),
+        "q95": holding(values, 0.95),
         "max": float(values.max()),
     }
 

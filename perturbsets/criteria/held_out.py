@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from augment import PairStore
 from perturbsets.criteria.pairs import Pairs
-from perturbsets.sets import Compose, PairsUsed, PerturbationSet
+from perturbsets.sets import PairsUsed, PerturbationSet
+from perturbsets.sets.pairs_used import pairs_used
 
 COPIES = 0.01
 """Share of held-out images that may also have been learned from: data sets hold equal images by chance."""
@@ -20,14 +21,14 @@ def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
     up to the caller.
 
     Args:
-        perturbations: The set; of a composed one, all parts count.
+        perturbations: The set; all that it is made of counts, however it is wrapped.
         pairs: The pairs to judge it by.
 
     Raises:
         ValueError: If more than 1 % of their images had a part in learning; the message names the splits of the file
             that had none.
     """
-    used = list(_used(perturbations))
+    used = pairs_used(perturbations)
     if not used or not isinstance(pairs, PairStore):
         return
     images = pairs.digests()
@@ -46,14 +47,7 @@ def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
     )
 
 
-def _used(perturbations: PerturbationSet) -> Iterator[PairsUsed]:
-    yield from getattr(perturbations, "learned_from", ())
-    if isinstance(perturbations, Compose):
-        for part in perturbations.parts:
-            yield from _used(part)
-
-
-def _is_free(pairs: PairStore, split: str, used: list[PairsUsed]) -> bool:
+def _is_free(pairs: PairStore, split: str, used: Sequence[PairsUsed]) -> bool:
     """Whether a split of the same file holds pairs, and none that were learned from."""
     try:
         images = PairStore(pairs.path, split).digests()

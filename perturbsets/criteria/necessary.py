@@ -32,6 +32,8 @@ class NecessaryResult:
 
     Attributes:
         identity: ``‖x − x̃‖²``, what no set at all gives.
+        centre: ``‖g(x, 0) − x‖²``, how far the member at offset 0, the only one at radius 0, is from the clean image.
+        centre_largest: Largest absolute difference of a pixel between those two.
         reconstruction: At the encoding, wherever it lies.
         encoding: At the encoding, projected onto the ball.
         search: At the best point found in the ball; an upper bound of the minimum.
@@ -47,6 +49,8 @@ class NecessaryResult:
     """
 
     identity: PerImage
+    centre: PerImage
+    centre_largest: PerImage
     reconstruction: PerImage
     encoding: PerImage
     search: PerImage
@@ -102,7 +106,7 @@ class NecessaryResult:
         """
         copied, level = self.copied()
         figures: dict[str, Any] = {"pairs": len(self.source), "sources": len(self.source.unique())}
-        for name in (*MATCHED, "floor", "mismatched_search", "mismatched_identity"):
+        for name in (*MATCHED, "centre", "floor", "mismatched_search", "mismatched_identity"):
             errors: Tensor = getattr(self, name)
             identity = self.mismatched_identity if name.startswith("mismatched") else self.identity
             entry = {**figure(errors, self.source), **spread(errors)}
@@ -113,6 +117,7 @@ class NecessaryResult:
             figures[name] = entry
         return {
             **figures,
+            "centre_largest": {**figure(self.centre_largest, self.source), **spread(self.centre_largest)},
             "norms": {**figure(self.norms, self.source), **spread(self.norms)},
             "excess": {**figure(self.excess, self.source), **spread(self.excess)},
             "copied": {**figure(copied.float(), self.source), "level": level},
@@ -214,7 +219,9 @@ class NecessarySubset:
             found = search(part, rows, start)
             nearest = _at(perturbations, part.clean, found.offsets[main])
             encoded = [_at(of, part.clean, start) for of in (unlimited, perturbations)]
+            centre = _at(perturbations, part.clean, torch.zeros_like(start))
             errors = [squared_difference(other, part.changed) for other in (part.clean, *encoded)]
+            errors += [squared_difference(centre, part.clean), (centre - part.clean).abs().flatten(1).amax(1)]
             check_finite(torch.stack(errors).isfinite().all(0), rows)
             excess = cross_entropy_excess(nearest, part.changed)
             matched.append([*errors, excess, start.norm(dim=1), found.offsets[main], found.errors.T, part.source])
@@ -222,7 +229,9 @@ class NecessarySubset:
         for part, rows in _numbered(mismatched(pairs, device=device)):
             start = perturbations.at(part.clean).encode(part.changed)
             foreign.append([squared_difference(part.clean, part.changed), search(part, rows, start).errors.T])
-        identity, reconstruction, encoding, excess, norms, offsets, curve, source = _joined(matched)
+        identity, reconstruction, encoding, centre, centre_largest, excess, norms, offsets, curve, source = _joined(
+            matched
+        )
         mismatched_identity, mismatched_curve = _joined(foreign)
         if not float(identity.sum()) > 0:
             raise ValueError(
@@ -230,6 +239,8 @@ class NecessarySubset:
             )
         return NecessaryResult(
             identity=identity,
+            centre=centre,
+            centre_largest=centre_largest,
             reconstruction=reconstruction,
             encoding=encoding,
             search=curve[:, main],

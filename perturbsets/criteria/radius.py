@@ -8,6 +8,7 @@ import torch
 
 from cvae import CVAE
 from perturbsets._types import Offsets
+from perturbsets.criteria.figures import holding
 from perturbsets.criteria.groups import Grouping, groups_of, members
 from perturbsets.criteria.pairs import Pairs, batches
 from perturbsets.criteria.sources import sources_of
@@ -36,12 +37,13 @@ def encodings(model: CVAE, pairs: Pairs) -> Offsets:
 
 
 def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float:
-    """The radius that holds a share of the encodings of pairs kept for that.
+    """The smallest radius that holds a share of the encodings of pairs kept for that: one of their norms.
 
     Args:
         model: A fitted model.
         pairs: Pairs that were not trained on.
-        quantile: Share of the encodings to hold, in (0, 1]; 1 takes the largest norm.
+        quantile: Share of the encodings to hold at least, in (0, 1]; 1 takes the largest norm. Of future pairs a
+            smaller share may lie within: :class:`perturbsets.CoveringRadius` certifies one.
 
     Returns:
         The radius, in prior standard deviations.
@@ -54,7 +56,7 @@ def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float
         encodings of held-out data).
     """
     _check_quantile(quantile)
-    return float(encodings(model, pairs).norm(dim=1).quantile(quantile))
+    return holding(encodings(model, pairs).norm(dim=1), quantile)
 
 
 def radius_by_group(
@@ -84,7 +86,7 @@ def radius_by_group(
     return {
         way: {
             name: {
-                "radius": float(norms[rows].quantile(quantile)),
+                "radius": holding(norms[rows], quantile),
                 "pairs": len(rows),
                 "sources": len(source[rows].unique()),
             }

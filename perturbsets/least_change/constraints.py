@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from perturbsets import model_call
-from perturbsets._types import Flags, Offsets, Samples, States
+from perturbsets._types import Flags, LabelLogits, Offsets, Samples, States
 from perturbsets.label_states import check_label_logits
 from perturbsets.objectives.classification import check_finite
 from perturbsets.sets.base import Region
@@ -64,8 +64,19 @@ def constraints(
         slope = _slope(logits[:, label].sum(), u)  # images are independent
         slopes[:, label] = signs[:, label, None] * slope.nan_to_num(0, 0, 0)
     margins = signs * logits.detach().to(u.dtype)
-    right = ((logits.detach() > 0) == (targets == 1)) & (margins >= margin)
-    return Constraints(asked, margins, slopes, images.detach(), (right | ~asked).all(1))
+    return Constraints(asked, margins, slopes, images.detach(), pattern_reached(logits.detach(), targets, margin))
+
+
+def pattern_reached(logits: LabelLogits, targets: States, margin: float) -> Flags:
+    """Whether every label asked for has its state, by a margin of its logit at least.
+
+    Args:
+        logits: Logits of the labels.
+        targets: States asked for, NaN where a label is free.
+        margin: The margin γ.
+    """
+    right = ((logits > 0) == (targets == 1)) & (logits.abs() >= margin)
+    return (right | targets.isnan()).all(1)
 
 
 def _slope(value: Float[Tensor, ""], offsets: Offsets) -> Offsets:

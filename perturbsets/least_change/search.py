@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from perturbsets import model_call
 from perturbsets._types import Offsets, PerImage, Samples
 from perturbsets.label_states import label_states
-from perturbsets.least_change.constraints import constraints
+from perturbsets.least_change.constraints import constraints, pattern_reached
 from perturbsets.purity import ordinary, untouched
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.smallest_radius import SmallestRadius
@@ -69,7 +70,7 @@ def least_change(
             "steps must be at least 1, overshoot in (0, 1) and margin 0 or more, got "
             f"steps={steps}, overshoot={overshoot}, margin={margin}"
         )
-    with untouched(model, images.device):
+    with untouched(model, images.device) as model:
         images = images.detach().clone()
         region = perturbations.at(images)
         if not region.searchable:
@@ -78,10 +79,16 @@ def least_change(
         u, best = region.centre(), images.clone()
         nearest = u.new_full((len(u),), torch.inf)
         calls = torch.zeros(len(u), dtype=torch.int64, device=u.device)
+        clean = torch.zeros(len(u), dtype=torch.bool, device=u.device)
         idle, rows = torch.zeros_like(calls), torch.arange(len(u), device=u.device)
-        for step in range(steps + 1):
+        for step in range(steps + 1 if len(u) else 0):
             found = constraints(model, region, targets, u, margin=margin)
             calls[rows] += 1
+            if step == 0:
+                clean = found.reached
+                if not torch.equal(found.images, images):  # offset 0 of a learned set is not the sample itself
+                    clean = pattern_reached(model_call.logits(model, images).detach(), targets, margin)
+                    calls += 1
             size = norm(u)
             gained = found.reached & (size < (1 - BETTER) * nearest[rows])
             idle[rows] = torch.where(gained, 0, idle[rows] + nearest[rows].isfinite())
@@ -105,4 +112,4 @@ def least_change(
             idle[rows[least.isnan().any(1)]] = PATIENCE
             share = torch.where(inside, 1 - overshoot, 1.0)
             u = region.project(u + share * (least - carried).nan_to_num(0))
-        return SmallestRadius(nearest, best, calls)
+        return SmallestRadius(nearest, best, calls, clean)

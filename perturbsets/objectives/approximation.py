@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, OneOrEach, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.per_image import for_each, set_per_image
 
 
 class ApproximationLoss(Loss):
@@ -47,11 +49,11 @@ class ApproximationError(Objective):
         ValueError: If a tolerance is negative or NaN.
     """
 
-    tolerance: float | PerImage | None = None
+    per_image: ClassVar[tuple[str, ...]] = ("tolerance",)
+    tolerance: OneOrEach | None = None
 
     def __post_init__(self) -> None:
-        if self.tolerance is not None and not bool((torch.as_tensor(self.tolerance) >= 0).all()):  # NaN fails too
-            raise ValueError(f"tolerance must be 0 or more, got {self.tolerance}: it is a mean squared error per pixel")
+        set_per_image(self, "tolerance", lambda t: t >= 0, "0 or more, a mean squared error per pixel")
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> ApproximationLoss:
         """Binds to changed images, given in the place of labels.
@@ -63,6 +65,6 @@ class ApproximationError(Objective):
             raise ValueError(
                 f"labels must be the changed images {list(images.shape)} for this objective, got {list(labels.shape)}"
             )
-        dtype = torch.promote_types(images.dtype, torch.float32)
-        tolerance = torch.as_tensor(-1.0 if self.tolerance is None else self.tolerance, dtype=dtype)
-        return ApproximationLoss(labels.to(images), tolerance.to(images.device).expand(len(images)))
+        like = images.new_empty(len(images), dtype=torch.promote_types(images.dtype, torch.float32))
+        tolerance = for_each(-1.0 if self.tolerance is None else self.tolerance, like, "tolerance")
+        return ApproximationLoss(labels.to(images), tolerance)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.per_image import PerImageSettings
 
 
 class Loss(ABC):
@@ -59,7 +60,7 @@ class ByValue(Loss):
         return ByValue(self.loss.keep(rows))
 
 
-class Objective(ABC):
+class Objective(PerImageSettings, ABC):
     """What an adversary maximises."""
 
     @property

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
-
-from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Model, Offsets, OneOrEach, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.per_image import for_each, set_per_image
 
 
 class PricedLoss(Loss):
@@ -50,13 +49,13 @@ class Priced(Objective):
         Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1.
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("weight",)
     objective: Objective
-    weight: float | PerImage = 1.0
+    weight: OneOrEach = 1.0
 
     def __post_init__(self) -> None:
-        weights = torch.as_tensor(self.weight)
-        if not bool(((weights >= 0) & weights.isfinite()).all()):
-            raise ValueError(f"weight must be 0 or more and finite, a number or one per image, got {self.weight}")
+        expected = "0 or more and finite, a number or one per image"
+        set_per_image(self, "weight", lambda c: (c >= 0) & c.isfinite(), expected)
 
     @property
     def per_pixel(self) -> bool:
@@ -68,9 +67,5 @@ class Priced(Objective):
         Raises:
             ValueError: As the other objective, or if there is one weight per image, but not for these.
         """
-        weight = torch.as_tensor(self.weight).to(images)
-        if weight.ndim and weight.shape != images.shape[:1]:
-            raise ValueError(
-                f"weight must be a number or one per image, got {list(weight.shape)} weights for {len(images)} images"
-            )
-        return PricedLoss(self.objective.at(model, images, labels), weight.expand(len(images)))
+        weight = for_each(self.weight, images, "weight")
+        return PricedLoss(self.objective.at(model, images, labels), weight)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
+from perturbsets._types import OneOrEach
 from perturbsets.recipe.signature import arguments
 from perturbsets.recipe.trying import try_constructor
 
@@ -145,6 +146,7 @@ GIVEN: dict[str, frozenset[str]] = {
 }
 """Arguments that the run fills in: they are no fields of a recipe."""
 
+EACH = get_args(OneOrEach)[1:]  # of a setting, a number for each image
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -231,9 +233,12 @@ def _part_type(name: str, extra: dict[str, Any]) -> type[Part]:
 
 
 def _plain(annotation: Any) -> Any:
-    """The part of an annotation that YAML can say: tensors are left out of unions."""
+    """The part of an annotation that YAML can say: tensors, and a number for each image, are left out of unions."""
     if get_origin(annotation) in (Union, types.UnionType):
-        kept = [_plain(member) for member in get_args(annotation) if _sayable(member)]
+        members = get_args(annotation)
+        if set(EACH) <= set(members):
+            members = tuple(member for member in members if member not in EACH)
+        kept = [_plain(member) for member in members if _sayable(member)]
         return reduce(or_, kept)
     if get_origin(annotation) is Sequence:
         return tuple[get_args(annotation)[0], ...]  # type: ignore[misc]

@@ -13,6 +13,7 @@ from perturbsets.adversary import Adversary
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.objectives.approximation import ApproximationError
+from perturbsets.per_image import one_number
 from perturbsets.report.findings import percent
 from perturbsets.report.pictures import Grid, Group, Row
 from perturbsets.sets.latent import Draw, LatentBall
@@ -139,7 +140,7 @@ def draw_samples(learned: LatentBall, clean: Images, generator: torch.Generator,
 @torch.no_grad()
 def walk(learned: LatentBall, clean: Images, *, directions: int = 4, stops: int = 9) -> Grid:
     """One image along the principal directions of the encodings, through the whole ball."""
-    radius = float(learned.radius)
+    radius = one_number(learned.radius, "radius")
     basis, shares = principal_directions(learned)
     along = torch.linspace(-radius, radius, stops)
     image = clean[:1].expand(stops, -1, -1, -1)

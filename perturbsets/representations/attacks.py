@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from perturbsets._types import Labels, PerImage, Samples
+from perturbsets._types import Labels, OneOrEach, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.accelerated_gradient import AcceleratedGradient
 from perturbsets.ascents.one_step import OneStep
@@ -27,7 +27,7 @@ TOLERANCE = 1e-6  # ratios are no farther than SciPy's from the guide: tests/ben
 
 def feature_opt(
     layers: str | Sequence[str],
-    radius: float | PerImage = RADIUS,
+    radius: OneOrEach = RADIUS,
     *,
     activation: Activation = "relu",
     steps: int = 500,
@@ -70,7 +70,7 @@ def feature_opt(
 
 def feature_linear(
     layers: str | Sequence[str],
-    radius: float | PerImage = RADIUS,
+    radius: OneOrEach = RADIUS,
     *,
     activation: Activation = "relu",
     steps: int = 500,
@@ -101,7 +101,7 @@ def feature_linear(
 
 
 def feature_fgrad(
-    layers: str | Sequence[str], radius: float | PerImage = RADIUS, *, activation: Activation = "relu"
+    layers: str | Sequence[str], radius: OneOrEach = RADIUS, *, activation: Activation = "relu"
 ) -> Adversary:
     r"""One signed step towards the representation of a guide.
 
@@ -123,7 +123,7 @@ def feature_fgrad(
     return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), OneStep(or_stay=False))
 
 
-def label_fgrad(radius: float | PerImage = RADIUS) -> Adversary:
+def label_fgrad(radius: OneOrEach = RADIUS) -> Adversary:
     r"""One signed step towards a target class.
 
     .. math:: x' = \operatorname{clip}\big(s - \delta \operatorname{sign} \nabla_s \ell(s, t)\big)

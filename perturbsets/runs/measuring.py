@@ -13,6 +13,7 @@ from torch import Tensor
 from cvae import derive_seed
 from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, verdict
 from perturbsets.criteria.pairs import Pairs
+from perturbsets.per_image import one_number
 from perturbsets.recipe import Recipe
 from perturbsets.report.findings import share, share_interval, times
 from perturbsets.sets import LatentBall
@@ -35,11 +36,11 @@ def measure(
     Returns:
         The figures as plain values, and what the report draws.
     """
-    settings = recipe.check
+    settings, radius = recipe.check, one_number(learned.radius, "radius")
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "check"))
     criterion = settings.necessary.make()
     if second is not None:
-        shares = {*criterion.curve, second / float(learned.radius)} - {0.0, 1.0}
+        shares = {*criterion.curve, second / radius} - {0.0, 1.0}
         criterion = replace(criterion, curve=tuple(sorted(shares)))
     necessary = criterion(learned, pairs, generator=generator)
     theorems = settings.theorems.make()(learned, pairs, generator=generator)
@@ -56,11 +57,11 @@ def measure(
     content["approximation"]["share"] = content["approximation"]["mean"] / summary["identity"]["mean"]
     if second is not None:
         other, _, _ = _at(replace(learned, radius=second), recipe, pairs, generator)
-        both = {float(learned.radius): content, second: other}
+        both = {radius: content, second: other}
         content["radii"] = [
-            {**entry, **{name: both[radius][name] for name in ("sufficient", "overapproximation")}}
-            for radius in sorted(both)
-            for entry in [min(summary["curve"], key=lambda entry: abs(float(entry["radius"]) - radius))]
+            {**entry, **{name: both[size][name] for name in ("sufficient", "overapproximation")}}
+            for size in sorted(both)
+            for entry in [min(summary["curve"], key=lambda entry: abs(float(entry["radius"]) - size))]
         ]
     if len(pairs) // 2 > settings.quality.neighbours:  # fewer cannot be compared
         comparison = SetQuality(settings.quality.features.make(), settings.quality.neighbours)
@@ -100,7 +101,7 @@ def _at(
 def shown(content: dict[str, Any]) -> Group:
     """The figures for the console."""
     table = Table("error", "mean", "share of identity", "95 % interval")
-    for name in ("identity", "reconstruction", "encoding", "search", "mismatched_search"):
+    for name in ("identity", "centre", "reconstruction", "encoding", "search", "mismatched_search"):
         entry = content["necessary"][name]
         table.add_row(name, f"{entry['mean']:.3g}", share(entry), share_interval(entry))
     excess, sufficient = content["necessary"]["excess"], content["sufficient"]
@@ -108,8 +109,11 @@ def shown(content: dict[str, Any]) -> Group:
         sufficient["bits_per_pixel"],
         *(content["overapproximation"][n] for n in ("reach", "diversity")),
     )
+    largest = content["necessary"]["centre_largest"]
     return Group(
         table,
+        "centre: the member at offset 0, the only one at radius 0, against the clean image itself; a pixel differs by "
+        f"up to {largest['max']:.2g}",
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
         f"({excess['low']:.3g} to {excess['high']:.3g})",
         f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})"

@@ -18,6 +18,7 @@ from augment import contact_sheet, write_pairs
 from cvae import derive_seed
 from cvae.files import atomic_file
 from perturbsets.criteria import encodings, radius_by_group, radius_from_pairs
+from perturbsets.criteria.figures import holding
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.bench import Bench
@@ -94,7 +95,7 @@ def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
         }
     }
     test_pairs = build.store(recipe, run, "test")
-    second = None if recipe.check.quantile is None else float(norms.quantile(recipe.check.quantile))
+    second = None if recipe.check.quantile is None else holding(norms, recipe.check.quantile)
     measured, arrays = measure(recipe, learned, test_pairs, second)
     content |= measured
     if "unseen" in test_pairs.splits:

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Offsets, PerImage, Rows
+from perturbsets._types import Offsets, OneOrEach, PerImage
+from perturbsets.per_image import PerImageSettings, for_each, set_per_image
 
-Kind = TypeVar("Kind", bound="Ball")
 MOST_ROUNDS = 50  # of the searches for a projection
 
 
 @dataclass(frozen=True)
-class Ball(ABC):
+class Ball(PerImageSettings, ABC):
     r"""All offsets u with :math:`\|u\| \le r`, one ball per image.
 
     Args:
         radius: :math:`0 \le r \le \infty`, in the unit of the set that uses the ball; a number, or one per image.
-            Radius 0 leaves every image as it is.
+            Radius 0 leaves offset 0 alone.
 
     Raises:
         ValueError: If a radius is negative or NaN.
     """
 
-    radius: float | PerImage
+    per_image: ClassVar[tuple[str, ...]] = ("radius",)
+    radius: OneOrEach
 
     def __post_init__(self) -> None:
-        if not bool((torch.as_tensor(self.radius) >= 0).all()):  # NaN fails too
-            raise ValueError(
-                f"radius must be 0 or more (inf for no limit), a number or one per image, got {self.radius}"
-            )
+        set_per_image(self, "radius", lambda r: r >= 0, "0 or more (inf for no limit), a number or one per image")
 
     def radii(self, like: Tensor) -> Tensor:
         """Radii as a column ``[B, 1]`` of the dtype and device of ``like``.
@@ -41,18 +39,7 @@ class Ball(ABC):
         Raises:
             ValueError: If there is one radius per image, but not for this number of images.
         """
-        radius = torch.as_tensor(self.radius, dtype=like.dtype, device=like.device)
-        if radius.ndim and radius.shape != like.shape[:1]:
-            raise ValueError(
-                f"radius must be a number or one per image, got {list(radius.shape)} radii for {len(like)} images"
-            )
-        return radius.expand(len(like))[:, None]
-
-    def keep(self: Kind, rows: Rows) -> Kind:
-        """The ball of some of the images."""
-        if isinstance(self.radius, Tensor) and self.radius.ndim:
-            return replace(self, radius=self.radius[rows.to(self.radius.device)])
-        return self
+        return for_each(self.radius, like, "radius")[:, None]
 
     def _finite(self, like: Tensor) -> Tensor:
         radii = self.radii(like)

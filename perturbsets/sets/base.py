@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from augment.value_range import in_range
 from perturbsets._types import Offsets, Rows, Samples
+from perturbsets.per_image import PerImageSettings
 from perturbsets.sets.ball import Ball
 
 Starts = Literal["zero", "uniform", "sample"]
@@ -86,12 +86,14 @@ class Region(ABC):
         return self.sample(generator=generator) if starts == "sample" else self.random_start(generator=generator)
 
 
-class PerturbationSet(ABC):
+class PerturbationSet(PerImageSettings, ABC):
     r"""A set of changed versions of a sample, :math:`S(x) = \{\, g(x, u) : u \in B \,\}`.
 
     A set of one's own needs a class with :meth:`at`, and a :class:`Region` with ``size``, ``decode`` and
-    ``keep``; it then works with every objective, ascent, criterion and transform.
+    ``keep``; it then works with every objective, ascent, criterion and transform. A ``radius`` may be one per image.
     """
+
+    per_image: ClassVar[tuple[str, ...]] = ("radius",)
 
     @abstractmethod
     def at(self, images: Any) -> Region:
@@ -99,13 +101,6 @@ class PerturbationSet(ABC):
 
         Gradients flow to images that ask for them, so that one set may follow another.
         """
-
-    def keep(self, rows: Rows) -> PerturbationSet:
-        """The set for some of the images of a batch: a ``radius`` per image is shared out."""
-        radius = getattr(self, "radius", None)
-        if isinstance(radius, Tensor) and radius.ndim:
-            return replace(self, radius=radius[rows.to(radius.device)])  # type: ignore[type-var]
-        return self
 
 
 def check_starts(starts: str, restarts: int = 1) -> None:

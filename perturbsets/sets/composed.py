@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbsets._types import Offsets, PerImage, Rows, Samples
+from perturbsets._types import Offsets, OneOrEach, Rows, Samples
+from perturbsets.per_image import for_each, set_per_image
 from perturbsets.sets.base import PerturbationSet, Region
 from perturbsets.sets.product import ProductBall
 
@@ -97,13 +98,12 @@ class Compose(PerturbationSet):
     """
 
     parts: Sequence[PerturbationSet]
-    radius: float | PerImage = 1.0
+    radius: OneOrEach = 1.0
 
     def __post_init__(self) -> None:
         if len(self.parts) < 2:
             raise ValueError(f"parts must be at least two sets, got {len(self.parts)}")
-        if not bool((torch.as_tensor(self.radius) >= 0).all()):  # NaN fails too
-            raise ValueError(f"radius must be 0 or more, a share of the parts' radii, got {self.radius}")
+        set_per_image(self, "radius", lambda r: r >= 0, "0 or more, a share of the parts' radii")
 
     def at(self, images: Tensor) -> ComposedRegion:
         """Binds the sets to samples.
@@ -117,16 +117,12 @@ class Compose(PerturbationSet):
             for part in parts[1:]:
                 regions.append(_searchable(part.at(regions[-1].decode(regions[-1].centre()))))
             like = regions[0].centre()
-            shares = torch.as_tensor(self.radius).to(like).expand(len(images))[:, None]
+            shares = for_each(self.radius, like, "radius")[:, None]
             radii = [region.ball.radii(like) / _divisor(shares) for region in regions]
         if not all(bool(column.isfinite().all()) for column in radii):
             raise ValueError("parts must have finite radii to be composed: offsets count in shares of them")
         ball = ProductBall(self.radius, tuple(region.ball for region in regions), tuple(r.size for r in regions))
         return ComposedRegion(ball, regions[0], parts[1:], radii)
-
-    def keep(self, rows: Rows) -> PerturbationSet:
-        kept: Any = super().keep(rows)
-        return replace(kept, parts=[part.keep(rows) for part in self.parts])
 
 
 def _searchable(region: Region) -> Region:
@@ -135,7 +131,7 @@ def _searchable(region: Region) -> Region:
     return region
 
 
-def _shrunk(part: Any, share: float | PerImage) -> Any:
+def _shrunk(part: Any, share: OneOrEach) -> Any:
     """A part whose radius is a share of its own."""
     if not isinstance(share, Tensor) and share == 1:
         return part

@@ -17,7 +17,8 @@ from torch import Tensor
 from cvae import CVAE, DiagonalGaussian
 from cvae._types import Features
 from cvae.files import atomic_folder
-from perturbsets._types import Images, Offsets, PerImage, Rows
+from perturbsets._types import Images, Offsets, OneOrEach, Rows
+from perturbsets.per_image import one_number, set_per_image
 from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
 from perturbsets.sets.l2 import L2Ball
@@ -84,6 +85,10 @@ class LatentBall(PerturbationSet):
 
     .. math:: S_\epsilon(x) = \{\, g(x, \mu(x) + \sigma(x) \odot u) : \|u\|_2 \le \epsilon \,\}
 
+    Offset 0 is :math:`g(x, \mu(x))`, what the generator makes of x, and not x itself. A set of radius 0 holds that one
+    image, and x need not lie in a set of any radius: :class:`perturbsets.NecessarySubset` measures how far offset 0 is
+    from x.
+
     Args:
         model: Gives the prior :math:`\mu(x), \sigma(x)` and the generator :math:`g`. The set keeps a frozen copy
             in evaluation mode unless the model is frozen already, so that training the original does not
@@ -110,17 +115,14 @@ class LatentBall(PerturbationSet):
     """
 
     model: CVAE
-    radius: float | PerImage
+    radius: OneOrEach
     bank: Tensor | None = None
     draw: Draw | None = None
     learned_from: tuple[PairsUsed, ...] = ()
 
     def __post_init__(self) -> None:
-        if not bool((torch.as_tensor(self.radius) >= 0).all()):  # NaN fails too
-            raise ValueError(
-                f"radius must be 0 or more, got {self.radius}: it counts prior standard deviations. "
-                "`radius_from_pairs(model, pairs)` measures one"
-            )
+        measured = "0 or more, in prior standard deviations (`radius_from_pairs(model, pairs)` measures one)"
+        set_per_image(self, "radius", lambda r: r >= 0, measured)
         draw = self.draw or ("prior" if self.bank is None else "bank")
         if draw not in ("bank", "prior"):
             raise ValueError(f'draw must be "bank" or "prior", got {draw!r}')
@@ -172,11 +174,10 @@ class LatentBall(PerturbationSet):
             ValueError: If the radius is one per image.
             OSError: If the folder cannot be written.
         """
-        if isinstance(self.radius, Tensor) and self.radius.ndim:
-            raise ValueError("radius must be a number to save a set, got one per image")
+        radius = one_number(self.radius, "radius")
         with atomic_folder(path) as folder:
             self.model.save_pretrained(folder)
-            about: dict[str, Any] = {"kind": "LatentBall", "radius": float(self.radius), "draw": self.draw}
+            about: dict[str, Any] = {"kind": "LatentBall", "radius": radius, "draw": self.draw}
             about["learned_from"] = written(self.learned_from, folder)
             (folder / "set.json").write_text(json.dumps(about, indent=2) + "\n")
             if self.bank is not None:

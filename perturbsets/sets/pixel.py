@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from perturbsets._types import Offsets, PerImage, Rows, Samples
+from perturbsets._types import Offsets, OneOrEach, Rows, Samples
 from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
 from perturbsets.sets.l1 import L1Ball
@@ -88,7 +88,7 @@ class PixelBall(PerturbationSet):
     """
 
     norm: Literal["l1", "l2", "linf"]
-    radius: float | PerImage
+    radius: OneOrEach
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class PixelBall(PerturbationSet):
             raise ValueError(f"norm must be one of {sorted(BALLS)}, got {self.norm!r}")
         if not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds must be (smallest, largest), got {self.bounds}")
-        BALLS[self.norm](self.radius)
+        object.__setattr__(self, "radius", BALLS[self.norm](self.radius).radius)
 
     def at(self, images: Tensor) -> PixelRegion:
         """Binds the ball to samples.

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from augment import SpatialChange
-from perturbsets._types import Images, Offsets, PerImage, Rows
+from perturbsets._types import Images, Offsets, OneOrEach, Rows
+from perturbsets.per_image import set_per_image
 from perturbsets.sets.ball import Ball
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
 from perturbsets.sets.linf import LinfBall
@@ -67,15 +68,11 @@ class SpatialBox(PerturbationSet):
     """
 
     change: SpatialChange = field(default_factory=SpatialChange)
-    radius: float | PerImage = 1.0
+    radius: OneOrEach = 1.0
 
     def __post_init__(self) -> None:
-        radii = torch.as_tensor(self.radius)
-        if not bool(((radii >= 0) & (radii <= 1)).all()):
-            raise ValueError(
-                f"radius must be within [0, 1], the share of the ranges in use, got {self.radius}: to go further, "
-                "widen the ranges of the change"
-            )
+        expected = "within [0, 1], the share of the ranges in use (to go further, widen the ranges of the change)"
+        set_per_image(self, "radius", lambda r: (r >= 0) & (r <= 1), expected)
 
     def at(self, images: Tensor) -> SpatialRegion:
         """Binds the box to images.

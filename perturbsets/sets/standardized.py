@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Offsets, PerImage, Rows, Samples
+from perturbsets._types import Offsets, OneOrEach, Rows, Samples
 from perturbsets.sets.base import PerturbationSet, Region
 from perturbsets.sets.composed import ComposedRegion
 from perturbsets.sets.l2 import L2Ball
@@ -73,13 +73,13 @@ class Standardized(PerturbationSet):
 
     perturbations: PerturbationSet
     sigma: float | Sequence[float]
-    radius: float | PerImage = math.inf
+    radius: OneOrEach = math.inf
 
     def __post_init__(self) -> None:
         sigmas = self.sigma if isinstance(self.sigma, Sequence) else (self.sigma,)
         if not sigmas or not all(0 < sigma < math.inf for sigma in sigmas):  # NaN fails too
             raise ValueError(f"sigma must be above 0 and finite, the noise's standard deviation, got {self.sigma}")
-        L2Ball(self.radius)
+        object.__setattr__(self, "radius", L2Ball(self.radius).radius)
 
     def at(self, images: Any) -> StandardizedRegion:
         """Binds the set to samples.
@@ -93,11 +93,6 @@ class Standardized(PerturbationSet):
         else:
             scales = _scales(region, self.sigma)
         return StandardizedRegion(region, scales, L2Ball(self.radius))
-
-    def keep(self, rows: Rows) -> Standardized:
-        kept: Any = super().keep(rows)
-        moved: Standardized = replace(kept, perturbations=self.perturbations.keep(rows))
-        return moved
 
 
 def _scales(region: Region, sigma: float | Sequence[float]) -> Tensor:

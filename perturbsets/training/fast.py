@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from perturbsets._types import Labels, PerImage, Samples
-from perturbsets.ascents.climb import check_steps, finite_radii
+from perturbsets._types import Labels, OneOrEach, Samples
+from perturbsets.ascents.climb import finite_radii, set_step_size
+from perturbsets.per_image import for_each
 from perturbsets.purity import untouched
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import OneUpdate, cross_entropy
@@ -38,18 +39,18 @@ class FastAdversarial(OneUpdate):
     """
 
     perturbations: PerturbationSet
-    step_size: float | PerImage | None = None
+    step_size: OneOrEach | None = None
 
     def __post_init__(self) -> None:
-        check_steps(1, self.step_size)
+        set_step_size(self)
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         with untouched(bare, images.device):
             region = self.perturbations.at(images.detach())
-            size = torch.as_tensor(1.25 * finite_radii(region) if self.step_size is None else self.step_size)
+            size = 1.25 * finite_radii(region) if self.step_size is None else self.step_size
             offsets = region.ball.uniform(region.centre(), generator).requires_grad_()
             losses, _ = cross_entropy(bare, region.decode(offsets), labels)
             (gradient,) = torch.autograd.grad(losses.sum(), offsets)
-            step = size.to(offsets).expand(len(images))[:, None] * region.steepest(gradient)
+            step = for_each(size, offsets, "step_size")[:, None] * region.steepest(gradient)
             with torch.no_grad():
                 return region.decode(region.project(offsets + step))

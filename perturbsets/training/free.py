@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from perturbsets._types import Labels, PerImage, Samples
-from perturbsets.ascents.climb import finite_radii
+from perturbsets._types import Labels, OneOrEach, Samples
+from perturbsets.ascents.climb import finite_radii, set_step_size
+from perturbsets.per_image import for_each
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import Method, Update, cross_entropy
 
@@ -39,19 +40,18 @@ class FreeAdversarial(Method):
 
     perturbations: PerturbationSet
     replays: int = 8
-    step_size: float | PerImage | None = None
+    step_size: OneOrEach | None = None
 
     def __post_init__(self) -> None:
         if self.replays < 1:
             raise ValueError(f"replays must be at least 1, got {self.replays}")
-        if self.step_size is not None and not bool((torch.as_tensor(self.step_size) > 0).all()):
-            raise ValueError(f"step_size must be above 0, in the unit of the set's radius, got {self.step_size}")
+        set_step_size(self)
 
     def __call__(
         self, model: nn.Module, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
     ) -> Iterator[Update]:
         region = self.perturbations.at(images)
-        size = torch.as_tensor(finite_radii(region) if self.step_size is None else self.step_size).to(images)
+        size = finite_radii(region) if self.step_size is None else self.step_size
         offsets = region.random_start(generator=generator)
         for _ in range(self.replays):
             offsets = offsets.detach().requires_grad_()
@@ -60,4 +60,5 @@ class FreeAdversarial(Method):
             shown = decoded.detach().requires_grad_()
             yield cross_entropy(model, shown, labels)
             (gradient,) = torch.autograd.grad(decoded, offsets, shown.grad)
-            offsets = region.project(offsets.detach() + size.expand(len(images))[:, None] * region.steepest(gradient))
+            sizes = for_each(size, offsets, "step_size")[:, None]
+            offsets = region.project(offsets.detach() + sizes * region.steepest(gradient))

@@ -1,23 +1,29 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from augment import ChangedPairs, Digits, PairStore, SpatialChange, write_pairs
+from augment import Change, ChangedPairs, Digits, PairStore, Perturb, SpatialChange, write_pairs
 from perturbsets import (
     Compose,
+    Coverage,
+    DrawnChanges,
     LatentBall,
     NecessarySubset,
     PairsUsed,
+    PerturbationSet,
     PixelBall,
     SetQuality,
+    Standardized,
     SufficientLikelihood,
     check_held_out,
 )
+from perturbsets.sets.pairs_used import pairs_used
 
 SPLITS = ("train", "validation", "test")
 SHUFFLED = {"train": "test", "validation": "train", "test": "validation"}
@@ -99,9 +105,77 @@ def test_every_criterion_refuses(learned: LatentBall, file: Path) -> None:
             criterion(learned, PairStore(file, "train"))
 
 
-def test_the_parts_of_a_composed_set_count(learned: LatentBall, file: Path) -> None:
-    with pytest.raises(ValueError, match="pairs must be held out"):
-        check_held_out(Compose([PixelBall("linf", 0.1), learned]), PairStore(file, "train"))
+@dataclass(frozen=True)
+class Wrapper(PerturbationSet):
+    """A set of a user's, without a word on what it was learned from."""
+
+    inner: Any
+    radius: Any = 1.0
+    learned_from: tuple[PairsUsed, ...] = ()  # its own, if it were learned
+
+    def at(self, images: Any) -> Any:
+        return self.inner.at(images)
+
+
+class Plain(PerturbationSet):
+    __slots__ = ("inner",)
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def at(self, images: Any) -> Any:
+        return self.inner.at(images)
+
+
+@dataclass(frozen=True)
+class ChangeByFunction(Change):
+    """A change that is any function of images."""
+
+    function: Any
+    parameter_names = ()
+
+    def draw(self, count: int, *, generator: Any = None) -> Any:
+        raise AssertionError("never drawn")
+
+    def apply(self, images: Any, params: Any) -> Any:
+        raise AssertionError("never applied")
+
+
+def enclosing(learned: LatentBall) -> Any:
+    def change(images: Any) -> Any:
+        return learned.at(images)
+
+    return change
+
+
+WRAPPED: dict[str, Any] = {
+    "composed": lambda s: Compose([PixelBall("linf", 0.1), s]),
+    "standardized": lambda s: Standardized(s, 0.5),
+    "composed of standardized": lambda s: Compose([Standardized(s, 0.5, 1.0), PixelBall("l2", 0.1)]),
+    "standardized composition": lambda s: Standardized(Compose([PixelBall("l2", 0.1), s]), (0.5, 0.5)),
+    "a user's": Wrapper,
+    "a user's around a user's": lambda s: Wrapper(Plain(Wrapper([PixelBall("l2", 0.1), s]))),
+    "by name": lambda s: Wrapper({"first": (s, None)}),
+    "replaced": lambda s: replace(Standardized(PixelBall("l2", 1.0), 0.5), perturbations=replace(s, radius=2.0)),
+    "for some images": lambda s: Standardized(replace(s, radius=torch.ones(5)), 0.5).keep(torch.arange(2)),
+    "a transform": lambda s: DrawnChanges(ChangeByFunction(Perturb(s))),
+    "a function": lambda s: DrawnChanges(ChangeByFunction(enclosing(s))),
+    "a method": lambda s: DrawnChanges(ChangeByFunction(partial(s.at))),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_what_a_wrapped_set_was_learned_from_counts(learned: LatentBall, file: Path, wrap: Any) -> None:
+    with pytest.raises(ValueError, match=r"owes 100% to its fit \(train\): take the split 'test'"):
+        check_held_out(wrap(learned), PairStore(file, "train"))
+    check_held_out(wrap(learned), PairStore(file, "test"))
+    assert pairs_used(wrap(learned)) == learned.learned_from
+
+
+def test_no_certificate_is_issued_on_pairs_that_a_wrapped_set_was_learned_from(learned: LatentBall, file: Path) -> None:
+    for wrapped in (Standardized(learned, 0.5, 1.0), Wrapper(Compose([Standardized(learned, 0.5, 1.0)] * 2))):
+        with pytest.raises(ValueError, match="pairs must be held out"):
+            Coverage(share=0.9, alpha=0.05, steps=1, restarts=1)(wrapped, PairStore(file, "validation"))
 
 
 def test_what_knows_no_origin_passes(learned: LatentBall, file: Path, memory_pairs: Any) -> None:

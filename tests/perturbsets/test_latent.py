@@ -186,7 +186,7 @@ def test_a_failed_save_keeps_the_old_set(linear_cvae: Any, tmp_path: Path, monke
 
 
 def test_one_radius_per_image_cannot_be_saved(linear_cvae: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="radius must be a number to save"):
+    with pytest.raises(ValueError, match="radius must be one number here, got 2, one per image: take one"):
         LatentBall(linear_cvae(), torch.ones(2)).save(tmp_path / "set")
     assert not list(tmp_path.iterdir())
 

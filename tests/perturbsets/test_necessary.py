@@ -55,6 +55,19 @@ def test_errors_at_the_encoding_are_by_the_recognition_mean(linear_cvae: Any, pa
         assert_close(errors, (model.decode(pairs.clean, offsets) - pairs.changed).square().flatten(1).mean(1).detach())
 
 
+def test_offset_zero_is_compared_with_the_clean_image(linear_cvae: Any, pairs: Any) -> None:
+    model = linear_cvae()
+    result = NecessarySubset(steps=1, restarts=1)(LatentBall(model, 0.4), pairs)
+    shift = (model.prior(model.context(pairs.clean)).mean @ model._generator.basis.T).detach()  # g(x, 0) - x
+    figures = result.summary()
+
+    assert_close(result.centre, shift.square().mean(1), rtol=1e-4, atol=1e-9)
+    assert_close(result.centre_largest, shift.abs().amax(1), rtol=1e-4, atol=1e-6)
+    assert result.centre.min() > 0
+    assert figures["centre"]["mean"] == pytest.approx(float(shift.square().mean()), rel=1e-4)
+    assert figures["centre_largest"]["max"] == pytest.approx(float(shift.abs().max()), rel=1e-4)
+
+
 def test_excess_is_the_cross_entropy_of_the_nearest_member_over_the_least(linear_cvae: Any, pairs: Any) -> None:
     model = linear_cvae()
     result = NecessarySubset(steps=60, restarts=1)(LatentBall(model, 0.0), pairs)

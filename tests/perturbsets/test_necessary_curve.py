@@ -188,7 +188,7 @@ def test_shares_that_make_no_curve_are_refused(curve: tuple[float, ...], message
 
 @pytest.mark.parametrize("radius", [math.inf, torch.ones(120)])
 def test_radii_that_make_no_curve_are_refused(radius: Any) -> None:
-    with pytest.raises(ValueError, match="must have one finite radius"):
+    with pytest.raises(ValueError, match=r"must have one finite radius|must be one number here, got 120"):
         NecessarySubset()(LatentBall(honest(), radius), LightPairs())
 
 

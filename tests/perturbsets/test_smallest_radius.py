@@ -21,6 +21,8 @@ from perturbsets import (
     ProjectedLBFGS,
     SmallestRadius,
     bisect,
+    fast_minimum_norm,
+    multi_label_deepfool,
 )
 
 SEARCH = ProjectedGradient(40, starts="zero")
@@ -55,7 +57,9 @@ def test_radii_are_zero_where_clean_images_fall_and_infinite_where_none_does() -
 
 
 def test_the_curve_is_the_share_that_stands() -> None:
-    found = SmallestRadius(torch.tensor([0.0, 0.5, 0.2, math.inf]), torch.rand(4, 1), torch.ones(4, dtype=torch.long))
+    found = SmallestRadius(
+        torch.tensor([0.0, 0.5, 0.2, math.inf]), torch.rand(4, 1), torch.ones(4, dtype=torch.long), torch.ones(4) == 0
+    )
     radii = torch.tensor([[0.0, 0.1, 0.2], [0.3, 0.5, 9.0]])
 
     assert_close(found.accuracy(radii), torch.tensor([[0.75, 0.75, 0.5], [0.5, 0.25, 0.25]]))
@@ -73,12 +77,51 @@ def test_learned_sets_have_a_smallest_radius_too(linear_cvae: Any) -> None:
     assert not just(model, x[some], model(x[some]).argmax(1)).reached.any()
 
 
+def test_clean_samples_and_offset_zero_of_a_learned_set_are_told_apart(linear_cvae: Any) -> None:
+    x, model = 0.4 + 0.2 * torch.rand(200, 1, 2, 3), nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    with torch.no_grad():
+        model[1].bias -= model(x).mean(0)
+    learned, y = LatentBall(linear_cvae(), 1.0), torch.arange(200) % 2
+    region = learned.at(x)
+    clean, centre = (model(images).argmax(1) != y for images in (x, region.decode(region.centre())))
+    found = bisect(
+        Adversary(learned, Margin(), ProjectedGradient(3, starts="zero")), model, x, y, largest=1.0, rounds=2
+    )
+
+    assert (clean & ~centre).any()  # or the test is none
+    assert (centre & ~clean).any()
+    assert torch.equal(found.clean, clean)
+    assert torch.equal(found.radii == 0, centre)
+    assert_close(found.accuracy(torch.tensor(0.0)), 1 - centre.float().mean())
+    pixels = bisect(Adversary(PixelBall("l2", 1.0), Margin(), SEARCH), model, x[:20], y[:20], largest=1.0, rounds=2)
+    assert torch.equal(pixels.clean, pixels.radii == 0)
+    price = bisect(LABEL, model, x[:20], y[:20], over="weight", largest=1.0, rounds=2)
+    assert torch.equal(price.clean, ~clean[:20])  # the goal is to reach the label
+    fast = fast_minimum_norm(model, x, y, steps=3)
+    assert torch.equal(fast.clean, clean)
+
+
+@pytest.mark.parametrize("perturbations", ["pixels", "learned"])
+def test_least_changes_tell_clean_samples_apart_too(linear_cvae: Any, perturbations: str) -> None:
+    x, model = 0.4 + 0.2 * torch.rand(200, 1, 2, 3), nn.Sequential(nn.Flatten(), nn.Linear(6, 1))
+    with torch.no_grad():
+        model[1].bias -= model(x).mean()
+    chosen = LatentBall(linear_cvae(), 5.0) if perturbations == "learned" else PixelBall("l2", 5.0)
+    region, targets = chosen.at(x), torch.ones(200, 1)
+    found = multi_label_deepfool(model, x, targets, chosen, steps=2)
+    clean, centre = (model(images)[:, 0] > 0 for images in (x, region.decode(region.centre())))
+
+    assert torch.equal(clean, centre) == (perturbations == "pixels")
+    assert torch.equal(found.clean, clean)
+    assert torch.equal(found.radii == 0, centre)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_empty_and_single_batches(count: int) -> None:
     model, x = nn.Linear(4, 2), torch.rand(count, 4)
     found = bisect(Adversary(PixelBall("linf", 1.0)), model, x, torch.zeros(count, dtype=torch.long), largest=1.0)
 
-    assert found.radii.shape == found.calls.shape == (count,)
+    assert found.radii.shape == found.calls.shape == found.clean.shape == (count,)
     assert found.images.shape == x.shape
 
 
@@ -163,7 +206,7 @@ def test_prices_are_checked_and_shared_out() -> None:
     assert_close(loss.keep(rows)((x + u)[rows], u[rows])[0], loss(x + u, u)[0][rows])
     with pytest.raises(ValueError, match="weight must be 0 or more and finite"):
         Priced(Margin(), -1.0)
-    with pytest.raises(ValueError, match=r"got \[2\] weights for 3 images"):
+    with pytest.raises(ValueError, match=r"weight must be a number or one per image, got \[2\] numbers for 3 images"):
         Priced(Margin(), torch.ones(2)).at(model, x, y)
 
 

@@ -17,6 +17,7 @@ from perturbsets.criteria.theorems.bounds import ceiling, error_bound, likelihoo
 from perturbsets.criteria.theorems.gaussian_tail import paper_outside, paper_radius
 from perturbsets.criteria.theorems.recognition import from_prior, loss, norm_limit, normal, squared_norms
 from perturbsets.criteria.theorems.tail import log_outside, outside_bound, radius_needed
+from perturbsets.per_image import one_number
 from perturbsets.sets.latent import LatentBall
 from perturbsets.share_bounds import share_at_most
 
@@ -201,7 +202,7 @@ class Theorems:
                 the model makes are not.
         """
         check_held_out(perturbations, pairs)
-        radius, model = float(perturbations.radius), perturbations.model
+        radius, model = one_number(perturbations.radius, "radius"), perturbations.model
         if not math.isfinite(radius):
             raise ValueError(f"the radius of perturbations must be finite, got {radius}: nothing would be outside")
         vectors = normal((self.tail_draws, model.latent), generator).to(perturbations.device).double()

@@ -109,3 +109,14 @@ def test_every_criterion_has_its_figure_interval_and_meaning(checks: dict[str, A
     )
     assert found[5].interval == "no source has several real changes"
     assert all(item.question.endswith("?") and item.meaning for item in found)
+
+
+def test_offset_zero_is_reported_where_it_was_measured(checks: dict[str, Any]) -> None:
+    before = criteria(checks)  # of a run of a former version
+    checks["necessary"] |= {"centre": entry(0.12), "centre_largest": entry(5.0)}
+    added = [item for item in criteria(checks) if item not in before]
+
+    assert [item.name for item in added] == ["Offset 0"]
+    assert added[0].value == "12.0%"
+    assert "mean 0.012, 95 % of pairs at most 0.2. A single pixel differs by 0.5 on average" in added[0].meaning
+    assert "not x itself" in added[0].meaning
