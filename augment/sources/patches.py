@@ -48,7 +48,7 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     The lake counts as sky; classes are regions drawn by hand, not colours. Each photograph is cut into blocks of twice
     the patch size with gaps between them; patches lie inside one block, and the blocks of the splits take turns, so
     that all splits show everything and share no pixel. Patches of a block
-    overlap, and are not independent.
+    overlap, and are not independent: `groups` numbers the blocks.
 
     Args:
         split: ``"train"`` (three of five blocks), ``"validation"`` or ``"test"`` (one of five each).
@@ -117,6 +117,13 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         windows = photographs.unfold(2, self.size, 1).unfold(3, self.size, 1)
         photograph, row, column = self.corners.unbind(1)
         return windows[photograph, :, row, column].contiguous()
+
+    @cached_property
+    def groups(self) -> Indices:
+        """Number of each patch's block among those of the split."""
+        pitch = 2 * self.size + self.size // 4
+        photograph, row, column = self.corners.unbind(1)
+        return torch.stack([photograph, row // pitch, column // pitch], 1).unique(dim=0, return_inverse=True)[1]
 
     @property
     def indices(self) -> Indices:

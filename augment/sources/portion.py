@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from augment._types import Images, Indices, Labels
-from augment.sources.source import Source
+from augment.sources.source import Source, group_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,11 @@ class Portion:
     def indices(self) -> Indices:
         """Indices of its images in the data set."""
         return self.source.indices[list(self.positions)]
+
+    @property
+    def groups(self) -> Indices:
+        """Number of each image's independent unit, as the source tells."""
+        return group_numbers(self.source)[list(self.positions)]
 
     @property
     def state(self) -> str:

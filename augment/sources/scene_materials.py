@@ -91,6 +91,13 @@ class SceneMaterials:
         """Position of each image among those of all scenes."""
         return torch.tensor([number for number, _, _ in self._images], dtype=torch.int64)
 
+    @property
+    def groups(self) -> Indices:
+        """Number of each image's scene among those of the split."""
+        names = [scene.name for _, scene, _ in self._images]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return torch.tensor([numbers[name] for name in names], dtype=torch.int64)
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self._images)

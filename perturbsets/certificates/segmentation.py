@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perturbsets._types import PerImage, Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
-from perturbsets.intervals import bootstrap
+from perturbsets.intervals import independent, share_interval
 from perturbsets.objectives.segmentation import IGNORE, share_right
 from perturbsets.share_bounds import chance_of_at_least, check_chance
 
@@ -36,6 +36,7 @@ class CertifiedMaps:
         correction: How the chance is shared out among pixels.
         sigma: Standard deviation of the noise.
         labels: True label maps, where they were given.
+        groups: Number of each image's independent unit, where they were given; else each image is its own.
     """
 
     classes: Maps
@@ -49,6 +50,7 @@ class CertifiedMaps:
     correction: Correction
     sigma: float | Sequence[float]
     labels: Maps | None = None
+    groups: Int64[Tensor, " B"] | None = None
 
     @property
     def abstained(self) -> PerImage:
@@ -79,8 +81,9 @@ class CertifiedMaps:
         """The certificates as plain values."""
         figures: dict[str, Any] = {
             "images": len(self.classes),
+            "independent": independent(len(self.classes), self.groups),
             "radius": self.radius,
-            "abstained": bootstrap(self.abstained)._asdict(),
+            "abstained": share_interval(self.abstained, self.groups)._asdict(),
             "draws": self.draws,
             "threshold": self.threshold,
             "alpha": self.alpha,
@@ -89,7 +92,7 @@ class CertifiedMaps:
             "sentence": self.sentence,
         }
         if self.labels is not None:
-            figures["accuracy"] = bootstrap(self.accuracy)._asdict()
+            figures["accuracy"] = share_interval(self.accuracy, self.groups)._asdict()
         return figures
 
 
@@ -133,6 +136,7 @@ class SmoothedMaps(NoiseVote):
         threshold: float = 0.75,
         correction: Correction = "holm",
         labels: Tensor | None = None,
+        groups: Tensor | None = None,
         seeds: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> CertifiedMaps:
@@ -146,6 +150,7 @@ class SmoothedMaps(NoiseVote):
             threshold: Share τ of the votes, in [0.5, 1).
             correction: ``"holm"``, or ``"bonferroni"``, which abstains more often.
             labels: True label maps ``[B, ...]``; pixels of label 255 do not count.
+            groups: As for :class:`perturbsets.Smoothed`.
             seeds: As for :class:`perturbsets.Smoothed`.
             generator: As for :class:`perturbsets.Smoothed`.
 
@@ -186,6 +191,7 @@ class SmoothedMaps(NoiseVote):
             correction,
             self.sigma,
             None if labels is None else labels.to(images.device).long(),
+            groups,
         )
 
 

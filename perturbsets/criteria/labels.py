@@ -13,10 +13,9 @@ from perturbsets._types import Flags, Images, PerImage
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import APGD
 from perturbsets.criteria.extremes import climbing
-from perturbsets.criteria.figures import figure
 from perturbsets.criteria.sources import SourceBatch
 from perturbsets.evaluation.accuracy import correct_under
-from perturbsets.intervals import binomial
+from perturbsets.intervals import share_interval
 from perturbsets.objectives import Margin
 from perturbsets.sets.base import PerturbationSet
 
@@ -41,13 +40,10 @@ class LabelPreservation:
     source: Tensor
 
     def summary(self) -> dict[str, Any]:
-        """Accuracies with intervals over sources; exact ones for clean images and the worst case."""
-        exact = {
-            name: binomial(int(flags.sum()), len(flags))._asdict()
-            for name, flags in (("clean", self.clean), ("worst", self.worst))
-        }
-        shares = {name: figure(getattr(self, name), self.source) for name in ("changed", "samples")}
-        return {"sources": len(self.source), **exact, **shares}
+        """Accuracies with intervals over sources."""
+        kinds = ("clean", "changed", "samples", "worst")
+        shares = {name: share_interval(getattr(self, name), self.source)._asdict() for name in kinds}
+        return {"sources": len(self.source), **shares}
 
     @classmethod
     def joined(cls, parts: Sequence[LabelPreservation]) -> LabelPreservation:

@@ -12,7 +12,7 @@ from cvae import derive_seed
 from perturbsets._types import Images, Labels
 from perturbsets.adversary import Adversary
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.intervals import binomial
+from perturbsets.intervals import share_interval
 from perturbsets.knowledge import BoundRules, Consistent, rejection_threshold
 from perturbsets.purity import untouched
 from perturbsets.recipe import Recipe
@@ -145,4 +145,4 @@ class _Detector:
 
 
 def _share(flags: Tensor) -> dict[str, float]:
-    return binomial(int(flags.sum()), len(flags))._asdict()
+    return share_interval(flags)._asdict()

@@ -12,7 +12,7 @@ from cvae import derive_seed
 from perturbsets._types import Flags, Images, Rows, States
 from perturbsets.evaluation import flips, multi_label_scores, outcomes, success_at_k
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.intervals import binomial
+from perturbsets.intervals import share_interval
 from perturbsets.label_states import altered
 from perturbsets.objectives import MultiLabelObjective
 from perturbsets.purity import untouched
@@ -107,7 +107,7 @@ class LabelBench:
         return {
             "images": count,
             "asked": None if asked is None else self._words(asked),
-            "reached": binomial(int(attacked.reached.sum()), count)._asdict(),
+            "reached": share_interval(attacked.reached)._asdict(),
             "targeted": None if asked is None else outcomes(before, after, asked[rows]).summary(),
             "flips": flips(before, after).summary(),
             "norms": {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from perturbsets._types import Images, Labels, PerImage
 from perturbsets.adversary import Found
-from perturbsets.intervals import bootstrap
+from perturbsets.intervals import mean_interval
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
 from perturbsets.purity import untouched
 from perturbsets.representations import (
@@ -120,7 +120,7 @@ class Look:
         """How near adversaries come to their guides, and whose labels they get, as plain values."""
         points = [self.features(some, layer) for some in (images, pairs.guides, pairs.sources)]
         ratio = distance_ratio(*points).double().cpu()
-        return {"ratio": bootstrap(ratio)._asdict(), "labels": self.outcomes(images, pairs).summary()}
+        return {"ratio": mean_interval(ratio)._asdict(), "labels": self.outcomes(images, pairs).summary()}
 
     def carried(self, layer: str, images: Images, pairs: GuidedPairs, first: LabelOutcomes) -> dict[str, Any]:
         """The same for adversaries of another network, with the share of their successes that carries over."""

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from augment import ChangedPairs, Digits, PairStore, RandomCorruption, write_pairs
-from perturbsets import Grouping, bootstrap, by_group, groups_of
+from perturbsets import Grouping, by_group, groups_of, mean_interval
 from perturbsets.criteria.sources import by_source
 from tests.perturbsets.criteria_sets import LightPairs
 
@@ -23,7 +23,10 @@ def test_means_and_shares_are_those_of_the_rows_alone(generator: torch.Generator
     assert sorted(found) == ["a", "b", "c"]
     for index, name in enumerate("abc"):
         rows = number == index
-        mean, share = bootstrap(values[rows], source[rows]), bootstrap(values[rows], source[rows], over=over[rows])
+        mean, share = (
+            mean_interval(values[rows], source[rows]),
+            mean_interval(values[rows], source[rows], over=over[rows]),
+        )
         assert found[name]["pairs"] == int(rows.sum())
         assert found[name]["sources"] == len(source[rows].unique())
         assert [found[name][key] for key in ("mean", "low", "high")] == list(mean)
