@@ -51,9 +51,7 @@ class Interval(NamedTuple):
         return Interval(*(None if value is None else factor * value for value in self))  # type: ignore[arg-type]
 
 
-def share_interval(
-    shares: Shaped[Tensor, N * M], groups: Shaped[Tensor, " N"] | None = None, *, over: Tensor | None = None
-) -> Interval:
+def share_interval(shares: Tensor, groups: Tensor | None = None, *, over: Tensor | None = None) -> Interval:
     r"""A share with its interval; it has a width at 0 % and 100 % too.
 
     .. math:: \hat p = \frac{\sum_i v_i}{\sum_i w_i}, \qquad
@@ -109,9 +107,7 @@ def share_interval(
     return Interval(mean, *exact_ends(mean, units))
 
 
-def share_of(
-    flags: Shaped[Tensor, N * M], rows: Shaped[Tensor, N * M], groups: Shaped[Tensor, " N"] | None = None
-) -> Interval | None:
+def share_of(flags: Tensor, rows: Tensor, groups: Tensor | None = None) -> Interval | None:
     """Share of flags among some rows only, with its interval.
 
     Args:
@@ -131,9 +127,7 @@ def share_of(
     return share_interval(flags * rows, groups, over=rows) if bool(rows.any()) else None
 
 
-def difference_interval(
-    first: Shaped[Tensor, N * M], second: Shaped[Tensor, N * K], groups: Shaped[Tensor, " N"] | None = None
-) -> Interval:
+def difference_interval(first: Tensor, second: Tensor, groups: Tensor | None = None) -> Interval:
     r"""By how much one share is larger than another of the same images; it has a width where all differences are 0.
 
     With :math:`d_i` the difference of row i, its positive and negative parts have the means b and c, for flags the

@@ -173,9 +173,9 @@ class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
 
     @cached_property
     def groups(self) -> Indices:
-        """Number of each image's group among those of the split."""
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(self.group_names))}
-        return torch.tensor([numbers[name] for name in self.group_names], dtype=torch.int64)
+        """Number of each image's group: the position of its first image among all that are listed."""
+        first: dict[str, int] = {}
+        return torch.tensor([first.setdefault(row.group, row.number) for row in self._mine], dtype=torch.int64)
 
     @property
     def state(self) -> str:

@@ -83,11 +83,16 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         if self.stride is not None and not 1 <= self.stride <= self.size:
             raise ValueError(f"stride must be within 1 and the size ({self.size}), got {self.stride}.")
 
+    @property
+    def _pitch(self) -> int:
+        """Pixels from one block to the next."""
+        return 2 * self.size + self.size // 4
+
     @cached_property
     def corners(self) -> Int64[Tensor, "N 3"]:
         """Photograph, first row and first column of each patch."""
         block, step = 2 * self.size, self.stride or max(1, self.size // 8)
-        pitch = block + self.size // 4
+        pitch = self._pitch
         rows, columns = ((side + self.size // 4) // pitch for side in (_HEIGHT, _WIDTH))
         offsets = range(0, block - self.size + 1, step)
         return torch.tensor(
@@ -118,12 +123,11 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         photograph, row, column = self.corners.unbind(1)
         return windows[photograph, :, row, column].contiguous()
 
-    @cached_property
+    @property
     def groups(self) -> Indices:
-        """Number of each patch's block among those of the split."""
-        pitch = 2 * self.size + self.size // 4
+        """Number of each patch's block, through both photographs."""
         photograph, row, column = self.corners.unbind(1)
-        return torch.stack([photograph, row // pitch, column // pitch], 1).unique(dim=0, return_inverse=True)[1]
+        return (photograph * _HEIGHT + row // self._pitch) * _WIDTH + column // self._pitch
 
     @property
     def indices(self) -> Indices:

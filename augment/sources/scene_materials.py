@@ -93,10 +93,9 @@ class SceneMaterials:
 
     @property
     def groups(self) -> Indices:
-        """Number of each image's scene among those of the split."""
-        names = [scene.name for _, scene, _ in self._images]
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        return torch.tensor([numbers[name] for name in names], dtype=torch.int64)
+        """Number of the first image of each image's scene among those of all scenes."""
+        first: dict[str, int] = {}
+        return torch.tensor([first.setdefault(scene.name, number) for number, scene, _ in self._images])
 
     def __len__(self) -> int:
         """Number of images."""

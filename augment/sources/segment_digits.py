@@ -179,8 +179,8 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
 
     @property
     def groups(self) -> Indices:
-        """Number of each image's scan among those of the split: its copies show one scan."""
-        return torch.arange(len(self._scans[1])).repeat(self._times)
+        """Row of each image's scan in scikit-learn's arrays: copies of a scan belong together."""
+        return self._scans[2].repeat(self._times)
 
     @cached_property
     def _states(self) -> States:

@@ -15,7 +15,8 @@ class Source(Protocol):
     A frozen dataclass is recorded in a pair file with its arguments, any other class by its name and, where it has one
     of its own, its ``repr``. A source may also have a ``state``: a string that is another one when its data were
     replaced, such as the times of its files; and ``groups``: where images are not independent, the number of each
-    image's independent unit, such as its photograph, scene or person. Intervals are then over these.
+    image's independent unit in the data set, such as its photograph, scene or person, the same in each split. Intervals
+    are then over these, and no two splits of pairs may share one.
 
     Example:
         >>> from augment import Digits
@@ -57,7 +58,7 @@ def group_numbers(source: Source) -> Indices:
         (300, 22)
     """
     groups = getattr(source, "groups", None)
-    found = torch.arange(len(source)) if groups is None else torch.as_tensor(groups, dtype=torch.int64)
+    found = torch.as_tensor(source.indices if groups is None else groups, dtype=torch.int64)
     if found.shape != (len(source),):
         raise ValueError(
             f"source.groups must be one number for each of {len(source)} images, got {list(found.shape)}: images of "

@@ -15,22 +15,22 @@ from perturbsets.ascents import APGD
 from perturbsets.criteria.extremes import climbing
 from perturbsets.criteria.sources import SourceBatch
 from perturbsets.evaluation.accuracy import correct_under
-from perturbsets.intervals import share_interval
+from perturbsets.intervals import independent, share_interval
 from perturbsets.objectives import Margin
 from perturbsets.sets.base import PerturbationSet
 
 
 @dataclass(frozen=True)
 class LabelPreservation:
-    """What a reference classifier gets right, source by source, on the CPU; those without a label are left out.
+    """What a reference classifier gets right of each clean image with a label, on the CPU.
 
     Attributes:
         clean: Whether it knows the clean image.
-        changed: Share of the source's real changed images that it knows.
+        changed: Share of the image's real changed ones that it knows.
         samples: Share of the set's samples that it knows.
         worst: Whether it knows every member that a search for its errors came to; an attack bounds the true share from
             above.
-        source: Number of each source.
+        source: Number of the source of each clean image.
     """
 
     clean: Flags
@@ -43,7 +43,7 @@ class LabelPreservation:
         """Accuracies with intervals over sources."""
         kinds = ("clean", "changed", "samples", "worst")
         shares = {name: share_interval(getattr(self, name), self.source)._asdict() for name in kinds}
-        return {"sources": len(self.source), **shares}
+        return {"sources": independent(len(self.source), self.source), "images": len(self.source), **shares}
 
     @classmethod
     def joined(cls, parts: Sequence[LabelPreservation]) -> LabelPreservation:

@@ -90,6 +90,7 @@ class Look:
             pairs.source_labels,
             pairs.guide_labels,
             exclude=own.to(images.device),
+            groups=pairs.groups,
             **how,
         )
         return Looked(found, self.outcomes(images, pairs))
@@ -108,19 +109,20 @@ class Look:
             self.features(pairs.sources, layer),
             pairs.source_labels,
             self.predictions(images),
+            groups=pairs.groups,
             **how,
         )
         return Looked(found, self.outcomes(images, pairs))
 
     def outcomes(self, images: Images, pairs: GuidedPairs) -> LabelOutcomes:
         """Whose labels adversaries get."""
-        return label_outcomes(self.predictions(images), pairs.source_labels, pairs.guide_labels)
+        return label_outcomes(self.predictions(images), pairs.source_labels, pairs.guide_labels, pairs.groups)
 
     def reached(self, layer: str, images: Images, pairs: GuidedPairs) -> dict[str, Any]:
         """How near adversaries come to their guides, and whose labels they get, as plain values."""
         points = [self.features(some, layer) for some in (images, pairs.guides, pairs.sources)]
         ratio = distance_ratio(*points).double().cpu()
-        return {"ratio": mean_interval(ratio)._asdict(), "labels": self.outcomes(images, pairs).summary()}
+        return {"ratio": mean_interval(ratio, pairs.groups)._asdict(), "labels": self.outcomes(images, pairs).summary()}
 
     def carried(self, layer: str, images: Images, pairs: GuidedPairs, first: LabelOutcomes) -> dict[str, Any]:
         """The same for adversaries of another network, with the share of their successes that carries over."""

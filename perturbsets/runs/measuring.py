@@ -14,7 +14,7 @@ from cvae import derive_seed
 from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, verdict
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.recipe import Recipe
-from perturbsets.report.findings import share, share_interval, times
+from perturbsets.report.findings import between, share, share_interval, times
 from perturbsets.sets import LatentBall
 
 SHOWN = 8  # pairs of which the report draws pictures
@@ -111,8 +111,8 @@ def shown(content: dict[str, Any]) -> Group:
     return Group(
         table,
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
-        f"({excess['low']:.3g} to {excess['high']:.3g})",
-        f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})"
+        f"({between(excess, '{:.3g}'.format)})",
+        f"log-likelihood {bits['mean']:.3f} bits per pixel ({between(bits, '{:.3f}'.format)})"
         + f" {sufficient['warning']}".rstrip(),
         f"farthest member at {times(reach['ratio'])} the largest real changes, samples differ "
         f"{times(diversity['ratio'])} as much as real changes of a source do",
