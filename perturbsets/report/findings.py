@@ -166,7 +166,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
                 share(necessary["mismatched_search"]),
                 share_interval(necessary["mismatched_search"]),
             ),
-            KeyFigure("bits per pixel", f"{bits['mean']:.2f}", f"{bits['low']:.2f} to {bits['high']:.2f}"),
+            KeyFigure("bits per pixel", f"{bits['mean']:.2f}", between(bits, "{:.2f}".format)),
             KeyFigure(
                 "radius",
                 f"{radius['value']:.2f}",
@@ -185,8 +185,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
             KeyFigure(
                 f"best accuracy under {attack}",
                 f"{best['mean']:.1%}",
-                f"{best['low']:.1%} to {best['high']:.1%}; {evaluation['images']:,} images, "
-                f"{_seeds(evaluation['seeds'])}",
+                f"{between(best, '{:.1%}'.format)}; {images(evaluation)}, {_seeds(evaluation['seeds'])}",
             )
         )
     if features is not None:
@@ -195,7 +194,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
             ("adversaries that take the guide’s label", found["labels"]["takes_guide"]),
             ("distance to the guide left", found["ratio"]),
         ):
-            detail = f"{entry['low']:.1%} to {entry['high']:.1%}; {size}"
+            detail = f"{between(entry, '{:.1%}'.format)}; {size}"
             figures.append(KeyFigure(label, f"{entry['mean']:.1%}", detail))
     return figures
 
@@ -228,7 +227,7 @@ def criteria(checks: Content) -> list[Criterion]:
             "Sufficient likelihood property",
             "Are real changes likely in the set?",
             f"{bits['mean']:.2f} bits",
-            f"{bits['low']:.2f} to {bits['high']:.2f}",
+            between(bits, "{:.2f}".format),
             "Mean log-likelihood of changed images per pixel, with offsets drawn from the prior within the ball; more "
             f"is better. Measure: {sufficient['measure']}; compare only what has the same likelihood and floor. "
             f"Estimated by importance sampling with {sufficient['draws']} draws a pair, worth "
@@ -238,7 +237,7 @@ def criteria(checks: Content) -> list[Criterion]:
             "Expected approximation error",
             "How near is a change drawn at random?",
             share(approximation),
-            f"{approximation['low']:.2g} to {approximation['high']:.2g} per pixel",
+            f"{between(approximation, '{:.2g}'.format)} per pixel",
             f"Mean squared error of random members, {approximation['mean']:.2g} per pixel, as a share of the "
             "difference between clean and changed image. A set with many different changes in it misses any one "
             "of them by chance, so this is no fault by itself.",
