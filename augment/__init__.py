@@ -41,7 +41,7 @@ from augment.sources.patches import Patches
 from augment.sources.portion import Portion
 from augment.sources.scene_materials import SceneMaterials
 from augment.sources.segment_digits import SegmentDigits
-from augment.sources.source import Source
+from augment.sources.source import Source, group_numbers
 from augment.spatial import SpatialChange
 from augment.store.contact_sheet import contact_sheet
 from augment.store.reading import Pair, PairStore
@@ -107,6 +107,7 @@ __all__ = [
     "WrittenPairs",
     "ZoomBlur",
     "contact_sheet",
+    "group_numbers",
     "read_image",
     "write_pairs",
 ]

@@ -85,7 +85,7 @@ from .evaluation import (
     success_at_k,
 )
 from .fast_minimum_norm import fast_minimum_norm
-from .intervals import Interval, binomial, bootstrap
+from .intervals import Interval, difference_interval, mean_interval, share_interval, share_of
 from .knowledge import BoundRules, Consistent, Rejecting, Rules, rejecting, rejection_threshold
 from .label_states import altered
 from .layer_outputs import LayerOutputs, layer_names
@@ -354,9 +354,7 @@ __all__ = [
     "angular_consistency",
     "audit",
     "balancing_weights",
-    "binomial",
     "bisect",
-    "bootstrap",
     "by_group",
     "chance_of_at_least",
     "check_held_out",
@@ -367,6 +365,7 @@ __all__ = [
     "coverage",
     "covering_radius",
     "detection_roc",
+    "difference_interval",
     "distance_ratio",
     "draw_guided_pairs",
     "duality_gap",
@@ -392,6 +391,7 @@ __all__ = [
     "layer_names",
     "likelihood_drop",
     "load",
+    "mean_interval",
     "member_distances",
     "multi_label_deepfool",
     "multi_label_scores",
@@ -414,6 +414,8 @@ __all__ = [
     "rejection_threshold",
     "share_at_least",
     "share_at_most",
+    "share_interval",
+    "share_of",
     "source_ratio",
     "sources_needed",
     "sparsity_change",

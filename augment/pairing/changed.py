@@ -17,7 +17,7 @@ from augment.change import Change
 from augment.images import ImageError
 from augment.pairing.plan import Fault, Made, PairPlan, starts
 from augment.provenance import described
-from augment.sources.source import Source
+from augment.sources.source import Source, group_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,11 @@ class ChangedPairs:
     """Every image of every split beside changed versions of itself.
 
     The parameters of a split are drawn from the seed and the split's name, so that splits can be added without
-    moving others. A change may name its `conditions`, and tell the `condition` of each row of parameters; one that
-    does not has a single condition, the name of its class. A source may tell its `state`: a word that is another one
-    when its data were replaced, so that a writing that was interrupted starts anew.
+    moving others. Images that the sources say belong together, such as cut-outs of one photograph, are one source of
+    pairs (see :class:`augment.Pair`), which lies in one split. A change may name its `conditions`, and tell the
+    `condition` of each row of parameters; one that does not has a single condition, the name of its class. A source
+    may tell its `state`: a word that is another one when its data were replaced, so that a writing that was
+    interrupted starts anew.
 
     Args:
         sources: Split name to clean images; a split's images must not be another's.
@@ -39,7 +41,7 @@ class ChangedPairs:
     Raises:
         TypeError: If what changes images is no :class:`augment.Change`.
         ValueError: If there is no split, a number is out of range, a split has no images or no change, or splits
-            share images.
+            share images or, once pairs are planned, groups of images that belong together.
 
     Example:
         >>> from augment import Digits, SpatialChange
@@ -112,7 +114,7 @@ class ChangedPairs:
             parameter_names=tuple(columns),
             origin=np.concatenate([np.asarray(source.indices, dtype=np.int64) for source in self.sources.values()]),
             split=np.repeat(np.arange(len(self.sources)), [len(source) for source in self.sources.values()]),
-            group=np.arange(images),
+            group=self._groups(),
             source=np.repeat(np.arange(images), draws),
             target=np.arange(draws.sum()),
             condition=np.concatenate(condition),
@@ -120,6 +122,18 @@ class ChangedPairs:
             clean_starts=np.arange(images + 1),
             changed_starts=starts(draws),
             state=" ".join(str(getattr(source, "state", "")) for source in self.sources.values()).strip(),
+        )
+
+    def _groups(self) -> np.ndarray:
+        """Number of each image's independent unit, from 0 on in their order."""
+        numbers: dict[tuple[str, int], int] = {}
+        return np.array(
+            [
+                numbers.setdefault((source.name, group), len(numbers))
+                for source in self.sources.values()
+                for group in group_numbers(source).tolist()
+            ],
+            dtype=np.int64,
         )
 
     def plan(self) -> PairPlan:

@@ -62,7 +62,7 @@ class PairPlan:
         parameter_names: Names of the columns of `parameters`.
         origin: Per clean row: where it stands in the data it comes from.
         split: Per clean row: number of its split.
-        group: Per clean row: number of the independent unit (the image itself, or its scene).
+        group: Per clean row: number of the independent unit (the image itself, or its photograph, scene or person).
         source: Per pair: the clean row.
         target: Per pair: the changed row.
         condition: Per pair: number of its condition.
@@ -127,7 +127,8 @@ class PairPlan:
             names = [self.splits[split[torn[0] + step]] for step in (0, 1)]
             raise ValueError(
                 f"splits must not share groups, got group {group[torn[0]]} in {names[0]!r} and {names[1]!r}: pairs of "
-                "one group are not independent"
+                "one group are not independent. Put groups as a whole into a split: Portion(source, 0, step=2, "
+                "whole_groups=True)"
             )
 
     @property

@@ -167,9 +167,15 @@ class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         return torch.tensor([row.number for row in self._mine], dtype=torch.int64)
 
     @property
-    def groups(self) -> tuple[str, ...]:
+    def group_names(self) -> tuple[str, ...]:
         """The group of each image: the name that the list gives, or the image's own relative to the root."""
         return tuple(row.group for row in self._mine)
+
+    @cached_property
+    def groups(self) -> Indices:
+        """Number of each image's group: the position of its first image among all that are listed."""
+        first: dict[str, int] = {}
+        return torch.tensor([first.setdefault(row.group, row.number) for row in self._mine], dtype=torch.int64)
 
     @property
     def state(self) -> str:

@@ -48,7 +48,7 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     The lake counts as sky; classes are regions drawn by hand, not colours. Each photograph is cut into blocks of twice
     the patch size with gaps between them; patches lie inside one block, and the blocks of the splits take turns, so
     that all splits show everything and share no pixel. Patches of a block
-    overlap, and are not independent.
+    overlap, and are not independent: `groups` numbers the blocks.
 
     Args:
         split: ``"train"`` (three of five blocks), ``"validation"`` or ``"test"`` (one of five each).
@@ -83,11 +83,16 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         if self.stride is not None and not 1 <= self.stride <= self.size:
             raise ValueError(f"stride must be within 1 and the size ({self.size}), got {self.stride}.")
 
+    @property
+    def _pitch(self) -> int:
+        """Pixels from one block to the next."""
+        return 2 * self.size + self.size // 4
+
     @cached_property
     def corners(self) -> Int64[Tensor, "N 3"]:
         """Photograph, first row and first column of each patch."""
         block, step = 2 * self.size, self.stride or max(1, self.size // 8)
-        pitch = block + self.size // 4
+        pitch = self._pitch
         rows, columns = ((side + self.size // 4) // pitch for side in (_HEIGHT, _WIDTH))
         offsets = range(0, block - self.size + 1, step)
         return torch.tensor(
@@ -117,6 +122,12 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         windows = photographs.unfold(2, self.size, 1).unfold(3, self.size, 1)
         photograph, row, column = self.corners.unbind(1)
         return windows[photograph, :, row, column].contiguous()
+
+    @property
+    def groups(self) -> Indices:
+        """Number of each patch's block, through both photographs."""
+        photograph, row, column = self.corners.unbind(1)
+        return (photograph * _HEIGHT + row // self._pitch) * _WIDTH + column // self._pitch
 
     @property
     def indices(self) -> Indices:

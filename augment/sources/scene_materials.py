@@ -91,6 +91,12 @@ class SceneMaterials:
         """Position of each image among those of all scenes."""
         return torch.tensor([number for number, _, _ in self._images], dtype=torch.int64)
 
+    @property
+    def groups(self) -> Indices:
+        """Number of the first image of each image's scene among those of all scenes."""
+        first: dict[str, int] = {}
+        return torch.tensor([first.setdefault(scene.name, number) for number, scene, _ in self._images])
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self._images)

@@ -177,6 +177,11 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
         """Row of the scan in scikit-learn's arrays, and 1,797 more for each further copy."""
         return torch.cat([self._scans[2] + copy * _SCANS for copy in range(self._times)])
 
+    @property
+    def groups(self) -> Indices:
+        """Row of each image's scan in scikit-learn's arrays: copies of a scan belong together."""
+        return self._scans[2].repeat(self._times)
+
     @cached_property
     def _states(self) -> States:
         table = torch.tensor([[float(name in SEGMENTS[digit]) for name in self.segments] for digit in self.classes])

@@ -28,8 +28,8 @@ class Pair(NamedTuple):
     Attributes:
         clean: The image x, in the stored type.
         changed: The same scene changed, x̃.
-        source: Number of the independent unit that the pair comes from: the clean image, or its scene. Pairs of one
-            source are not independent.
+        source: Number of the independent unit that the pair comes from: the clean image, or its photograph, scene or
+            person. Pairs of one source are not independent.
         label: Class number, -1 where there is none.
     """
 
@@ -58,6 +58,7 @@ class PairStore(Dataset[Pair]):
         condition: Number of each pair's condition.
         split: Number of each pair's split, among `splits`.
         sources: Number of each pair's source, as in :class:`Pair`.
+        clean_rows: Row of each pair's clean image in the file; a source may have several.
         labels: Class of each pair.
         parameters: What the change was told, a row per pair, under `parameter_names`.
         provenance: What made the pairs.
@@ -115,6 +116,7 @@ class PairStore(Dataset[Pair]):
         breaks = (np.diff(self._source) != 1) | (np.diff(self._target) != 1)
         self._run = np.concatenate([[0], np.cumsum(breaks)])  # the same where images follow each other in the file
         self.sources, self.labels = torch.from_numpy(self._group), torch.from_numpy(self._label)
+        self.clean_rows = torch.from_numpy(self._source)
         self.condition = torch.from_numpy(arrays["condition"][rows])
         self.split = torch.from_numpy(arrays["split"][self._source])
         self.parameters = torch.from_numpy(arrays["parameters"][rows])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perturbsets._types import Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
-from perturbsets.intervals import binomial, bootstrap
+from perturbsets.intervals import independent, share_interval
 from perturbsets.label_states import label_states
 from perturbsets.row_names import named_rows
 from perturbsets.share_bounds import check_chance, share_at_least
@@ -38,6 +38,7 @@ class CertifiedLabels:
         correction: Which of the two.
         sigma: Standard deviation of the noise.
         labels: True states, where they were given.
+        groups: Number of each image's independent unit, where they were given; else each image is its own.
     """
 
     states: Int64[Tensor, "B L"]
@@ -51,6 +52,7 @@ class CertifiedLabels:
     correction: Correction
     sigma: float | Sequence[float]
     labels: Int64[Tensor, "B L"] | None = None
+    groups: Int64[Tensor, " B"] | None = None
 
     def correct(self, radius: float = 0.0) -> Bool[Tensor, "B L"]:
         """Which labels have a certificate of their true state for that radius at least.
@@ -65,8 +67,7 @@ class CertifiedLabels:
     def curve(self, radii: Iterable[float]) -> list[dict[str, Any]]:
         """Share of the labels, and of the images with all labels, that are certified rightly at each radius.
 
-        The labels of an image are not independent: their interval is a bootstrap over images. That of whole images is
-        exact.
+        The labels of an image are not independent: both intervals are over images, or their groups.
 
         Raises:
             ValueError: If no labels were given.
@@ -74,8 +75,8 @@ class CertifiedLabels:
         points = []
         for radius in radii:
             correct = self.correct(radius)
-            every = binomial(int(correct.all(1).sum()), len(correct))
-            share = bootstrap(correct.double().mean(1))
+            every = share_interval(correct.all(1), self.groups)
+            share = share_interval(correct, self.groups)
             points.append({"radius": float(radius), "labels": share._asdict(), "images": every._asdict()})
         return points
 
@@ -93,8 +94,9 @@ class CertifiedLabels:
         """The certificates as plain values."""
         figures: dict[str, Any] = {
             "images": len(self.states),
+            "independent": independent(len(self.states), self.groups),
             "labels": self.states.shape[1],
-            "certified": bootstrap((self.states != ABSTAIN).double().mean(1))._asdict(),
+            "certified": share_interval(self.states != ABSTAIN, self.groups)._asdict(),
             "draws": self.draws,
             "alpha": self.alpha,
             "correction": self.correction,
@@ -146,6 +148,7 @@ class SmoothedLabels(NoiseVote):
         *,
         correction: Correction = "bonferroni",
         labels: Tensor | None = None,
+        groups: Tensor | None = None,
         seeds: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> CertifiedLabels:
@@ -158,6 +161,7 @@ class SmoothedLabels(NoiseVote):
             alpha: Chance of error, in (0, 1).
             correction: Whether it is that of all labels of an image together, or of each.
             labels: True states ``[B, L]``, 0 and 1 or flags, none unknown.
+            groups: As for :class:`perturbsets.Smoothed`.
             seeds: As for :class:`perturbsets.Smoothed`.
             generator: As for :class:`perturbsets.Smoothed`.
 
@@ -195,6 +199,7 @@ class SmoothedLabels(NoiseVote):
             correction,
             self.sigma,
             labels,
+            groups,
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perturbsets._types import PerImage, Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
-from perturbsets.intervals import bootstrap
+from perturbsets.intervals import independent, share_interval
 from perturbsets.model_call import two_classes
 from perturbsets.objectives.segmentation import IGNORE, share_right
 from perturbsets.share_bounds import chance_of_at_least, check_chance
@@ -37,6 +37,7 @@ class CertifiedMaps:
         correction: How the chance is shared out among pixels.
         sigma: Standard deviation of the noise.
         labels: True label maps, where they were given.
+        groups: Number of each image's independent unit, where they were given; else each image is its own.
     """
 
     classes: Maps
@@ -50,6 +51,7 @@ class CertifiedMaps:
     correction: Correction
     sigma: float | Sequence[float]
     labels: Maps | None = None
+    groups: Int64[Tensor, " B"] | None = None
 
     @property
     def abstained(self) -> PerImage:
@@ -80,8 +82,9 @@ class CertifiedMaps:
         """The certificates as plain values."""
         figures: dict[str, Any] = {
             "images": len(self.classes),
+            "independent": independent(len(self.classes), self.groups),
             "radius": self.radius,
-            "abstained": bootstrap(self.abstained)._asdict(),
+            "abstained": share_interval(self.abstained, self.groups)._asdict(),
             "draws": self.draws,
             "threshold": self.threshold,
             "alpha": self.alpha,
@@ -90,7 +93,7 @@ class CertifiedMaps:
             "sentence": self.sentence,
         }
         if self.labels is not None:
-            figures["accuracy"] = bootstrap(self.accuracy)._asdict()
+            figures["accuracy"] = share_interval(self.accuracy, self.groups)._asdict()
         return figures
 
 
@@ -136,6 +139,7 @@ class SmoothedMaps(NoiseVote):
         threshold: float = 0.75,
         correction: Correction = "holm",
         labels: Tensor | None = None,
+        groups: Tensor | None = None,
         seeds: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> CertifiedMaps:
@@ -149,6 +153,7 @@ class SmoothedMaps(NoiseVote):
             threshold: Share τ of the votes, in [0.5, 1).
             correction: ``"holm"``, or ``"bonferroni"``, which abstains more often.
             labels: True label maps ``[B, ...]``; pixels of label 255 do not count.
+            groups: As for :class:`perturbsets.Smoothed`.
             seeds: As for :class:`perturbsets.Smoothed`.
             generator: As for :class:`perturbsets.Smoothed`.
 
@@ -189,6 +194,7 @@ class SmoothedMaps(NoiseVote):
             correction,
             self.sigma,
             None if labels is None else labels.to(votes.guesses.device).long(),
+            groups,
         )
 
 

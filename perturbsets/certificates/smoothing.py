@@ -24,7 +24,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Labels, PerImage, Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading, fewest
-from perturbsets.intervals import binomial
+from perturbsets.intervals import independent, share_interval
 from perturbsets.model_call import two_classes
 from perturbsets.objectives.base import class_numbers
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
@@ -48,6 +48,7 @@ class Certified:
         alpha: Chance of error of each image's certificate.
         sigma: Standard deviation of the noise, one for each part of a composed set.
         labels: True classes, where they were given.
+        groups: Number of each image's independent unit, where they were given; else each image is its own.
     """
 
     classes: Labels
@@ -60,6 +61,7 @@ class Certified:
     alpha: float
     sigma: float | Sequence[float]
     labels: Labels | None = None
+    groups: Labels | None = None
 
     @property
     def certified(self) -> Flags:
@@ -76,15 +78,14 @@ class Certified:
             raise ValueError("labels must be given to `certify` to tell what is correct")
         return (self.classes == self.labels) & (self.radii >= radius)
 
-    def curve(self, radii: Iterable[float]) -> list[dict[str, float]]:
-        """Certified accuracy at each radius, with its exact interval at 95 % over images.
+    def curve(self, radii: Iterable[float]) -> list[dict[str, float | None]]:
+        """Certified accuracy at each radius, with its interval at 95 % over independent units.
 
         Raises:
             ValueError: If no labels were given.
         """
         return [
-            {"radius": float(radius), **binomial(int(self.correct(radius).sum()), len(self.classes))._asdict()}
-            for radius in radii
+            {"radius": float(radius), **share_interval(self.correct(radius), self.groups)._asdict()} for radius in radii
         ]
 
     @property
@@ -102,7 +103,8 @@ class Certified:
         count = len(self.classes)
         figures: dict[str, Any] = {
             "images": count,
-            "certified": binomial(int(self.certified.sum()), count)._asdict(),
+            "independent": independent(count, self.groups),
+            "certified": share_interval(self.certified, self.groups)._asdict(),
             "draws": self.draws,
             "taken": float(self.taken.cpu().double().mean()),
             "alpha": self.alpha,
@@ -174,6 +176,7 @@ class Smoothed(NoiseVote):
         alpha: float = 0.001,
         *,
         labels: Tensor | None = None,
+        groups: Tensor | None = None,
         seeds: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Certified:
@@ -185,6 +188,8 @@ class Smoothed(NoiseVote):
             draws: Draws from which its share is bounded: n of them certify at most σΦ⁻¹(α^(1/n)).
             alpha: Chance of error of each image's certificate, in (0, 1).
             labels: True classes, for accuracies.
+            groups: Number of each image's independent unit, such as its photograph or person, over which intervals of
+                accuracies are; by default each image is its own.
             seeds: Seeds of the images' noise, as a result holds them; drawn if not given.
             generator: For the seeds; a fresh one, seeded by the system, if not given.
 
@@ -204,7 +209,7 @@ class Smoothed(NoiseVote):
         classes = votes.guesses.masked_fill(~certified, ABSTAIN)
         labels = None if labels is None else labels.to(classes.device)
         return Certified(
-            classes, radii, shares, votes.agreed, votes.taken, votes.seeds, draws, alpha, self.sigma, labels
+            classes, radii, shares, votes.agreed, votes.taken, votes.seeds, draws, alpha, self.sigma, labels, groups
         )
 
     def predict(

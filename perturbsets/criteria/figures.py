@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from torch import Tensor
 
-from perturbsets.intervals import bootstrap
+from perturbsets.intervals import mean_interval
 
 Figure = dict[str, float | None]
 
@@ -24,23 +22,19 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
 
     Returns:
         ``mean``, ``low`` and ``high``. All are ``None`` where there is nothing to divide by, and the interval where
-        there is one source only: it does not tell what others would give.
+        :func:`perturbsets.mean_interval` gives none: below 5 sources, they do not tell what others would give.
 
     Example:
         >>> import torch
         >>> source = torch.tensor([0, 0, 1])
         >>> figure(torch.ones(3), source, over=torch.full((3,), 4.0))
-        {'mean': 0.25, 'low': 0.25, 'high': 0.25}
+        {'mean': 0.25, 'low': None, 'high': None}
         >>> figure(torch.ones(3), source, over=torch.zeros(3))
         {'mean': None, 'low': None, 'high': None}
     """
     if over is not None and not float(over.double().sum()) > 0:
         return {"mean": None, "low": None, "high": None}
-    found = bootstrap(values, source, over=over)
-    ends = (found.low, found.high)
-    known = len(source.unique()) > 1 and all(map(math.isfinite, ends))
-    low, high = ends if known else (None, None)
-    return {"mean": found.mean, "low": low, "high": high}
+    return mean_interval(values, source, over=over)._asdict()
 
 
 def holding(values: Tensor, share: float) -> float:
@@ -59,7 +53,7 @@ def holding(values: Tensor, share: float) -> float:
         >>> holding(torch.arange(1.0, 11), 0.95), holding(torch.arange(1.0, 11), 0.9)
         (10.0, 9.0)
     """
-    return float(np.quantile(values.double().cpu().numpy(), share, method="inverted_cdf"))
+    return float(np.quantile(values.cpu().double().numpy(), share, method="inverted_cdf"))
 
 
 def spread(values: Tensor) -> Figure:

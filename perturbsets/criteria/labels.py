@@ -13,25 +13,24 @@ from perturbsets._types import Flags, Images, PerImage
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import APGD
 from perturbsets.criteria.extremes import climbing
-from perturbsets.criteria.figures import figure
 from perturbsets.criteria.sources import SourceBatch
 from perturbsets.evaluation.accuracy import correct_under
-from perturbsets.intervals import binomial
+from perturbsets.intervals import independent, share_interval
 from perturbsets.objectives import Margin
 from perturbsets.sets.base import PerturbationSet
 
 
 @dataclass(frozen=True)
 class LabelPreservation:
-    """What a reference classifier gets right, source by source, on the CPU; those without a label are left out.
+    """What a reference classifier gets right of each clean image with a label, on the CPU.
 
     Attributes:
         clean: Whether it knows the clean image.
-        changed: Share of the source's real changed images that it knows.
+        changed: Share of the image's real changed ones that it knows.
         samples: Share of the set's samples that it knows.
         worst: Whether it knows every member that a search for its errors came to; an attack bounds the true share from
             above.
-        source: Number of each source.
+        source: Number of the source of each clean image.
     """
 
     clean: Flags
@@ -41,13 +40,10 @@ class LabelPreservation:
     source: Tensor
 
     def summary(self) -> dict[str, Any]:
-        """Accuracies with intervals over sources; exact ones for clean images and the worst case."""
-        exact = {
-            name: binomial(int(flags.sum()), len(flags))._asdict()
-            for name, flags in (("clean", self.clean), ("worst", self.worst))
-        }
-        shares = {name: figure(getattr(self, name), self.source) for name in ("changed", "samples")}
-        return {"sources": len(self.source), **exact, **shares}
+        """Accuracies with intervals over sources."""
+        kinds = ("clean", "changed", "samples", "worst")
+        shares = {name: share_interval(getattr(self, name), self.source)._asdict() for name in kinds}
+        return {"sources": independent(len(self.source), self.source), "images": len(self.source), **shares}
 
     @classmethod
     def joined(cls, parts: Sequence[LabelPreservation]) -> LabelPreservation:

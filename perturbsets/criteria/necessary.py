@@ -17,6 +17,7 @@ from perturbsets.criteria.figures import figure, named, spread
 from perturbsets.criteria.groups import Grouping, by_group, groups_of, members
 from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.pairs import PairBatch, Pairs, batches, mismatched
+from perturbsets.intervals import share_interval
 from perturbsets.sets.latent import LatentBall
 
 MATCHED = ("identity", "reconstruction", "encoding", "search")
@@ -120,7 +121,7 @@ class NecessaryResult:
             "centre_largest": {**figure(self.centre_largest, self.source), **spread(self.centre_largest)},
             "norms": {**figure(self.norms, self.source), **spread(self.norms)},
             "excess": {**figure(self.excess, self.source), **spread(self.excess)},
-            "copied": {**figure(copied.float(), self.source), "level": level},
+            "copied": {**share_interval(copied, self.source)._asdict(), "level": level},
             "curve": self.curve.summary(self.identity, self.mismatched_identity, self.source),
             "groups": by_group(self.search, self.groups, self.source, over=self.identity),
             "worst": [

@@ -16,7 +16,8 @@ from perturbsets.criteria.figures import figure, named, spread
 from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.labels import LabelPreservation, labels_kept
 from perturbsets.criteria.pairs import Pairs
-from perturbsets.criteria.sources import by_source
+from perturbsets.criteria.sources import by_clean_image
+from perturbsets.intervals import independent, share_interval
 from perturbsets.sets.base import PerturbationSet
 
 UNMOVED = 0.01  # of the mean real change: a tenth of its distance, below which no picture shows a difference
@@ -24,7 +25,7 @@ UNMOVED = 0.01  # of the mean real change: a tenth of its distance, below which 
 
 @dataclass(frozen=True)
 class OverApproximationResult:
-    """What the set does around one clean image x of each source, beside the real changes; all on the CPU.
+    """What the set does around each clean image x, beside the real changes; all on the CPU.
 
     Displacements and distances are mean squared differences per pixel.
 
@@ -33,13 +34,13 @@ class OverApproximationResult:
         swing: Distance from that member to the one at the centre, ``‖g(x, u) − g(x, 0)‖²``; to a draw where the set can
             only be drawn from.
         sampled: Mean displacement of the set's own samples.
-        real: Mean displacement of the source's real changes, ``‖x̃ − x‖²``.
+        real: Mean displacement of the real changes of x, ``‖x̃ − x‖²``.
         real_reach: The largest of these.
         diversity: Mean distance between two samples around the same x.
-        real_diversity: Mean distance between two real changes of the source; zero where it has one only.
-        several: Whether the source has more than one real change.
+        real_diversity: Mean distance between two real changes of x; zero where it has one only.
+        several: Whether x has more than one real change.
         offsets: Where the reach was found.
-        source: Number of each source.
+        source: Number of the source of each x; those of one source are not independent.
         row: Which of the pairs x was taken from.
         labels: What became of the labels, if a reference classifier was given.
     """
@@ -71,10 +72,13 @@ class OverApproximationResult:
     def summary(self) -> dict[str, Any]:
         """Means with intervals over sources, and ratios to the real changes.
 
-        ``reach.ratio`` is the mean largest displacement over the mean of the sources' largest real ones;
-        ``diversity.ratio`` counts sources with several real changes alone, and is ``None`` where there are none.
+        ``reach.ratio`` is the mean largest displacement over the mean of the images' largest real ones;
+        ``diversity.ratio`` counts images with several real changes alone, and is ``None`` where there are none.
         """
-        figures: dict[str, Any] = {"sources": len(self.source)}
+        figures: dict[str, Any] = {
+            "sources": independent(len(self.source), self.source),
+            "images": len(self.source),
+        }
         for name, over in (("reach", self.real_reach), ("swing", self.real_reach), ("sampled", self.real)):
             values: Tensor = getattr(self, name)
             ratio = named(figure(values, self.source, over), "ratio")
@@ -83,14 +87,14 @@ class OverApproximationResult:
         figures["real_reach"] = {**figure(self.real_reach, self.source), **spread(self.real_reach)}
         figures["diversity"] = self._diversity()
         for name in ("still", "fixed"):
-            figures[name] = figure(getattr(self, name).float(), self.source)
+            figures[name] = share_interval(getattr(self, name), self.source)._asdict()
         figures["labels"] = None if self.labels is None else self.labels.summary()
         return figures
 
     def _diversity(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             **figure(self.diversity, self.source),
-            "sources": int(self.several.sum()),
+            "sources": len(self.source[self.several].unique()),
             "real": None,
             "ratio": None,
         }
@@ -109,8 +113,8 @@ class OverApproximation:
         \operatorname{diversity}(x) = \mathbb E_{u, u'} \tfrac1m \|g(x, u) - g(x, u')\|^2
 
     The necessary subset property alone is met by the set of all images. The reach counts from x itself, as the real
-    changes do, rather than from the member at the centre. Everything is asked once a source, around the clean image of
-    its first pair: pairs of one source share it, and are no independent witnesses.
+    changes do, rather than from the member at the centre. Everything is asked once a clean image, which several pairs
+    may share; intervals are over sources.
 
     With a reference classifier: its accuracy over samples and in the worst case (a search through the set), beside that
     on clean and on real changed images. A classifier trained on such changes tells the set's faults from its own.
@@ -169,7 +173,7 @@ class OverApproximation:
         ascent = APGD(self.steps, restarts=self.restarts)
         columns: list[dict[str, Tensor]] = []
         labels: list[LabelPreservation] = []
-        for batch in by_source(pairs, device=device):
+        for batch in by_clean_image(pairs, device=device):
             count = len(batch.source)
             clean = batch.clean[batch.first]
             found = farthest_members(perturbations, clean, ascent, generator=generator)

@@ -1,4 +1,4 @@
-"""Going through held-out pairs source by source: what depends on the clean image alone is asked once."""
+"""Going through held-out pairs clean image by clean image: what depends on it alone is asked once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from perturbsets.criteria.pairs import BATCH, Pairs, floats
 
 
 class SourceBatch(NamedTuple):
-    """All pairs of some sources.
+    """All pairs of some clean images.
 
     Attributes:
         clean: Clean images, one per pair.
         changed: Changed images.
-        member: Which of the batch's sources each pair is of, on the images' device.
-        first: Position in the batch of the first pair of each source.
-        source: Number of each source.
-        label: Class of each source's first pair, -1 where there is none.
-        row: Which of all pairs the first one of each source is.
+        member: Which of the batch's clean images each pair is of, on the images' device.
+        first: Position in the batch of the first pair of each clean image.
+        source: Number of the source of each clean image; those of one source are not independent.
+        label: Class of each clean image's first pair, -1 where there is none.
+        row: Which of all pairs the first one of each clean image is.
     """
 
     clean: Images
@@ -34,20 +34,23 @@ class SourceBatch(NamedTuple):
     row: Labels
 
 
-def by_source(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[SourceBatch]:
-    """All pairs, whole sources at a time, in the order of the sources' numbers.
+def by_clean_image(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[SourceBatch]:
+    """All pairs, those of a clean image together, in the order of these.
+
+    Pairs that do not tell their ``clean_rows``, as :class:`augment.PairStore` does, have one for each source.
 
     Args:
         pairs: The pairs.
-        size: Pairs in one batch, at most, unless a source has more.
-        device: Where the images go; numbers and labels of sources stay on the CPU.
+        size: Pairs in one batch, at most, unless a clean image has more.
+        device: Where the images go; numbers and labels stay on the CPU.
 
     Raises:
         ValueError: If there are no pairs.
     """
     source, label = sources_of(pairs), labels_of(pairs)
-    order = source.argsort(stable=True)
-    _, counts = source[order].unique_consecutive(return_counts=True)
+    image = getattr(pairs, "clean_rows", source)
+    order = image.argsort(stable=True)
+    _, counts = image[order].unique_consecutive(return_counts=True)
     for block in _blocks(counts, size):
         taken, order = order[: int(block.sum())], order[int(block.sum()) :]
         clean, changed, *_ = pairs.batch(taken)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perturbsets._types import Classes, Flags, Model, PerImage, Samples
 from perturbsets.adversary import Adversary
-from perturbsets.intervals import Interval, binomial, bootstrap
+from perturbsets.intervals import Interval, difference_interval, independent, share_interval
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.classification import check_finite, check_logits
@@ -29,9 +29,11 @@ class AccuracyTable:
 
     Attributes:
         correct: Row name and column name to flags ``[seeds, images]``; for segmentation models to shares of pixels.
+        groups: Number of each image's independent unit; without them every image is its own.
     """
 
     correct: Mapping[tuple[str, str], Tensor]
+    groups: Tensor | None = None
 
     @property
     def rows(self) -> list[str]:
@@ -44,19 +46,16 @@ class AccuracyTable:
         return list(dict.fromkeys(column for _, column in self.correct))
 
     def accuracy(self, row: str, column: str) -> Interval:
-        """Mean over images and seeds; its interval over images is exact for flags of one seed, else by bootstrap."""
-        flags = self.correct[row, column]
-        if len(flags) == 1 and flags.dtype == torch.bool:
-            return binomial(int(flags.sum()), flags.shape[1])
-        return bootstrap(flags.double().mean(0))
+        """Mean over images and seeds, with its interval over independent units; seeds of an image count together."""
+        return share_interval(self.correct[row, column].T, self.groups)
 
     def difference(self, row: str, control: str, column: str) -> Interval:
-        """By how much a classifier is right more often than another one, image by image, with a bootstrap interval.
+        """By how much a classifier is right more often than another one, image by image, with its interval.
 
         What the same images have in common cancels, so the interval is narrower than those of both accuracies tell.
         """
-        one, other = (self.correct[name, column].double().mean(0) for name in (row, control))
-        return bootstrap(one - other)
+        one, other = (self.correct[name, column].T for name in (row, control))
+        return difference_interval(one, other, self.groups)
 
     def differences(self, control: str) -> dict[str, Any]:
         """Every other classifier against one of them, as plain values."""
@@ -74,6 +73,7 @@ class AccuracyTable:
         first = next(iter(self.correct.values()))
         return {
             "images": first.shape[1],
+            "independent": independent(first.shape[1], self.groups),
             "unit": "images" if first.dtype == torch.bool else "pixels",
             "rows": self.rows,
             "columns": self.columns,
@@ -176,6 +176,7 @@ def evaluate(
     images: Samples,
     labels: Any,
     *,
+    groups: Tensor | None = None,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> AccuracyTable:
@@ -186,6 +187,8 @@ def evaluate(
         adversaries: Name to adversary; ``None`` for the clean images.
         images: Clean test images.
         labels: As for :func:`correct_under`.
+        groups: Number of each image's independent unit: its photograph, scene or person, as ``source.groups`` of many
+            sources tells. Intervals are over these; by default every image is its own.
         seed: Seed of the adversaries' draws; every classifier meets the same draws.
         advance: Called after each cell of the table.
 
@@ -205,4 +208,4 @@ def evaluate(
                 flags.append(correct_under(model, adversary, images, labels, generator=generator))
                 advance()
             correct[row, column] = torch.stack(flags)
-    return AccuracyTable(correct)
+    return AccuracyTable(correct, groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from perturbsets._types import Model, Samples
 from perturbsets.adversary import Adversary
@@ -13,7 +13,7 @@ from perturbsets.evaluation import checks
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.evaluation.checks import Check
 from perturbsets.evaluation.trial import Trial
-from perturbsets.intervals import Interval, binomial
+from perturbsets.intervals import Interval, ends, share_interval
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Audit:
     """What the audit of one attack on one model says.
 
     Attributes:
-        accuracy: Robust accuracy on the images of the audit, with its exact interval.
+        accuracy: Robust accuracy on the images of the audit, with its interval over independent units.
         checks: The checks, in order.
     """
 
@@ -44,8 +44,9 @@ class Audit:
 
     def __str__(self) -> str:
         """A line for the accuracy and one for each check."""
-        mean, low, high = (f"{100 * value:.1f}" for value in self.accuracy)
-        return "\n".join([f"robust accuracy {mean} % ({low} to {high})", *map(str, self.checks)])
+        mean, low, high = self.accuracy
+        between = ends(low, high, lambda share: f"{100 * share:.1f}")
+        return "\n".join([f"robust accuracy {100 * mean:.1f} % ({between})", *map(str, self.checks)])
 
 
 def audit(
@@ -55,6 +56,7 @@ def audit(
     labels: Any,
     *,
     plain: Model | None = None,
+    groups: Tensor | None = None,
     draws: int = 100,
     batch: int = BATCH,
     seed: int = 0,
@@ -75,6 +77,7 @@ def audit(
         images: Clean samples; a hundred are enough to see the signs.
         labels: What the adversary's objective needs.
         plain: A model trained without defence, for the check by transfer; left out without one.
+        groups: Number of each image's independent unit; by default every image is its own.
         draws: Random draws for each image.
         batch: Images attacked at a time.
         seed: Seed of all draws.
@@ -104,7 +107,7 @@ def audit(
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")
     trial = Trial(adversary, model, images, labels, batch, seed)
     base = trial.attack(adversary)
-    accuracy = binomial(int(base.standing.sum()), len(base.standing))
+    accuracy = share_interval(base.standing, groups)
     return Audit(
         accuracy,
         (

@@ -87,7 +87,7 @@ def has_settled(trial: Trial, adversary: Adversary, base: Outcome, accuracy: Int
     """An attack that has not come to its end tells how long it ran; one without many steps, that it took none."""
     climbs = getattr(adversary.ascent, "steps", 1) > 1
     more = trial.attack(replace(adversary, ascent=_doubled(adversary.ascent) if climbs else MANY)).accuracy
-    half = (accuracy.high - accuracy.low) / 2
+    half = _half(accuracy)
     change = abs(base.accuracy - more) if climbs else base.accuracy - more
     effort = "with twice the steps and restarts" if climbs else f"by projected gradient with {MANY.steps} steps"
     figure = f"{_percent(base.accuracy)}, {effort} {_percent(more)}; the interval's half is {_percent(half)}"
@@ -139,7 +139,7 @@ def survives_rounding(trial: Trial, base: Outcome, accuracy: Interval) -> Check:
         return Check(name, None, "the samples are no images")
     rounded = float(trial.right_on((base.images * 255).round() / 255).double().mean())
     figure = f"{_percent(base.accuracy)}, rounded {_percent(rounded)}"
-    return Check(name, rounded - base.accuracy <= (accuracy.high - accuracy.low) / 2, figure)
+    return Check(name, rounded - base.accuracy <= _half(accuracy), figure)
 
 
 def transfer_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome, plain: Model | None) -> Check:
@@ -154,6 +154,12 @@ def transfer_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome,
 
 def _slack(trial: Trial) -> float:
     return max(SLACK, 1 / len(trial.images)) + 1e-9
+
+
+def _half(accuracy: Interval) -> float:
+    assert accuracy.low is not None
+    assert accuracy.high is not None  # a share has an interval
+    return (accuracy.high - accuracy.low) / 2
 
 
 def _shrunk(adversary: Adversary, share: float) -> Adversary:

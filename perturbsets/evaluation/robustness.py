@@ -19,7 +19,7 @@ from perturbsets.evaluation.accuracy import BATCH, correct_under
 from perturbsets.evaluation.parts import Parts
 from perturbsets.evaluation.standing import standing_bar
 from perturbsets.fingerprint import digest
-from perturbsets.intervals import Interval, binomial
+from perturbsets.intervals import Interval, independent, share_interval
 from perturbsets.model_call import class_logits
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.base import class_numbers
@@ -52,22 +52,24 @@ class Robustness:
             already, :data:`WRONG` (-2).
         images: The sample that turned it; the clean one where none did.
         calls: Forward passes spent on each image.
+        groups: Number of each image's independent unit; without them every image is its own.
     """
 
     members: tuple[str, ...]
     broken_by: Labels
     images: Samples
     calls: Tensor
+    groups: Tensor | None = None
 
     @property
     def clean(self) -> Interval:
-        """Clean accuracy with its exact interval."""
-        return binomial(int((self.broken_by != WRONG).sum()), len(self.broken_by))
+        """Clean accuracy with its interval over independent units."""
+        return share_interval(self.broken_by != WRONG, self.groups)
 
     @property
     def accuracy(self) -> Interval:
-        """Robust accuracy with its exact interval."""
-        return binomial(int((self.broken_by == STANDING).sum()), len(self.broken_by))
+        """Robust accuracy with its interval over independent units."""
+        return share_interval(self.broken_by == STANDING, self.groups)
 
     @property
     def broken(self) -> dict[str, int]:
@@ -78,6 +80,7 @@ class Robustness:
         """The result as plain values."""
         return {
             "images": len(self.broken_by),
+            "independent": independent(len(self.broken_by), self.groups),
             "clean": self.clean._asdict(),
             "accuracy": self.accuracy._asdict(),
             "broken": self.broken,
@@ -135,6 +138,7 @@ def evaluate_robustness(
     steps: int = 100,
     queries: int = 5000,
     targets: int = 9,
+    groups: Tensor | None = None,
     batch: int = BATCH,
     folder: Path | str | None = None,
     seed: int = 0,
@@ -150,6 +154,8 @@ def evaluate_robustness(
         steps: Steps of each APGD.
         queries: Model calls of Square for each image.
         targets: Largest number of wrong classes that targeted APGD aims at.
+        groups: Number of each image's independent unit (its photograph, scene or person), over which intervals are;
+            by default every image is its own.
         batch: Images attacked at a time.
         folder: Where each batch's result is kept, so that a killed evaluation continues to the same result.
         seed: Seed of all draws.
@@ -206,7 +212,7 @@ def evaluate_robustness(
                 calls[rows] += found["calls"].to(calls.device)
                 standing = (broken_by == STANDING).double().mean()
                 advance(member.name, number + (chunk + 1) / len(chunks), float(standing))
-    return Robustness(names, broken_by, found_images, calls)
+    return Robustness(names, broken_by, found_images, calls, groups)
 
 
 def _attacked(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Logits, PerImage, States
-from perturbsets.intervals import Interval, binomial
+from perturbsets.intervals import Interval, share_interval
 from perturbsets.knowledge.competition import implications, outright
 from perturbsets.knowledge.formula import Formula, LabelIs, negated
 from perturbsets.knowledge.logic import surely
@@ -164,18 +164,18 @@ class BoundRules:
         failing = self._surely(self._failing(self._outright), states)
         return failing.gather(1, classes[:, None])[:, 0]
 
-    def violation_share(self, classes: Tensor, states: Tensor) -> Interval:
-        """Share of images that violate the rules, with its exact interval at 95 %.
+    def violation_share(self, classes: Tensor, states: Tensor, groups: Tensor | None = None) -> Interval:
+        """Share of images that violate the rules, with its interval at 95 %.
 
         Args:
             classes: Class numbers ``[B]``, such as predictions, of one image at least.
             states: States ``[B, L]``, 1 for on, 0 for off, NaN for unknown.
+            groups: Number of each image's independent unit; by default every image is its own.
 
         Raises:
             ValueError: As for :meth:`violated`, or if there is no image.
         """
-        flags = self.violated(classes, states)
-        return binomial(int(flags.sum()), len(flags))
+        return share_interval(self.violated(classes, states), groups)
 
     def _states(self, states: Tensor) -> States:
         states = label_states(states, len(states), each_known=False)

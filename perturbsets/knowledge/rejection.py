@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perturbsets._types import Flags, PerImage
-from perturbsets.intervals import Interval, binomial
+from perturbsets.intervals import Interval, share_interval, share_of
 from perturbsets.row_names import named_rows
 
 
@@ -70,7 +70,7 @@ class Rejecting:
         }
 
 
-def rejecting(scores: PerImage, right: Flags, threshold: float) -> Rejecting:
+def rejecting(scores: PerImage, right: Flags, threshold: float, groups: Tensor | None = None) -> Rejecting:
     """Judges a classifier that rejects images of a high score.
 
     Args:
@@ -78,6 +78,7 @@ def rejecting(scores: PerImage, right: Flags, threshold: float) -> Rejecting:
         right: Whether the classifier has each image right. For attacked images give those that it had right before:
             ``wrong`` is then the share of them that the attack turned without being rejected.
         threshold: Images above it are rejected; :func:`rejection_threshold` finds one.
+        groups: Number of each image's independent unit; by default every image is its own.
 
     Returns:
         The shares.
@@ -95,14 +96,12 @@ def rejecting(scores: PerImage, right: Flags, threshold: float) -> Rejecting:
     if not len(scores) or len(right) != len(scores):
         raise ValueError(f"right must be one flag for each score, 1 or more, got {len(right)} for {len(scores)}")
     accepted, right = scores <= threshold, right.to(scores.device)
-    count, kept = len(scores), int(accepted.sum())
-    good = int((right & accepted).sum())
     return Rejecting(
         threshold,
-        binomial(kept, count),
-        binomial(good, count),
-        binomial(kept - good, count),
-        binomial(good, kept) if kept else None,
+        share_interval(accepted, groups),
+        share_interval(right & accepted, groups),
+        share_interval(~right & accepted, groups),
+        share_of(right, accepted, groups),
     )
 
 

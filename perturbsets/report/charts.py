@@ -199,7 +199,7 @@ def dots(
     axes: Axes,
     rows: Sequence[str],
     columns: Sequence[str],
-    cells: Mapping[tuple[str, str], Mapping[str, float]],
+    cells: Mapping[tuple[str, str], Mapping[str, Any]],
     label: str,
 ) -> None:
     """Shares as dots with intervals: a colour for each row, a group for each column; cells may be missing."""
@@ -212,7 +212,9 @@ def dots(
             at, (colour, marker) = place + step * number, series(number)
             if (row, column) in cells:
                 cell = cells[row, column]
-                axes.plot([cell["low"], cell["high"]], [at, at], color=colour, linewidth=2.2, alpha=0.45)
+                low, high = cell["low"], cell["high"]
+                if low is not None and high is not None:
+                    axes.plot([low, high], [at, at], color=colour, linewidth=2.2, alpha=0.45)
                 name = None if row in named else row
                 axes.plot([cell["mean"]], [at], marker, color=colour, markersize=5, label=name)
                 named.add(row)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perturbsets.report.palette import LIGHT, themed
 
@@ -65,6 +66,32 @@ class Chart:
     caption: str
     svg: str
     png: bytes
+
+
+def band(
+    axes: Axes,
+    across: Sequence[float],
+    entries: Sequence[Mapping[str, Any]],
+    colour: str,
+    name: str = "",
+    *,
+    least: float = -math.inf,
+) -> None:
+    """Fills the intervals of figures along a curve; there is a gap where one has none.
+
+    Args:
+        axes: Where to draw.
+        across: Place of each figure.
+        entries: The figures.
+        colour: Colour of the band.
+        name: What the names of the ends begin with.
+        least: Where a logarithmic axis ends.
+    """
+    low, high = (
+        [math.nan if entry[key] is None else max(least, entry[key]) for entry in entries]
+        for key in (f"{name}low", f"{name}high")
+    )
+    axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
 def draw_chart(

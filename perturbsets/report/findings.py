@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perturbsets.intervals import ends
 from perturbsets.plan import STAGES
 
 Content = Mapping[str, Any]
@@ -62,11 +63,25 @@ def times(ratio: float | None) -> str:
     return "–" if ratio is None else f"{ratio:.2f} ×"
 
 
+def between(entry: Content, form: Callable[[Any], str] = percent, name: str = "") -> str:
+    """The 95 % interval of an entry, or of a figure in it that has a name of its own."""
+    return ends(entry[f"{name}low"], entry[f"{name}high"], form)
+
+
 def share_interval(entry: Content) -> str:
-    """The 95 % interval of a share."""
-    if entry["share_low"] is None:
-        return "one source: no interval"
-    return f"{percent(entry['share_low'])} to {percent(entry['share_high'])}"
+    """The 95 % interval of a share of the identity error."""
+    return between(entry, percent, "share_")
+
+
+def with_interval(entry: Content, form: Callable[[Any], str] = percent) -> str:
+    """A mean with its 95 % interval in brackets."""
+    return f"{form(entry['mean'])} [{ends(entry['low'], entry['high'], form, ', ')}]"
+
+
+def images(content: Content, kind: str = "images") -> str:
+    """How many images a figure is of, and how many of them are independent where not all are."""
+    count, units = content["images"], content.get("independent", content["images"])
+    return f"{count:,} {kind}" if units == count else f"{count:,} {kind} of {units:,} independent units"
 
 
 def most_telling(evaluation: Content) -> str | None:
@@ -151,7 +166,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
                 share(necessary["mismatched_search"]),
                 share_interval(necessary["mismatched_search"]),
             ),
-            KeyFigure("bits per pixel", f"{bits['mean']:.2f}", f"{bits['low']:.2f} to {bits['high']:.2f}"),
+            KeyFigure("bits per pixel", f"{bits['mean']:.2f}", between(bits, "{:.2f}".format)),
             KeyFigure(
                 "radius",
                 f"{radius['value']:.2f}",
@@ -170,8 +185,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
             KeyFigure(
                 f"best accuracy under {attack}",
                 f"{best['mean']:.1%}",
-                f"{best['low']:.1%} to {best['high']:.1%}; {evaluation['images']:,} images, "
-                f"{_seeds(evaluation['seeds'])}",
+                f"{between(best, '{:.1%}'.format)}; {images(evaluation)}, {_seeds(evaluation['seeds'])}",
             )
         )
     if features is not None:
@@ -180,7 +194,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
             ("adversaries that take the guide’s label", found["labels"]["takes_guide"]),
             ("distance to the guide left", found["ratio"]),
         ):
-            detail = f"{entry['low']:.1%} to {entry['high']:.1%}; {size}"
+            detail = f"{between(entry, '{:.1%}'.format)}; {size}"
             figures.append(KeyFigure(label, f"{entry['mean']:.1%}", detail))
     return figures
 
@@ -214,7 +228,7 @@ def criteria(checks: Content) -> list[Criterion]:
             "Sufficient likelihood property",
             "Are real changes likely in the set?",
             f"{bits['mean']:.2f} bits",
-            f"{bits['low']:.2f} to {bits['high']:.2f}",
+            between(bits, "{:.2f}".format),
             "Mean log-likelihood of changed images per pixel, with offsets drawn from the prior within the ball; more "
             f"is better. Measure: {sufficient['measure']}; compare only what has the same likelihood and floor. "
             f"Estimated by importance sampling with {sufficient['draws']} draws a pair, worth "
@@ -224,7 +238,7 @@ def criteria(checks: Content) -> list[Criterion]:
             "Expected approximation error",
             "How near is a change drawn at random?",
             share(approximation),
-            f"{approximation['low']:.2g} to {approximation['high']:.2g} per pixel",
+            f"{between(approximation, '{:.2g}'.format)} per pixel",
             f"Mean squared error of random members, {approximation['mean']:.2g} per pixel, as a share of the "
             "difference between clean and changed image. A set with many different changes in it misses any one "
             "of them by chance, so this is no fault by itself.",
@@ -277,7 +291,7 @@ def _around(figures: Content) -> list[Criterion]:
             "Reach",
             "How far does the set go beyond real changes?",
             times(reach["ratio"]),
-            f"{times(reach['ratio_low'])} to {times(reach['ratio_high'])}",
+            between(reach, times, "ratio_"),
             "Squared distance from x of the farthest member found, over that of the largest real change of the same "
             f"source; samples lie at {times(sampled['ratio'])} the mean real change. A lower bound: a better search "
             f"can only find more.{known}",
@@ -286,9 +300,7 @@ def _around(figures: Content) -> list[Criterion]:
             "Diversity",
             "Do members differ as real changes do?",
             times(diversity["ratio"]),
-            "no source has several real changes"
-            if diversity["ratio"] is None
-            else f"{times(diversity['ratio_low'])} to {times(diversity['ratio_high'])}",
+            "no source has several real changes" if diversity["ratio"] is None else between(diversity, times, "ratio_"),
             "Mean squared distance between two samples around one image, over that between two real changes of it. "
             "Near 0 the set is a single image; 1 is as varied as the world.",
         ),
@@ -314,8 +326,7 @@ def _quality(quality: Content | None) -> list[Criterion]:
             "Precision and recall",
             "Does the set keep to real changes, and show all of them?",
             f"{percent(precision['mean'])}, {percent(recall['mean'])}",
-            f"{percent(precision['low'])} to {percent(precision['high'])}, "
-            f"{percent(recall['low'])} to {percent(recall['high'])}",
+            f"{between(precision)}, {between(recall)}",
             "Shares of the samples that lie among real changed images, and of real changed images that lie among "
             "samples, in the same space. A set that reaches too far loses the first, one that is too narrow the "
             "second.",
@@ -338,9 +349,11 @@ def verdicts(rows: Sequence[str], audits: Content | None) -> dict[str, dict[str,
 def sample_note(evaluation: Content) -> str:
     """What the accuracies were measured on."""
     shares = evaluation.get("unit") == "pixels"
-    kind = "exact binomial" if len(evaluation["seeds"]) == 1 and not shares else "bootstrap"
     what = "shares of right pixels, " if shares else ""
-    return f"{what}{evaluation['images']:,} test images, {_seeds(evaluation['seeds'])}, {kind} intervals over images."
+    return (
+        f"{what}{images(evaluation, 'test images')}, {_seeds(evaluation['seeds'])}; intervals are over independent "
+        "units, the seeds of an image together."
+    )
 
 
 def _origin(radius: Content) -> str:
@@ -350,7 +363,7 @@ def _origin(radius: Content) -> str:
 
 
 def _accuracy(cell: Content) -> str:
-    return f"{cell['mean']:.1%} [{cell['low']:.1%}, {cell['high']:.1%}]"
+    return with_interval(cell, "{:.1%}".format)
 
 
 def _seeds(seeds: list[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perturbsets.report.findings import percent
+from perturbsets.report.findings import images, percent, with_interval
 from perturbsets.report.section import Table
 
 Content = Mapping[str, Any]
@@ -26,8 +26,8 @@ def score_table(scores: Content) -> Table:
         "What it knows",
         ("seed", *SCORES.values()),
         [(str(entry["seed"]), *(_figure(entry[name]) for name in SCORES)) for entry in scores["seeds"]],
-        f"{scores['images']:,} test images; states that are not known do not count. 95 % intervals over images where "
-        "there are any.",
+        f"{images(scores, 'test images')}; states that are not known do not count. 95 % intervals over independent "
+        "units where there are any.",
     )
 
 
@@ -67,7 +67,7 @@ def scheme_table(evaluation: Content, robustness: Content | None, costs: Content
             )
             for row in evaluation["rows"]
         ],
-        f"Accuracy with 95 % intervals over images, all seeds together; {evaluation['images']:,} test images. "
+        f"Accuracy with 95 % intervals, all seeds together; {images(evaluation, 'test images')}. "
         "Gradients: backward passes through the classifier, and through the helper, for each image and step of the "
         f"training, that of the step itself among them; each training shows {costs['images']:,} images. A frozen "
         "helper was trained beforehand, which these numbers leave out. All figures are white-box on the classifier.",
@@ -89,7 +89,7 @@ def compared_table(evaluation: Content, robustness: Content | None) -> Table:
             )
             for row, cells in evaluation["differences"]["rows"].items()
         ],
-        f"Points of accuracy more than {control}, image by image, with bootstrap intervals at 95 % over images. One "
+        f"Points of accuracy more than {control}, image by image, with intervals at 95 %. One "
         "that holds 0 tells no difference.",
     )
 
@@ -210,12 +210,12 @@ def _figure(figure: Any) -> str:
 
 
 def _share(entry: Content) -> str:
-    return f"{percent(entry['mean'])} [{percent(entry['low'])}, {percent(entry['high'])}]"
+    return with_interval(entry)
 
 
 def _mean(entry: Content) -> str:
-    return f"{entry['mean']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
+    return with_interval(entry, "{:.2f}".format)
 
 
 def _points(entry: Content) -> str:
-    return f"{100 * entry['mean']:+.1f} [{100 * entry['low']:+.1f}, {100 * entry['high']:+.1f}]"
+    return with_interval(entry, lambda value: f"{100 * value:+.1f}")

@@ -178,6 +178,7 @@ def _robustness(robustness: dict[str, Any] | None, audits: dict[str, Any] | None
         row: sum(cells.get(f"{name}: apgd-ce", 0) for name in robustness["sets"]) for row, cells in verdicts.items()
     }
     content = {**robustness, "members": list(first["broken"]), "images": first["images"], "failed": failed}
+    content["independent"] = first.get("independent", first["images"])
     return [Section("robustness", "What a fixed ensemble of attacks leaves", content=content)]
 
 
@@ -208,7 +209,13 @@ def _render(**content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        zip=zip, percent=findings.percent, times=findings.times, interval=findings.share_interval
+        zip=zip,
+        percent=findings.percent,
+        times=findings.times,
+        interval=findings.share_interval,
+        between=findings.between,
+        images=findings.images,
+        figure="{:.3g}".format,
     )
     return environment.get_template("page.html").render(colours=COLOURS, **content)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from perturbsets.report.drawing import Chart, draw_chart
+from perturbsets.report.drawing import Chart, band, draw_chart
 from perturbsets.report.palette import LIGHT, series
 from perturbsets.share_bounds import share_at_least
 
@@ -25,11 +25,8 @@ def necessary_chart(curve: Sequence[Mapping[str, Any]], radius: float) -> Chart:
 
     def draw(axes: Axes) -> None:
         for label, (name, colour) in lines.items():
-            low, mean, high = (
-                [max(SMALLEST, entry[name][key] or entry[name]["share"]) for entry in curve]
-                for key in ("share_low", "share", "share_high")
-            )
-            axes.fill_between(radii, low, high, color=LIGHT[colour], alpha=0.2, linewidth=0)
+            band(axes, radii, [entry[name] for entry in curve], LIGHT[colour], "share_", least=SMALLEST)
+            mean = [max(SMALLEST, entry[name]["share"]) for entry in curve]
             axes.plot(radii, mean, "o-", color=LIGHT[colour], markersize=4, label=label)
         axes.axvline(radius, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
         axes.set_yscale("log")
@@ -97,9 +94,7 @@ def certified_chart(smoothing: Mapping[str, Mapping[str, Any]]) -> Chart | None:
         for number, (name, points) in enumerate(curves.items()):
             radii = [point["radius"] for point in points]
             colour = series(number)[0]
-            axes.fill_between(
-                radii, [p["low"] for p in points], [p["high"] for p in points], color=colour, alpha=0.18, linewidth=0
-            )
+            band(axes, radii, points, colour)
             axes.plot(radii, [point["mean"] for point in points], color=colour, label=name)
         axes.set_ylim(0, 1.02)
         axes.set_xlim(left=0)
@@ -118,5 +113,5 @@ def certified_chart(smoothing: Mapping[str, Mapping[str, Any]]) -> Chart | None:
         title="Certified accuracy of votes under noise",
         alt=f"Share of images whose true class is certified, over the radius: {starts}.",
         caption="Share of held-out images whose true class wins the vote at every offset within the radius; what "
-        "abstains counts as wrong. Bands are exact 95 % intervals over images.",
+        "abstains counts as wrong. Bands are 95 % intervals over independent images.",
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from perturbsets.report.drawing import Chart, draw_chart
+from perturbsets.report.drawing import Chart, band, draw_chart
+from perturbsets.report.findings import with_interval
 from perturbsets.report.palette import LIGHT, series
 
 if TYPE_CHECKING:
@@ -30,9 +31,15 @@ def radius_chart(by_radius: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
         for number, (layer, points) in enumerate(by_radius.items()):
             colour, marker = series(number)
             radii = [255 * point["radius"] for point in points]
-            low, mean, high = ([point["ratio"][key] for point in points] for key in ("low", "mean", "high"))
-            axes.fill_between(radii, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(radii, mean, color=colour, marker=marker, markersize=4, label=layer)
+            band(axes, radii, [point["ratio"] for point in points], colour)
+            axes.plot(
+                radii,
+                [point["ratio"]["mean"] for point in points],
+                color=colour,
+                marker=marker,
+                markersize=4,
+                label=layer,
+            )
         axes.set_xlim(left=0)
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -136,10 +143,7 @@ def detection_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart:
         axes.set_ylabel("adversaries flagged")
         axes.legend(loc="lower right")
 
-    areas = "; ".join(
-        f"{words[name]} {curve['area']['mean']:.3f} ({curve['area']['low']:.3f} to {curve['area']['high']:.3f})"
-        for name, curve in found.items()
-    )
+    areas = "; ".join(f"{words[name]} {with_interval(curve['area'], '{:.3f}'.format)}" for name, curve in found.items())
     return draw_chart(
         "feature-detection",
         draw,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perturbsets.report.findings import percent
+from perturbsets.report.findings import percent, with_interval
 from perturbsets.report.section import Table
 
 Content = Mapping[str, Any]
@@ -231,8 +231,8 @@ def _nats(entry: Content) -> str:
 
 
 def _share(entry: Content) -> str:
-    return f"{percent(entry['mean'])} [{percent(entry['low'])}, {percent(entry['high'])}]"
+    return with_interval(entry)
 
 
 def _interval(entry: Content) -> str:
-    return f"{entry['mean']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+    return with_interval(entry, "{:.3f}".format)

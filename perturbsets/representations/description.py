@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from perturbsets._types import Labels, PerImage
-from perturbsets.intervals import bootstrap
+from perturbsets.intervals import mean_interval, share_interval
 from perturbsets.representations.overlap import overlap_share
 
 QUANTILES = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
@@ -39,6 +39,7 @@ class Description:
         dimension: Dimension of the tangents.
         held_out: Mean log-likelihood of left-out neighbours by guide and dimension, from 0 on; ``None`` where the
             dimension was given.
+        groups: Number of each pair's independent unit; without them every pair is its own.
     """
 
     ratio: PerImage | None
@@ -53,26 +54,27 @@ class Description:
     guide_overlap: PerImage
     dimension: int
     held_out: Float64[Tensor, "B dimensions"] | None
+    groups: Tensor | None = None
 
     def summary(self) -> dict[str, Any]:
-        """Means with intervals over pairs, shares with exact ones, and quantiles, as plain values."""
+        """Means and shares with intervals over independent units, and quantiles, as plain values."""
         means = {
-            name: bootstrap(value.cpu().double())._asdict()
-            for name in (
-                "ratio",
-                "guide_ratio",
-                "source_ratio",
-                "sparsity_change",
-                "source_overlap",
-                "guide_overlap",
+            name: interval(value, self.groups)._asdict()
+            for name, interval in (
+                ("ratio", mean_interval),
+                ("guide_ratio", mean_interval),
+                ("source_ratio", mean_interval),
+                ("sparsity_change", mean_interval),
+                ("source_overlap", share_interval),
+                ("guide_overlap", share_interval),
             )
             if (value := getattr(self, name)) is not None
         }
         return {
             **means,
             "neighbours": {
-                "three": overlap_share(self.shared, NEAREST)._asdict(),
-                "two": overlap_share(self.shared, NEAREST - 1)._asdict(),
+                "three": overlap_share(self.shared, NEAREST, self.groups)._asdict(),
+                "two": overlap_share(self.shared, NEAREST - 1, self.groups)._asdict(),
             },
             "rank_change": _quantiles(self.rank_change),
             "drop": {name: _quantiles(values) for name, values in self.drop.items()},

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int64
 from scipy import special, stats
 from torch import Tensor
 
-from perturbsets.intervals import LEVEL, Interval, binomial
+from perturbsets.intervals import LEVEL, Interval, exact_ends
 from perturbsets.row_names import named_rows
 
 NOTHING = 1e-24  # a variance that is rounding: one of real differences is at least 1 / (N M)², for 10^6 of either
@@ -115,9 +115,7 @@ def _interval(area: float, natural: Tensor, adversarial: Tensor, first: Tensor, 
     variance = _unbiased(v.square(), adversarial_count) + _unbiased(u.square(), natural_count)
     variance += 2 * _unbiased(u * v, total)
     if variance < NOTHING:
-        pairs = min(natural_count, adversarial_count)
-        _, low, high = binomial(round(area * pairs), pairs)
-        return Interval(area, low, high)
+        return Interval(area, *exact_ends(area, float(min(natural_count, adversarial_count))))
     half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(variance) / (area * (1 - area))
     middle = math.log(area / (1 - area))
     return Interval(area, float(special.expit(middle - half)), float(special.expit(middle + half)))

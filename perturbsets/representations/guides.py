@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from augment import Source
+from augment import Source, group_numbers
+from augment.pairing.joined import joined
 from perturbsets._types import Images, Labels, Rows
 from perturbsets.model_call import class_logits
 from perturbsets.purity import untouched
@@ -25,6 +26,7 @@ class GuidedPairs:
         guides: Images whose representation is wanted.
         guide_labels: Their classes.
         guide_rows: Where in their data the guides are.
+        groups: Number of each pair's independent unit: pairs belong together where their sources do, or their guides.
     """
 
     sources: Images
@@ -33,6 +35,7 @@ class GuidedPairs:
     guides: Images
     guide_labels: Labels
     guide_rows: Rows
+    groups: Labels
 
 
 def draw_guided_pairs(
@@ -96,8 +99,22 @@ def draw_guided_pairs(
     shown, source_labels = sources.batch(mine)
     leading, guide_labels = guides.batch(theirs)
     return GuidedPairs(
-        shown.to(device), source_labels.to(device), source_rows, leading.to(device), guide_labels.to(device), guide_rows
+        shown.to(device),
+        source_labels.to(device),
+        source_rows,
+        leading.to(device),
+        guide_labels.to(device),
+        guide_rows,
+        _groups(sources, guides, source_rows, guide_rows, shared=shared),
     )
+
+
+def _groups(sources: Source, guides: Source, source_rows: Rows, guide_rows: Rows, *, shared: bool) -> Labels:
+    """Number of each pair's independent unit: pairs with a common unit of their sources or guides belong together."""
+    firsts, seconds = group_numbers(sources)[source_rows].tolist(), group_numbers(guides)[guide_rows].tolist()
+    place = "guides" if shared else "sources"
+    pairs = [((place, first), ("guides", second)) for first, second in zip(firsts, seconds, strict=True)]
+    return torch.tensor(joined(pairs))
 
 
 def _usable(

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from perturbsets._types import Flags, Labels, PerImage
-from perturbsets.intervals import binomial, bootstrap
+from perturbsets.intervals import independent, mean_interval, share_interval, share_of
 from perturbsets.row_names import named_rows
 
 
@@ -18,18 +20,20 @@ class LabelOutcomes:
     Attributes:
         takes_guide: Whether it is the guide's.
         keeps_source: Whether it is still the source's.
+        groups: Number of each pair's independent unit; without them every pair is its own.
     """
 
     takes_guide: Flags
     keeps_source: Flags
+    groups: Tensor | None = None
 
     def summary(self) -> dict[str, Any]:
-        """The three shares with exact intervals at 95 %, for pairs that share no source and no guide."""
+        """The three shares with intervals at 95 % over independent pairs, which share no source and no guide."""
         pairs = len(self.takes_guide)
         flags = {"takes_guide": self.takes_guide, "keeps_source": self.keeps_source}
         flags["other"] = ~(self.takes_guide | self.keeps_source)
-        shares = {name: binomial(int(flag.sum()), pairs)._asdict() for name, flag in flags.items()}
-        return {**shares, "pairs": pairs}
+        shares = {name: share_interval(flag, self.groups)._asdict() for name, flag in flags.items()}
+        return {**shares, "pairs": pairs, "independent": independent(pairs, self.groups)}
 
 
 @dataclass(frozen=True)
@@ -52,29 +56,30 @@ class Transfer:
         ``carried`` is the share that takes the guide's label on the second network, of those that take it on the first;
         None where none does.
         """
-        taken = self.first.takes_guide
-        carried = self.second.takes_guide & taken
+        groups = self.first.groups
+        carried = share_of(self.second.takes_guide, self.first.takes_guide, groups)
         return {
             "first": self.first.summary(),
             "second": self.second.summary(),
-            "carried": binomial(int(carried.sum()), int(taken.sum()))._asdict() if bool(taken.any()) else None,
+            "carried": None if carried is None else carried._asdict(),
             "layers": {
                 name: {
-                    "ratio": bootstrap(ratio)._asdict(),
-                    "nearer": binomial(int((ratio < 1).sum()), len(ratio))._asdict(),
+                    "ratio": mean_interval(ratio, groups)._asdict(),
+                    "nearer": share_interval(ratio < 1, groups)._asdict(),
                 }
                 for name, ratio in self.ratios.items()
             },
         }
 
 
-def label_outcomes(predictions: Labels, source: Labels, guide: Labels) -> LabelOutcomes:
+def label_outcomes(predictions: Labels, source: Labels, guide: Labels, groups: Tensor | None = None) -> LabelOutcomes:
     """Tells whose label each adversary gets.
 
     Args:
         predictions: Classes predicted for adversaries.
         source: Classes of their sources: true ones, or predicted by the same network.
         guide: Classes of their guides, in the same way.
+        groups: Number of each pair's independent unit; by default every pair is its own.
 
     Returns:
         Two flags per pair; neither is set where the label is a third one.
@@ -98,7 +103,7 @@ def label_outcomes(predictions: Labels, source: Labels, guide: Labels) -> LabelO
             f"source and guide must be of two classes, got the same one in {named_rows(same)}: leave these pairs out, "
             "or give true labels where a network confuses them"
         )
-    return LabelOutcomes(predictions == guide, predictions == source)
+    return LabelOutcomes(predictions == guide, predictions == source, groups)
 
 
 def transfer(first: LabelOutcomes, second: LabelOutcomes, ratios: Mapping[str, PerImage] | None = None) -> Transfer:

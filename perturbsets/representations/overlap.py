@@ -6,7 +6,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from perturbsets._types import Labels
-from perturbsets.intervals import Interval, binomial
+from perturbsets.intervals import Interval, share_interval
 
 
 def neighbour_overlap(first: Int64[Tensor, "B K"], second: Int64[Tensor, "_ _"]) -> Labels:
@@ -42,12 +42,13 @@ def neighbour_overlap(first: Int64[Tensor, "B K"], second: Int64[Tensor, "_ _"])
     return (first[:, :, None] == second[:, None, :]).sum((1, 2))
 
 
-def overlap_share(counts: Labels, least: int) -> Interval:
-    """Share of pairs that have at least so many neighbours in common, with its exact interval.
+def overlap_share(counts: Labels, least: int, groups: Tensor | None = None) -> Interval:
+    """Share of pairs that have at least so many neighbours in common, with its interval.
 
     Args:
         counts: Common neighbours of each pair, from :func:`neighbour_overlap`.
         least: How many are needed; of three neighbours, 3 asks for all and 2 for at least two.
+        groups: Number of each pair's independent unit; by default every pair is its own.
 
     Returns:
         The share and its interval at 95 %.
@@ -62,4 +63,4 @@ def overlap_share(counts: Labels, least: int) -> Interval:
     """
     if not len(counts):
         raise ValueError("counts must hold at least one pair, got none")
-    return binomial(int((counts >= least).sum()), len(counts))
+    return share_interval(counts >= least, groups)

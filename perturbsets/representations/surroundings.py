@@ -70,6 +70,7 @@ class Surroundings:
         *,
         exclude: Labels | None = None,
         dimension: int | None = None,
+        groups: Labels | None = None,
         generator: torch.Generator | None = None,
     ) -> Description:
         """Describes adversaries that were to take the representations of guides.
@@ -82,6 +83,7 @@ class Surroundings:
             guide_classes: Classes of the guides.
             exclude: Row of the bank that each guide has itself, -1 for none.
             dimension: Dimension of the tangents; chosen by held-out likelihood if not given.
+            groups: Number of each pair's independent unit; by default every pair is its own.
             generator: For the split of neighbours.
 
         Returns:
@@ -92,7 +94,7 @@ class Surroundings:
         """
         ratio = distance_ratio(adversary, guide, source)
         return self._described(
-            ratio, adversary, source, guide, source_classes, guide_classes, exclude, dimension, generator
+            ratio, adversary, source, guide, source_classes, guide_classes, exclude, dimension, groups, generator
         )
 
     def describe_alone(
@@ -103,6 +105,7 @@ class Surroundings:
         predictions: Labels,
         *,
         dimension: int | None = None,
+        groups: Labels | None = None,
         generator: torch.Generator | None = None,
     ) -> Description:
         """Describes points that had no guide, against their nearest natural neighbour in the class they are taken for.
@@ -113,6 +116,7 @@ class Surroundings:
             source_classes: Classes of the sources.
             predictions: Classes that the network takes the points for.
             dimension: Dimension of the tangents; chosen by held-out likelihood if not given.
+            groups: Number of each pair's independent unit; by default every pair is its own.
             generator: For the split of neighbours.
 
         Returns:
@@ -123,7 +127,9 @@ class Surroundings:
         """
         own = nearest_in_predicted_class(points, predictions, self.bank, self.layer)
         guide = self.bank.features(self.layer, own).to(points)
-        return self._described(None, points, source, guide, source_classes, predictions, own, dimension, generator)
+        return self._described(
+            None, points, source, guide, source_classes, predictions, own, dimension, groups, generator
+        )
 
     def _described(
         self,
@@ -135,6 +141,7 @@ class Surroundings:
         guide_classes: Labels,
         exclude: Labels | None,
         dimension: int | None,
+        groups: Labels | None,
         generator: torch.Generator | None,
     ) -> Description:
         bank, layer = self.bank, self.layer
@@ -169,6 +176,7 @@ class Surroundings:
             guide_overlap=active_overlap(points, guide),
             dimension=dimension,
             held_out=held_out,
+            groups=groups,
         )
 
     def _scale(

@@ -21,6 +21,7 @@ from perturbsets.ascents import APGD, GridSearch, RandomSearch
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.evaluation import Audit
 from perturbsets.evaluation.robustness import STANDING
+from perturbsets.intervals import ends
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
@@ -48,6 +49,7 @@ class Bench:
         models: The classifiers by name, one per seed.
         images: Test images.
         labels: Their classes.
+        groups: Number of each image's independent unit.
         console: Where tables are shown.
     """
 
@@ -59,10 +61,11 @@ class Bench:
         models: dict[str, list[Pretrained]],
         images: Images,
         labels: Tensor,
+        groups: Tensor,
         console: Console,
     ) -> None:
         self.recipe, self.run, self.models, self.console = recipe, run, models, console
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.groups = images, labels, groups
         self.sets, self.control = sets, recipe.evaluate.control
         self.adversaries = {name: build.adversary(part, sets) for name, part in recipe.adversaries.items()}
 
@@ -76,6 +79,7 @@ class Bench:
                 adversaries,
                 self.images,
                 self.labels,
+                groups=self.groups,
                 seed=self._seed("evaluate"),
                 advance=lambda: bar.advance(task),
             )
@@ -90,7 +94,7 @@ class Bench:
         self._write("correct", {f"{row}/{column}": flags for (row, column), flags in table.correct.items()})
         self.run.write_json("evaluation/evaluation.json", content)
         cells = {
-            (row, column): f"{100 * c.mean:.1f}\n{100 * c.low:.0f}-{100 * c.high:.0f}"
+            (row, column): f"{100 * c.mean:.1f}\n{ends(c.low, c.high, lambda share: f'{100 * share:.0f}', '-')}"
             for row in table.rows
             for column in table.columns
             for c in [table.accuracy(row, column)]
@@ -116,6 +120,7 @@ class Bench:
                         self.images[: settings.images],
                         self.labels[: settings.images],
                         plain=None if plain in (None, name) else self.models[plain][0],
+                        groups=self.groups[: settings.images],
                         draws=settings.draws,
                         seed=self._seed("audit"),
                     )
@@ -157,7 +162,7 @@ class Bench:
     def robustness(self, settings: Any) -> None:
         """What the fixed ensemble leaves standing, for every classifier and seed."""
         chosen = {name: self.sets[name] for name in settings.sets}
-        images, labels = self.images[: settings.images], self.labels[: settings.images]
+        images, labels, groups = (part[: settings.images] for part in (self.images, self.labels, self.groups))
         content: dict[str, list[Any]] = {}
         standing: dict[tuple[str, str], Tensor] = {}
         shown = Table("ensemble", "seed", "clean in %", "robust in %", "95 % interval", "broken by")
@@ -172,17 +177,19 @@ class Bench:
                     steps=settings.steps,
                     queries=settings.queries,
                     targets=settings.targets,
+                    groups=groups,
                     folder=self.run.path / "evaluation" / "robustness" / row / str(seed),
                     seed=self._seed("robustness"),
                     progress=not self.console.quiet,
                 )
                 content.setdefault(row, []).append({"seed": seed, **result.summary()})
                 flags.append(result.broken_by == STANDING)
-                mean, low, high = (f"{100 * value:.1f}" for value in result.accuracy)
+                mean, low, high = result.accuracy
+                between = ends(low, high, lambda share: f"{100 * share:.1f}", "-")
                 broken = "\n".join(f"{member}: {count}" for member, count in result.broken.items())
-                shown.add_row(row, str(seed), f"{100 * result.clean.mean:.1f}", mean, f"{low}-{high}", broken)
+                shown.add_row(row, str(seed), f"{100 * result.clean.mean:.1f}", f"{100 * mean:.1f}", between, broken)
             standing[row, ENSEMBLE] = torch.stack(flags)
-        table = evaluation.AccuracyTable(standing)
+        table = evaluation.AccuracyTable(standing, groups)
         pooled = {row: table.accuracy(row, ENSEMBLE)._asdict() for row in table.rows}
         found = {"sets": settings.sets, "pooled": pooled, "rows": content}
         if self.control is not None:

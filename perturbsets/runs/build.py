@@ -93,7 +93,7 @@ def labelled(recipe: Recipe, split: str) -> MultiLabelSource:
 def pair_source(recipe: Recipe) -> PairSource:
     """The pairs of a recipe: collected ones, or those made of its source by its change.
 
-    Unseen conditions change every second test image: no image is in two splits.
+    Unseen conditions change every second test image, or group of them that belong together: none is in two splits.
     """
     if recipe.pairs.of is not None:
         collected: PairSource = recipe.pairs.of.make()
@@ -102,7 +102,9 @@ def pair_source(recipe: Recipe) -> PairSource:
     changes = dict.fromkeys(SPLITS, change(recipe))
     if recipe.unseen is not None:
         whole = sources["test"]
-        sources |= {"test": Portion(whole, 0, step=2), "unseen": Portion(whole, 1, step=2)}
+        sources |= {
+            split: Portion(whole, start, step=2, whole_groups=True) for start, split in enumerate(("test", "unseen"))
+        }
         changes["unseen"] = recipe.unseen.make()
     draws = {split: getattr(recipe.pairs, split) for split in sources}
     return ChangedPairs(sources, changes, draws, derive_seed(recipe.seed, "pairs"))

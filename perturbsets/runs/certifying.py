@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
+from augment import group_numbers
 from cvae import derive_seed
 from cvae.files import atomic_file
 from perturbsets._types import Images
@@ -84,11 +85,13 @@ class HeldOut(NamedTuple):
         images: The images, in [0, 1].
         labels: Their classes, or label maps.
         rows: Which of the held-out pairs they are of, one pair a source; ``None`` where they are of none.
+        groups: Number of the independent unit of each.
     """
 
     images: Images
     labels: Tensor
     rows: Tensor | None
+    groups: Tensor
 
 
 def _held_out(recipe: Recipe, pairs: Pairs | None, count: int | None, device: torch.device) -> HeldOut:
@@ -96,12 +99,13 @@ def _held_out(recipe: Recipe, pairs: Pairs | None, count: int | None, device: to
     generator = _generator(recipe, "certified images")
     if pairs is not None:
         rows = torch.randperm(len(pairs), generator=generator)[:count]
-        images, _, _, labels = pairs.batch(rows)
+        images, _, groups, labels = pairs.batch(rows)
         if bool((labels >= 0).all()):
-            return HeldOut(to_dtype(images, torch.float32, scale=True).to(device), labels.to(device), rows)
+            return HeldOut(to_dtype(images, torch.float32, scale=True).to(device), labels.to(device), rows, groups)
     data = build.source(recipe, "test")
-    images, labels = data.batch(torch.randperm(len(data), generator=generator)[:count].tolist())
-    return HeldOut(images.to(device), labels.to(device), None)
+    order = torch.randperm(len(data), generator=generator)[:count]
+    images, labels = data.batch(order.tolist())
+    return HeldOut(images.to(device), labels.to(device), None, group_numbers(data)[order])
 
 
 def _smoothed(
@@ -119,11 +123,11 @@ def _smoothed(
     asked = (held.images, section.selection, section.draws, section.alpha)
     if held.labels.ndim > 1:
         maps = SmoothedMaps(model, perturbations, section.sigma).certify(
-            *asked, labels=held.labels, generator=generator
+            *asked, labels=held.labels, groups=held.groups, generator=generator
         )
         return maps.summary(), {"classes": maps.classes, "labels": held.labels}
     smoothed = Smoothed(model, perturbations, section.sigma)
-    result = smoothed.certify(*asked, labels=held.labels, generator=generator)
+    result = smoothed.certify(*asked, labels=held.labels, groups=held.groups, generator=generator)
     content = result.summary()
     if section.contradictions:
         search = find_contradictions(smoothed, held.images, result, draws=section.draws, generator=generator)

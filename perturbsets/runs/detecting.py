@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from augment import group_numbers
 from cvae import derive_seed
 from perturbsets._types import Images, Labels
 from perturbsets.adversary import Adversary
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.intervals import binomial
+from perturbsets.intervals import independent, share_interval
 from perturbsets.knowledge import BoundRules, Consistent, rejection_threshold
 from perturbsets.model_call import class_logits, logits
 from perturbsets.purity import untouched
@@ -21,7 +22,7 @@ from perturbsets.representations import detection_roc
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
 
-FEWEST = 2  # scores of each kind that a curve takes
+FEWEST = 2  # independent scores of each kind that a curve takes
 
 
 def detected(recipe: Recipe, run: RunFolder, device: torch.device) -> dict[str, Any] | None:
@@ -62,6 +63,7 @@ class _Detector:
         test = build.labelled(recipe, "test")
         order = torch.randperm(len(test), generator=self._generator("test images"))[: recipe.labels.images]
         images, labels = test.batch(order.tolist())
+        self.groups = group_numbers(test)[order]
         self.images, self.labels = images.to(device), labels.to(device)
         self.predicted, self.states, self.scores = self._seen(self.images)
 
@@ -71,10 +73,11 @@ class _Detector:
         return {
             "threshold": self.threshold,
             "images": len(right),
-            "right": _share(right),
-            "rejected": _share(rejected),
-            "right_and_accepted": _share(right & ~rejected),
-            "violated": _share(self.rules.violated(self.predicted, self.states)),
+            "independent": independent(len(right), self.groups),
+            "right": self._share(right),
+            "rejected": self._share(rejected),
+            "right_and_accepted": self._share(right & ~rejected),
+            "violated": self._share(self.rules.violated(self.predicted, self.states)),
         }
 
     def attacked(self, adversary: Adversary, weights: list[float]) -> dict[str, Any]:
@@ -97,16 +100,14 @@ class _Detector:
         """How well the score tells changed images that fool the classifier from natural ones, and what gets through."""
         predicted, states, scores = self._seen(images)
         fooled, rejected = predicted != self.labels, scores > self.threshold
-        rows = torch.arange(len(images))
         content: dict[str, Any] = {
-            "fooled": _share(fooled),
-            "fooled_and_accepted": _share(fooled & ~rejected),
-            "violated": _share(self.rules.violated(predicted, states)),
+            "fooled": self._share(fooled),
+            "fooled_and_accepted": self._share(fooled & ~rejected),
+            "violated": self._share(self.rules.violated(predicted, states)),
         }
-        if int(fooled.sum()) >= FEWEST:
-            curve = detection_roc(
-                -self.scores, -scores[fooled], natural_groups=rows, adversarial_groups=rows[fooled.cpu()]
-            )
+        groups = self.groups[fooled.cpu()]
+        if len(groups.unique()) >= FEWEST:
+            curve = detection_roc(-self.scores, -scores[fooled], natural_groups=self.groups, adversarial_groups=groups)
             content["area"] = curve.interval._asdict()
             content["false_positive"] = curve.false_positive.tolist()
             content["true_positive"] = curve.true_positive.tolist()
@@ -141,9 +142,8 @@ class _Detector:
         with untouched(self.model, self.device), untouched(self.helper, self.device), torch.no_grad():
             return class_logits(self.model, images), logits(self.helper, images)
 
+    def _share(self, flags: Tensor) -> dict[str, float | None]:
+        return share_interval(flags, self.groups)._asdict()
+
     def _generator(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, "labels", name))
-
-
-def _share(flags: Tensor) -> dict[str, float]:
-    return binomial(int(flags.sum()), len(flags))._asdict()

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from augment import MultiLabelSource
+from augment import MultiLabelSource, group_numbers
 from cvae import derive_seed
 from perturbsets.evaluation import multi_label_scores
 from perturbsets.evaluation.accuracy import BATCH
+from perturbsets.intervals import independent
 from perturbsets.model_call import logits
 from perturbsets.purity import untouched
 from perturbsets.recipe import Recipe
@@ -61,13 +62,14 @@ def helper(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Co
 def _measure(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> None:
     """The helpers' scores on test images."""
     test = build.labelled(recipe, "test")
-    content: list[dict[str, Any]] = []
+    groups, content = group_numbers(test), list[dict[str, Any]]()
     shown = Table("helper", *FIGURES.values())
     for seed, model in zip(recipe.seeds, build.helpers(recipe, run, device), strict=True):
-        found = multi_label_scores(*judged(model, test, device)).summary()
+        found = multi_label_scores(*judged(model, test, device), groups).summary()
         content.append({"seed": seed, **found})
         shown.add_row(f"seed {seed}", *(_percent(found[name]) for name in FIGURES))
-    run.write_json("helper/scores.json", {"labels": list(test.label_names), "images": len(test), "seeds": content})
+    counts = {"images": len(test), "independent": independent(len(test), groups)}
+    run.write_json("helper/scores.json", {**counts, "labels": list(test.label_names), "seeds": content})
     console.print(shown)
 
 

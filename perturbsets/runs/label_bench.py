@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from augment import MultiLabelSource
+from augment import MultiLabelSource, group_numbers
 from cvae import derive_seed
 from perturbsets._types import Flags, Images, Rows, States
 from perturbsets.evaluation import flips, multi_label_scores, outcomes, success_at_k
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.intervals import binomial
+from perturbsets.intervals import independent, share_interval
 from perturbsets.label_states import altered
 from perturbsets.model_call import logits
 from perturbsets.objectives import MultiLabelObjective
@@ -62,6 +62,7 @@ class LabelBench:
         order = torch.randperm(len(self.data), generator=self.generator("test images"))[: self.settings.images]
         self.images = self.data.batch(order.tolist())[0].to(device)
         self.states = self.data.states(order.tolist()).to(device)
+        self.groups = group_numbers(self.data)[order]
         self.logits = self._logits(self.images)
         self.arrays: dict[str, Tensor] = {}
 
@@ -71,9 +72,10 @@ class LabelBench:
             "labels": self.names,
             "classes": list(self.data.classes),
             "images": len(self.images),
+            "independent": independent(len(self.images), self.groups),
             "seed": self.recipe.seeds[0],
             "top": self.settings.top,
-            "scores": multi_label_scores(self.logits, self.states).summary(),
+            "scores": multi_label_scores(self.logits, self.states, self.groups).summary(),
         }
 
     def standing(self, objective: MultiLabelObjective, wanted: States) -> Rows:
@@ -104,21 +106,23 @@ class LabelBench:
             f"{name}/before": before[shown],
             f"{name}/after": after[shown],
         }
-        some = bool((self.states[rows] == 1).any())
+        some, groups = bool((self.states[rows] == 1).any()), self.groups[rows.cpu()]
         return {
             "images": count,
             "asked": None if asked is None else self._words(asked),
-            "reached": binomial(int(attacked.reached.sum()), count)._asdict(),
-            "targeted": None if asked is None else outcomes(before, after, asked[rows]).summary(),
-            "flips": flips(before, after).summary(),
+            "reached": share_interval(attacked.reached, groups)._asdict(),
+            "targeted": None if asked is None else outcomes(before, after, asked[rows], groups).summary(),
+            "flips": flips(before, after, groups).summary(),
             "norms": {
                 "l2": float(change.norm(dim=1).mean()) if len(change) else None,
                 "linf": float(change.abs().amax(1).mean()) if len(change) else None,
             },
             "calls": None if attacked.calls is None else float(attacked.calls.cpu().double().mean()),
             "seconds": None if attacked.seconds is None else attacked.seconds / count,
-            "scores": multi_label_scores(every, self.states).summary(),
-            "success_at_k": success_at_k(logits, self.states[rows], self.settings.top)._asdict() if some else None,
+            "scores": multi_label_scores(every, self.states, self.groups).summary(),
+            "success_at_k": (
+                success_at_k(logits, self.states[rows], self.settings.top, groups)._asdict() if some else None
+            ),
         }
 
     def asked(self, section: Any) -> States:

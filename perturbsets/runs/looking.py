@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from perturbsets._types import Images, Labels, PerImage
 from perturbsets.adversary import Found
-from perturbsets.intervals import bootstrap
+from perturbsets.intervals import mean_interval
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
 from perturbsets.model_call import class_logits
 from perturbsets.purity import untouched
@@ -91,6 +91,7 @@ class Look:
             pairs.source_labels,
             pairs.guide_labels,
             exclude=own.to(images.device),
+            groups=pairs.groups,
             **how,
         )
         return Looked(found, self.outcomes(images, pairs))
@@ -109,19 +110,20 @@ class Look:
             self.features(pairs.sources, layer),
             pairs.source_labels,
             self.predictions(images),
+            groups=pairs.groups,
             **how,
         )
         return Looked(found, self.outcomes(images, pairs))
 
     def outcomes(self, images: Images, pairs: GuidedPairs) -> LabelOutcomes:
         """Whose labels adversaries get."""
-        return label_outcomes(self.predictions(images), pairs.source_labels, pairs.guide_labels)
+        return label_outcomes(self.predictions(images), pairs.source_labels, pairs.guide_labels, pairs.groups)
 
     def reached(self, layer: str, images: Images, pairs: GuidedPairs) -> dict[str, Any]:
         """How near adversaries come to their guides, and whose labels they get, as plain values."""
         points = [self.features(some, layer) for some in (images, pairs.guides, pairs.sources)]
         ratio = distance_ratio(*points).cpu().double()
-        return {"ratio": bootstrap(ratio)._asdict(), "labels": self.outcomes(images, pairs).summary()}
+        return {"ratio": mean_interval(ratio, pairs.groups)._asdict(), "labels": self.outcomes(images, pairs).summary()}
 
     def carried(self, layer: str, images: Images, pairs: GuidedPairs, first: LabelOutcomes) -> dict[str, Any]:
         """The same for adversaries of another network, with the share of their successes that carries over."""

@@ -15,7 +15,7 @@ from perturbsets.criteria import OverApproximationResult, SetQuality, Sufficient
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.per_image import one_number
 from perturbsets.recipe import Recipe
-from perturbsets.report.findings import share, share_interval, times
+from perturbsets.report.findings import between, share, share_interval, times
 from perturbsets.sets import LatentBall
 
 SHOWN = 8  # pairs of which the report draws pictures
@@ -115,8 +115,8 @@ def shown(content: dict[str, Any]) -> Group:
         "centre: the member at offset 0, the only one at radius 0, against the clean image itself; a pixel differs by "
         f"up to {largest['max']:.2g}",
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
-        f"({excess['low']:.3g} to {excess['high']:.3g})",
-        f"log-likelihood {bits['mean']:.3f} bits per pixel ({bits['low']:.3f} to {bits['high']:.3f})"
+        f"({between(excess, '{:.3g}'.format)})",
+        f"log-likelihood {bits['mean']:.3f} bits per pixel ({between(bits, '{:.3f}'.format)})"
         + f" {sufficient['warning']}".rstrip(),
         f"farthest member at {times(reach['ratio'])} the largest real changes, samples differ "
         f"{times(diversity['ratio'])} as much as real changes of a source do",

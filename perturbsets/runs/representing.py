@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from cvae.files import atomic_file
 from perturbsets.recipe import Recipe
+from perturbsets.report.findings import with_interval
 from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.study import Study
 
@@ -51,9 +52,8 @@ def sentences(content: dict[str, Any]) -> list[str]:
     """What was found, a sentence for each layer."""
     said = []
     for layer, found in content["by_layer"].items():
-        taken, ratio = found["labels"]["takes_guide"], found["ratio"]
-        said.append(
-            f"{layer}: {taken['mean']:.1%} [{taken['low']:.1%}-{taken['high']:.1%}] take the guide's label; left of "
-            f"the distance to the guide is {ratio['mean']:.1%} [{ratio['low']:.1%}-{ratio['high']:.1%}]"
+        taken, ratio = (
+            with_interval(entry, "{:.1%}".format) for entry in (found["labels"]["takes_guide"], found["ratio"])
         )
+        said.append(f"{layer}: {taken} take the guide's label; left of the distance to the guide is {ratio}")
     return said

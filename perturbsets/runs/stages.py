@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import cvae
-from augment import contact_sheet, write_pairs
+from augment import contact_sheet, group_numbers, write_pairs
 from cvae import derive_seed
 from cvae.files import atomic_file
 from perturbsets.criteria import encodings, radius_by_group, radius_from_pairs
@@ -117,7 +117,8 @@ def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: 
     rows = torch.randperm(len(data), generator=order)[: recipe.evaluate.images]  # sources may be sorted by class
     images, labels = data.batch(rows.tolist())
     models = build.classifiers(recipe, run, accelerator.device)
-    bench = Bench(recipe, run, sets, models, images.to(accelerator.device), labels.to(accelerator.device), console)
+    images, labels = images.to(accelerator.device), labels.to(accelerator.device)
+    bench = Bench(recipe, run, sets, models, images, labels, group_numbers(data)[rows], console)
     bench.accuracies()
     if labels.ndim == 1:  # the audit and its pictures are about one class per image
         bench.audits()

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from augment import Portion, Source
+from augment import Portion, Source, group_numbers
 from cvae import derive_seed
-from perturbsets._types import Images, Labels
+from perturbsets._types import Images, Labels, Rows
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import ProjectedLBFGS
 from perturbsets.models import randomized
@@ -187,17 +187,21 @@ class Study:
     def detection(self) -> dict[str, Any]:
         """How well the measures tell adversaries from natural test images, where nobody names a guide."""
         dimension = self.found[self.last].description.dimension
-        scores = []
-        for images in (self._unused(), self.adversaries[self.last]):
+        scores, unused = [], self._unused()
+        natural_images = self.data["test"].batch(unused.tolist())[0].to(self.device)
+        for images in (natural_images, self.adversaries[self.last]):
             features, classes = self.look.features(images, self.last), self.look.predictions(images)
             found = self.look.natural[self.last].describe_alone(
                 features, features, classes, classes, dimension=dimension, generator=self._generator("detection")
             )
             scores.append(found)
+        groups, sources = group_numbers(self.data["test"]), self.pairs[self.first].source_rows
         curves: dict[str, Any] = {}
         for name in ("drop", "consistency"):
             natural, adversarial = (getattr(one, name)["adversary"][:, 0].cpu() for one in scores)
-            curve = detection_roc(natural, adversarial)
+            curve = detection_roc(
+                natural, adversarial, natural_groups=groups[unused], adversarial_groups=groups[sources]
+            )
             curves[name] = {
                 "area": curve.interval._asdict(),
                 "false_positive": curve.false_positive.tolist(),
@@ -249,8 +253,8 @@ class Study:
     def _bank(self, name: str) -> Path:
         return self.banks / f"{name}.h5"
 
-    def _unused(self) -> Images:
-        """As many test images as there are pairs, none of which was a source or guide; those misread are among them."""
+    def _unused(self) -> Rows:
+        """Rows of as many test images as there are pairs, none of them a source or guide, and some of them misread."""
         test = torch.zeros(len(self.data["test"]), dtype=torch.bool)
         for split, pairs in self.pairs.items():
             test[pairs.source_rows] = True
@@ -258,7 +262,7 @@ class Study:
                 test[pairs.guide_rows] = True
         left = (~test).nonzero()[:, 0]
         order = torch.randperm(len(left), generator=self._generator("natural"))
-        return self.data["test"].batch(left[order][: self.settings.pairs].tolist())[0].to(self.device)
+        return left[order][: self.settings.pairs]
 
     def _drawn(self, split: str) -> GuidedPairs:
         return draw_guided_pairs(

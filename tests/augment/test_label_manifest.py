@@ -65,7 +65,8 @@ def test_a_list_says_classes_and_states(folder: Path, suffix: str) -> None:
     expected = torch.tensor([[1, UNKNOWN, 0], [1, UNKNOWN, UNKNOWN], [0, 0, 0]])
     assert_close(source.states(range(3)), expected, equal_nan=True)
     assert source.indices.tolist() == [0, 2, 3]
-    assert source.groups == ("0.png", "2.png", "3.png")
+    assert source.group_names == ("0.png", "2.png", "3.png")
+    assert source.groups.tolist() == source.indices.tolist()
     assert_close(source[1][0], source.batch([1])[0][0])
     assert source.batch([])[0].shape == (0, 3, 16, 20)
     assert source.states([]).shape == (0, 3)
@@ -100,8 +101,8 @@ def test_no_person_is_in_two_splits(faces: Path) -> None:
 
     assert torch.equal(torch.cat([part.indices for part in parts.values()]).sort().values, torch.arange(len(rows)))
     for name, part in parts.items():
-        assert len(part) == 8 * len(set(part.groups))
-        assert set(part.groups) == {row["group"] for row in rows if drawn_split(row["group"], shares, 1) == name}
+        assert len(part) == 8 * len(part.groups.unique())
+        assert set(part.group_names) == {row["group"] for row in rows if drawn_split(row["group"], shares, 1) == name}
         assert len(part.classes) == 7
         for position in (0, len(part) - 1):
             row = rows[int(part.indices[position])]
@@ -137,7 +138,7 @@ def test_splits_may_be_named(folder: Path) -> None:
     assert len({tuple(splits) for splits in drawn.values()}) > 2
     for seed, splits in drawn.items():
         for split in set(splits):
-            groups = LabelManifest(two, split, shares=shares, seed=seed).groups
+            groups = LabelManifest(two, split, shares=shares, seed=seed).group_names
             assert groups == tuple(f"p{n // 2}" for n in range(4) if splits[n // 2] == split)
 
 

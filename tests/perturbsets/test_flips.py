@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from perturbsets import binomial, flips, outcomes, success_at_k
+from perturbsets import Interval, flips, outcomes, share_interval, success_at_k
 
 NAN = math.nan
+
+
+def exact(successes: int, trials: int) -> Interval:
+    return share_interval(torch.arange(trials) < successes)
 
 
 def test_flips_are_counted_by_label_and_direction() -> None:
@@ -19,10 +23,14 @@ def test_flips_are_counted_by_label_and_direction() -> None:
     after = torch.tensor([[0, 1, 1], [1, 0, 1], [0, 1, NAN], [1, 1, 0]])
     found = flips(before, after)
 
-    assert found.shares_turned_off() == [binomial(2, 3), binomial(0, 1), binomial(1, 2)]
-    assert found.shares_turned_on() == [binomial(1, 1), binomial(2, 3), None]
+    assert found.shares_turned_off() == [
+        exact(2, 3),
+        exact(0, 1),
+        exact(1, 2),
+    ]
+    assert found.shares_turned_on() == [exact(1, 1), exact(2, 3), None]
     summary = found.summary()
-    assert summary["any"] == binomial(3, 4)._asdict()
+    assert summary["any"] == exact(3, 4)._asdict()
     assert summary["flips"]["mean"] == 6 / 4
     assert summary["labels"][2]["turned_on"] is None
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
@@ -45,11 +53,11 @@ def test_outcomes_tell_what_was_asked_from_what_came_beside() -> None:
     assert found.collateral.tolist() == [0, 1, 2, 1]  # the last: a label to be kept
     assert found.successful.tolist() == [True, False, True, False]
     summary = found.summary()
-    assert summary["success"] == binomial(2, 3)._asdict()
-    assert summary["clean_success"] == binomial(1, 3)._asdict()
+    assert summary["success"] == exact(2, 3)._asdict()
+    assert summary["clean_success"] == exact(1, 3)._asdict()
     assert summary["reached"]["mean"] == 4 / 5
     assert summary["collateral"]["mean"] == 1
-    assert summary["undisturbed"] == binomial(1, 4)._asdict()
+    assert summary["undisturbed"] == exact(1, 4)._asdict()
     assert summary["asked"] == 3
 
 
@@ -68,9 +76,11 @@ def test_success_at_k_needs_k_labels_above_every_label_that_is_on() -> None:
     states = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, NAN]])
     logits = torch.tensor([[1.0, 3, 2, 0], [0, 2.5, 3, 2], [2, 2, 3, 0], [9, 9, 9, 0]])
 
-    assert success_at_k(logits, states, 1) == binomial(3, 3)
-    assert success_at_k(logits, states, 2) == binomial(1, 3)  # rows 1: an on-label is second; row 2: a tie for it
-    assert success_at_k(logits, states, 3) == binomial(0, 3)
+    assert success_at_k(logits, states, 1) == exact(3, 3)
+    assert success_at_k(logits, states, 2) == share_interval(
+        torch.arange(3) < 1
+    )  # rows 1: an on-label is second; row 2: a tie for it
+    assert success_at_k(logits, states, 3) == exact(0, 3)
 
 
 @pytest.mark.parametrize(

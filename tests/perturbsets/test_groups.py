@@ -10,8 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from augment import ChangedPairs, Digits, PairStore, RandomCorruption, write_pairs
-from perturbsets import Grouping, bootstrap, by_group, groups_of
-from perturbsets.criteria.sources import by_source
+from perturbsets import Grouping, by_group, groups_of, mean_interval
+from perturbsets.criteria.sources import by_clean_image
 from tests.perturbsets.criteria_sets import LightPairs
 
 
@@ -23,7 +23,10 @@ def test_means_and_shares_are_those_of_the_rows_alone(generator: torch.Generator
     assert sorted(found) == ["a", "b", "c"]
     for index, name in enumerate("abc"):
         rows = number == index
-        mean, share = bootstrap(values[rows], source[rows]), bootstrap(values[rows], source[rows], over=over[rows])
+        mean, share = (
+            mean_interval(values[rows], source[rows]),
+            mean_interval(values[rows], source[rows], over=over[rows]),
+        )
         assert found[name]["pairs"] == int(rows.sum())
         assert found[name]["sources"] == len(source[rows].unique())
         assert [found[name][key] for key in ("mean", "low", "high")] == list(mean)
@@ -71,7 +74,7 @@ def test_every_pair_comes_once_beside_the_others_of_its_source(memory_pairs: Any
         setattr(pairs, name, getattr(pairs, name)[order])
     given = pairs if kept else memory_pairs(pairs.clean, pairs.changed, pairs.sources)
     seen = []
-    for batch in by_source(given, size):
+    for batch in by_clean_image(given, size):
         assert len(batch.clean) <= max(size, 3)
         own = batch.source[batch.member]
         assert_close(batch.clean[batch.first][batch.member], batch.clean)
@@ -81,5 +84,5 @@ def test_every_pair_comes_once_beside_the_others_of_its_source(memory_pairs: Any
         seen += own.tolist()
     assert seen == sorted(pairs.sources.tolist())
     assert_close(
-        torch.cat([b.changed for b in by_source(given, size)]), pairs.changed[pairs.sources.argsort(stable=True)]
+        torch.cat([b.changed for b in by_clean_image(given, size)]), pairs.changed[pairs.sources.argsort(stable=True)]
     )

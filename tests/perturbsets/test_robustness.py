@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import Compose, LatentBall, PixelBall, Robustness, SpatialBox, binomial, evaluate_robustness
+from perturbsets import Compose, LatentBall, PixelBall, Robustness, SpatialBox, evaluate_robustness, share_interval
 from perturbsets.evaluation.robustness import STANDING, WRONG, ensemble
 
 
@@ -45,8 +45,8 @@ def test_every_flag_is_a_prediction_on_the_image_returned() -> None:
     assert_close(result.images[:3], x[:3], rtol=0, atol=0)
     assert (result.images - x).abs().max() <= 0.05 + 1e-6
     assert result.members == ("linf: apgd-ce", "linf: apgd-dlr-t", "linf: square")
-    assert result.clean == binomial(27, 30)
-    assert result.accuracy == binomial(int((~wrong).sum()), 30)
+    assert result.clean == share_interval(torch.arange(30) < 27)
+    assert result.accuracy == share_interval(~wrong)
     assert sum(result.broken.values()) + 3 == int(wrong.sum())
     assert 0 < result.accuracy.mean < result.clean.mean
 
@@ -181,8 +181,9 @@ def test_the_summary_says_it_all() -> None:
 
     assert result.summary() == {
         "images": 5,
-        "clean": binomial(4, 5)._asdict(),
-        "accuracy": binomial(1, 5)._asdict(),
+        "independent": 5,
+        "clean": share_interval(torch.arange(5) < 4)._asdict(),
+        "accuracy": share_interval(torch.arange(5) < 1)._asdict(),
         "broken": {"a": 1, "b": 2},
         "calls": 23,
     }

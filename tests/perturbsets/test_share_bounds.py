@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.testing import assert_close
 
-from perturbsets import binomial, chance_of_at_least, share_at_least, share_at_most
+from perturbsets import chance_of_at_least, share_at_least, share_at_most, share_interval
 
 ALPHAS = [1e-6, 0.001, 0.05, 0.5, 0.9]
 
@@ -60,7 +60,7 @@ def test_bounds_of_huge_numbers_leave_a_tail_of_alpha(trials: int, digits: float
 
 
 def test_both_sides_at_half_the_level_are_the_interval() -> None:
-    _, low, high = binomial(37, 100)
+    _, low, high = share_interval(torch.arange(100) < 37)
 
     assert float(share_at_least(37, 100, 0.025)) == pytest.approx(low, rel=1e-12)
     assert float(share_at_most(37, 100, 0.025)) == pytest.approx(high, rel=1e-12)

@@ -17,7 +17,7 @@ from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
 from perturbsets.criteria.likelihood.proposals import BallNormal, Proposal, Recognised
 from perturbsets.criteria.likelihood.ridge import LONGEST, SHORTEST, Ridge, likeliest
 from perturbsets.criteria.pairs import Pairs, batches
-from perturbsets.intervals import Interval, bootstrap
+from perturbsets.intervals import Interval, mean_interval
 from perturbsets.sets.latent import LatentBall, LatentRegion
 
 MOST_HEAVY = 0.2  # share of pairs whose weights may have a heavy tail in an estimate to be trusted
@@ -58,13 +58,14 @@ class SufficientResult:
         raised the mean by at most a quarter of its interval's width; otherwise ``warning`` says what is wrong. The mean
         logarithm of an estimate rises with the draws towards the truth, so that one not to be trusted is too low.
         """
-        bits = bootstrap(self.bits_per_pixel, self.source)
+        bits = mean_interval(self.bits_per_pixel, self.source)
         heavy = float((self.pareto_k > LARGEST_K).double().mean())
         gain = float((self.bits_per_pixel - self.half_bits_per_pixel).mean())
         faults = []
         if heavy > MOST_HEAVY:
             faults.append(f"{heavy:.0%} of the pairs have a Pareto-k above {LARGEST_K} (at most {MOST_HEAVY:.0%} may)")
-        if gain > MOST_GAIN * (bits.high - bits.low) and gain > torch.finfo(torch.float32).eps * abs(bits.mean):
+        width = 0.0 if bits.low is None or bits.high is None else bits.high - bits.low
+        if gain > MOST_GAIN * width and gain > torch.finfo(torch.float32).eps * abs(bits.mean):
             faults.append(f"twice the draws still add {gain:.2g} bits per pixel")
         median = float(self.pareto_k.median())
         return {
@@ -77,7 +78,7 @@ class SufficientResult:
             "doubling_gain": gain,
             "trusted": not faults,
             "warning": f"Not to be trusted, likely too low: {' and '.join(faults)}." if faults else "",
-            "approximation": bootstrap(self.approximation_error, self.source)._asdict(),
+            "approximation": mean_interval(self.approximation_error, self.source)._asdict(),
         }
 
     def gain_over(self, other: SufficientResult) -> Interval:
@@ -96,7 +97,7 @@ class SufficientResult:
                 f"other must be measured on the same {len(self.source)} pairs, got {len(other.source)} pairs of other "
                 "sources: measure both sets on one split"
             )
-        return bootstrap(self.bits_per_pixel - other.bits_per_pixel, self.source)
+        return mean_interval(self.bits_per_pixel - other.bits_per_pixel, self.source)
 
 
 @dataclass(frozen=True)

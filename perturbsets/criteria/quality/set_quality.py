@@ -14,7 +14,7 @@ from perturbsets.criteria.pairs import PairBatch, Pairs, batches
 from perturbsets.criteria.quality.features import FeatureExtractor, RandomFeatures
 from perturbsets.criteria.quality.frechet import frechet_distance
 from perturbsets.criteria.quality.precision_recall import precision_recall
-from perturbsets.intervals import bootstrap
+from perturbsets.intervals import share_interval
 from perturbsets.sets.base import PerturbationSet
 
 
@@ -44,8 +44,8 @@ class QualityResult:
         """Distances, and shares with intervals over sources."""
         return {
             "frechet": {"samples": self.samples, "clean": self.clean, "real": self.real},
-            "precision": bootstrap(self.precise, self.sample_source)._asdict(),
-            "recall": bootstrap(self.recalled, self.reference_source)._asdict(),
+            "precision": share_interval(self.precise, self.sample_source)._asdict(),
+            "recall": share_interval(self.recalled, self.reference_source)._asdict(),
             "images": len(self.precise),
             "reference": len(self.recalled),
         }

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from perturbsets.intervals import Interval, binomial
+from perturbsets.intervals import Interval, share_interval
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.classification import check_finite
 
 
-def success_at_k(logits: Float[Tensor, "B L"], states: Tensor, k: int) -> Interval:
+def success_at_k(logits: Float[Tensor, "B L"], states: Tensor, k: int, groups: Tensor | None = None) -> Interval:
     """Share of the images none of whose labels that are on is among the k of the largest logits.
 
     A label that is equal to the k-th largest counts as among them: an attacker has to push it below. Images without a
@@ -21,9 +21,10 @@ def success_at_k(logits: Float[Tensor, "B L"], states: Tensor, k: int) -> Interv
         logits: Logits of the changed images, one for each label.
         states: True states ``[B, L]``: 1 on, 0 off, NaN unknown. All labels take part in the order, unknown ones too.
         k: How many labels are first, from 1 to L - 1.
+        groups: Number of each image's independent unit; by default every image is its own.
 
     Returns:
-        The share, with its exact interval at 95 %.
+        The share, with its interval at 95 %.
 
     Raises:
         ValueError: If ``k`` is outside its range, no label of any image is on, states are others, or logits are not
@@ -48,4 +49,4 @@ def success_at_k(logits: Float[Tensor, "B L"], states: Tensor, k: int) -> Interv
         raise ValueError("states must have a label that is on in one image at least, got none: nothing is pushed out")
     highest = logits.masked_fill(~on, -torch.inf).amax(1, keepdim=True)
     above = (logits > highest).sum(1)
-    return binomial(int((above >= k)[some].sum()), int(some.sum()))
+    return share_interval((above >= k) & some, groups, over=some)

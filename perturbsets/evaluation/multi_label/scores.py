@@ -10,14 +10,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from perturbsets._types import PerImage
-from perturbsets.intervals import Interval, binomial, bootstrap
+from perturbsets.intervals import Interval, independent, share_interval, share_of
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.classification import check_finite
 
 
 @dataclass(frozen=True)
 class MultiLabelScores:
-    """How well a classifier tells which labels are on; intervals are over images, at 95 %.
+    """How well a classifier tells which labels are on; intervals are over independent units, at 95 %.
 
     Attributes:
         average_precision: Of each label, NaN where none of its known states is on.
@@ -29,6 +29,8 @@ class MultiLabelScores:
         ranking_loss: Mean over images of the share of their pairs of an on and an off label in which the off one
             stands as high or higher; ``None`` where no image has such a pair.
         exact_match: Share of images whose known states are all predicted rightly.
+        images: Number of images.
+        independent: Number of independent units among them.
     """
 
     average_precision: Float[Tensor, " L"]
@@ -39,6 +41,8 @@ class MultiLabelScores:
     hamming_loss: Interval
     ranking_loss: Interval | None
     exact_match: Interval
+    images: int
+    independent: int
 
     @property
     def mean_average_precision(self) -> float:
@@ -55,6 +59,8 @@ class MultiLabelScores:
         kinds = ("micro_f1", "hamming_loss", "ranking_loss", "exact_match")
         intervals: dict[str, Interval | None] = {name: getattr(self, name) for name in kinds}
         return {
+            "images": self.images,
+            "independent": self.independent,
             "mean_average_precision": _plain(self.mean_average_precision),
             "macro_f1": _plain(self.macro_f1),
             **{name: None if interval is None else interval._asdict() for name, interval in intervals.items()},
@@ -67,7 +73,7 @@ class MultiLabelScores:
         }
 
 
-def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor) -> MultiLabelScores:
+def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor, groups: Tensor | None = None) -> MultiLabelScores:
     r"""Scores predicted logits against states.
 
     A label is predicted on where its logit is above 0. Of a label with :math:`h_t` states among its t highest logits
@@ -83,6 +89,7 @@ def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor) -> MultiLab
     Args:
         logits: One for each label of each image.
         states: ``[B, L]``: 1 on, 0 off, NaN unknown.
+        groups: Number of each image's independent unit; by default every image is its own.
 
     Returns:
         The scores.
@@ -110,17 +117,18 @@ def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor) -> MultiLab
     claims = (on | guessed) & known
     precision, f1 = _of_labels(logits, on, known)
     ranked, losses = _ranking_losses(logits, on, known & ~on)
-    some = claims.any(1)
-    agreed, claimed = (on & guessed).sum(1)[some], claims.sum(1)[some]
+    agreed = 2 * (on & guessed).sum(1)
     return MultiLabelScores(
         precision,
         f1,
         on.sum(0),
         (known & ~on).sum(0),
-        bootstrap(2 * agreed, over=agreed + claimed) if len(claimed) else None,
-        bootstrap(wrong.sum(1), over=known.sum(1)),
-        bootstrap(losses[ranked]) if bool(ranked.any()) else None,
-        binomial(int((~wrong.any(1)).sum()), len(wrong)),
+        share_interval(agreed, groups, over=agreed // 2 + claims.sum(1)) if bool(claims.any()) else None,
+        share_interval(wrong, groups, over=known),
+        share_of(losses, ranked, groups),
+        share_interval(~wrong.any(1), groups),
+        len(logits),
+        independent(len(logits), groups),
     )
 
 

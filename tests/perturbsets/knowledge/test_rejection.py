@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perturbsets import Interval, Rejecting, binomial, rejecting, rejection_threshold
+from perturbsets import Interval, Rejecting, rejecting, rejection_threshold, share_interval
+
+
+def exact(successes: int, trials: int) -> Interval:
+    return share_interval(torch.arange(trials) < successes)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.integers(0, 99))
@@ -34,8 +38,14 @@ def test_shares_are_counts_of_images() -> None:
     right = torch.tensor([True, True, True, False, False, True])
     found = rejecting(scores, right, 0.5)
 
-    assert found == Rejecting(0.5, binomial(4, 6), binomial(3, 6), binomial(1, 6), binomial(3, 4))
-    assert found.summary()["wrong"] == binomial(1, 6)._asdict()
+    assert found == Rejecting(
+        0.5,
+        exact(4, 6),
+        exact(3, 6),
+        exact(1, 6),
+        exact(3, 4),
+    )
+    assert found.summary()["wrong"] == exact(1, 6)._asdict()
     assert found.summary()["threshold"] == 0.5
 
 

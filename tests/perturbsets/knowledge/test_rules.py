@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import BoundRules, Rules, binomial
+from perturbsets import BoundRules, Rules, share_interval
 from perturbsets.fingerprint import digest
 
 NAN = float("nan")
@@ -172,7 +172,7 @@ def test_violation_is_that_of_the_states_where_all_is_certain() -> None:
         flags = rules.violated(classes, states)
 
         assert_close(rules.violation(class_logits, sure(states)), flags.float())
-        assert rules.violation_share(classes, states) == binomial(int(flags.sum()), len(flags))
+        assert rules.violation_share(classes, states) == share_interval(flags)
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 200.0])

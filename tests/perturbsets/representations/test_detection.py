@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import binomial, detection_roc
+from perturbsets import detection_roc, share_interval
 
 
 def area_of_normals(difference: float) -> float:
@@ -116,10 +116,10 @@ def test_shared_guides_narrow_the_interval(generator: torch.Generator) -> None:
 def test_wholly_separate_scores_keep_an_interval_with_a_width() -> None:
     low, high = torch.arange(10.0), torch.arange(20.0) + 50
 
-    assert detection_roc(high, low).interval == binomial(10, 10)
-    assert detection_roc(low, high).interval == binomial(0, 10)
+    assert detection_roc(high, low).interval == share_interval(torch.arange(10) < 10)
+    assert detection_roc(low, high).interval == share_interval(torch.arange(10) < 0)
     same = detection_roc(torch.ones(10), torch.ones(20)).interval
-    assert same == binomial(5, 10)
+    assert same == share_interval(torch.arange(10) < 5)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from perturbsets import binomial, label_outcomes, transfer
+from perturbsets import label_outcomes, share_interval, transfer
 
 SOURCE, GUIDE = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 2, 0, 2, 0, 1])
 
@@ -18,7 +18,7 @@ def test_every_pair_has_one_outcome_and_shares_are_exact() -> None:
     assert found.keeps_source.tolist() == [False, False, False, True, False, False]
     summary = found.summary()
     for name, count in (("takes_guide", 3), ("keeps_source", 1), ("other", 2)):
-        assert summary[name] == binomial(count, 6)._asdict()
+        assert summary[name] == share_interval(torch.arange(6) < count)._asdict()
     assert summary["pairs"] == 6
 
 
@@ -28,10 +28,10 @@ def test_transfer_counts_those_that_were_taken_on_the_first_network() -> None:
     ratios = {"conv": torch.tensor([0.5, 0.25, 1.0, 1.5, 0.75, 2.0])}
     summary = transfer(first, second, ratios).summary()
 
-    assert summary["carried"] == binomial(3, 4)._asdict()
-    assert summary["second"]["takes_guide"] == binomial(5, 6)._asdict()
+    assert summary["carried"] == share_interval(torch.arange(4) < 3)._asdict()
+    assert summary["second"]["takes_guide"] == share_interval(torch.arange(6) < 5)._asdict()
     assert summary["layers"]["conv"]["ratio"]["mean"] == 1.0
-    assert summary["layers"]["conv"]["nearer"] == binomial(3, 6)._asdict()
+    assert summary["layers"]["conv"]["nearer"] == share_interval(torch.arange(6) < 3)._asdict()
 
 
 def test_nothing_taken_carries_nothing() -> None:

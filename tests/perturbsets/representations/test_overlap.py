@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from perturbsets import nearest_neighbours, neighbour_overlap, overlap_share
-from perturbsets.intervals import binomial
+from perturbsets.intervals import share_interval
 
 
 def test_common_neighbours_of_hand_made_rows() -> None:
@@ -14,8 +14,8 @@ def test_common_neighbours_of_hand_made_rows() -> None:
     counts = neighbour_overlap(first, second)
 
     assert counts.tolist() == [3, 2, 1, 0, 3]
-    assert overlap_share(counts, 3) == binomial(2, 5)
-    assert overlap_share(counts, 2) == binomial(3, 5)
+    assert overlap_share(counts, 3) == share_interval(torch.arange(5) < 2)
+    assert overlap_share(counts, 2) == share_interval(torch.arange(5) < 3)
 
 
 def test_counts_are_sizes_of_intersections(generator: torch.Generator) -> None:
