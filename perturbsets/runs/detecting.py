@@ -116,9 +116,7 @@ class _Detector:
     def _searched(self, adversary: Adversary) -> Images:
         generator = self._generator("detector")
         parts = [
-            replace(adversary, perturbations=adversary.perturbations.keep(rows))(
-                self.model, self.images[rows], self.labels[rows], generator=generator
-            ).images
+            adversary.keep(rows)(self.model, self.images[rows], self.labels[rows], generator=generator).images
             for rows in torch.arange(len(self.images), device=self.device).split(BATCH)
         ]
         return torch.cat(parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,9 +89,7 @@ def _searched(bench: LabelBench, name: str, adversary: Adversary, rows: Rows, wa
     """What an adversary finds, a batch at a time."""
     generator, begun = bench.generator(name), time.perf_counter()
     found = [
-        replace(adversary, perturbations=adversary.perturbations.keep(part))(
-            bench.model, bench.images[part], wanted[part], generator=generator
-        )
+        adversary.keep(part)(bench.model, bench.images[part], wanted[part], generator=generator)
         for part in rows.split(BATCH)
     ]
     images = torch.cat([part.images for part in found])

@@ -85,6 +85,8 @@ class LabelBench:
 
     def reached(self, objective: MultiLabelObjective, images: Images, wanted: States) -> Flags:
         """Whether images reach an objective's goal."""
+        if not len(images):
+            return torch.zeros(0, dtype=torch.bool, device=images.device)
         nowhere = images.new_zeros(len(images), 0)
         with untouched(self.model, self.device), torch.no_grad():
             return objective.at(self.model, images, wanted)(images, nowhere)[1]
