@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from cvae.seeds import derive_seed
 
@@ -88,6 +90,56 @@ class Steps(Dataset[Batch]):
 
 def fetch(data: Any, indices: Tensor) -> Batch:
     """One batch of a data set: by its own ``batch`` method if it has one, else collated from items."""
-    if hasattr(data, "batch"):
+    if gives_batches(data):
         return data.batch(indices)
-    return default_collate([data[int(index)] for index in indices])
+    return default_collate(fetch_items(data, indices))
+
+
+def gives_batches(data: Any) -> bool:
+    """Whether a data set has a method ``batch(indices)``; one with PyTorch's ``__getitems__`` means another by it."""
+    return hasattr(data, "batch") and not hasattr(data, "__getitems__")
+
+
+def fetch_items(data: Any, indices: Tensor) -> list[Any]:
+    """Items of a data set, all in one call where it has PyTorch's ``__getitems__``."""
+    if hasattr(data, "__getitems__"):
+        items: list[Any] = data.__getitems__(indices.tolist())
+        return items
+    return [data[int(index)] for index in indices]
+
+
+def check_map_style(data: Any, name: str = "data") -> None:
+    """Refuses what has no items that are told apart by their numbers.
+
+    Raises:
+        TypeError: If it is no map-style data set; the message says what to write.
+        ValueError: If it is empty.
+    """
+    advice = _advice(data, name)
+    if advice is not None:
+        raise TypeError(
+            f"{name} must be a map-style data set, with a length and an item to each number, got a "
+            f"{type(data).__name__}: {advice}"
+        )
+    if not len(data):
+        raise ValueError(f"{name} must hold at least one item, got none")
+
+
+def _advice(data: Any, name: str) -> str | None:
+    """What to write instead, if this is no map-style data set."""
+    if isinstance(data, DataLoader):
+        return f"write {name}.dataset, and give its batch size in the settings"
+    if isinstance(data, Mapping) and not _all_arrays(list(data.values())):
+        return f"write {' or '.join(f'{name}[{key!r}]' for key in data)}"
+    if isinstance(data, Mapping | tuple) and _all_arrays(list(data.values() if isinstance(data, Mapping) else data)):
+        values = f"{name}.values()" if isinstance(data, Mapping) else name
+        return f"write torch.utils.data.TensorDataset(*map(torch.as_tensor, {values})), images first"
+    if isinstance(data, IterableDataset) or not (
+        hasattr(data, "__len__") and (hasattr(data, "__getitem__") or gives_batches(data))
+    ):
+        return f"write list({name})" if hasattr(data, "__iter__") else "give it methods __len__ and __getitem__"
+    return None
+
+
+def _all_arrays(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, Tensor | np.ndarray) for value in values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
-from cvae.batches import Batch, Draws, fetch
+from cvae.batches import Batch, Draws
 from cvae.loop import LoopSettings, Scalars, train
 from cvae.metrics import Record
 from cvae.model import CVAE
+from cvae.parts import Parts
 from cvae.seeds import derive_seed
 
 SHARP = 0.3  # pixels: a blur narrower than this leaves a pixel 98 % of its weight
@@ -78,6 +79,7 @@ def fit(
     accelerator: Accelerator | None = None,
     progress: bool = False,
     identity: str = "",
+    fields: Sequence[str] | None = None,
 ) -> list[Record]:
     r"""Fits a CVAE to pairs in place and leaves it with its best weights on the validation pairs.
 
@@ -89,25 +91,32 @@ def fit(
 
     Args:
         model: The model to fit.
-        train_pairs: Map-style data of (clean, changed, ...), uint8 or float in [0, 1].
+        train_pairs: Map-style data of (clean, changed, ...): images, uint8 or float in [0, 1], of Pillow, arrays or
+            tensors; what follows is left out. Of mappings ``fields`` are read.
         validation_pairs: The same, from other source images.
         settings: Steps, learning rates, the weight of the divergence.
         folder: Where checkpoint and metrics go; a killed fit continues from there to the same weights.
         accelerator: From Hugging Face accelerate; made from the settings if not given.
         progress: Whether to show a progress bar.
         identity: Text that tells these pairs from others: a killed fit continues only on the same.
+        fields: Names of clean and changed image where items are mappings; ``("clean", "changed")`` if not given.
 
     Returns:
         The records logged: losses of training, and of validation with the score that selects.
 
     Raises:
-        ValueError: If pairs do not fit the model, or as :func:`cvae.train`.
+        TypeError: If pairs are no map-style data set.
+        ValueError: If pairs are no images in [0, 1], do not fit the model, or as :func:`cvae.train`.
         FloatingPointError: If the loss becomes NaN.
     """
     settings = settings or FitSettings()
     accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
-    for data, name in ((train_pairs, "train_pairs"), (validation_pairs, "validation_pairs")):
-        clean, changed = _pair(fetch(data, torch.arange(1)))
+    pairs = {
+        name: Parts(data, fields, ("clean", "changed"), images=2, name=name)
+        for name, data in (("train_pairs", train_pairs), ("validation_pairs", validation_pairs))
+    }
+    for name, data in pairs.items():
+        clean, changed = _pair(data.batch(torch.arange(1)))
         model.check(clean, f"clean images of {name}")
         model.check(changed, f"changed images of {name}")
 
@@ -121,12 +130,12 @@ def fit(
         yield {"loss": total, "reconstruction": reconstruction, "kl": kl, "scale": _scale(model)}
 
     def validate(bare: nn.Module) -> Record:
-        return _validation(bare, validation_pairs, settings, accelerator)
+        return _validation(bare, pairs["validation_pairs"], settings, accelerator)
 
     return train(
         model,
         loss,
-        train_pairs,
+        pairs["train_pairs"],
         settings,
         validate=validate,
         folder=folder,
@@ -153,7 +162,7 @@ def _mean_over_processes(value: Tensor) -> Tensor:
     return value
 
 
-def _validation(bare: nn.Module, pairs: Any, settings: FitSettings, accelerator: Accelerator) -> Record:
+def _validation(bare: nn.Module, pairs: Parts, settings: FitSettings, accelerator: Accelerator) -> Record:
     """The negative evidence lower bound over validation pairs, shared among the processes."""
     model = bare if isinstance(bare, CVAE) else None
     if model is None:
@@ -164,7 +173,7 @@ def _validation(bare: nn.Module, pairs: Any, settings: FitSettings, accelerator:
     for rows in torch.arange(len(pairs)).split(settings.batch):
         draw = torch.randn(len(rows), model.latent, generator=noise)[rank::processes].to(device)
         if len(rows[rank::processes]):
-            clean, changed = (part.to(device) for part in _pair(fetch(pairs, rows[rank::processes])))
+            clean, changed = (part.to(device) for part in _pair(pairs.batch(rows[rank::processes])))
             terms = model(clean, changed, draw)
             counted = [terms.statistic.sum(), terms.kl.sum(), terms.kl.new_tensor(float(len(draw)))]
             sums += torch.stack(counted).double()

@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, recursively_apply, send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cvae.batches import Batch, Draws, Steps
+from cvae.batches import Batch, Draws, Steps, check_map_style
 from cvae.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cvae.metrics import MetricLog, Record
 from cvae.progress import progress_bar
@@ -115,7 +115,8 @@ def train(
         loss: Called as ``loss(model, batch, draws)``; yields scalars, ``"loss"`` among them, once for each optimizer
             step on the batch. When it goes on after a yield, that step is done and the model's gradients are gone.
             The model it is given may be wrapped for several processes.
-        data: A map-style data set; one with ``batch(indices)`` is asked for whole batches.
+        data: A map-style data set; one with ``batch(indices)`` is asked for whole batches, others for items, which
+            PyTorch's ``default_collate`` makes into batches. Tensors in them go to the device, all else stays.
         settings: Steps, batch size, learning rate and the like.
         validate: Called with the bare model in evaluation mode without gradients; returns scalars, and
             the weights with the lowest ``"score"`` are kept. Without it the last weights are kept.
@@ -134,7 +135,7 @@ def train(
         The records logged.
 
     Raises:
-        TypeError: If the loss yields no mapping, or the schedule makes no schedule.
+        TypeError: If the data are no map-style data set, the loss yields no mapping, or the schedule makes no schedule.
         ValueError: If there are fewer items than processes, if the batch cannot be shared evenly, if the folder
             holds a checkpoint of other settings, if the schedule is too short, or if ``stop`` has no validations.
         FloatingPointError: If the loss becomes NaN or infinite; the message names the step and the likely
@@ -144,6 +145,7 @@ def train(
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if settings.batch % processes:
         raise ValueError(f"batch must be a multiple of the {processes} processes, got {settings.batch}")
+    check_map_style(data)
     if len(data) < processes:
         raise ValueError(f"data must hold at least one item a process, got {len(data)} for {processes}")
     if stop is not None and validate is None:
@@ -175,7 +177,7 @@ def train(
                 for group in optimizer.param_groups:
                     group.update(rates[step])
                 updates: list[dict[str, Tensor]] = []
-                for scalars in loss(wrapped, _moved(batch, device), draws):
+                for scalars in loss(wrapped, send_to_device(batch, device, non_blocking=True), draws):
                     accelerator.backward(_checked(scalars)["loss"])
                     norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                     wrapped_optimizer.step()
@@ -254,13 +256,6 @@ def _unwrap(accelerator: Accelerator, wrapped: nn.Module) -> None:
     accelerator.free_memory()
 
 
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    moved = [_moved(part, device) for part in batch]
-    return type(batch)(*moved) if hasattr(batch, "_fields") else tuple(moved)
-
-
 def _validated(model: nn.Module, validate: Validation) -> Record:
     model.eval()
     with torch.no_grad():
@@ -283,8 +278,9 @@ def _summary(
 
 
 def _cause(model: nn.Module, batch: Batch) -> str:
-    parts = [batch] if isinstance(batch, Tensor) else list(batch)
-    if any(part.is_floating_point() and not part.isfinite().all() for part in parts if isinstance(part, Tensor)):
+    parts: list[Tensor] = []
+    recursively_apply(parts.append, batch)
+    if any(part.is_floating_point() and not part.isfinite().all() for part in parts):
         return "the batch itself holds NaN or infinity; check the data"
     if all(parameter.isfinite().all() for parameter in model.parameters()):
         return "the weights are still finite, so the loss overflowed; try a lower learning_rate or mixed_precision='no'"

@@ -110,8 +110,8 @@ class Adversary:
             The worst points found.
 
         Raises:
-            ValueError: If the rank is unknown, samples, labels, start or logits are not as they must be, the ascent does
-                not fit the set, or the model returns NaN.
+            ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent
+                does not fit the set, or the model returns NaN.
         """
         check_rank(rank)
         if generator is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import Draws, LoopSettings, train
 from cvae.metrics import Record
+from cvae.parts import Parts
 from cvae.schedule import Schedule
 from perturbsets.fingerprint import digest
 from perturbsets.training.method import Method
@@ -26,6 +27,8 @@ def train_classifier(
     method: Method,
     settings: LoopSettings,
     *,
+    fields: Sequence[str] | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
     validation: RobustValidation | None = None,
     schedule: Schedule | None = None,
     folder: Path | str | None = None,
@@ -39,9 +42,14 @@ def train_classifier(
         model: Images in [0, 1] to logits.
         data: Map-style data of (image, class number), or of (image, label map) for a model of logits per pixel. For
             :class:`MultiLabel` of (image, states of labels); for methods that train with both of (image, class number,
-            states), of which other methods take their part.
+            states), of which other methods take their part. Images are uint8 or float, of Pillow, arrays or tensors;
+            classes may also be ``[1]`` per image. Parts of a tuple that are no numbers, such as file names, are left
+            out. Of mappings, such as the rows of a Hugging Face data set, ``fields`` are read.
         method: What the classifier is shown, and how that is judged.
         settings: Steps, batch size, learning rate and the like.
+        fields: Names of image, and class or states, in the order above, where items are mappings;
+            ``("image", "label")`` if not given.
+        bounds: Smallest and largest value of float images; what rounding left outside is clamped.
         validation: Selects the weights with the best robust accuracy, and ends a training whose robust accuracy falls.
             Without it the last weights are kept.
         schedule: From an optimizer to its ``torch.optim.lr_scheduler``, instead of the settings' rise and fall.
@@ -55,7 +63,8 @@ def train_classifier(
         is a validation.
 
     Raises:
-        ValueError: If labels or logits are not as they must be, or as :func:`cvae.train`.
+        TypeError: If the data are no map-style data set, or as :func:`cvae.train`.
+        ValueError: If images, labels or logits are not as they must be, or as :func:`cvae.train`.
         FloatingPointError: If the loss becomes NaN.
     """
 
@@ -70,7 +79,7 @@ def train_classifier(
     return train(
         model,
         loss,
-        data,
+        Parts(data, fields, ("image", "label"), bounds=bounds),
         settings,
         validate=validation,
         stop=None if validation is None else validation.fallen,

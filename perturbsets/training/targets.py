@@ -28,28 +28,36 @@ Targets = Classes | States | DualTargets
 
 
 def classes_told(told: Sequence[Tensor]) -> Classes:
-    """The classes, or label maps, that a batch tells first.
+    """The classes, or label maps, that a batch tells first; classes ``[B, 1]`` as ``[B]``.
 
     Args:
         told: What stands behind the images of a batch.
 
     Raises:
-        ValueError: If numbers that are not whole come first.
+        ValueError: If there is nothing, or numbers that are not whole come first.
     """
-    if told[0].is_floating_point():
+    if not told:
         raise ValueError(
-            f"data must give (image, class number) for this method, got {list(told[0].shape)} of {told[0].dtype}: "
+            "data must give (image, class number) for this method, got no number beside the image: give classes as "
+            "numbers from 0, for example names.index(name)"
+        )
+    first = told[0]
+    if first.is_floating_point():
+        raise ValueError(
+            f"data must give (image, class number) for this method, got {list(first.shape)} of {first.dtype}: "
             "states of labels are for MultiLabel, both for the Dual methods"
         )
-    return told[0]
+    return (first[:, 0] if first.shape[1:] == (1,) else first).long()
 
 
 def states_told(told: Sequence[Tensor]) -> States:
     """The states of labels that a batch tells last.
 
     Raises:
-        ValueError: If they are no states, or none of an image is known.
+        ValueError: If there are none, they are no states, or none of an image is known.
     """
+    if not told:
+        raise ValueError("data must give (image, states of labels) for this method, got no number beside the image")
     return label_states(told[-1], len(told[-1]))
 
 
@@ -61,7 +69,8 @@ def both_told(told: Sequence[Tensor]) -> DualTargets:
     """
     if len(told) != 2:
         raise ValueError(
-            f"data must give (image, class number, states of labels) for this method, got {len(told) + 1} parts"
+            f"data must give (image, class number, states of labels) for this method, got {len(told) + 1} parts: "
+            'of mappings, name all three, such as fields=("image", "label", "states")'
         )
     return DualTargets(classes_told(told), states_told(told))
 
