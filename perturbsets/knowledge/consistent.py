@@ -57,8 +57,8 @@ class ConsistentLoss(Loss):
                 "such as CrossEntropy or Margin"
             )
         gradients = torch.is_grad_enabled()
-        with untouched(self.helper, images.device), torch.set_grad_enabled(gradients):
-            label_logits = model_call.logits(self.helper, images)
+        with untouched(self.helper, images.device) as helper, torch.set_grad_enabled(gradients):
+            label_logits = model_call.logits(helper, images)
         inconsistency = self.objective.rules.inconsistency(class_logits, label_logits)
         if self.objective.limit is not None:
             reached = reached & (violation_of(inconsistency.detach()) <= self.objective.limit)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from perturbsets import model_call
-from perturbsets._types import Flags, LabelLogits, Offsets, Samples, States
+from perturbsets._types import Flags, LabelLogits, Model, Offsets, Samples, States
 from perturbsets.label_states import check_label_logits
 from perturbsets.objectives.classification import check_finite
 from perturbsets.sets.base import Region
@@ -35,7 +35,7 @@ class Constraints(NamedTuple):
 
 
 def constraints(
-    model: nn.Module, region: Region, targets: States, offsets: Offsets, *, margin: float = 0.0
+    model: Model, region: Region, targets: States, offsets: Offsets, *, margin: float = 0.0
 ) -> Constraints:
     """Makes the constraints of a pattern linear, by one forward pass and a backward pass for each label asked for.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Samples
+from perturbsets._types import Model, Samples
 from perturbsets.least_change.least_norm import least_norm
 from perturbsets.least_change.search import least_change
 from perturbsets.sets.base import PerturbationSet
@@ -16,7 +16,7 @@ from perturbsets.smallest_radius import SmallestRadius
 
 
 def multi_label_deepfool(
-    model: nn.Module,
+    model: Model,
     images: Samples,
     targets: Tensor,
     perturbations: PerturbationSet | None = None,
@@ -62,6 +62,7 @@ def multi_label_deepfool(
     Example:
         >>> import torch
         >>> from perturbsets.label_states import altered
+        >>> from torch import nn
         >>> model = nn.Linear(3, 3)
         >>> _ = nn.init.eye_(model.weight), nn.init.constant_(model.bias, -0.4)
         >>> x = torch.full((1, 3), 0.5)  # all labels are on

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import optimize, sparse
-from torch import Tensor, nn
+from torch import Tensor
 
-from perturbsets._types import Offsets, Samples
+from perturbsets._types import Model, Offsets, Samples
 from perturbsets.least_change.search import least_change
 from perturbsets.sets.pixel import BALLS, PixelBall
 from perturbsets.smallest_radius import SmallestRadius
@@ -21,7 +21,7 @@ Norm = Literal["l1", "linf"]
 
 
 def label_linear_programme(
-    model: nn.Module,
+    model: Model,
     images: Samples,
     targets: Tensor,
     *,
@@ -63,6 +63,7 @@ def label_linear_programme(
         *Parallelizing the dual revised simplex method*, 2018 (HiGHS).
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.full((1, 1, 2, 2), 0.5)
         >>> found = label_linear_programme(model, x, (model(x) > 0).float())

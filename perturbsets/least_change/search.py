@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from perturbsets import model_call
-from perturbsets._types import Offsets, PerImage, Samples
+from perturbsets._types import Model, Offsets, PerImage, Samples
 from perturbsets.label_states import label_states
 from perturbsets.least_change.constraints import constraints, pattern_reached
 from perturbsets.purity import ordinary, untouched
@@ -23,7 +23,7 @@ NEAR = 1e-3  # distance to a boundary, in offsets, of which a share is gone beyo
 
 
 def least_change(
-    model: nn.Module,
+    model: Model,
     images: Samples,
     targets: Tensor,
     perturbations: PerturbationSet,

@@ -127,8 +127,8 @@ def _usable(
             raise ValueError("sources and guides must have one class per image, got images without: name their classes")
         will_do = torch.ones_like(classes, dtype=torch.bool)
         if model is not None:
-            with untouched(model, device), torch.no_grad():
-                will_do = class_logits(model, images.to(device)).argmax(1).cpu() == classes
+            with untouched(model, device) as bare, torch.no_grad():
+                will_do = class_logits(bare, images.to(device)).argmax(1).cpu() == classes
         yield from zip(part[will_do].tolist(), classes[will_do].tolist(), strict=True)
 
 
