@@ -169,14 +169,14 @@ def _validation(bare: nn.Module, pairs: Parts, settings: FitSettings, accelerato
         raise TypeError(f"model must be a CVAE, got {type(bare).__name__}")
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     noise = torch.Generator().manual_seed(derive_seed(settings.seed, "validation"))
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     for rows in torch.arange(len(pairs)).split(settings.batch):
         draw = torch.randn(len(rows), model.latent, generator=noise)[rank::processes].to(device)
         if len(rows[rank::processes]):
             clean, changed = (part.to(device) for part in _pair(pairs.batch(rows[rank::processes])))
             terms = model(clean, changed, draw)
             counted = [terms.statistic.sum(), terms.kl.sum(), terms.kl.new_tensor(float(len(draw)))]
-            sums += torch.stack(counted).double()
+            sums += torch.stack(counted).to(sums.dtype)
     statistic, kl, _ = (sums := accelerator.reduce(sums)) / sums[2]
     model.likelihood.calibrate(statistic.float(), model.pixels)
     bound = model.likelihood.log_prob(statistic[None], model.pixels)[0] - settings.beta * kl

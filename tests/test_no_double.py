@@ -68,9 +68,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*frobenius_norm")  # which torc
 
 
 @pytest.mark.parametrize("name", list(CLASSES))
-@pytest.mark.parametrize("severity", [1, 5])
-def test_corruptions(name: str, severity: int) -> None:
-    corruption = at_severity(name, severity)
+def test_corruptions(name: str) -> None:
+    corruption = at_severity(name, 3)
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     rows = corruption.draw(3, generator=torch.Generator().manual_seed(1))
 
@@ -110,7 +109,7 @@ class Linear(nn.Module):
 @pytest.mark.parametrize(
     ("ascent", "norm"),
     [
-        *((ascent, "l2") for ascent in ASCENTS if not isinstance(ascent, GridSearch)),
+        *((ascent, "l2") for ascent in ASCENTS[::2] if not isinstance(ascent, GridSearch)),
         (GridSearch(1), "l2"),  # more points take long, as the stand-in is slow
         *((ascent, norm) for ascent in (APGD(9), ProjectedLBFGS(8), Square(12)) for norm in ("l1", "linf")),
     ],

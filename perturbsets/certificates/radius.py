@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Images, PerImage
 from perturbsets.adversary import Adversary
 from perturbsets.ascents import ProjectedLBFGS
@@ -154,10 +155,10 @@ def needed_radii(
     """
     region = perturbations.at(clean)
     best = region.encode(changed)
-    largest = 2 * best.norm(dim=1).double().clamp_min(math.sqrt(region.size))
+    largest = 2 * in_double(best.norm(dim=1)).clamp_min(math.sqrt(region.size))
     high, low = torch.full_like(largest, math.inf), torch.zeros_like(largest)
     nothing = (region.decode(region.centre()) - changed).square().flatten(1).mean(1) <= tolerance
-    high[nothing] = 0
+    high[nothing.to(high.device)] = 0
     for number in range(rounds + 1):
         rows = (high.isinf() if number == 0 else high.isfinite() & (high > 0)).nonzero()[:, 0]
         if not len(rows):
@@ -167,10 +168,11 @@ def needed_radii(
         ascent = ProjectedLBFGS(steps, restarts=1 if number else restarts, starts="uniform", stop_when_reached=True)
         adversary = Adversary(ball, ApproximationError(tolerance[rows]), ascent)
         found = adversary(None, clean[rows], changed[rows], start=best[rows], generator=generator)
-        won, lost = rows[found.reached], rows[~found.reached]
+        success = found.reached.to(rows.device)
+        won, lost = rows[success], rows[~success]
         best[won] = found.offsets[found.reached]
-        high[won] = best[won].double().norm(dim=1)
-        low[lost] = level[~found.reached]
+        high[won] = in_double(best[won]).norm(dim=1)
+        low[lost] = level[~success]
     return high
 
 

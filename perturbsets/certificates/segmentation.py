@@ -56,7 +56,7 @@ class CertifiedMaps:
     @property
     def abstained(self) -> PerImage:
         """Share of the pixels of each image that abstain."""
-        return (self.classes == ABSTAIN).flatten(1).double().mean(1)
+        return (self.classes == ABSTAIN).flatten(1).cpu().double().mean(1)
 
     @property
     def accuracy(self) -> PerImage:
@@ -67,7 +67,7 @@ class CertifiedMaps:
         """
         if self.labels is None:
             raise ValueError("labels must be given to `certify` to tell what is correct")
-        return share_right(self.classes, self.labels).double()
+        return share_right(self.classes, self.labels).cpu().double()
 
     @property
     def sentence(self) -> str:

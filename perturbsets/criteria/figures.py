@@ -32,7 +32,7 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
         >>> figure(torch.ones(3), source, over=torch.zeros(3))
         {'mean': None, 'low': None, 'high': None}
     """
-    if over is not None and not float(over.double().sum()) > 0:
+    if over is not None and not float(over.cpu().double().sum()) > 0:
         return {"mean": None, "low": None, "high": None}
     return mean_interval(values, source, over=over)._asdict()
 
@@ -58,7 +58,7 @@ def holding(values: Tensor, share: float) -> float:
 
 def spread(values: Tensor) -> Figure:
     """Median of some values, the smallest that 95 % of them do not exceed, and the largest."""
-    values = values.double()
+    values = values.cpu().double()
     return {
         "median": float(values.median()),
         "q95": holding(values, 0.95),

@@ -116,7 +116,7 @@ def gradients_are_sound(trial: Trial, adversary: Adversary) -> Check:
         noise = ROUNDING * torch.finfo(value.dtype).eps * value.detach().abs()
         sound.append(gradient.isfinite().all(1) & (rise > noise))
     broken = ~torch.cat(sound)[trial.right]
-    share = float(broken.double().mean()) if len(broken) else 0.0
+    share = float(broken.cpu().double().mean()) if len(broken) else 0.0
     return Check("gradients are sound", share <= 1 - SOUND, f"{_percent(share)} are zero, NaN or infinite")
 
 
@@ -137,7 +137,7 @@ def survives_rounding(trial: Trial, base: Outcome, accuracy: Interval) -> Check:
     name = "success survives rounding to 8 bits"
     if trial.images.ndim != 4:
         return Check(name, None, "the samples are no images")
-    rounded = float(trial.right_on((base.images * 255).round() / 255).double().mean())
+    rounded = float(trial.right_on((base.images * 255).round() / 255).cpu().double().mean())
     figure = f"{_percent(base.accuracy)}, rounded {_percent(rounded)}"
     return Check(name, rounded - base.accuracy <= _half(accuracy), figure)
 

@@ -210,7 +210,7 @@ def evaluate_robustness(
                 broken_by[won] = names.index(member.name)
                 found_images[won] = found["images"].to(images)
                 calls[rows] += found["calls"].to(calls.device)
-                standing = (broken_by == STANDING).double().mean()
+                standing = (broken_by == STANDING).cpu().double().mean()
                 advance(member.name, number + (chunk + 1) / len(chunks), float(standing))
     return Robustness(names, broken_by, found_images, calls, groups)
 

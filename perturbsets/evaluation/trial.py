@@ -28,7 +28,7 @@ class Outcome:
     @property
     def accuracy(self) -> float:
         """Share of images on which the attack failed."""
-        return float(self.standing.double().mean())
+        return float(self.standing.cpu().double().mean())
 
 
 class Trial:

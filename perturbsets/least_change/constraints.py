@@ -34,9 +34,7 @@ class Constraints(NamedTuple):
     reached: Flags
 
 
-def constraints(
-    model: Model, region: Region, targets: States, offsets: Offsets, *, margin: float = 0.0
-) -> Constraints:
+def constraints(model: Model, region: Region, targets: States, offsets: Offsets, *, margin: float = 0.0) -> Constraints:
     """Makes the constraints of a pattern linear, by one forward pass and a backward pass for each label asked for.
 
     Args:

@@ -70,7 +70,7 @@ class RobustValidation:
         device = next((parameter.device for parameter in model.parameters()), self.images.device)
         shared = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
-        right = torch.zeros(2, dtype=torch.float64, device=device)
+        right = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         batches = zip(self.images.split(self.batch), self.labels.split(self.batch), strict=True)
         for number, (x, y) in enumerate(batches):
             if number % processes == rank:

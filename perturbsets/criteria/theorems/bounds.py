@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
 from cvae import BernoulliLikelihood, GaussianLikelihood
 from perturbsets._types import Images
 from perturbsets.criteria.theorems.tail import Number, divergence
@@ -47,7 +48,7 @@ def ceiling(likelihood: GaussianLikelihood | BernoulliLikelihood, changed: Image
     References:
         Cover and Thomas, *Elements of information theory*, 2006, lemma 11.6.1 (Pinsker's inequality).
     """
-    exact = changed.double()
+    exact = in_double(changed)
     # No image explains x̃ better than x̃ itself does.
     best = likelihood.log_prob(likelihood.statistic(exact, exact), exact[0].numel() if len(exact) else 0)
     return Ceiling(best, 2 * float(likelihood.scale) ** 2 if isinstance(likelihood, GaussianLikelihood) else 0.5)

@@ -108,10 +108,10 @@ def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor, groups: Ten
     """
     if not len(logits):
         raise ValueError("logits must be of at least one image, got none")
-    states = label_states(states, len(logits)).to(logits.device)
+    logits = logits.detach().cpu()  # counts below are in float64, which not every device has
+    states = label_states(states.cpu(), len(logits))
     check_label_logits(logits, states)
     check_finite(logits)
-    logits = logits.detach()
     known, on, guessed = ~states.isnan(), states == 1, logits > 0
     wrong = known & (guessed != on)
     claims = (on | guessed) & known
