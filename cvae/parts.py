@@ -67,7 +67,13 @@ class Parts(Dataset[tuple[Tensor, ...]]):
             parts = self._parts(self.data.batch(indices))
         else:
             rows = [self._parts(item) for item in fetch_items(self.data, indices)]
-            parts = tuple(self._stacked(place, column) for place, column in enumerate(zip(*rows, strict=False)))
+            counts = sorted({len(row) for row in rows})
+            if len(counts) > 1:
+                raise ValueError(
+                    f"{self.name} must give as many numbers in each item, got {counts[0]} and {counts[-1]}: leave out "
+                    "items of which a part is None"
+                )
+            parts = tuple(self._stacked(place, column) for place, column in enumerate(zip(*rows, strict=True)))
         if len(parts) < self.images or any(part.ndim < 2 for part in parts[: self.images]):
             raise ValueError(
                 f"{self.name} must give items that begin with {' and '.join(self.usual[: self.images])}, got "

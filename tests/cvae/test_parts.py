@@ -126,6 +126,12 @@ def test_parts_stay_what_they_are() -> None:
     assert_close(unknown, torch.tensor([[0.0, torch.nan, 1.0]]).expand(2, -1), equal_nan=True)
 
 
+def test_items_of_which_some_lack_a_part_are_refused() -> None:
+    items = [(CLEAN[0], 3), (CLEAN[1], None)]
+    with pytest.raises(ValueError, match="as many numbers in each item, got 1 and 2: leave out items of which a part"):
+        Parts(items, None, ("image", "label")).batch(torch.arange(2))
+
+
 def test_training_carries_what_is_no_tensor_and_names_nan_in_it() -> None:
     """A loss of one's own is handed batches as the data give them."""
     seen: list[Any] = []
