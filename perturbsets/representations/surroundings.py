@@ -30,6 +30,7 @@ from perturbsets.representations.sparsity import active_overlap, sparsity_change
 from perturbsets.representations.tangent import ProbabilisticPCA, likelihood_drop
 from perturbsets.representations.tangent_dimension import DimensionChoice, choose_dimension
 from perturbsets.row_names import named_rows
+from perturbsets.sets.l2 import random_directions
 
 TOGETHER = 32  # pairs whose neighbourhoods are in memory at once
 POINTS = ("adversary", "random", "close", "far")
@@ -229,6 +230,4 @@ class Surroundings:
 
 def _turned(points: Tensor, guide: Tensor, generator: torch.Generator | None) -> Tensor:
     """Points as far from the guides as those given, in directions drawn at random."""
-    device = "cpu" if generator is None else generator.device
-    drawn = torch.randn(points.shape, generator=generator, device=device, dtype=points.dtype).to(points.device)
-    return guide + (points - guide).norm(dim=1, keepdim=True) * drawn / drawn.norm(dim=1, keepdim=True)
+    return guide + (points - guide).norm(dim=1, keepdim=True) * random_directions(points, generator)

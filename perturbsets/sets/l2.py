@@ -61,15 +61,21 @@ class L2Ball(Ball):
     def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         radii = self._finite(like)
         share = uniform_draws(len(like), generator) ** (1 / like.shape[1])  # of the radius
-        return self.project(_directions(like, generator) * share[:, None].to(radii) * radii)
+        return self.project(random_directions(like, generator) * share[:, None].to(radii) * radii)
 
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         radii = self.radii(like.new_empty(len(like), 0, dtype=torch.float64, device="cpu"))[:, 0]
         norms = truncated_chi(uniform_draws(len(like), generator), like.shape[1], radii)
-        return self.project(_directions(like, generator) * norms[:, None].to(like))
+        return self.project(random_directions(like, generator) * norms[:, None].to(like))
 
 
-def _directions(like: Offsets, generator: torch.Generator | None) -> Offsets:
+def random_directions(like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+    """Unit vectors, uniform over the sphere; ``like`` gives shape, dtype and device.
+
+    A normal draw whose coordinates are all exactly 0 has no direction (one in ten million, in one dimension and single
+    precision): it counts as a step along all axes.
+    """
     device = "cpu" if generator is None else generator.device
     draws = torch.randn(like.shape, dtype=like.dtype, generator=generator, device=device).to(like.device)
+    draws = draws.masked_fill((draws == 0).all(1, keepdim=True), 1)
     return draws / draws.norm(dim=1, keepdim=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,3 +202,16 @@ def test_balls_without_a_limit_are_boxes_and_cubes_always_are(kind: type[Ball]) 
         assert_close(limited, (-limits, limits))
     else:
         assert limited is None
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_normal_draw_of_zero_has_a_direction_too(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = torch.randn
+
+    def with_zeros(*args: Any, **kwargs: Any) -> torch.Tensor:
+        return sound(*args, **kwargs).index_fill(0, torch.tensor([1, 4]), 0)  # as happens once in 10⁷ draws
+
+    monkeypatch.setattr(torch, "randn", with_zeros)
+    for drawn in (L2Ball(2.0).normal(torch.empty(6, size)), L2Ball(2.0).uniform(torch.empty(6, size))):
+        assert drawn.isfinite().all()
+        assert (drawn.norm(dim=1) > 0).all()
