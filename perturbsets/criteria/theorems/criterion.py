@@ -109,8 +109,10 @@ class TheoremsResult:
         """The bounds beside what was measured on the same pairs, over those where a rung proves something.
 
         Measured figures are one-sided as well: a search finds no error below the least, and estimates of a
-        log-likelihood are low on average. Where one is worse than what is proven, it is the measurement that
-        is weak.
+        log-likelihood are low on average. Where one is worse than what is proven, either the measurement is weak or
+        the bound has failed. Bounds rest on draws: each fails for its pair with the probability that
+        :attr:`confidence` leaves, and somewhat more often where the losses of few draws are skewed, as the limit of
+        G is asymptotic. On a share of the pairs that is no larger, a worse measurement says nothing of either.
 
         Args:
             error: Search errors per pixel, as :attr:`NecessaryResult.search`.
