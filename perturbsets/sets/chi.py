@@ -73,14 +73,54 @@ def truncated_chi(uniform: Tensor, size: int, radius: Tensor) -> Tensor:
     """
     u = np.maximum(uniform.numpy(), np.finfo(np.float64).tiny)
     limit = radius.numpy()
+    return torch.from_numpy(chi_quantile(np.log(u) + log_chi_cdf(limit, size), size, limit))
+
+
+def chi_quantile(log_share: Array, size: int, limit: Array) -> Array:
+    r"""The norm r with :math:`\ln F(r)` as given.
+
+    Args:
+        log_share: Logarithms of probabilities.
+        size: Number of dimensions.
+        limit: Norms that are not exceeded, 0 to infinity, of the same shape.
+
+    Returns:
+        Norms, at most the limits.
+    """
     a = size / 2
-    log_target = np.log(u) + log_chi_cdf(limit, size)
-    target = np.exp(log_target)
+    target = np.exp(log_share)
     norms = np.sqrt(2 * special.gammaincinv(a, target))
     deep = (target <= SMALLEST) & (limit > 0)
     if deep.any():
-        norms[deep] = np.sqrt(2 * np.exp(_log_inverse(a, log_target[deep], np.log(np.square(limit[deep]) / 2))))
-    return torch.from_numpy(np.minimum(np.where(limit > 0, norms, 0.0), limit))
+        norms[deep] = np.sqrt(2 * np.exp(_log_inverse(a, log_share[deep], np.log(np.square(limit[deep]) / 2))))
+    return np.minimum(np.where(limit > 0, norms, 0.0), limit)
+
+
+def norms_in_ball(norms: Array, size: int, radius: Array) -> Array:
+    r"""The norm whose probability inside of a ball is that of a given norm without a ball.
+
+    .. math:: \tau(r) = F^{-1}\big(F(r)\, F(\epsilon)\big)
+
+    It takes norms of standard normal vectors to those of vectors conditioned on the ball. Above the median the equation
+    is solved for probabilities of larger norms, which do not round to 0 where those of smaller ones round to 1.
+
+    Args:
+        norms: Norms r, 0 to infinity.
+        size: Number of dimensions.
+        radius: Radii of the ball, 0 to infinity, of the same shape.
+
+    Returns:
+        Norms, at most :math:`\min(r, \epsilon)`.
+    """
+    a, inside = size / 2, np.minimum(norms, radius)
+    above, beyond = (special.gammaincc(a, np.square(bound) / 2) for bound in (norms, radius))
+    larger = above + beyond - above * beyond
+    high = (larger < 0.5) & (beyond > 0)
+    inside[high] = np.minimum(inside[high], np.sqrt(2 * special.gammainccinv(a, larger[high])))
+    low = (larger >= 0.5) & (beyond > 0)
+    log_share = log_chi_cdf(norms[low], size) + log_chi_cdf(radius[low], size)
+    inside[low] = chi_quantile(log_share, size, inside[low])
+    return inside
 
 
 def _log_inverse(a: float, log_target: Array, start: Array) -> Array:

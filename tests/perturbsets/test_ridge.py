@@ -10,10 +10,13 @@ from scipy import stats
 from torch.testing import assert_close
 
 from cvae import DiagonalGaussian
-from perturbsets import L2Ball, LatentBall
+from perturbsets import LatentBall
+from perturbsets.criteria.likelihood.mode import _least_in_ball, likeliest
 from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
-from perturbsets.criteria.likelihood.proposals import BallNormal, Recognised
-from perturbsets.criteria.likelihood.ridge import Ridge, likeliest
+from perturbsets.criteria.likelihood.proposals import Recognised
+from perturbsets.criteria.likelihood.ridge import Ridge
+from perturbsets.criteria.likelihood.transport import Transport
+from perturbsets.sets.chi import log_chi_cdf
 from tests.perturbsets.bent import BentCVAE
 
 LENGTHS = 0.01
@@ -61,7 +64,8 @@ def test_the_search_finds_the_best_point_of_a_bent_posterior(radius: float) -> N
 @torch.no_grad()
 def ridge_of(noise: float) -> Ridge:
     likelihood, lengths = bound(BentCVAE(noise=noise), math.inf, reach=0.5), torch.full((3, 2), LENGTHS)
-    return Ridge.at(likelihood, likeliest(likelihood, torch.zeros(3, 2), lengths, steps=20), lengths)
+    transport = Transport(torch.full((3,), math.inf, dtype=torch.float64), 2)
+    return Ridge.at(likelihood, transport, likeliest(likelihood, torch.zeros(3, 2), lengths, steps=20), lengths)
 
 
 def test_the_density_integrates_to_one_where_the_ridge_bends() -> None:
@@ -99,7 +103,8 @@ def test_without_sharp_directions_it_is_a_t_distribution() -> None:
 
     for pair in range(3):
         known = stats.multivariate_t(ridge.mode[pair], covariance[pair], df=5).logpdf(offsets[:, pair])
-        np.testing.assert_allclose(ridge.log_prob(offsets)[:, pair], known, rtol=1e-9)
+        # Scales come from how far the posterior falls off a peak that is known to a millionth of a nat.
+        np.testing.assert_allclose(ridge.log_prob(offsets)[:, pair], known, rtol=1e-6)
 
 
 def test_bernoulli_pixels_tell_as_much_as_their_curvature(generator: torch.Generator) -> None:
@@ -112,28 +117,79 @@ def test_bernoulli_pixels_tell_as_much_as_their_curvature(generator: torch.Gener
     assert_close(found, images / images.square() + (1 - images) / (1 - images).square())
 
 
-def test_the_normal_of_a_ball_is_a_density_on_it(generator: torch.Generator) -> None:
-    ball, centre = L2Ball(1.5), torch.zeros(4, 2)
-    proposal = BallNormal(ball, centre)
-    drawn = proposal.sample(1000, generator)
-    line = (torch.arange(800, dtype=torch.float64) + 0.5) / 200 - 2
-    grid = torch.cartesian_prod(line, line)[:, None].expand(-1, 4, -1)
-
-    assert drawn.shape == (1000, 4, 2)
-    assert proposal.log_prob(drawn).isfinite().all()
-    assert_close(proposal.log_prob(grid).exp().sum(0) / 200**2, torch.ones(4, dtype=torch.float64), rtol=1e-3, atol=0)
-    point = BallNormal(L2Ball(0.0), centre)
-    assert torch.equal(point.sample(2, generator), torch.zeros(2, 4, 2, dtype=torch.float64))
-    assert point.log_prob(torch.eye(2).double()[:1].expand(1, 4, 2)).isneginf().all()
+RADII = torch.tensor([0.0, 0.01, 0.5, 2.0, 6.0, 1e3, math.inf], dtype=torch.float64)
 
 
-def test_recognition_far_outside_is_moved_so_that_draws_fall_inside(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("size", [1, 2, 16, 200])
+def test_the_transport_takes_the_normal_to_that_of_the_ball(size: int, generator: torch.Generator) -> None:
+    transport = Transport(RADII, size)
+    points = torch.randn(500, len(RADII), size, dtype=torch.float64, generator=generator)
+    offsets = transport(points)
+    norms, inside = points.norm(dim=2), offsets.norm(dim=2)
+
+    assert (inside <= RADII * (1 + 1e-12)).all()
+    assert_close(offsets[:, -1], points[:, -1])
+    assert (offsets[:, 0] == 0).all()
+    assert_close(points / norms[..., None] * inside[..., None], offsets)  # along the ray
+    # F(τ(r)) = F(r) F(ε), where probabilities are no rounding errors of 0.
+    log_cdf = torch.from_numpy(log_chi_cdf(np.stack([norms.numpy(), inside.numpy()]), size))
+    whole = torch.from_numpy(log_chi_cdf(RADII.numpy(), size))
+    assert_close((log_cdf[0] + whole)[:, 1:], log_cdf[1][:, 1:], rtol=1e-9, atol=1e-9)
+    middle = inside.median(0).values[1:5] < 0.999 * RADII[1:5]  # in 200 dimensions nearly all is near the surface
+    back = transport.back(offsets[0])[1:5]
+    assert_close(back[middle], points[0, 1:5][middle], rtol=1e-6, atol=1e-6)
+    beyond = transport.back(torch.full((len(RADII), size), 100.0, dtype=torch.float64))
+    assert beyond.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 16])
+def test_derivatives_of_the_transport_are_those_of_differences(size: int, generator: torch.Generator) -> None:
+    transport = Transport(RADII, size)
+    points = torch.randn(len(RADII), size, dtype=torch.float64, generator=generator)
+    linear, root = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((size,), (size, size)))
+    square = root @ root.T
+
+    def value(where: torch.Tensor) -> torch.Tensor:
+        offsets = transport(where)
+        return offsets @ linear + 0.5 * ((offsets @ square) * offsets).sum(-1) + 0.5 * where.square().sum(-1)
+
+    def gradient(where: torch.Tensor) -> torch.Tensor:
+        return transport.pull(where, linear + transport(where) @ square) + where
+
+    steps = 1e-5 * torch.eye(size, dtype=torch.float64)[:, None]
+    slopes = (value(points + steps) - value(points - steps)) / 2e-5
+    bends = (gradient(points + steps) - gradient(points - steps)) / 2e-5
+    found = transport.curvature(points, linear + transport(points) @ square, square.expand(len(RADII), -1, -1))
+    assert_close(gradient(points), slopes.T, rtol=1e-6, atol=1e-6)
+    assert_close(found, bends.transpose(0, 1), rtol=1e-6, atol=1e-6)
+
+
+def test_the_best_point_of_a_ball_is_found_exactly(generator: torch.Generator) -> None:
+    values = 1 + 1e4 * torch.rand(50, 6, dtype=torch.float64, generator=generator).pow(4)
+    goal = values * torch.randn(50, 6, dtype=torch.float64, generator=generator)
+    radii = torch.rand(50, 1, dtype=torch.float64, generator=generator) * 2
+    found = _least_in_ball(values, goal, radii)
+    free = goal / values
+    inside = free.norm(dim=1, keepdim=True) <= radii
+    multiplier = (goal - values * found) / found  # the same for all coordinates (Karush, Kuhn and Tucker)
+
+    assert 0 < inside.sum() < 50
+    assert_close(found[inside[:, 0]], free[inside[:, 0]])
+    assert_close(found.norm(dim=1, keepdim=True)[~inside], radii[~inside])
+    outside = multiplier[~inside[:, 0]]
+    assert (outside > 0).all()
+    assert_close(outside, outside[:, :1].expand_as(outside), rtol=1e-6, atol=1e-6)
+
+
+def test_recognition_far_outside_is_moved_to_where_the_ball_is(generator: torch.Generator) -> None:
     size = 256
     prior = DiagonalGaussian(torch.ones(2, size), torch.full((2, size), math.log(2.0)))
     mean = prior.at(torch.tensor([[30.0], [3.0]]) / math.sqrt(size) * torch.ones(2, size))
-    recognised = Recognised.of(DiagonalGaussian(mean, torch.full((2, size), math.log(1.0))), prior, L2Ball(12.0))
-    norms = recognised.sample(400, generator).norm(dim=2)
+    transport = Transport(torch.full((2,), 12.0, dtype=torch.float64), size)
+    recognised = Recognised.of(DiagonalGaussian(mean, torch.full((2, size), math.log(1.0))), prior, transport)
+    norms = transport(recognised.sample(400, generator)).norm(dim=2)
 
-    # Σσ² = 256/4: the mean goes to √(144 - 64); the one well inside stays.
-    assert_close(norms.square().mean(0), torch.tensor([144.0, 9 + 64.0], dtype=torch.float64), rtol=0.02, atol=0)
-    assert 0.3 < (norms[:, 0] <= 12).double().mean() < 0.7
+    assert (norms <= 12).all()
+    assert norms[:, 0].min() > 11  # next to the surface
+    # Σσ² = 256/4: the one well inside stays.
+    assert_close(norms[:, 1].square().mean(), torch.tensor(9 + 64.0, dtype=torch.float64), rtol=0.02, atol=0)

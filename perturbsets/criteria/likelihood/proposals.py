@@ -1,4 +1,8 @@
-"""Proposals: distributions of offsets, one per pair, from which an integral over the ball can be sampled."""
+"""Proposals: distributions of points, one per pair, from which an integral over the ball can be sampled.
+
+:class:`~perturbsets.criteria.likelihood.transport.Transport` takes all points into the ball, so that every proposal has
+all of its mass inside.
+"""
 
 from __future__ import annotations
 
@@ -10,66 +14,50 @@ import torch
 
 from cvae import DiagonalGaussian
 from perturbsets._types import Draws, LogWeights, Offsets
-from perturbsets.sets.ball import Ball
-from perturbsets.sets.chi import log_chi_cdf
+from perturbsets.criteria.likelihood.transport import Transport
 
 LOG_2PI = math.log(2 * math.pi)
 
 
 class Proposal(ABC):
-    """A distribution of offsets per pair, with its density."""
+    """A distribution of points per pair, with its density."""
 
     @abstractmethod
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
         """Independent draws in float64."""
 
     @abstractmethod
-    def log_prob(self, offsets: Draws) -> LogWeights:
-        """Logarithm of the density at any offsets, in float64."""
+    def log_prob(self, points: Draws) -> LogWeights:
+        """Logarithm of the density at any points, in float64."""
 
 
 @dataclass(frozen=True)
-class BallNormal(Proposal):
-    r"""The standard normal distribution conditioned on an L2 ball, :math:`N_\epsilon`.
-
-    .. math:: \ln N_\epsilon(u) = -\tfrac12 \|u\|^2 - \tfrac d2 \ln 2\pi - \ln P(\chi_d \le \epsilon),
-        \qquad \|u\| \le \epsilon
-
-    At radius 0 all mass is at the centre, and the density is that with respect to a point mass there.
+class StandardNormal(Proposal):
+    r"""The standard normal distribution of points, which is :math:`N_\epsilon` of offsets.
 
     Args:
-        ball: The Euclidean ball; its radius may be infinite.
-        centre: Zeros, which give number of pairs, size and device.
+        centre: Zeros, which give number of pairs, size and device, float64.
     """
 
-    ball: Ball
-    centre: torch.Tensor
+    centre: Offsets
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
-        many = self.ball.keep(torch.arange(len(self.centre)).repeat(count))
-        drawn = many.normal(self.centre.repeat(count, 1), generator)
-        return drawn.double().unflatten(0, (count, len(self.centre)))
+        return normal_draws(count, self.centre, generator)
 
-    def log_prob(self, offsets: Draws) -> LogWeights:
-        size = offsets.shape[2]
-        radii = self.ball.radii(self.centre.double())[:, 0]
-        inside = torch.from_numpy(log_chi_cdf(radii.cpu().numpy(), size)).to(radii)
-        density = -0.5 * offsets.square().sum(2) - 0.5 * size * LOG_2PI - inside.masked_fill(radii == 0, 0)
-        norms = offsets.norm(dim=2)
-        rounding = 1 + 4 * torch.finfo(self.centre.dtype).eps * math.sqrt(size)
-        density = torch.where(radii == 0, 0.0, density)
-        return density.masked_fill(norms > radii * rounding, -math.inf)
+    def log_prob(self, points: Draws) -> LogWeights:
+        return -0.5 * (points.square() + LOG_2PI).sum(2)
 
 
 @dataclass(frozen=True)
 class Recognised(Proposal):
-    r"""The recognition distribution, in offsets, moved so that its draws fall into a ball.
+    r"""The recognition distribution of offsets, moved towards the ball and stretched to points.
 
-    .. math:: \mathcal N\big(\min(1, \rho / \|\mu\|)\, \mu,\ \operatorname{diag} \sigma^2\big), \qquad
-        \rho^2 = \max(0, \epsilon^2 - \textstyle\sum_j \sigma_j^2)
+    .. math:: y \sim \tfrac{\tau^{-1}(\rho)}{\rho}\, \mathcal N(\mu', \operatorname{diag} \sigma^2), \qquad
+        \|\mu'\|^2 = \min\big(\|\mu\|^2,\ \max(0, \epsilon^2 - \textstyle\sum_j \sigma_j^2)\big), \qquad
+        \rho^2 = \|\mu'\|^2 + \textstyle\sum_j \sigma_j^2
 
-    The squared norm of a draw is :math:`\|\mu\|^2 + \sum_j \sigma_j^2` on average: with hundreds of coordinates
-    hardly any draw around a mean near the ball's surface lies inside, and none would count.
+    with :math:`\mu'` in the direction of :math:`\mu`. The squared norm of an offset is :math:`\rho^2` on average: with
+    hundreds of coordinates that is where all draws are.
 
     Args:
         mean: Means, float64.
@@ -80,13 +68,17 @@ class Recognised(Proposal):
     log_scale: Offsets
 
     @classmethod
-    def of(cls, posterior: DiagonalGaussian, prior: DiagonalGaussian, ball: Ball) -> Recognised:
+    def of(cls, posterior: DiagonalGaussian, prior: DiagonalGaussian, transport: Transport) -> Recognised:
         """That of a distribution over latents, counted in standard deviations of the prior."""
         mean = prior.offsets(posterior.mean).double()
         log_scale = (posterior.log_scale - prior.log_scale).double()
-        room = (ball.radii(mean)[:, 0].square() - (2 * log_scale).exp().sum(1)).clamp_min(0).sqrt()
-        share = (room / mean.norm(dim=1).clamp_min(torch.finfo(mean.dtype).tiny)).clamp_max(1)
-        return cls(share[:, None] * mean, log_scale)
+        tiny, spread = torch.finfo(mean.dtype).tiny, (2 * log_scale).exp().sum(1)
+        room = (transport.radii.square() - spread).clamp_min(0).sqrt()
+        mean = (room / mean.norm(dim=1).clamp_min(tiny)).clamp_max(1)[:, None] * mean
+        typical = torch.zeros_like(mean)
+        typical[:, 0] = (mean.square().sum(1) + spread).sqrt()
+        stretch = transport.back(typical).norm(dim=1, keepdim=True) / typical[:, :1]
+        return cls(stretch * mean, log_scale + stretch.log())
 
     @property
     def scale(self) -> Offsets:
@@ -96,8 +88,8 @@ class Recognised(Proposal):
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
         return self.mean + self.scale * normal_draws(count, self.mean, generator)
 
-    def log_prob(self, offsets: Draws) -> LogWeights:
-        squares = ((offsets - self.mean) / self.scale).square()
+    def log_prob(self, points: Draws) -> LogWeights:
+        squares = ((points - self.mean) / self.scale).square()
         return -(0.5 * squares + self.log_scale + 0.5 * LOG_2PI).sum(2)
 
 

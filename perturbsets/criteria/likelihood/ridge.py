@@ -14,123 +14,108 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perturbsets._types import Draws, LogWeights, Offsets, PerImage
-from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
+from perturbsets._types import Draws, LogWeights, Offsets
+from perturbsets.criteria.likelihood.mode import LinearPosterior, expand
+from perturbsets.criteria.likelihood.offset_likelihood import Gain, OffsetLikelihood
 from perturbsets.criteria.likelihood.proposals import LOG_2PI, Proposal, normal_draws
+from perturbsets.criteria.likelihood.transport import Transport
 
 SHORTEST, LONGEST = 1e-3, 0.3  # secants, in prior standard deviations
 SHARP = 1000.0  # precision that pixels add to the prior's 1, from which a direction is a sharp one
 FREEDOM = 5  # degrees of the t distribution of the free directions
-WIDER_FREE, WIDER_SHARP = 1.3, 1.1  # than the curvature at the mode tells, against heavy tails of the weights
-ENOUGH = 0.1  # nats; a search that gains less in a step is over
-DAMPING, QUICKER, HOPELESS = 1e-3, 10.0, 1e6
-
-
-def likeliest(likelihood: OffsetLikelihood, start: Offsets, lengths: Offsets, *, steps: int) -> Offsets:
-    r"""The offset in the ball where :math:`\ln p(\tilde x \mid u, x) - \frac12 \|u\|^2` is highest, by damped steps.
-
-    Args:
-        likelihood: The likelihood of the pairs.
-        start: First offsets; projected onto the ball.
-        lengths: Lengths of the secants.
-        steps: Largest number of steps, each with as many generated images as there are coordinates, and two.
-
-    Returns:
-        The best offsets found, each at least as good as the start.
-
-    References:
-        Nocedal and Wright, *Numerical optimization*, 2006, sec. 10.3 (Levenberg-Marquardt).
-    """
-    best = likelihood.region.project(start)
-    value = _joint(likelihood, best)
-    damping = torch.full_like(value, DAMPING)
-    rows = torch.arange(len(best), device=best.device)
-    for _ in range(steps):
-        part, here = likelihood.keep(rows), best[rows]
-        slopes = part.secants(here, lengths[rows], sides=1)
-        weighted = slopes.mT * part.information(here)[:, None]
-        gradient = part.pull(here[None], weighted)[0] + here
-        curvature = (weighted @ slopes).double() + torch.eye(here.shape[1], dtype=torch.float64, device=here.device)
-        damped = curvature + torch.diag_embed(damping[rows, None] * curvature.diagonal(dim1=1, dim2=2))
-        step = torch.linalg.solve(damped, gradient).to(here)
-        trial = part.region.project(here - step)
-        gain = _joint(part, trial) - value[rows]
-        better = gain > 0
-        best[rows] = trial.where(better[:, None], here)
-        value[rows] += gain.clamp_min(0)
-        damping[rows] *= torch.where(better, 1 / QUICKER, QUICKER)
-        over = (better & (gain < ENOUGH)) | (damping[rows] > HOPELESS)
-        rows = rows[~over]
-        if not len(rows):
-            break
-    return best
-
-
-def _joint(likelihood: OffsetLikelihood, offsets: Offsets) -> PerImage:
-    return likelihood(offsets[None])[0][0] - 0.5 * offsets.double().square().sum(1)
+WIDER_FREE, WIDER_SHARP = 1.3, 1.1  # than the posterior, against heavy tails of the weights
+SPLIT = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)  # scales from the mode at which the width of a side is measured (Geweke's)
+FLATTEST = 1e-3  # nats that the posterior falls there at least
 
 
 @dataclass(frozen=True)
 class Ridge(Proposal):
     r"""Free directions from a t distribution at the mode, sharp ones from a Gaussian around where those lead.
 
-    With the slopes J of the generator at the mode :math:`u^*`, the information W of the pixels and
-    :math:`J^\top W J = V \Lambda V^\top`, directions with :math:`\lambda > 1000` count as sharp. In these
-    coordinates :math:`a = V^\top(u - u^*)`,
+    With the curvature :math:`V (I + \Lambda) V^\top` of the negative logarithm of the posterior at its mode
+    :math:`y^*`, directions with :math:`\lambda > 1000` count as sharp. In these coordinates
+    :math:`a = V^\top(y - y^*)`,
 
-    .. math:: a_\text{free} \sim t_5\big(0, 1.3^2 (1 + \Lambda)^{-1}\big), \qquad
-        a_\text{sharp} \sim \mathcal N\big(c(a_\text{free}), 1.1^2 (1 + \Lambda)^{-1}\big),
+    .. math:: a_\text{free} \sim t_5\big(0, 1.3^2 \operatorname{diag} w_\pm^2\big), \qquad
+        a_\text{sharp} \sim \mathcal N\big(c(a_\text{free}), 1.1^2 b(a_\text{free})^2 (1 + \Lambda)^{-1}\big),
 
-    with c the Gauss-Newton step from where the free part alone has led. As c depends on the free part only, the
-    density is exact, and costs one more generated image at each offset. Without sharp directions this is Laplace's
-    approximation with heavy tails.
+    with c the Gauss-Newton step from where the free part alone has led, and b the ratio :math:`\tau(r)/r` at the mode
+    over that there: nearer to the surface of the ball T shrinks points more. As both depend on the free part only, the
+    density is exact, and costs one more generated image at each point. Scales :math:`w_+` and :math:`w_-` differ, as
+    near the surface the posterior falls quickly inwards and slowly outwards: each is the largest
+    :math:`\delta / \sqrt{2 \Delta(\delta)}` with :math:`\Delta` how far the logarithm falls within a step
+    :math:`\delta`, of one to six scales of Laplace's approximation. Without sharp directions and deep inside the ball
+    this is that approximation, with heavy tails.
 
     Args:
         likelihood: The likelihood of the pairs.
-        mode: The offsets :math:`u^*`.
+        transport: Takes points into the ball.
+        mode: The points :math:`y^*`.
         basis: V.
         precision: :math:`1 + \Lambda`, ascending.
-        gain: :math:`V^\top J^\top W`.
+        widths: Scales w of the free directions, to either side.
+        gain: :math:`J^\top W`, with the slopes J of the generator at the mode and the information W of the pixels.
 
     References:
         Tierney and Kadane, *Accurate approximations for posterior moments and marginal densities*, 1986 (Laplace's
-        method); Chorin and Tu, *Implicit sampling for particle filters*, 2009 (solving for draws near the mode).
+        method); Chorin and Tu, *Implicit sampling for particle filters*, 2009 (solving for draws near the mode);
+        Geweke, *Bayesian inference in econometric models using Monte Carlo integration*, 1989, sec. 4 (the split t
+        distribution).
     """
 
     likelihood: OffsetLikelihood
+    transport: Transport
     mode: Tensor
     basis: Tensor
     precision: Tensor
-    gain: Tensor
+    widths: Tensor
+    gain: Gain
 
     @classmethod
-    def at(cls, likelihood: OffsetLikelihood, mode: Offsets, lengths: Offsets) -> Ridge:
-        """The proposal around given offsets."""
-        slopes = likelihood.secants(mode, lengths)
-        weighted = slopes.mT * likelihood.information(mode)[:, None]
-        values, basis = torch.linalg.eigh((weighted @ slopes).double())
-        return cls(likelihood, mode.double(), basis, 1 + values.clamp_min(0), basis.mT.to(weighted) @ weighted)
+    def at(cls, likelihood: OffsetLikelihood, transport: Transport, offsets: Offsets, lengths: Offsets) -> Ridge:
+        r"""The proposal for the posterior whose likelihood has the slopes and curvature found at given offsets.
+
+        Args:
+            likelihood: The likelihood of the pairs.
+            transport: Takes points into the ball.
+            offsets: Likeliest offsets; where on the surface of the ball, the mode is at a point somewhat inside.
+            lengths: Lengths of the secants.
+        """
+        gain, pulled, curvature = expand(likelihood, offsets, lengths, sides=2)
+        posterior = LinearPosterior(transport, offsets.double(), pulled, curvature)
+        mode = posterior.peak()
+        _, values, basis = posterior.around(mode)
+        # [sides, lengths, directions, pairs]
+        lengths = torch.tensor(SPLIT).to(mode)[:, None, None] * values.rsqrt().T
+        steps = torch.stack([lengths, -lengths])
+        falls = posterior.value(mode) - posterior.value(mode + steps[..., None] * basis.permute(2, 0, 1))
+        widths = steps.abs() / (2 * falls.clamp_min(FLATTEST)).sqrt()
+        return cls(likelihood, transport, mode, basis, values, widths.amax(1).mT, gain)
 
     @property
     def _sharp(self) -> Tensor:
         return self.precision > 1 + SHARP
 
-    @property
-    def _scale(self) -> Tensor:
-        curved = self.precision.rsqrt()
-        return torch.where(self._sharp, WIDER_SHARP * curved, WIDER_FREE * curved)
+    def _scale(self, inward: Draws) -> Draws:
+        """Scales of the directions, on the side where coordinates are."""
+        free = WIDER_FREE * self.widths[0].where(inward > 0, self.widths[1])
+        return free.where(~self._sharp, WIDER_SHARP * self.precision.rsqrt())
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
         normal = normal_draws(count, self.mode, generator)
         squares = normal_draws(count, self.mode.new_empty(len(self.mode), FREEDOM), generator).square()
         spread = squares.mean(2, keepdim=True).sqrt()
-        scaled = normal.where(self._sharp, normal / spread) * self._scale
-        return self._out(scaled + self._follow(scaled))
+        drawn = normal.where(self._sharp, normal / spread)
+        scaled = drawn * self._scale(drawn)
+        followed, stretch = self._follow(scaled)
+        return self._out(scaled * stretch + followed)
 
-    def log_prob(self, offsets: Draws) -> LogWeights:
+    def log_prob(self, points: Draws) -> LogWeights:
         sharp = self._sharp
-        inward = self._in(offsets - self.mode)
-        scaled = (inward - self._follow(inward)) / self._scale
+        inward = self._in(points - self.mode)
+        followed, stretch = self._follow(inward)
+        scale = stretch * self._scale(inward)
+        scaled = (inward - followed) / scale
         squares = scaled.square()
         free = (~sharp).sum(1, dtype=torch.float64)
         tails = (FREEDOM + free) / 2
@@ -141,21 +126,29 @@ class Ridge(Proposal):
             - tails * torch.log1p(squares.masked_fill(sharp, 0).sum(2) / FREEDOM)
         )
         gaussian = -0.5 * (squares.masked_fill(~sharp, 0).sum(2) + sharp.sum(1) * LOG_2PI)
-        return student + gaussian - self._scale.log().sum(1)
+        return student + gaussian - scale.log().sum(2)
 
-    def _follow(self, inward: Draws) -> Draws:
-        """Where the sharp directions go, given the free ones."""
+    def _follow(self, inward: Draws) -> tuple[Draws, Draws]:
+        """Where the sharp directions go, given the free ones, and how much wider their scales are there."""
         sharp = self._sharp
         free = inward.masked_fill(sharp, 0)
-        followed = torch.zeros_like(free)
+        followed, stretch = torch.zeros_like(free), torch.ones_like(free)
         if bool(sharp.any()):
-            offsets = self._out(free)
-            gradient = self.likelihood.pull(offsets, self.gain) + self._in(offsets)
-            followed = -(gradient / self.precision).masked_fill(~sharp, 0)
-        return followed
+            points = self._out(free)
+            offsets = self.transport(points)
+            pulled = self.transport.pull(points, self.likelihood.pull(offsets, self.gain))
+            followed = -(self._in(pulled + points) / self.precision).masked_fill(~sharp, 0)
+            shrunk = _ratio(self.transport(self.mode), self.mode) / _ratio(offsets, points)
+            stretch = shrunk.expand_as(free).masked_fill(~sharp, 1)
+        return followed, stretch
 
     def _in(self, vectors: Draws) -> Draws:
         return (vectors[:, :, None] @ self.basis)[:, :, 0]
 
     def _out(self, inward: Draws) -> Draws:
         return self.mode + (self.basis @ inward[..., None])[..., 0]
+
+
+def _ratio(offsets: Tensor, points: Tensor) -> Tensor:
+    tiny = torch.finfo(points.dtype).tiny
+    return (offsets.norm(dim=-1, keepdim=True) / points.norm(dim=-1, keepdim=True).clamp_min(tiny)).clamp_min(tiny)

@@ -13,15 +13,18 @@ from cvae.likelihood import GaussianLikelihood
 from perturbsets._types import Flags, LogWeights, PerImage
 from perturbsets.criteria.held_out import check_held_out
 from perturbsets.criteria.likelihood.importance import LARGEST_K, effective_draws, log_mean, log_weights, pareto_k
+from perturbsets.criteria.likelihood.mode import likeliest
 from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
-from perturbsets.criteria.likelihood.proposals import BallNormal, Proposal, Recognised
-from perturbsets.criteria.likelihood.ridge import LONGEST, SHORTEST, Ridge, likeliest
+from perturbsets.criteria.likelihood.proposals import Proposal, Recognised, StandardNormal
+from perturbsets.criteria.likelihood.ridge import LONGEST, SHORTEST, Ridge
+from perturbsets.criteria.likelihood.transport import Transport
 from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.criteria.theorems.bounds import ceiling
 from perturbsets.intervals import Interval, mean_interval
 from perturbsets.sets.latent import LatentBall, LatentRegion
 
-MOST_HEAVY = 0.2  # share of pairs whose weights may have a heavy tail in an estimate to be trusted
-MOST_GAIN = 0.25  # of the interval's width, that twice the draws may add
+TOLERANCE = 0.01  # bits per pixel by which the draws may have missed a mean that is to be trusted
+CONFIDENCE = 0.95  # of the lower bound
 SAFE = 0.1  # share of draws from the recognition distribution, and from the prior, beside those along the ridge
 PAIRS, ROOM = 32, 2**24  # pairs at a time; numbers in the slopes of their pixels
 STEPS = 12  # of the search for the likeliest offset
@@ -29,55 +32,111 @@ STEPS = 12  # of the search for the likeliest offset
 
 @dataclass(frozen=True)
 class SufficientResult:
-    """Likelihood and error per pair.
+    r"""Likelihood and error per pair, and what the draws are worth.
 
     Attributes:
-        bits_per_pixel: Estimated log-likelihood in bits per pixel; higher is better.
-        half_bits_per_pixel: The same from half of the draws, averaged over both halves.
+        bits_per_pixel: Estimated log-likelihood :math:`\hat\ell_i` in bits per pixel; higher is better.
+        ceiling: Largest log-likelihood that any image has, in bits per pixel.
         approximation_error: Mean squared error per pixel, averaged over draws from the prior in the ball.
         effective_draws: Effective number of importance draws.
         pareto_k: Shape of the tail of the importance weights
-            (:func:`~perturbsets.criteria.likelihood.importance.pareto_k`): below 0.5 good, up to 0.7 usable, above not
-            to be trusted.
+            (:func:`~perturbsets.criteria.likelihood.importance.pareto_k`).
         source: Source of each pair.
         measure: What the likelihood is relative to; figures of different measures cannot be compared.
+        draws: Draws per pair, n.
+        pixels: Pixels times channels of an image, m.
     """
 
     bits_per_pixel: PerImage
-    half_bits_per_pixel: PerImage
+    ceiling: PerImage
     approximation_error: PerImage
     effective_draws: PerImage
     pareto_k: PerImage
     source: Tensor
     measure: str
+    draws: int
+    pixels: int
+
+    @property
+    def sound(self) -> Flags:
+        """Pairs whose weights have no heavy tail: k is at most 0.7, or finite and half of the draws are effective.
+
+        Among weights that even the largest are a few draws on top of a plateau, and a fit to their tail means nothing.
+        """
+        even = self.pareto_k.isfinite() & (2 * self.effective_draws >= self.draws)
+        return (self.pareto_k <= LARGEST_K) | even
+
+    @property
+    def doubt(self) -> float:
+        r"""By how many bits per pixel the draws may have missed the mean.
+
+        .. math:: \frac{1}{N m \ln 2} \bigg( 2 \sqrt{\sum_\text{sound} v_i} + \sum_\text{sound} \frac{v_i}2
+            + \sum_\text{others} \min\big(c_i - \hat\ell_i,\ -\ln(1 - n^{k_i - 1})\big) \bigg),
+            \qquad v_i = \frac1{n_{\text{eff}, i}} - \frac1n
+
+        Levels in nats here. For sound pairs v is the variance of :math:`\hat\ell_i`, which is low by v/2 on average.
+        Of the mean of a Pareto distribution of shape k the largest of n draws leaves the share :math:`n^{k-1}` beyond
+        it, and from :math:`k = 1` on there is no telling: such a pair may lie anywhere up to its ceiling.
+        """
+        sound, unit = self.sound, math.log(2) * self.pixels
+        variance = (1 / self.effective_draws - 1 / self.draws).clamp_min(0)[sound]
+        beyond = -torch.log1p(-(self.draws ** (self.pareto_k[~sound] - 1)).clamp_max(1))
+        missed = torch.minimum(unit * (self.ceiling - self.bits_per_pixel)[~sound].clamp_min(0), beyond)
+        nats = 2 * variance.sum().sqrt() + variance.sum() / 2 + missed.sum()
+        return float(nats) / (len(self.source) * unit)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the draws cannot have missed the mean by more than 0.01 bits per pixel."""
+        return self.doubt <= TOLERANCE
+
+    @property
+    def at_least(self) -> float:
+        r"""What the mean over these pairs is at least, with confidence 95 %, however bad the proposals are.
+
+        .. math:: \frac1N \sum_i \hat\ell_i - \frac{\ln(1 / 0.05)}{N m \ln 2}
+
+        The mean weights :math:`\hat p_i = e^{\hat\ell_i}` estimate :math:`p_i` without bias and independently, so that
+        :math:`\prod_i \hat p_i / p_i` is not negative and 1 on average: by Markov's inequality it exceeds 20 with
+        probability 5 % at most.
+
+        References:
+            Grosse, Ghahramani and Adams, *Sandwiching the marginal likelihood using bidirectional Monte Carlo*, 2015,
+            sec. 2.1 (the bound for one estimate).
+        """
+        slack = math.log(1 / (1 - CONFIDENCE)) / (len(self.source) * self.pixels * math.log(2))
+        return float(self.bits_per_pixel.mean()) - slack
+
+    @property
+    def warning(self) -> str:
+        """What keeps the mean from being trusted, and what it is worth all the same; empty if it is trusted."""
+        if self.trusted:
+            return ""
+        heavy = ~self.sound
+        cause = (
+            f"{heavy.sum()} of {len(heavy)} pairs have weights with a Pareto-k above {LARGEST_K}"
+            if bool(heavy.any())
+            else f"{self.draws} draws a pair are few"
+        )
+        return (
+            f"A lower bound, not to be trusted as an estimate: {cause}, and the mean may be higher by "
+            f"{self.doubt:.2g} bits per pixel (at most {TOLERANCE:g} for an estimate). It is at least "
+            f"{self.at_least:.3f} on these pairs, with confidence {CONFIDENCE:.0%}; more draws raise it."
+        )
 
     def summary(self) -> dict[str, Any]:
-        r"""Means with intervals over sources, and whether the estimate is to be trusted.
-
-        ``trusted`` is true where at most a fifth of the pairs have :math:`k > 0.7` and the second half of the draws
-        raised the mean by at most a quarter of its interval's width; otherwise ``warning`` says what is wrong. The mean
-        logarithm of an estimate rises with the draws towards the truth, so that one not to be trusted is too low.
-        """
+        """Means with intervals over sources; beside the likelihood whether it is to be trusted, and what it is else."""
         bits = mean_interval(self.bits_per_pixel, self.source)
-        heavy = float((self.pareto_k > LARGEST_K).double().mean())
-        gain = float((self.bits_per_pixel - self.half_bits_per_pixel).mean())
-        faults = []
-        if heavy > MOST_HEAVY:
-            faults.append(f"{heavy:.0%} of the pairs have a Pareto-k above {LARGEST_K} (at most {MOST_HEAVY:.0%} may)")
-        width = 0.0 if bits.low is None or bits.high is None else bits.high - bits.low
-        if gain > MOST_GAIN * width and gain > torch.finfo(torch.float32).eps * abs(bits.mean):
-            faults.append(f"twice the draws still add {gain:.2g} bits per pixel")
         median = float(self.pareto_k.median())
         return {
-            "bits_per_pixel": bits._asdict(),
+            "bits_per_pixel": {**bits._asdict(), "at_least": self.at_least, "trusted": self.trusted},
             "measure": self.measure,
             "effective_sample_size": float(self.effective_draws.mean()),
             "median_effective_sample_size": float(self.effective_draws.median()),
             "median_pareto_k": median if math.isfinite(median) else None,
-            "heavy_tailed": heavy,
-            "doubling_gain": gain,
-            "trusted": not faults,
-            "warning": f"Not to be trusted, likely too low: {' and '.join(faults)}." if faults else "",
+            "heavy_tailed": float((~self.sound).double().mean()),
+            "doubt": self.doubt,
+            "warning": self.warning,
             "approximation": mean_interval(self.approximation_error, self.source)._asdict(),
         }
 
@@ -85,7 +144,8 @@ class SufficientResult:
         """How many bits per pixel more than another result on the same pairs, with an interval over sources.
 
         Raises:
-            ValueError: If the two are of different measures or different pairs.
+            ValueError: If the two are of different measures or different pairs, or one is not to be trusted: two lower
+                bounds say nothing about a difference.
         """
         if self.measure != other.measure:
             raise ValueError(
@@ -97,6 +157,13 @@ class SufficientResult:
                 f"other must be measured on the same {len(self.source)} pairs, got {len(other.source)} pairs of other "
                 "sources: measure both sets on one split"
             )
+        for name, result in {"self": self, "other": other}.items():
+            if not result.trusted:
+                raise ValueError(
+                    f"{name} must be trusted to be compared, got a lower bound that may be low by {result.doubt:.2g} "
+                    f"bits per pixel: measure it with more draws, SufficientLikelihood(draws={4 * result.draws}), "
+                    "until result.trusted is True"
+                )
         return mean_interval(self.bits_per_pixel - other.bits_per_pixel, self.source)
 
 
@@ -106,18 +173,20 @@ class SufficientLikelihood:
 
     .. math:: \mathbb E_{x, \tilde x} \ln \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x)
         \approx \mathbb E_{x, \tilde x} \ln \tfrac1n \sum_{i=1}^n
-        p(\tilde x \mid u_i, x)\, \frac{N_\epsilon(u_i)}{\sum_j \frac{n_j}{n} r_j(u_i)}
+        p(\tilde x \mid T(y_i), x)\, \frac{N_\infty(y_i)}{\sum_j \frac{n_j}{n} r_j(y_i)}
 
-    with :math:`N_\epsilon` the standard normal conditioned on the ball and :math:`n_j` draws from each proposal
-    :math:`r_j`: eight tenths from a heavy-tailed one that follows the ridge of the posterior from its mode
-    (:class:`~perturbsets.criteria.likelihood.ridge.Ridge`), one tenth from the recognition distribution, one from
-    :math:`N_\epsilon` itself, for safety: no weight exceeds :math:`n / n_j` times its likelihood. With more latent
-    coordinates than ``ridge`` half of the draws are from either of the last two: at 128 the search for the mode cost
-    several times as much as all draws and raised the estimate by little.
+    with :math:`N_\epsilon` the standard normal conditioned on the ball, which T makes of the standard normal
+    :math:`N_\infty` (:mod:`perturbsets.criteria.likelihood.transport`), so that no draw is outside of the ball. There
+    are :math:`n_j` draws from each proposal :math:`r_j`: eight tenths from a heavy-tailed one that follows the ridge of
+    the posterior from its mode (:class:`~perturbsets.criteria.likelihood.ridge.Ridge`), one tenth from the recognition
+    distribution, one from the prior itself, for safety: no weight exceeds :math:`n / n_j` times its likelihood. With
+    more latent coordinates than ``ridge`` half of the draws are from either of the last two: at 128 the search for the
+    mode cost several times as much as all draws and raised the estimate by little.
 
     The mean logarithm bounds the logarithm of the property's level from below, and the estimate is itself low on
     average: by little where the weights are even, by any amount where a single draw carries them. The shape k of their
-    tail tells which, per pair; the summary says whether the whole is to be trusted. Bernoulli pixels are no density
+    tail tells which, per pair. The mean is trusted where all pairs together leave a doubt of at most 0.01 bits per
+    pixel (:attr:`SufficientResult.doubt`); otherwise it is a lower bound, and says so. Bernoulli pixels are no density
     on [0, 1]: the result names its measure, and refuses to be compared across measures.
 
     Args:
@@ -182,41 +251,42 @@ class SufficientLikelihood:
             region = perturbations.at(clean)
             likelihood = OffsetLikelihood(region, changed, torch.arange(first, first + len(clean)))
             first += len(clean)
-            recognised = Recognised.of(model.recognition(clean, changed), region.prior, region.ball)
-            table, errors, half = self._weigh(likelihood, recognised, generator)
+            transport = Transport(region.ball.radii(region.centre().double())[:, 0], region.size)
+            recognised = Recognised.of(model.recognition(clean, changed), region.prior, transport)
+            table, errors = self._weigh(likelihood, transport, recognised, generator)
             fixed = _fixed(region)
             heaviness = pareto_k(table).masked_fill(fixed, -1.0)
-            level = log_mean(table)
-            rows.append(
-                [level / unit, half.where(~fixed, level) / unit, errors, effective_draws(table), heaviness, source]
-            )
-        level, half, errors, effective, heaviness, source = (torch.cat(column) for column in zip(*rows, strict=True))
-        return SufficientResult(level, half, errors, effective, heaviness, source, _measure(perturbations))
+            highest = ceiling(model.likelihood, changed).log_prob
+            levels = [log_mean(table) / unit, highest / unit]
+            rows.append([*levels, errors, effective_draws(table), heaviness, source])
+        level, most, errors, effective, heaviness, source = (torch.cat(column) for column in zip(*rows, strict=True))
+        measured = (level, most, errors, effective, heaviness, source)
+        return SufficientResult(*measured, _measure(perturbations), self.draws, model.pixels)
 
     def _weigh(
-        self, likelihood: OffsetLikelihood, recognised: Recognised, generator: torch.Generator | None
-    ) -> tuple[LogWeights, PerImage, Tensor]:
-        """Log-weights of all draws, the error of those from the ball, and the mean level of two halves of the draws."""
+        self,
+        likelihood: OffsetLikelihood,
+        transport: Transport,
+        recognised: Recognised,
+        generator: torch.Generator | None,
+    ) -> tuple[LogWeights, PerImage]:
+        """Log-weights of all draws, and the error of those from the prior in the ball."""
         region = likelihood.region
-        conditioned = BallNormal(region.ball, region.centre())
-        proposals: list[Proposal] = [conditioned, recognised]
+        prior = StandardNormal(region.centre().double())
+        proposals: list[Proposal] = [prior, recognised]
         follows = region.size <= self.ridge
         if follows:
             lengths = recognised.scale.clamp(SHORTEST, LONGEST).to(region.dtype)
             mode = likeliest(likelihood, region.encode(likelihood.changed), lengths, steps=STEPS)
-            proposals.append(Ridge.at(likelihood, mode, lengths))
+            proposals.append(Ridge.at(likelihood, transport, mode, lengths))
         counts = self._counts(follows=follows)
         proposals = proposals[: len(counts)]
-        offsets = torch.cat([part.sample(count, generator) for part, count in zip(proposals, counts, strict=True)])
-        target = conditioned.log_prob(offsets)
-        inside = region.ball.project(offsets.flatten(0, 1)).view_as(offsets)
-        values, errors = likelihood(inside)
-        none = torch.where(_fixed(region), -math.inf, 0.0)  # beside a point mass
-        densities = [target, *(part.log_prob(offsets) + none for part in proposals[1:])]
-        table = log_weights(values + target, densities, counts)
-        places = torch.cat([torch.arange(count) for count in counts]).to(table.device)
-        halves = [log_mean(table[places % 2 == parity] if min(counts) > 1 else table) for parity in (0, 1)]
-        return table, errors[: counts[0]].mean(0), torch.stack(halves).mean(0)
+        points = torch.cat([part.sample(count, generator) for part, count in zip(proposals, counts, strict=True)])
+        values, errors = likelihood(transport(points))
+        densities = [part.log_prob(points) for part in proposals]
+        table = log_weights(values + densities[0], densities, counts)
+        # In a ball of radius 0 all points are one offset, and there is nothing to weigh.
+        return values.where(_fixed(region), table), errors[: counts[0]].mean(0)
 
     def _counts(self, *, follows: bool) -> list[int]:
         """Draws from the ball, from the recognition distribution and along the ridge, as far as there are enough."""
