@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,14 @@ def times(ratio: float | None) -> str:
 def between(entry: Content, form: Callable[[Any], str] = percent, name: str = "") -> str:
     """The 95 % interval of an entry, or of a figure in it that has a name of its own."""
     return ends(entry[f"{name}low"], entry[f"{name}high"], form)
+
+
+def likelihood(sufficient: Content) -> tuple[str, str]:
+    """Bits per pixel with their interval, or with what they are where they are no estimate."""
+    bits = sufficient["bits_per_pixel"]
+    if bits["trusted"]:
+        return f"{bits['mean']:.2f}", between(bits, "{:.2f}".format)
+    return f"≥ {math.floor(100 * bits['at_least']) / 100:.2f}", "a lower bound, not to be trusted as an estimate"
 
 
 def share_interval(entry: Content) -> str:
@@ -158,7 +167,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
     if checks is not None:
         necessary, radius = checks["necessary"], checks["radius"]
         size = f"{necessary['pairs']:,} pairs, {necessary['sources']:,} sources"
-        bits = checks["sufficient"]["bits_per_pixel"]
+        bits, bits_interval = likelihood(checks["sufficient"])
         figures = [
             KeyFigure("left by the nearest member", share(necessary["search"]), share_interval(necessary["search"])),
             KeyFigure(
@@ -166,7 +175,7 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
                 share(necessary["mismatched_search"]),
                 share_interval(necessary["mismatched_search"]),
             ),
-            KeyFigure("bits per pixel", f"{bits['mean']:.2f}", between(bits, "{:.2f}".format)),
+            KeyFigure("bits per pixel", bits, bits_interval),
             KeyFigure(
                 "radius",
                 f"{radius['value']:.2f}",
@@ -203,7 +212,7 @@ def criteria(checks: Content) -> list[Criterion]:
     """The criteria with their figures and how to read them."""
     necessary, sufficient, approximation = checks["necessary"], checks["sufficient"], checks["approximation"]
     search, encoding, mismatched = (necessary[name] for name in ("search", "encoding", "mismatched_search"))
-    bits = sufficient["bits_per_pixel"]
+    bits, bits_interval = likelihood(sufficient)
     return [
         Criterion(
             "Necessary subset property",
@@ -227,8 +236,8 @@ def criteria(checks: Content) -> list[Criterion]:
         Criterion(
             "Sufficient likelihood property",
             "Are real changes likely in the set?",
-            f"{bits['mean']:.2f} bits",
-            between(bits, "{:.2f}".format),
+            f"{bits} bits",
+            bits_interval,
             "Mean log-likelihood of changed images per pixel, with offsets drawn from the prior within the ball; more "
             f"is better. Measure: {sufficient['measure']}; compare only what has the same likelihood and floor. "
             f"Estimated by importance sampling with {sufficient['draws']} draws a pair, worth "

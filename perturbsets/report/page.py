@@ -216,6 +216,7 @@ def _render(**content: Any) -> str:
         between=findings.between,
         images=findings.images,
         figure="{:.3g}".format,
+        likelihood=findings.likelihood,
     )
     return environment.get_template("page.html").render(colours=COLOURS, **content)
 

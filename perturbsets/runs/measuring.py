@@ -15,7 +15,7 @@ from perturbsets.criteria import OverApproximationResult, SetQuality, Sufficient
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.per_image import one_number
 from perturbsets.recipe import Recipe
-from perturbsets.report.findings import between, share, share_interval, times
+from perturbsets.report.findings import between, likelihood, share, share_interval, times
 from perturbsets.sets import LatentBall
 
 SHOWN = 8  # pairs of which the report draws pictures
@@ -51,6 +51,7 @@ def measure(
         "theorems": {
             **theorems.summary(),
             "beside": theorems.beside(error=necessary.search, bits_per_pixel=sufficient.bits_per_pixel),
+            "warning": sufficient.warning,
         },
         "findings": [finding.summary() for finding in verdict(summary, content["overapproximation"])],
     }
@@ -85,13 +86,13 @@ def _at(
     learned: LatentBall, recipe: Recipe, pairs: Pairs, generator: torch.Generator
 ) -> tuple[dict[str, Any], SufficientResult, OverApproximationResult]:
     """The criteria that are measured anew at another radius."""
-    likelihood = recipe.check.sufficient.make()
-    sufficient = likelihood(learned, pairs, generator=generator)
+    criterion = recipe.check.sufficient.make()
+    sufficient = criterion(learned, pairs, generator=generator)
     around = recipe.check.overapproximation.make()(learned, pairs, generator=generator)
     figures = sufficient.summary()
     approximation = figures.pop("approximation")
     content = {
-        "sufficient": {**figures, "draws": likelihood.draws},
+        "sufficient": {**figures, "draws": criterion.draws},
         "approximation": approximation,
         "overapproximation": around.summary(),
     }
@@ -105,9 +106,9 @@ def shown(content: dict[str, Any]) -> Group:
         entry = content["necessary"][name]
         table.add_row(name, f"{entry['mean']:.3g}", share(entry), share_interval(entry))
     excess, sufficient = content["necessary"]["excess"], content["sufficient"]
-    bits, reach, diversity = (
-        sufficient["bits_per_pixel"],
-        *(content["overapproximation"][n] for n in ("reach", "diversity")),
+    (bits, interval), (reach, diversity) = (
+        likelihood(sufficient),
+        (content["overapproximation"][n] for n in ("reach", "diversity")),
     )
     largest = content["necessary"]["centre_largest"]
     return Group(
@@ -116,25 +117,27 @@ def shown(content: dict[str, Any]) -> Group:
         f"up to {largest['max']:.2g}",
         f"cross-entropy of the nearest member over the least: {excess['mean']:.3g} nats per pixel "
         f"({between(excess, '{:.3g}'.format)})",
-        f"log-likelihood {bits['mean']:.3f} bits per pixel ({between(bits, '{:.3f}'.format)})"
-        + f" {sufficient['warning']}".rstrip(),
+        f"log-likelihood {bits} bits per pixel ({interval}) {sufficient['warning']}".rstrip(),
         f"farthest member at {times(reach['ratio'])} the largest real changes, samples differ "
         f"{times(diversity['ratio'])} as much as real changes of a source do",
         _quality(content.get("quality")),
         *[f"{finding['name'].upper()}: {finding['says']}" for finding in content["findings"]] or [NONE_FOUND],
-        *([_radii(content["radii"])] if "radii" in content else []),
+        *_radii(content.get("radii", [])),
     )
 
 
-def _radii(entries: list[dict[str, Any]]) -> Table:
-    """The criteria at two radii."""
+def _radii(entries: list[dict[str, Any]]) -> list[Table | str]:
+    """The criteria at two radii, and what is wrong with a figure."""
+    if not entries:
+        return []
     table = Table("radius", "nearest member", "mismatched", "bits per pixel", "farthest member")
     for entry in entries:
-        bits = entry["sufficient"]["bits_per_pixel"]["mean"]
+        bits, _ = likelihood(entry["sufficient"])
         shares = (share(entry[name]) for name in ("search", "mismatched_search"))
         reach = times(entry["overapproximation"]["reach"]["ratio"])
-        table.add_row(f"{entry['radius']:.2f}", *shares, f"{bits:.3f}", reach)
-    return table
+        table.add_row(f"{entry['radius']:.2f}", *shares, bits, reach)
+    warned = [entry for entry in entries if entry["sufficient"]["warning"]]
+    return [table, *(f"radius {entry['radius']:.2f}: {entry['sufficient']['warning']}" for entry in warned)]
 
 
 def _quality(quality: dict[str, Any] | None) -> str:

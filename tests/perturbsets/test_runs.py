@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -9,11 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from augment import PairStore
 from perturbsets import check_held_out, load
 from perturbsets.recipe import Recipe, read_recipe
 from perturbsets.runs import STAGES, RunFolder, execute
+from perturbsets.runs.measuring import shown
 
 SMALL: dict[str, Any] = {
     "source": {"build": "augment.SegmentDigits", "size": 8, "digit": 8},
@@ -176,6 +180,21 @@ def test_results_are_complete(finished: RunFolder) -> None:
     assert table["descriptions"]["step"] == "pixels: OneStep()"
     assert finished.about["seed"] == 0
     assert finished.about["versions"]["torch"]
+
+
+def test_no_likelihood_is_shown_without_its_warning(finished: RunFolder) -> None:
+    checks = json.loads((finished.path / "checks" / "checks.json").read_text())
+    entries = [checks, *checks["radii"]]  # two draws a pair: nothing can be trusted
+    console = Console(width=1000, record=True, file=io.StringIO())
+    console.print(shown(checks))
+    for text in (console.export_text(), (finished.path / "report.html").read_text()):
+        for entry in entries:
+            sufficient = entry["sufficient"]
+            least = sufficient["bits_per_pixel"]["at_least"]
+            assert sufficient["bits_per_pixel"]["trusted"] is False
+            assert f"≥ {math.floor(100 * least) / 100:.2f}" in text
+            assert sufficient["warning"] in text
+    assert checks["theorems"]["warning"] == checks["sufficient"]["warning"]
 
 
 def test_second_run_does_nothing(finished: RunFolder) -> None:

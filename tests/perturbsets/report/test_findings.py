@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perturbsets.report.findings import criteria, key_figures, most_telling, percent, summary
+from perturbsets.report.findings import criteria, key_figures, likelihood, most_telling, percent, summary
 
 
 def entry(share: float) -> dict[str, float]:
@@ -23,7 +23,7 @@ def checks() -> dict[str, Any]:
         "radius": {"value": 8.25, "quantile": 1.0, "pairs": 1200},
         "necessary": {"pairs": 400, "sources": 100, **{n: entry(s) for n, s in zip(errors, shares, strict=True)}},
         "sufficient": {
-            "bits_per_pixel": {"mean": 4.321, "low": 4.2, "high": 4.4},
+            "bits_per_pixel": {"mean": 4.321, "low": 4.2, "high": 4.4, "at_least": 4.319, "trusted": False},
             "effective_sample_size": 7.5,
             "draws": 16,
             "measure": "density of images on [0, 1]",
@@ -88,7 +88,7 @@ def test_key_figures_are_those_of_the_checks_and_the_table(checks: dict[str, Any
 
     assert figures["left by the nearest member"].value == "0.04%"
     assert figures["left on mismatched pairs"].value == "32.0%"
-    assert figures["bits per pixel"].value == "4.32"
+    assert figures["bits per pixel"].value == "≥ 4.31"
     assert figures["radius"].value == "8.25"
     assert "400 pairs" in figures["bits per pixel"].detail
     assert figures["best accuracy under moved"].value == "85.0%"
@@ -98,7 +98,7 @@ def test_key_figures_are_those_of_the_checks_and_the_table(checks: dict[str, Any
 def test_every_criterion_has_its_figure_interval_and_meaning(checks: dict[str, Any]) -> None:
     found = criteria(checks)
 
-    assert [item.value for item in found] == ["0.04%", "32.0%", "4.32 bits", "80.0%", "2.80 ×", "–"]
+    assert [item.value for item in found] == ["0.04%", "32.0%", "≥ 4.31 bits", "80.0%", "2.80 ×", "–"]
     assert found[0].interval == "0.04% to 0.04%"
     assert "0.02% goes unexplained" in found[0].meaning
     assert "16 draws" in found[2].meaning
@@ -120,3 +120,18 @@ def test_offset_zero_is_reported_where_it_was_measured(checks: dict[str, Any]) -
     assert added[0].value == "12.0%"
     assert "mean 0.012, 95 % of pairs at most 0.2. A single pixel differs by 0.5 on average" in added[0].meaning
     assert "not x itself" in added[0].meaning
+
+
+def test_likelihoods_are_printed_with_what_they_are_worth(checks: dict[str, Any]) -> None:
+    value, interval = likelihood(checks["sufficient"])
+    assert value == "≥ 4.31"  # rounded down: 4.32 would be no lower bound
+    assert "not to be trusted" in interval
+    shown = {figure.label: figure for figure in key_figures(checks, None)}["bits per pixel"]
+    assert shown.value == value
+    assert "not to be trusted" in shown.detail
+    said = {item.name: item for item in criteria(checks)}["Sufficient likelihood property"]
+    assert said.value == "≥ 4.31 bits"
+    assert "Not to be trusted." in said.meaning
+
+    checks["sufficient"]["bits_per_pixel"]["trusted"] = True
+    assert likelihood(checks["sufficient"]) == ("4.32", "4.20 to 4.40")
