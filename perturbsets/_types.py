@@ -18,8 +18,8 @@ Samples = Float[Tensor, "B *shape"]
 Offsets = Float[Tensor, "B Z"]
 Logits = Float[Tensor, "B K"]
 PerImage = Float[Tensor, " B"]
-OneOrEach = float | Sequence[float] | PerImage
-"""A number for all images, or one for each."""
+OneOrEach = float | Sequence[Any] | PerImage
+"""A number for all images, or one for each; what a sequence holds is checked by :func:`per_image.set_per_image`."""
 LogWeights = Float[Tensor, "N B"]
 """One number per draw and image, mostly a logarithm of a density or weight."""
 Draws = Float[Tensor, "N B Z"]
