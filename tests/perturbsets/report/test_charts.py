@@ -26,10 +26,11 @@ FIT = [{"step": 10 * n, "loss": -n / 10, "kl": 0.1, "scale": 0.2 / (n + 1)} for 
 ]
 TRAINED = {name: [[{"step": n, "loss": 1 / n, "accuracy": 0.5} for n in (1, 2, 3)]] for name in ("one", "two")}
 CELL = {"mean": 0.5, "low": 0.25, "high": 0.75}
+UNSURE = {"mean": 0.5, "low": None, "high": None}
 TABLE = {
     "rows": ["one", "two"],
     "columns": ["clean", "attack"],
-    "accuracy": {"one": {"clean": CELL, "attack": {**CELL, "mean": 0.3}}, "two": {"clean": CELL, "attack": CELL}},
+    "accuracy": {"one": {"clean": CELL, "attack": {**CELL, "mean": 0.3}}, "two": {"clean": CELL, "attack": UNSURE}},
 }
 DRAWN = [
     norms_chart(torch.rand(50) * 3, 3.0, 16),

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from perturbsets.report.findings import criteria, key_figures, likelihood, most_telling, percent, summary
+from perturbsets.report.findings import (
+    criteria,
+    images,
+    key_figures,
+    likelihood,
+    most_telling,
+    percent,
+    sample_note,
+    summary,
+    with_interval,
+)
 
 
 def entry(share: float) -> dict[str, float]:
@@ -135,3 +145,29 @@ def test_likelihoods_are_printed_with_what_they_are_worth(checks: dict[str, Any]
 
     checks["sufficient"]["bits_per_pixel"]["trusted"] = True
     assert likelihood(checks["sufficient"]) == ("4.32", "4.20 to 4.40")
+
+
+def without_intervals(content: Any) -> Any:
+    """The same figures where the data cannot tell how others would differ."""
+    if isinstance(content, dict):
+        return {
+            key: None if key.endswith(("low", "high")) else without_intervals(value) for key, value in content.items()
+        }
+    return content
+
+
+def test_a_dash_stands_where_there_is_no_interval(checks: dict[str, Any], evaluation: dict[str, Any]) -> None:
+    found, judged = without_intervals(checks), without_intervals(evaluation)
+
+    assert with_interval({"mean": 0.5, "low": None, "high": None}) == "50.0% [–]"
+    details = {figure.label: figure.detail for figure in key_figures(found, judged, None)}
+    assert details["left by the nearest member"] == "–; 400 pairs, 100 sources"
+    assert details["best accuracy under moved"] == "–; 300 images, seeds 0, 1"
+    assert {row.interval for row in criteria(found) if row.name in ("Reach", "Approximation")} <= {"–", "– per pixel"}
+    assert "95 % interval –" in " ".join(summary(found, judged, {}))
+
+
+def test_notes_tell_how_many_images_are_independent(evaluation: dict[str, Any]) -> None:
+    assert images(evaluation) == "300 images"
+    assert images({"images": 1550, "independent": 22}, "patches") == "1,550 patches of 22 independent units"
+    assert "300 test images of 12 independent units, seeds 0, 1" in sample_note({**evaluation, "independent": 12})

@@ -6,6 +6,7 @@ import torch
 
 from perturbsets import coverage
 from perturbsets.report.radius_charts import certified_chart, coverage_chart, necessary_chart
+from perturbsets.report.representation_charts import radius_chart
 
 
 def share(value: float) -> dict[str, float | None]:
@@ -53,3 +54,13 @@ def test_votes_without_a_curve_are_left_out() -> None:
     assert "sure 90.0% at radius 0, none beyond 2" in chart.alt
     assert "maps" not in chart.alt
     assert certified_chart({"maps": {"radius": 0.3}}) is None
+
+
+def test_figures_without_an_interval_leave_a_gap_in_the_band() -> None:
+    points = [
+        {"radius": radius, "ratio": {"mean": 0.5, "low": low, "high": low}} for radius, low in ((0.1, None), (0.2, 0.4))
+    ]
+    nothing = {"share": 0.5, "share_low": None, "share_high": None}
+
+    assert "<svg" in radius_chart({"layer": points}).svg
+    assert "<svg" in necessary_chart([{"radius": 1.0, "search": nothing, "mismatched_search": nothing}], 1.0).svg
