@@ -60,7 +60,10 @@ def sentences(content: dict[str, Any]) -> list[str]:
     said = []
     for classifier, found in (content["detector"] or {"classifiers": {}})["classifiers"].items():
         for name, entry in found["adversaries"].items():
-            areas = (f"{entry[kind]['area']['mean']:.3f}" for kind in ("plain", "adaptive"))
+            areas = (
+                f"{entry[kind]['area']['mean']:.3f}" if "area" in entry[kind] else "not measured (too few fooled)"
+                for kind in ("plain", "adaptive")
+            )
             said.append(
                 "{} under {}: area {} against the attack as it is, {} where it knows the rules".format(
                     classifier, name, *areas

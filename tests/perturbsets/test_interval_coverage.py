@@ -95,7 +95,7 @@ def test_means_keep_the_level(name: str) -> None:
 @pytest.mark.slow
 def test_the_level_of_every_kind_of_interval() -> None:
     """The whole table, in %; shown with ``-s``."""
-    repetitions = 2000
+    repetitions = 500  # a share of .95 is then within .03 by three deviations
 
     def rows(title: str, counts: tuple[int, ...], cell: Callable[[int, int], float], columns: int) -> float:
         print(title)
@@ -110,7 +110,7 @@ def test_the_level_of_every_kind_of_interval() -> None:
             return held(SHARES[column], repetitions, of_clusters, SHARES[column], count, size, correlation)
 
         title = f"shares {SHARES} of flags in groups of {size}, correlation {correlation}"
-        assert rows(title, COUNTS, share, len(SHARES)) >= 0.935
+        assert rows(title, COUNTS, share, len(SHARES)) >= 0.92
 
     chances = ((0.0, 0.0), (0.01, 0.0), (0.1, 0.0), (0.1, 0.1), (0.5, 0.0), (0.5, 0.5), (0.99, 0.0), (1.0, 0.0))
     for seeds in (1, 3):
@@ -120,10 +120,10 @@ def test_the_level_of_every_kind_of_interval() -> None:
             return held(one - other, repetitions, of_differences, one, other, count, seeds)
 
         title = f"differences, seeds: {seeds}; the first alone is right and the second alone is: {chances}"
-        assert rows(title, COUNTS, difference, len(chances)) >= 0.925
+        assert rows(title, COUNTS, difference, len(chances)) >= 0.905
 
     def mean(count: int, column: int) -> float:
         name = list(MEANS)[column]
         return held(MEANS[name], repetitions, of_numbers, name, count)
 
-    assert rows(f"means: {', '.join(MEANS)}", (2, 5, 8, 10, 15, 30, 300), mean, len(MEANS)) >= 0.88  # the last, of 5
+    assert rows(f"means: {', '.join(MEANS)}", (2, 5, 8, 10, 15, 30, 300), mean, len(MEANS)) >= 0.86  # the last, of 5
