@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ def in_range(
     r"""Values within bounds :math:`[a, b]`; what rounding left outside is clamped.
 
     Values up to :math:`8\,\epsilon \max(|a|, |b|)` outside are rounding, with :math:`\epsilon` the precision of their
-    type: 9.5e-7 for [0, 1] in float32.
+    type: 9.5e-7 for [0, 1] in float32. An infinite bound does not count.
 
     Args:
         values: Floating-point values.
@@ -39,7 +41,7 @@ def in_range(
     low, high = bounds
     found = torch.aminmax(values.detach())
     smallest, largest = float(found.min), float(found.max)
-    slack = ROUNDING * torch.finfo(values.dtype).eps * max(abs(low), abs(high))
+    slack = ROUNDING * torch.finfo(values.dtype).eps * max(abs(bound) for bound in (*bounds, 0.0) if math.isfinite(bound))
     if not (low - slack <= smallest and largest <= high + slack):  # NaN fails too
         outside = [f"{low - smallest:.2g} below {low:g}"] if smallest < low else []
         outside += [f"{largest - high:.2g} above {high:g}"] if largest > high else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -141,7 +142,7 @@ def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"{asked}, got {images.dtype}: write image.to(torch.uint8) where 255 is white")
     smallest, largest = (float(bound) for bound in torch.aminmax(images.detach()))
-    slack = ROUNDING * torch.finfo(images.dtype).eps * max(abs(low), abs(high))
+    slack = ROUNDING * torch.finfo(images.dtype).eps * max(abs(bound) for bound in (*bounds, 0.0) if math.isfinite(bound))
     if smallest < low - slack or largest > high + slack:
         advice = "leave a normalisation out of the data and put it inside the model, which is shown images in [0, 1]"
         if smallest >= 0 and 2 < largest <= 255:
@@ -170,6 +171,8 @@ def _tensor(part: Any) -> Tensor | None:
                 "torch.tensor(image).permute(2, 0, 1) in a transform"
             )
     try:
+        if isinstance(part, np.ndarray):
+            part = part.copy()  # tensors have no negative strides
         return part if isinstance(part, Tensor) else torch.tensor(part)  # a copy: arrays may be read-only
     except (TypeError, ValueError, RuntimeError):
         return None

@@ -44,7 +44,7 @@ def logits(model: Model, samples: Samples) -> Tensor:
     if len(found) != 1:
         raise ValueError(
             f"model must return logits, got {_described(returned)}: say which of it they are, for example "
-            f"`lambda x: model(x)[{_first_key(returned)!r}]` in place of `model`"
+            f"`lambda x: model(x){_first_part(returned)}` in place of `model`"
         )
     if found[0].ndim == 0 and len(samples) == 1:  # a single logit, squeezed
         return found[0].reshape(1)
@@ -120,5 +120,8 @@ def _described(returned: Any) -> str:
     return type(returned).__name__
 
 
-def _first_key(returned: Any) -> Any:
-    return next(iter(returned), 0) if isinstance(returned, Mapping) else 0
+def _first_part(returned: Any) -> str:
+    """How to write a part of what a model returned."""
+    if isinstance(returned, Mapping):
+        return f"[{next(iter(returned), 0)!r}]"
+    return "[0]" if isinstance(returned, tuple | list) else f".{next(iter(getattr(returned, '__dict__', {})), 'logits')}"

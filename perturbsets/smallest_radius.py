@@ -13,6 +13,7 @@ from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversary import Adversary, Found
 from perturbsets.objectives.priced import Priced
 from perturbsets.purity import ordinary, untouched
+from perturbsets.rows import take_rows
 
 _Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], Found]
 HALVINGS = 20.0  # of the largest price: down to a millionth of it
@@ -120,8 +121,9 @@ def bisect(
         rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
         if not len(rows):
             break
-        attack = _at_radius(adversary, level[rows]) if over == "radius" else _at_price(adversary, largest, level[rows])
-        found = attack(model, images[rows], labels[rows], generator)
+        some = adversary.keep(rows)
+        attack = _at_radius(some, level[rows]) if over == "radius" else _at_price(some, largest, level[rows])
+        found = attack(model, images[rows], take_rows(labels, rows), generator)
         won, lost = rows[found.reached], rows[~found.reached]
         high[won], best[won] = level[won], found.images[found.reached]
         norms[won] = found.offsets[found.reached].norm(dim=1).to(norms)
@@ -134,7 +136,7 @@ def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: T
     """Whether clean samples reach the goal, and the forward passes spent on each."""
     if not len(images):
         return torch.zeros(0, dtype=torch.bool, device=images.device), 0
-    with untouched(model, images.device) as bare, torch.no_grad():
+    with untouched(model, images.device, adversary.mode) as bare, torch.no_grad():
         samples = ordinary(images).detach()
         loss = adversary.objective.at(bare, samples, ordinary(labels))
         _, reached = loss(samples, adversary.perturbations.at(samples).centre())

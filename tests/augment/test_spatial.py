@@ -86,3 +86,14 @@ def test_one_image_alone_is_as_in_a_batch() -> None:
 def test_impossible_ranges_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SpatialChange(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision_rounds_values_and_not_places(kind: torch.dtype) -> None:
+    # torchvision 0.29.1 takes pixels from rounded places: findings/torchvision_half_precision_geometry.sh
+    change = SpatialChange(rotation=30.0, scale=(0.9, 1.1), shift=0.1)
+    images = torch.rand(2, 3, 64, 64)
+    parameters = change.draw(2, generator=torch.Generator().manual_seed(0))
+    difference = change.apply(images.to(kind), parameters).float() - change.apply(images, parameters)
+
+    assert float(difference.abs().max()) <= 2 * torch.finfo(kind).eps
