@@ -41,7 +41,8 @@ def in_range(
     low, high = bounds
     found = torch.aminmax(values.detach())
     smallest, largest = float(found.min), float(found.max)
-    slack = ROUNDING * torch.finfo(values.dtype).eps * max(abs(bound) for bound in (*bounds, 0.0) if math.isfinite(bound))
+    farthest = max((abs(bound) for bound in bounds if math.isfinite(bound)), default=0.0)
+    slack = ROUNDING * torch.finfo(values.dtype).eps * farthest
     if not (low - slack <= smallest and largest <= high + slack):  # NaN fails too
         outside = [f"{low - smallest:.2g} below {low:g}"] if smallest < low else []
         outside += [f"{largest - high:.2g} above {high:g}"] if largest > high else []
@@ -62,6 +63,6 @@ def _advice(name: str, bounds: tuple[float, float], found: tuple[float, float], 
         return f"NaN is no pixel; `{name}.isfinite()` shows where the others are"
     if bounds == (0, 1) and smallest >= 0 and 2 < largest <= 255:
         return f"give `{name} / 255` if 255 is white"
-    if max(low - smallest, largest - high) <= 0.25 * (high - low):
+    if max(low - smallest, largest - high) <= 0.25 * (high - low) < math.inf:
         return f"`{name}.clamp({low:g}, {high:g})` cuts what an interpolation overshot"
     return normalized

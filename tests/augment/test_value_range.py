@@ -83,6 +83,13 @@ def test_what_is_no_number_is_refused(value: float) -> None:
         in_range(torch.tensor([0.5, value]), normalized="")
 
 
+@pytest.mark.parametrize(("bounds", "value"), [((0.0, math.inf), -5.0), ((-math.inf, 1.0), 5.0)])
+def test_one_infinite_bound_leaves_the_other_strict(bounds: tuple[float, float], value: float) -> None:
+    with pytest.raises(ValueError, match=r"5 below 0|4 above 1"):
+        in_range(torch.tensor([0.5, value]), bounds, normalized="")
+    assert in_range(torch.tensor([0.5, -value]), bounds, normalized="").tolist() == [0.5, -value]
+
+
 def test_the_excess_is_printed() -> None:
     with pytest.raises(ValueError, match=r"got 0\.5 to 1\.0000238 \(2\.4e-05 above 1\)"):
         in_range(torch.tensor([0.5, 1.0000238]), normalized="")
