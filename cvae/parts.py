@@ -142,7 +142,8 @@ def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"{asked}, got {images.dtype}: write image.to(torch.uint8) where 255 is white")
     smallest, largest = (float(bound) for bound in torch.aminmax(images.detach()))
-    slack = ROUNDING * torch.finfo(images.dtype).eps * max(abs(bound) for bound in (*bounds, 0.0) if math.isfinite(bound))
+    farthest = max((abs(bound) for bound in bounds if math.isfinite(bound)), default=0.0)
+    slack = ROUNDING * torch.finfo(images.dtype).eps * farthest
     if smallest < low - slack or largest > high + slack:
         advice = "leave a normalisation out of the data and put it inside the model, which is shown images in [0, 1]"
         if smallest >= 0 and 2 < largest <= 255:

@@ -94,6 +94,11 @@ def test_loaders_and_single_images_are_refused() -> None:
         fitted(rows({"b": CLEAN, "a": CHANGED, "n": range(8)}))
 
 
+def test_one_infinite_bound_leaves_the_other_strict() -> None:
+    with pytest.raises(ValueError, match=r"within \[0, inf\], got -0.5 to 9"):
+        within(torch.tensor([[-0.5, 9.0]]), (0.0, float("inf")), "images")
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 3.0)])
 def test_rounding_is_clamped_and_more_is_refused(dtype: torch.dtype, bounds: tuple[float, float]) -> None:
@@ -124,6 +129,14 @@ def test_parts_stay_what_they_are() -> None:
     assert classes.tolist() == [3, 3]
     assert several.tolist() == [[0, 1]] * 2
     assert_close(unknown, torch.tensor([[0.0, torch.nan, 1.0]]).expand(2, -1), equal_nan=True)
+
+
+def test_mirrored_arrays_are_images() -> None:
+    mirrored = CLEAN[0].numpy()[..., ::-1]
+    images, classes = Parts([(mirrored, 3)], None, ("image", "label")).batch(torch.arange(1))
+
+    assert torch.equal(images, CLEAN[:1].flip(3))
+    assert classes.tolist() == [3]
 
 
 def test_items_of_which_some_lack_a_part_are_refused() -> None:
