@@ -124,4 +124,6 @@ def _first_part(returned: Any) -> str:
     """How to write a part of what a model returned."""
     if isinstance(returned, Mapping):
         return f"[{next(iter(returned), 0)!r}]"
-    return "[0]" if isinstance(returned, tuple | list) else f".{next(iter(getattr(returned, '__dict__', {})), 'logits')}"
+    if isinstance(returned, tuple | list):
+        return "[0]"
+    return f".{next(iter(getattr(returned, '__dict__', {})), 'logits')}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -101,6 +102,7 @@ def test_logits_are_read_from_what_models_return(way: str) -> None:
     [
         (lambda z: (z, z), r"a tuple of \[\[6, 4\], \[6, 4\]\].*`lambda x: model\(x\)\[0\]`"),
         (lambda z: {"scores": z}, r"a mapping of \['scores'\].*`lambda x: model\(x\)\['scores'\]`"),
+        (lambda z: SimpleNamespace(scores=z), r"SimpleNamespace.*`lambda x: model\(x\)\.scores`"),
     ],
 )
 def test_other_outputs_are_refused_with_a_wrapper_that_works(way: Callable[[Tensor], Any], got: str) -> None:
