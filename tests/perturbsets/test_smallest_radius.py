@@ -210,6 +210,27 @@ def test_prices_are_checked_and_shared_out() -> None:
         Priced(Margin(), torch.ones(2)).at(model, x, y)
 
 
+@pytest.mark.parametrize("over", ["radius", "weight"])
+def test_step_sizes_are_shared_out_with_their_images(over: Any) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(16, 3), torch.rand(6, 16)
+    y = model(x).argmax(1)
+    one, each = (
+        bisect(
+            Adversary(PixelBall("l2", 1.0), Priced(Margin()), replace(SEARCH, step_size=size)),
+            model,
+            x,
+            y,
+            over=over,
+            largest=1.0,
+        )
+        for size in (0.1, [0.1] * 6)
+    )
+
+    assert 0 < int(one.radii.isfinite().sum()) < 6  # so that later rounds are of some images only
+    assert_close(each.radii, one.radii)
+
+
 def test_what_cannot_be_searched_over_is_refused() -> None:
     x, y = torch.rand(3, 4), torch.tensor([0, 1, 0])
     with pytest.raises(ValueError, match="must have the objective Priced to bisect its weight, got Margin"):
