@@ -172,6 +172,14 @@ def test_what_a_wrapped_set_was_learned_from_counts(learned: LatentBall, file: P
     assert pairs_used(wrap(learned)) == learned.learned_from
 
 
+def test_sets_that_learned_from_splits_of_one_name_all_count(learned: LatentBall, file: Path) -> None:
+    train, others = PairStore(file, "train"), PairsUsed("fit", ("train",), torch.tensor([-1]))
+    for order in (1, -1):
+        parts = [learned, replace(learned, learned_from=(others,))][::order]
+        with pytest.raises(ValueError, match=r"owes 100% to its fit \(train\)"):
+            check_held_out(Compose(parts), train)
+
+
 def test_no_certificate_is_issued_on_pairs_that_a_wrapped_set_was_learned_from(learned: LatentBall, file: Path) -> None:
     for wrapped in (Standardized(learned, 0.5, 1.0), Wrapper(Compose([Standardized(learned, 0.5, 1.0)] * 2))):
         with pytest.raises(ValueError, match="pairs must be held out"):
