@@ -13,6 +13,8 @@ def double_device(device: torch.device) -> torch.device:
     """Where to compute in float64 what comes from a device: there, or on the CPU if it cannot."""
     try:
         return (torch.ones(1, dtype=torch.float64, device=device) + 1).device
+    except torch.OutOfMemoryError:
+        raise  # and ask again next time
     except (TypeError, RuntimeError):
         return torch.device("cpu")
 

@@ -67,7 +67,7 @@ def _array_advice(array: np.ndarray) -> str:
     if array.dtype != np.uint8:
         return "scale it to 8 bits, `(array / white * 255).round().astype(numpy.uint8)`, white being its largest value"
     if array.ndim in (3, 4) and array.shape[-3] in (1, 3):
-        return "put its channels last, `numpy.moveaxis(array, -3, -1)`"
+        return "put its channels last, `numpy.moveaxis(array, -3, -1)`, or give grey images as `array[..., None]`"
     if array.ndim in (3, 4) and array.shape[-1] in (2, 4):
         return f"leave out its last channel, which is no colour, `array[..., :{array.shape[-1] - 1}]`"
     return "give grey images as `array[..., None]`" if array.ndim == 3 else "bring it to one of these shapes"

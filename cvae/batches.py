@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -96,8 +97,8 @@ def fetch(data: Any, indices: Tensor) -> Batch:
 
 
 def gives_batches(data: Any) -> bool:
-    """Whether a data set has a method ``batch(indices)``; one with PyTorch's ``__getitems__`` means another by it."""
-    return hasattr(data, "batch") and not hasattr(data, "__getitems__")
+    """Whether a data set has a method ``batch(indices)``; that of Hugging Face data sets takes a ``batch_size``."""
+    return hasattr(data, "batch") and "batch_size" not in inspect.signature(data.batch).parameters
 
 
 def fetch_items(data: Any, indices: Tensor) -> list[Any]:

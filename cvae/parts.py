@@ -81,7 +81,7 @@ class Parts(Dataset[tuple[Tensor, ...]]):
                 f"{[list(part.shape[1:]) for part in parts]} as shapes of the parts that are numbers: put images "
                 "first, or give mappings and the names of their fields"
             )
-        checked = [within(part, self.bounds, f"images of {self.name}") for part in parts[: self.images]]
+        checked = [within(_with_channel(part), self.bounds, f"images of {self.name}") for part in parts[: self.images]]
         return (*checked, *parts[self.images :])
 
     def _parts(self, given: Any) -> tuple[Tensor, ...]:
@@ -127,6 +127,11 @@ class Parts(Dataset[tuple[Tensor, ...]]):
         return torch.stack(list(column))
 
 
+def _with_channel(images: Tensor) -> Tensor:
+    """Images with the channel that grey ones of bytes, height and width alone, leave out."""
+    return images[:, None] if images.dtype == torch.uint8 and images.ndim == 3 else images
+
+
 def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
     """Images of bytes as they are, or of floating-point values within bounds, where rounding is clamped.
 
@@ -140,7 +145,8 @@ def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
     low, high = bounds
     asked = f"{name} must be torch.uint8, or floating point within [{low:g}, {high:g}]"
     if not images.is_floating_point():
-        raise ValueError(f"{asked}, got {images.dtype}: write image.to(torch.uint8) where 255 is white")
+        advice = "image.to(torch.uint8) where 255" if int(images.max()) < 256 else "image / 65535 where 65535"
+        raise ValueError(f"{asked}, got {images.dtype}: write {advice} is white")
     smallest, largest = (float(bound) for bound in torch.aminmax(images.detach()))
     farthest = max((abs(bound) for bound in bounds if math.isfinite(bound)), default=0.0)
     slack = ROUNDING * torch.finfo(images.dtype).eps * farthest
@@ -160,8 +166,10 @@ def _tensor(part: Any) -> Tensor | None:
     """
     if isinstance(part, Image.Image):
         if part.mode not in ("L", "RGB"):
-            deep = part.mode.startswith(("I", "F"))
-            advice = "torch.from_numpy(numpy.array(image) / 65535).float()[None]" if deep else 'image.convert("RGB")'
+            advice = {
+                "I": "torch.from_numpy(numpy.array(image) / 65535).float()[None]",
+                "F": "torch.from_numpy(numpy.array(image))[None], divided by the value that stands for white,",
+            }.get(part.mode[0], 'image.convert("RGB")')
             raise ValueError(f'images must have mode "L" or "RGB", got {part.mode!r}: write {advice} in a transform')
         return pil_to_tensor(part)
     if isinstance(part, np.ndarray) and part.dtype == np.uint8 and part.ndim == 3:

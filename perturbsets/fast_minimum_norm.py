@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.adversary import Adversary
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.climb import slope
-from perturbsets.objectives.base import Loss
+from perturbsets.objectives.base import Loss, class_numbers
 from perturbsets.objectives.margin import Margin
 from perturbsets.purity import ordinary, untouched
 from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
@@ -27,7 +27,7 @@ HALVINGS = 20  # of the way from the sample to what that attack finds
 def fast_minimum_norm(
     model: Model,
     images: Samples,
-    labels: Tensor,
+    labels: Any,
     *,
     norm: Literal["l1", "l2", "linf"] = "l2",
     targeted: bool = False,
@@ -98,7 +98,8 @@ def fast_minimum_norm(
         raise ValueError(f"largest must be above 0 and finite, got {largest}")
     unit = width if math.isfinite(width) else 1.0
     with untouched(model, images.device) as model:
-        images, labels = images.detach().clone(), ordinary(labels)
+        images = images.detach().clone()
+        labels = class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)
         climb = _Climb(norm, steps, step_size * unit, rate)
@@ -110,7 +111,7 @@ def fast_minimum_norm(
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
             ascent = APGD(steps, restarts=RESTARTS, stop_when_reached=True)
             attack = Adversary(PixelBall(norm, corner, bounds), Margin(targeted=targeted), ascent)
-            draws, y = torch.Generator().manual_seed(0), labels.to(images.device)[rows]
+            draws, y = torch.Generator().manual_seed(0), labels[rows]
             found = attack(model, images[rows], y, generator=draws)
             calls[rows] += found.calls
             rows = rows[found.reached]

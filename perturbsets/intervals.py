@@ -97,7 +97,7 @@ def share_interval(shares: Tensor, groups: Tensor | None = None, *, over: Tensor
     above, below = _sums("shares", shares, groups, over)
     parts = shares.detach().cpu().double()
     whole = 1.0 if over is None else over.detach().cpu().double()
-    if bool(((parts < -_ROUNDING) | (parts > whole + _ROUNDING)).any()):
+    if not bool(((parts >= -_ROUNDING) & (parts <= whole + _ROUNDING)).all()):  # NaN fails too
         raise ValueError(
             f"shares must be flags or within 0 and {'1' if over is None else 'over'}, got {float(parts.min()):.4g} to "
             f"{float(parts.max()):.4g}: `mean_interval` takes other numbers"
@@ -124,7 +124,7 @@ def share_of(flags: Tensor, rows: Tensor, groups: Tensor | None = None) -> Inter
         >>> share_of(flags, flags).mean, share_of(flags, torch.zeros(3, dtype=torch.bool))
         (1.0, None)
     """
-    return share_interval(flags * rows, groups, over=rows) if bool(rows.any()) else None
+    return share_interval(torch.where(rows, flags, 0), groups, over=rows) if bool(rows.any()) else None
 
 
 def difference_interval(first: Tensor, second: Tensor, groups: Tensor | None = None) -> Interval:
@@ -248,8 +248,16 @@ def ends(low: float | None, high: float | None, form: Callable[[float], str], be
 
 
 def independent(count: int, groups: Tensor | None) -> int:
-    """Number of independent units among so many rows."""
-    return count if groups is None else len(groups.unique())
+    """Number of independent units among so many rows.
+
+    Raises:
+        ValueError: If groups are not one number for each row.
+    """
+    if groups is None:
+        return count
+    if groups.shape != (count,):
+        raise ValueError(f"groups must be one number for each of {count} rows, got {list(groups.shape)}")
+    return len(groups.unique())
 
 
 def _sums(name: str, values: Tensor, groups: Tensor | None, over: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -258,8 +266,7 @@ def _sums(name: str, values: Tensor, groups: Tensor | None, over: Tensor | None)
         raise ValueError(f"{name} must hold at least one number, got none")
     if over is not None and over.shape != values.shape:
         raise ValueError(f"over must be of the shape of {name}, {list(values.shape)}, got {list(over.shape)}")
-    if groups is not None and groups.shape != values.shape[:1]:
-        raise ValueError(f"groups must be one number for each of {len(values)} rows, got {list(groups.shape)}")
+    independent(len(values), groups)
     above = values.detach().cpu().double()
     below = torch.ones_like(above) if over is None else over.detach().cpu().double()
     above, below = (part.reshape(len(part), -1).sum(1) for part in (above, below))

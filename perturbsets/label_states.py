@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from perturbsets._types import States
 from perturbsets.row_names import named_rows
+from perturbsets.rows import as_tensor
 
 
-def label_states(labels: Tensor, count: int, *, each_known: bool = True) -> States:
+def label_states(labels: Any, count: int, *, each_known: bool = True) -> States:
     """Checks the states of the labels of some images.
 
     A label is on where a model's logit for it is above 0.
@@ -31,10 +33,11 @@ def label_states(labels: Tensor, count: int, *, each_known: bool = True) -> Stat
         >>> label_states(torch.tensor([[True, False]]), 1)
         tensor([[1., 0.]])
     """
+    labels = as_tensor(labels)
     if labels.ndim != 2 or len(labels) != count or not labels.shape[1] or labels.is_complex():
         raise ValueError(
             f"labels must be states [{count}, L], 1 for on, 0 for off, NaN for unknown, got {list(labels.shape)} of "
-            f"{labels.dtype}"
+            f"{labels.dtype}: of a single label write labels[:, None]"
         )
     states = labels if labels.is_floating_point() else labels.float()
     strange = (states != 0) & (states != 1) & ~states.isnan()
@@ -92,5 +95,5 @@ def check_label_logits(logits: Tensor, states: States) -> None:
         got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(
             f"model must return one logit for each label, {list(states.shape)}, got {got}: labels and outputs must be "
-            "the same ones in the same order"
+            "the same ones in the same order, a single one as [B, 1]"
         )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from functools import partial
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -13,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from perturbsets._types import Model, Samples
+from perturbsets.reachable import reachable
 
 NAMES = ("logits", "out")  # of logits among several outputs: Hugging Face transformers, torchvision segmentation
 
@@ -42,9 +40,10 @@ def logits(model: Model, samples: Samples) -> Tensor:
     returned = output(model, samples)
     found = _tensors(returned)
     if len(found) != 1:
+        part = _first_part(returned)
+        advice = f"say which of it they are, for example `lambda x: model(x){part}` in place of `model`"
         raise ValueError(
-            f"model must return logits, got {_described(returned)}: say which of it they are, for example "
-            f"`lambda x: model(x){_first_part(returned)}` in place of `model`"
+            f"model must return logits, got {_described(returned)}: {advice if part else 'return a torch tensor'}"
         )
     if found[0].ndim == 0 and len(samples) == 1:  # a single logit, squeezed
         return found[0].reshape(1)
@@ -80,24 +79,24 @@ def two_classes(found: Tensor) -> Tensor:
 
 
 def unwrapped(model: Any) -> Any:
-    """The module inside a wrapper for several processes, whose passes would wait for the other processes."""
-    return model.module if isinstance(model, DistributedDataParallel) else model
+    """The module inside a wrapper for several processes, whose passes would wait for the other processes.
+
+    Raises:
+        ValueError: If a function calls such a wrapper, so that nothing can be put in its place.
+    """
+    if isinstance(model, DistributedDataParallel):
+        return model.module
+    if any(isinstance(top, DistributedDataParallel) for top in roots(model)):
+        raise ValueError(
+            "model must not be a function over a DistributedDataParallel, whose passes wait for the other processes: "
+            "write the function over its `.module`"
+        )
+    return model
 
 
 def roots(model: Any) -> list[nn.Module]:
-    """The modules that a call reaches: the model itself, or those that a function, method or object refers to."""
-    if isinstance(model, nn.Module):
-        return [model]
-    if isinstance(model, partial):
-        parts = [model.func, *model.args, *model.keywords.values()]
-    elif isinstance(model, MethodType):
-        parts = [model.__self__, model.__func__]
-    elif isinstance(model, FunctionType):
-        names = inspect.getclosurevars(model)
-        parts = [each for each in (*names.nonlocals.values(), *names.globals.values()) if isinstance(each, nn.Module)]
-    else:
-        parts = [each for each in getattr(model, "__dict__", {}).values() if isinstance(each, nn.Module)]
-    return list(dict.fromkeys(module for part in parts for module in roots(part)))
+    """The modules that a call reaches: the model itself, or those that a function or object refers to."""
+    return list(reachable(model, lambda part: isinstance(part, nn.Module)))
 
 
 def _tensors(returned: Any) -> list[Tensor]:
@@ -126,4 +125,4 @@ def _first_part(returned: Any) -> str:
         return f"[{next(iter(returned), 0)!r}]"
     if isinstance(returned, tuple | list):
         return "[0]"
-    return f".{next(iter(getattr(returned, '__dict__', {})), 'logits')}"
+    return "".join(f".{name}" for name in list(getattr(returned, "__dict__", {}))[:1])

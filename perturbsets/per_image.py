@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -36,8 +36,7 @@ class PerImageSettings:
             ValueError: If there is a number for each image, but none at some of the positions, or something is to be
                 shared out and this is no dataclass.
         """
-        names = [field.name for field in fields(self) if field.init] if is_dataclass(self) else list(vars(self))
-        held = {name: getattr(self, name) for name in names}
+        held = {name: getattr(self, name) for name in _names(self)}
         kept = {
             name: _shared_out(value, rows, name) if name in self.per_image else _kept(value, rows)
             for name, value in held.items()
@@ -49,6 +48,29 @@ class PerImageSettings:
                 "@dataclass(frozen=True) above it, or give it a method keep(rows)"
             )
         return replace(self, **changed) if changed else self  # type: ignore[type-var]
+
+
+def check_count(settings: PerImageSettings, count: int) -> None:
+    """Refuses numbers for each image that are not as many as the images, in settings and whatever settings they hold.
+
+    To be called where a batch is still whole: some of its images cannot tell how many there are.
+
+    Args:
+        settings: A set, an adversary or the like.
+        count: Number of images.
+
+    Raises:
+        ValueError: If there are more or fewer.
+    """
+    for part in _nested(settings):
+        for name in part.per_image:
+            value = getattr(part, name)
+            numbers = None if value is None else _numbers(value)
+            if numbers is not None and numbers.ndim and len(numbers) != count:
+                raise ValueError(
+                    f"{name} must be a number or one per image, got {len(numbers)} numbers for {count} images: give "
+                    "one for each"
+                )
 
 
 def set_per_image(settings: Any, name: str, allowed: Callable[[Tensor], Tensor], expected: str) -> None:
@@ -137,6 +159,22 @@ def _shared_out(value: Any, rows: Rows, name: str) -> Any:
             "more: give one for each"
         )
     return numbers[rows.to(numbers.device)]
+
+
+def _nested(value: Any) -> Iterator[PerImageSettings]:
+    """Settings, and the settings in their attributes and in collections of such."""
+    if isinstance(value, PerImageSettings):
+        yield value
+        value = [getattr(value, name) for name in _names(value)]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _nested(part)
+
+
+def _names(settings: PerImageSettings) -> list[str]:
+    return [field.name for field in fields(settings) if field.init] if is_dataclass(settings) else list(vars(settings))
 
 
 def _kept(value: Any, rows: Rows) -> Any:

@@ -7,6 +7,7 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from perturbsets._types import Rows
@@ -32,6 +33,24 @@ def take_rows(given: Any, rows: Rows) -> Any:
     if isinstance(given, str) or not isinstance(given, Sequence):
         return given
     return [given[row] for row in rows.tolist()]
+
+
+def as_tensor(labels: Any) -> Tensor:
+    """Labels as a tensor.
+
+    Args:
+        labels: A tensor, or an array, list or number.
+
+    Raises:
+        ValueError: If they hold no numbers.
+    """
+    try:
+        return labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"labels must be numbers, as a tensor, array or list, got a {type(labels).__name__}: for other targets "
+            "take a FunctionObjective as the objective"
+        ) from None
 
 
 def check_rows(name: str, given: Any, count: int) -> None:

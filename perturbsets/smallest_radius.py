@@ -63,7 +63,7 @@ def bisect(
     adversary: Adversary,
     model: Model | None,
     images: Samples,
-    labels: Tensor,
+    labels: Any,
     *,
     largest: float,
     over: Literal["radius", "weight"] = "radius",
@@ -132,7 +132,7 @@ def bisect(
     return SmallestRadius(high if over == "radius" else norms, best, calls, clean)
 
 
-def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: Tensor) -> tuple[Flags, int]:
+def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: Any) -> tuple[Flags, int]:
     """Whether clean samples reach the goal, and the forward passes spent on each."""
     if not len(images):
         return torch.zeros(0, dtype=torch.bool, device=images.device), 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from perturbsets.ascents.climb import finite_radii, slope
 from perturbsets.ascents.schedule import shares
 from perturbsets.objectives.base import Objective
 from perturbsets.purity import ordinary, untouched
+from perturbsets.rows import as_tensor
 from perturbsets.sets.base import PerturbationSet, Region
 
 Shared = Float[Tensor, "1 Z"]
@@ -54,7 +56,7 @@ def find_universal(
     objective: Objective,
     model: Model | None,
     images: Samples,
-    labels: Tensor,
+    labels: Any,
     *,
     epochs: int = 10,
     step_size: float | None = None,
@@ -114,7 +116,7 @@ def find_universal(
         generator = torch.Generator()
         generator.seed()
     with untouched(model, images.device) as model:
-        images, labels = ordinary(images).detach(), ordinary(labels).to(images.device)
+        images, labels = ordinary(images).detach(), as_tensor(ordinary(labels)).to(images.device)
         region = perturbations.at(images[:1])
         if not region.searchable:
             raise ValueError(f"perturbations must be a set that can be climbed, got {type(perturbations).__name__}")

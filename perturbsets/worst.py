@@ -13,7 +13,7 @@ from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversary import Adversary, Rank, check_rank
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.margin import Margin
-from perturbsets.per_image import PerImageSettings
+from perturbsets.per_image import PerImageSettings, check_count
 from perturbsets.purity import untouched
 from perturbsets.rows import check_rows, take_rows
 
@@ -101,6 +101,7 @@ class Worst(PerImageSettings):
         count, device = len(images), images.device
         if self.drop_reached:
             check_rows("labels", labels, count)
+            check_count(self, count)
         worst = images.detach().clone()
         values = images.new_full((count,), float("-inf"), dtype=torch.promote_types(images.dtype, torch.float32))
         reached = torch.zeros(count, dtype=torch.bool, device=device)

@@ -177,6 +177,7 @@ class SmoothedLabels(NoiseVote):
         def level(places: int) -> float:
             return alpha / places if correction == "bonferroni" else alpha
 
+        independent(len(images), groups)
         votes = self.votes(images, selection, draws, 0.5, level, seeds=seeds, generator=generator)
         if labels is not None and labels.shape != votes.guesses.shape:
             raise ValueError(

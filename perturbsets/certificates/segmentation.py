@@ -171,6 +171,7 @@ class SmoothedMaps(NoiseVote):
                 f"{labels.dtype}"
             )
         # The smallest chance of an image must pass alpha over its pixels for either correction to certify any.
+        independent(len(images), groups)
         votes = self.votes(
             images, selection, draws, threshold, lambda pixels: alpha / pixels, seeds=seeds, generator=generator
         )

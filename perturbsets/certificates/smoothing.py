@@ -202,6 +202,7 @@ class Smoothed(NoiseVote):
         """
         if labels is not None:
             labels = class_numbers(labels, images)
+        independent(len(images), groups)
         votes = self.votes(images, selection, draws, 0.5, lambda _: alpha, seeds=seeds, generator=generator)
         shares = share_at_least(votes.agreed, draws, alpha)
         certified = shares > 0.5

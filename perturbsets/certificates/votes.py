@@ -280,7 +280,7 @@ def fewest(draws: int, share: float, level: float) -> int:
     if found > draws:
         least = bisect_left(range(1 << 40), True, key=lambda count: bool(share**count <= level))
         raise ValueError(
-            f"draws must be at least {least} to certify anything with a chance of error of {level:.3g} each, got "
-            f"{draws}"
+            f"draws must be at least {least} to certify anything with a chance of error of {level:.3g} for each place "
+            f"and side, got {draws}"
         )
     return found

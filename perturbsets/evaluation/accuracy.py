@@ -15,9 +15,10 @@ from perturbsets.intervals import Interval, difference_interval, independent, sh
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.classification import check_finite, check_logits
-from perturbsets.objectives.segmentation import IGNORE, check_maps, share_right
+from perturbsets.objectives.segmentation import check_maps, label_maps, share_right
+from perturbsets.per_image import check_count
 from perturbsets.purity import untouched
-from perturbsets.rows import check_rows, take_rows
+from perturbsets.rows import as_tensor, check_rows, take_rows
 from perturbsets.worst import Worst
 
 BATCH = 256
@@ -113,6 +114,8 @@ def correct_under(
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
     check_rows("labels", labels, len(images))
+    if adversary is not None:
+        check_count(adversary, len(images))
     parts = []
     for rows in torch.arange(len(images), device=images.device).split(batch):
         x, y = images[rows], take_rows(labels, rows)
@@ -125,7 +128,7 @@ def correct_under(
     return torch.cat(parts)
 
 
-def correct(model: Model, images: Samples, labels: Tensor) -> Flags | PerImage:
+def correct(model: Model, images: Samples, labels: Any) -> Flags | PerImage:
     """Which images a model gets right as they are; of a model of logits per pixel, which share of their pixels.
 
     Args:
@@ -136,21 +139,20 @@ def correct(model: Model, images: Samples, labels: Tensor) -> Flags | PerImage:
     Raises:
         ValueError: If labels or logits are not as they must be, NaN included.
     """
-    if not isinstance(labels, Tensor) or labels.is_floating_point():
-        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+    labels = as_tensor(labels)
+    if labels.is_floating_point():
         raise ValueError(
-            f"labels must be classes or label maps of whole numbers for the accuracy on clean images, got {got}: for "
-            'other labels take an adversary of radius 0, such as Adversary(PixelBall("linf", 0.0), objective)'
+            "labels must be classes or label maps of whole numbers for the accuracy on clean images, got "
+            f"{labels.dtype}: write labels.long() where they are; "
+            'for other labels take an adversary of radius 0, such as Adversary(PixelBall("linf", 0.0), objective)'
         )
     logits = _finite_logits(model, images)
-    if logits.ndim == 2 and labels.numel() == len(labels):
+    if labels.ndim == 1 or (logits.ndim == 2 and labels.ndim == 2):
         classes = class_numbers(labels, images)
         check_logits(logits, classes)
         return logits.argmax(1) == classes
-    maps = labels.to(images.device).long()
+    maps = label_maps(labels, images)
     check_maps(logits, maps)
-    if bool((blank := (maps == IGNORE).flatten(1).all(1)).any()):
-        raise ValueError(f"labels must count somewhere in every image, got none in {int(blank.sum())}: leave those out")
     return share_right(logits.argmax(1), maps)
 
 

@@ -23,6 +23,7 @@ from perturbsets.intervals import Interval, independent, share_interval
 from perturbsets.model_call import class_logits
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.base import class_numbers
+from perturbsets.per_image import check_count
 from perturbsets.purity import untouched
 from perturbsets.sets.base import PerturbationSet
 
@@ -132,7 +133,7 @@ def ensemble(
 def evaluate_robustness(
     model: Model,
     images: Samples,
-    labels: Tensor,
+    labels: Any,
     sets: PerturbationSet | Mapping[str, PerturbationSet],
     *,
     steps: int = 100,
@@ -182,6 +183,8 @@ def evaluate_robustness(
         raise ValueError("sets must hold at least one perturbation set, got none")
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
+    for chosen in named.values():
+        check_count(chosen, len(images))
     with untouched(model, images.device) as bare, torch.no_grad():
         logits = class_logits(bare, images[:1])
     if logits.ndim != 2:

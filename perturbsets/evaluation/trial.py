@@ -9,6 +9,7 @@ import torch
 
 from perturbsets._types import Flags, Model, Rows, Samples
 from perturbsets.adversary import Adversary
+from perturbsets.per_image import check_count
 from perturbsets.purity import untouched
 from perturbsets.rows import check_rows, take_rows
 
@@ -55,6 +56,7 @@ class Trial:
         if not len(images):
             raise ValueError("images must hold at least one image, got none")
         check_rows("labels", labels, len(images))
+        check_count(adversary, len(images))
         self.adversary, self.model, self.images, self.labels = adversary, model, images, labels
         self.batch, self.seed = batch, seed
         self.right = self.right_on(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class ClassifierLoss(Loss):
         return kept
 
 
-def bind(model: Model | None, images: Samples, labels: Tensor, score: Score, *, targeted: bool) -> ClassifierLoss:
+def bind(model: Model | None, images: Samples, labels: Any, score: Score, *, targeted: bool) -> ClassifierLoss:
     """Binds a score to a classifier.
 
     Raises:
@@ -98,5 +99,6 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
         low, high = (int(bound) for bound in torch.aminmax(labels))
         if low < 0 or high >= classes:
             raise ValueError(
-                f"labels must be within 0 and {classes - 1} for a model of {classes} classes, got {low} to {high}"
+                f"labels must be within 0 and {classes - 1} for a model of {classes} classes, got {low} to {high}: "
+                "classes count from 0"
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from perturbsets._types import Labels, Logits, Model, PerImage, Samples
 from perturbsets.objectives.base import Objective
@@ -26,7 +26,7 @@ class CrossEntropy(Objective):
 
     targeted: bool = False
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> ClassifierLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
         """Binds to a classifier and class numbers ``[B]``.
 
         Raises:

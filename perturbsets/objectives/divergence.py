@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.model_call import class_logits
@@ -58,7 +58,7 @@ class KLDivergence(Objective):
         Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 (TRADES).
     """
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor | None) -> DivergenceLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> DivergenceLoss:
         """Binds to a classifier; asks it for its clean predictions once.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -34,7 +35,7 @@ class DLR(Objective):
 
     targeted: bool = False
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> ClassifierLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
         """Binds to a classifier and class numbers ``[B]``.
 
         Raises:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import Any
 
 from perturbsets._types import Labels, Logits, Model, PerImage, Samples
 from perturbsets.objectives.base import Objective
@@ -28,7 +27,7 @@ class Margin(Objective):
 
     targeted: bool = False
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> ClassifierLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
         """Binds to a classifier and class numbers ``[B]``.
 
         Raises:

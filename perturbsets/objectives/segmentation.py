@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Int64
@@ -11,6 +12,7 @@ from torch import Tensor
 from perturbsets._types import Classes, Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.rows import as_tensor
 
 Maps = Int64[Tensor, "B *place"]
 
@@ -59,8 +61,34 @@ def check_maps(logits: Tensor, maps: Maps) -> None:
         low, high = (int(bound) for bound in counted.aminmax())
         if low < 0 or high >= logits.shape[1]:
             raise ValueError(
-                f"labels must be within 0 and {logits.shape[1] - 1} or ignore={IGNORE}, got {low} to {high}"
+                f"labels must be within 0 and {logits.shape[1] - 1} or ignore={IGNORE}, got {low} to {high}: "
+                "classes count from 0"
             )
+
+
+def label_maps(labels: Any, images: Samples) -> Maps:
+    """Labels as a class number per pixel, on the device of the images.
+
+    Args:
+        labels: Whole numbers ``[B, ...]``, as a tensor, array or list; or with a channel, ``[B, 1, ...]``.
+        images: The images that they belong to.
+
+    Raises:
+        ValueError: If shape or type are others, or no pixel of an image counts.
+    """
+    labels = as_tensor(labels)
+    if labels.ndim < 2 or len(labels) != len(images) or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be a class number per pixel, [{len(images)}, ...], got {list(labels.shape)} of "
+            f"{labels.dtype}: write labels.long() where they are classes"
+        )
+    maps = labels.to(images.device).long()
+    if maps.ndim == images.ndim and maps.shape[1] == 1:
+        maps = maps.squeeze(1)
+    blank = (maps == IGNORE).flatten(1).all(1)
+    if bool(blank.any()):
+        raise ValueError(f"labels must count somewhere in every image, got none in {int(blank.sum())}: leave those out")
+    return maps
 
 
 def _counted(maps: Maps) -> Tensor:
@@ -112,7 +140,7 @@ class SegmentationCrossEntropy(Objective):
     def per_pixel(self) -> bool:
         return True
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> SegmentationLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> SegmentationLoss:
         """Binds to a segmentation model and label maps ``[B, ...]``.
 
         Raises:
@@ -120,9 +148,4 @@ class SegmentationCrossEntropy(Objective):
         """
         if model is None:
             raise ValueError("model must be a segmentation model for this objective, got None")
-        if labels.ndim < 2 or len(labels) != len(images) or labels.is_floating_point():
-            raise ValueError(
-                f"labels must be a class number per pixel, [{len(images)}, ...], got {list(labels.shape)} of "
-                f"{labels.dtype}"
-            )
-        return SegmentationLoss(model, labels.to(images.device).long(), self.goal)
+        return SegmentationLoss(model, label_maps(labels, images), self.goal)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from perturbsets._types import Model, Samples
 from perturbsets.objectives.base import Objective
@@ -44,7 +44,7 @@ class StrongestWrong(Objective):
         if not getattr(self.objective, "targeted", False):
             raise ValueError(f"objective must be a targeted one, such as DLR(targeted=True), got {self.objective}")
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> ClassifierLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
         """Binds to a classifier and true classes ``[B]``; asks it for its clean predictions once.
 
         Raises:

@@ -72,6 +72,8 @@ def between(entry: Content, form: Callable[[Any], str] = percent, name: str = ""
 def likelihood(sufficient: Content) -> tuple[str, str]:
     """Bits per pixel with their interval, or with what they are where they are no estimate."""
     bits = sufficient["bits_per_pixel"]
+    if bits.get("at_least") is None:
+        return f"{bits['mean']:.2f}", "not known whether to be trusted: run `perturbsets check` again"
     if bits["trusted"]:
         return f"{bits['mean']:.2f}", between(bits, "{:.2f}".format)
     return f"≥ {math.floor(100 * bits['at_least']) / 100:.2f}", "a lower bound, not to be trusted as an estimate"

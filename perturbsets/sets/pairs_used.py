@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import safetensors
@@ -17,6 +13,7 @@ import torch
 from torch import Tensor
 
 from augment import PairStore
+from perturbsets.reachable import reachable
 
 FILE = "learned_from.safetensors"
 
@@ -62,46 +59,12 @@ def pairs_used(perturbations: Any) -> tuple[PairsUsed, ...]:
 
     They are looked for in everything that can be reached from the set's attributes: sets in fields and collections,
     changes and transforms that hold a set, functions and what they enclose. A wrapper need not pass anything on, and
-    cannot forget to. Only a set that a wrapper takes from a global variable is not seen.
+    cannot forget to.
 
     Args:
         perturbations: The set.
     """
-    found: list[PairsUsed] = []
-    waiting, seen = deque([perturbations]), {id(perturbations): perturbations}  # kept alive: no number comes twice
-    while waiting:
-        given = waiting.popleft()
-        if isinstance(given, PairsUsed):
-            found.append(given)
-            continue
-        new = {id(part): part for part in _parts(given) if id(part) not in seen}
-        seen |= new
-        waiting.extend(new.values())
-    return tuple(found)
-
-
-def _parts(given: Any) -> Iterator[Any]:
-    """What an object is made of, one level down."""
-    if isinstance(given, type | ModuleType | Tensor | str | bytes):
-        return
-    if isinstance(given, Mapping):
-        yield from given.values()
-    elif isinstance(given, list | tuple | set | frozenset):
-        yield from given
-    elif isinstance(given, partial):
-        yield from (given.func, *given.args, *given.keywords.values())
-    elif isinstance(given, MethodType):
-        yield given.__self__
-    elif isinstance(given, FunctionType):
-        yield from given.__defaults__ or ()
-        for cell in given.__closure__ or ():
-            with suppress(ValueError):  # what it refers to is not there yet
-                yield cell.cell_contents
-    yield from getattr(given, "__dict__", {}).values()
-    for kind in type(given).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
-        names = (slots,) if isinstance(slots, str) else slots
-        yield from (getattr(given, name) for name in names if hasattr(given, name))
+    return tuple(reachable(perturbations, lambda part: isinstance(part, PairsUsed)))
 
 
 def written(used: Sequence[PairsUsed], folder: Path) -> list[dict[str, Any]]:

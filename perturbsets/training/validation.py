@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from cvae import derive_seed
 from cvae.metrics import Record
@@ -47,7 +48,7 @@ class RobustValidation:
 
     adversary: Adversary | Worst
     images: Samples
-    labels: Tensor
+    labels: Any
     drop: float = 0.2
     batch: int = 256
     seed: int = 0
@@ -71,7 +72,8 @@ class RobustValidation:
         shared = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
         right = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-        batches = zip(self.images.split(self.batch), self.labels.split(self.batch), strict=True)
+        labels = class_numbers(self.labels, self.images)
+        batches = zip(self.images.split(self.batch), labels.split(self.batch), strict=True)
         for number, (x, y) in enumerate(batches):
             if number % processes == rank:
                 x, y = x.to(device), y.to(device)

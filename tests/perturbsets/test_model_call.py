@@ -28,8 +28,10 @@ from perturbsets import (
     StrongestWrong,
     Worst,
     audit,
+    bisect,
     evaluate,
     evaluate_robustness,
+    fast_minimum_norm,
 )
 from perturbsets.evaluation import correct_under
 from perturbsets.model_call import class_logits, logits
@@ -183,11 +185,19 @@ def test_no_model_is_called_with_an_empty_batch() -> None:
         assert found.reached.shape == found.calls.shape == (0,)
 
 
+def functions_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda x: model(x)
+
+
 def functions(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
     def inner(x: Tensor) -> Tensor:
         return model(x)
 
+    held = [model]
+    nested = functions_of(model)
     return {
+        "lambda of a function": lambda x: nested(x),
+        "lambda of a list": lambda x: held[0](x),
         "lambda": lambda x: model(x),
         "function": inner,
         "method": model.forward,
@@ -230,6 +240,10 @@ def test_a_model_wrapped_for_several_processes_is_attacked_without_its_wrapper(m
         assert evaluate_robustness(model, x, y, PixelBall("linf", 0.1), steps=3, queries=3).clean.mean <= 1
         assert len(audit(attack, model, x, y, draws=3).checks) == 9
         assert Smoothed(model, PixelBall("l2", 1.0), 0.1).predict(x, draws=20).shape == (6,)
+        with pytest.raises(ValueError, match=r"write the function over its `\.module`"):
+            attack(lambda x: model(x), x, y)
+        inner = model.module  # the advice, followed
+        assert attack(lambda x: inner(x), x, y).images.shape == x.shape
     finally:
         distributed.destroy_process_group()
 
@@ -258,6 +272,56 @@ def test_labels_that_cannot_be_shared_out_are_refused(labels: Any) -> None:
         Adversary(PixelBall("linf", 0.1), objective)(nn.Flatten(), images(), labels)
     shared = FunctionObjective(partial(lambda given, output, _: output.sum(1), labels))  # the advice, followed
     assert Adversary(PixelBall("linf", 0.1), shared)(nn.Flatten(), images(), None).images.shape == (6, 1, 4, 4)
+
+
+@pytest.mark.parametrize("kind", [Tensor.numpy, Tensor.tolist], ids=["array", "list"])
+def test_class_labels_may_be_arrays_and_lists(kind: Callable[[Tensor], Any]) -> None:
+    model, x, y = network(), images(), torch.arange(6) % CLASSES
+    attack, ball = Adversary(PixelBall("linf", 0.1)), PixelBall("l2", 0.3)
+
+    def results(labels: Any) -> list[Tensor]:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return [
+                attack(model, x, labels, generator=torch.Generator().manual_seed(0)).images,
+                correct_under(model, None, x, labels),
+                evaluate_robustness(model, x, labels, ball, steps=3, queries=3).images,
+                bisect(
+                    Adversary(ball), model, x, labels, largest=1.0, generator=torch.Generator().manual_seed(0)
+                ).radii,
+                fast_minimum_norm(model, x, labels, norm="l2", steps=5).radii,
+            ]
+
+    for ours, theirs in zip(results(kind(y)), results(y), strict=True):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (torch.arange(6).float() % CLASSES, r"labels\.long\(\)"),
+        (torch.eye(CLASSES)[torch.arange(6) % CLASSES].long(), r"labels\.argmax\(1\)"),
+    ],
+)
+def test_labels_in_another_form_are_refused_with_advice_that_works(labels: Tensor, advice: str) -> None:
+    attack = Adversary(PixelBall("linf", 0.1))
+    with pytest.raises(ValueError, match=f"write {advice} where"):
+        attack(network(), images(), labels)
+    written = eval(advice.replace("\\", ""), {"labels": labels})
+    assert attack(network(), images(), written).images.shape == (6, 1, 4, 4)
+
+
+def test_one_image_without_a_batch_is_refused_with_advice_that_works() -> None:
+    x, y, attack = images()[0], torch.tensor(1), Adversary(PixelBall("linf", 0.1))
+    with pytest.raises(ValueError, match=r"write images\[None\] and labels\[None\]"):
+        attack(network(), x, y)
+    assert attack(network(), x[None], y[None]).images.shape == (1, 1, 4, 4)
+
+
+def test_outputs_that_are_no_tensors_are_refused() -> None:
+    for model in (lambda x: x.flatten(1).numpy(), lambda x: None):
+        with pytest.raises(ValueError, match="return a torch tensor"):
+            logits(model, images())
 
 
 def segmenter() -> nn.Module:
@@ -289,7 +353,7 @@ def test_label_maps_are_audited_by_their_objective() -> None:
     model, x = segmenter(), images()
     maps = model(x).argmax(1)
     attack = Adversary(PixelBall("linf", 0.5), SegmentationCrossEntropy(goal=0.8), ProjectedGradient(20))
-    result = audit(attack, model, x, maps, draws=3)
+    result = audit(attack, model, x, maps[:, None], draws=3)  # maps with a channel, as masks often come
     found = attack(model, x, maps, generator=torch.Generator().manual_seed(0))
 
     assert result.accuracy.mean == float((~found.reached).double().mean())

@@ -35,7 +35,9 @@ from perturbsets import (
     SpatialBox,
     Standardized,
     Worst,
+    audit,
     correct_under,
+    evaluate_robustness,
 )
 from perturbsets.per_image import set_per_image
 
@@ -175,7 +177,7 @@ def test_evaluation_in_batches_takes_one_radius_per_image(radius: Any) -> None:
     right = correct_under(model, attack, x, y)
 
     assert torch.equal(right, ~attack(model, x, y).reached)
-    with pytest.raises(ValueError, match="radius must be a number or one per image, got 200 numbers for 256 images"):
+    with pytest.raises(ValueError, match="radius must be a number or one per image, got 200 numbers for 300 images"):
         correct_under(model, Adversary(PixelBall("linf", [0.1] * 200), ascent=OneStep()), x, y)
 
 
@@ -224,3 +226,18 @@ def test_a_wrapper_of_a_users_shares_out_what_it_holds() -> None:
     with pytest.raises(ValueError, match=r"Plain must be a dataclass to share out \['inner'\]"):
         Plain(PixelBall("l2", RADII)).keep(ROWS)
     assert replace(wrapped, radius=2.0).keep(ROWS).radius == 2.0
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_as_many_numbers_as_images_are_asked_for_where_batches_are_made(count: int) -> None:
+    model, x, y = nn.Flatten(), torch.rand(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
+    ball = PixelBall("linf", [0.1] * count)
+    attack = Adversary(ball, ascent=ProjectedGradient(2))
+    for call in (
+        lambda: correct_under(model, attack, x, y, batch=2),
+        lambda: evaluate_robustness(model, x, y, ball, steps=2, queries=2, batch=2),
+        lambda: audit(attack, model, x, y, draws=2, batch=2),
+        lambda: Worst([attack], drop_reached=True)(model, x, y),
+    ):
+        with pytest.raises(ValueError, match=rf"radius must be .* one per image, got {count} numbers for 4 images"):
+            call()

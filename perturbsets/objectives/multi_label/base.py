@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from torch import Tensor
+from typing import Any
 
 from perturbsets import model_call
 from perturbsets._types import Flags, LabelLogits, Model, Offsets, PerImage, Rows, Samples, States
@@ -54,7 +53,7 @@ class MultiLabelObjective(Objective):
         return (~states.isnan()).any(1)
 
 
-def bind(model: Model | None, images: Samples, labels: Tensor, value: Value, goal: Goal) -> MultiLabelLoss:
+def bind(model: Model | None, images: Samples, labels: Any, value: Value, goal: Goal) -> MultiLabelLoss:
     """Binds a value and a goal to a multi-label classifier.
 
     Raises:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from perturbsets._types import LabelLogits, Model, PerImage, PerLabel, Samples, States
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
@@ -88,7 +88,7 @@ class BinaryCrossEntropy(MultiLabelObjective):
         ):
             raise ValueError(f"weights must be 0 or more and finite, one for each label, not all 0, got {self.weights}")
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:

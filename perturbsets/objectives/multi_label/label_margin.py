@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-from torch import Tensor
+from typing import Any, Literal, get_args
 
 from perturbsets._types import LabelLogits, Model, PerImage, Samples, States
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
@@ -71,7 +69,7 @@ class LabelMargin(MultiLabelObjective):
         if not 0 <= self.confidence < most:  # NaN fails too
             raise ValueError(f"confidence must be in [0, {most:g}) for {self.scores}, got {self.confidence}")
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import Any
 
 from perturbsets._types import Flags, LabelLogits, Model, PerImage, Samples, States
 from perturbsets.objectives.multi_label.base import MultiLabelLoss, MultiLabelObjective, bind
@@ -43,7 +42,7 @@ class LabelRanking(MultiLabelObjective):
 
     targeted: bool = False
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:

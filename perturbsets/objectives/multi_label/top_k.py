@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int64
@@ -64,7 +65,7 @@ class TopK(MultiLabelObjective):
         if self.k < 1:
             raise ValueError(f"k must be at least 1, got {self.k}: the number of labels that count")
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> MultiLabelLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> MultiLabelLoss:
         """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
 
         Raises:
