@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -177,3 +178,26 @@ def test_a_table_is_asked_for_rows() -> None:
         yield {"loss": model(batch["clean"].flatten(1).float()).mean()}
 
     train(nn.Linear(64, 1), loss, data, LoopSettings(steps=1, batch=4))
+
+
+def test_batches_are_taken_whole_where_a_data_set_gives_them() -> None:
+    class Whole(torch.utils.data.Dataset):  # like a pair store: PyTorch's hook for items beside batches of its own
+        def __len__(self) -> int:
+            return 4
+
+        def __getitems__(self, indices: list[int]) -> list[Any]:
+            raise AssertionError("items one by one, where there are batches")
+
+        def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.rand(len(indices), 1, 2, 2), indices
+
+    images, labels = Parts(Whole(), None, ("image", "label")).batch(torch.tensor([2, 0]))
+    assert images.shape == (2, 1, 2, 2)
+    assert labels.tolist() == [2, 0]
+
+
+def test_grey_images_of_bytes_get_their_channel() -> None:
+    data = [(np.full((8, 8), row, dtype=np.uint8), row) for row in range(3)]
+    images, labels = Parts(data, None, ("image", "label")).batch(torch.tensor([2, 1]))
+    assert images.shape == (2, 1, 8, 8)
+    assert labels.tolist() == [2, 1]
