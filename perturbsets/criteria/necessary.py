@@ -158,7 +158,7 @@ class NecessarySubset:
     steps: int = 50
     restarts: int = 3
     curve: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75, 1.5)
-    curve_steps: int = 8
+    curve_steps: int = 12
 
     def __post_init__(self) -> None:
         for name in ("steps", "restarts", "curve_steps"):

@@ -107,12 +107,16 @@ class Inversion:
         Raises:
             ValueError: If representations are not those of the layers, are zero or not finite.
         """
-        first = next(iter(representations.values()), torch.empty(0))
+        outputs = LayerOutputs(model, self.layers, self.activation)
+        if list(representations) != outputs.names:
+            got = list(representations)
+            raise ValueError(f"representations must be those of the layers {outputs.names}, got {got}")
+        first = representations[outputs.names[0]]
         grey = torch.full((len(first), *shape), GREY, dtype=first.dtype, device=first.device)
         adversary = Adversary(PixelBall("linf", GREY), _Preimage(self), self.ascent)
         found = adversary(model, grey, representations, generator=generator)
         with untouched(model, grey.device), torch.no_grad():
-            loss = _PreimageLoss(self, LayerOutputs(model, self.layers, self.activation), representations)
+            loss = _PreimageLoss(self, outputs, representations)
             distances = loss.squared_distance(found.images).sqrt()
         return Inverted(found.images, distances, found.calls + 1)
 
@@ -177,8 +181,6 @@ class _Preimage(Objective):
     def at(self, model: Model | None, images: Images, labels: Mapping[str, Features]) -> _PreimageLoss:
         assert isinstance(model, nn.Module)
         outputs = LayerOutputs(model, self.inversion.layers, self.inversion.activation)
-        if list(labels) != outputs.names:
-            raise ValueError(f"representations must be those of the layers {outputs.names}, got {list(labels)}")
         for name, wanted in labels.items():
             lengths = wanted.norm(dim=1)
             if len(wanted) != len(images) or not bool(((lengths > 0) & lengths.isfinite()).all()):
