@@ -64,7 +64,7 @@ def check_count(settings: PerImageSettings, count: int) -> None:
     """
     for part in _nested(settings):
         for name in part.per_image:
-            value = getattr(part, name)
+            value = getattr(part, name, None)  # not every ascent has a step size
             numbers = None if value is None else _numbers(value)
             if numbers is not None and numbers.ndim and len(numbers) != count:
                 raise ValueError(

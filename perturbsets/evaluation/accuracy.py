@@ -15,7 +15,7 @@ from perturbsets.intervals import Interval, difference_interval, independent, sh
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.classification import check_finite, check_logits
-from perturbsets.objectives.segmentation import check_maps, label_maps, share_right
+from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
 from perturbsets.per_image import check_count
 from perturbsets.purity import untouched
 from perturbsets.rows import as_tensor, check_rows, take_rows
@@ -153,6 +153,7 @@ def correct(model: Model, images: Samples, labels: Any) -> Flags | PerImage:
         return logits.argmax(1) == classes
     maps = label_maps(labels, images)
     check_maps(logits, maps)
+    check_counted(maps)
     return share_right(logits.argmax(1), maps)
 
 

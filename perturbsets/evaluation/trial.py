@@ -9,6 +9,7 @@ import torch
 
 from perturbsets._types import Flags, Model, Rows, Samples
 from perturbsets.adversary import Adversary
+from perturbsets.objectives.segmentation import check_counted, label_maps
 from perturbsets.per_image import check_count
 from perturbsets.purity import untouched
 from perturbsets.rows import check_rows, take_rows
@@ -57,6 +58,8 @@ class Trial:
             raise ValueError("images must hold at least one image, got none")
         check_rows("labels", labels, len(images))
         check_count(adversary, len(images))
+        if adversary.objective.per_pixel:
+            check_counted(label_maps(labels, images))
         self.adversary, self.model, self.images, self.labels = adversary, model, images, labels
         self.batch, self.seed = batch, seed
         self.right = self.right_on(images)

@@ -74,7 +74,7 @@ def label_maps(labels: Any, images: Samples) -> Maps:
         images: The images that they belong to.
 
     Raises:
-        ValueError: If shape or type are others, or no pixel of an image counts.
+        ValueError: If shape or type are others.
     """
     labels = as_tensor(labels)
     if labels.ndim < 2 or len(labels) != len(images) or labels.is_floating_point():
@@ -85,10 +85,18 @@ def label_maps(labels: Any, images: Samples) -> Maps:
     maps = labels.to(images.device).long()
     if maps.ndim == images.ndim and maps.shape[1] == 1:
         maps = maps.squeeze(1)
+    return maps
+
+
+def check_counted(maps: Maps) -> None:
+    """Refuses images of which no pixel counts, where accuracies are to be told.
+
+    Raises:
+        ValueError: If there are any.
+    """
     blank = (maps == IGNORE).flatten(1).all(1)
     if bool(blank.any()):
         raise ValueError(f"labels must count somewhere in every image, got none in {int(blank.sum())}: leave those out")
-    return maps
 
 
 def _counted(maps: Maps) -> Tensor:

@@ -356,6 +356,8 @@ def test_label_maps_are_audited_by_their_objective() -> None:
     result = audit(attack, model, x, maps[:, None], draws=3)  # maps with a channel, as masks often come
     found = attack(model, x, maps, generator=torch.Generator().manual_seed(0))
 
+    with pytest.raises(ValueError, match="labels must count somewhere in every image, got none in 6"):
+        audit(attack, model, x, torch.full_like(maps, 255), draws=3)
     assert result.accuracy.mean == float((~found.reached).double().mean())
     assert [check.passed for check in result.checks if check.name == "gradients are sound"] == [True]
 
