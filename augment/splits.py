@@ -1,10 +1,11 @@
 """Which split a group of images belongs to: by the name of its folder, or drawn by a hash of its own name."""
 
+
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import PurePath
 
 SPLITS = ("train", "validation", "test")
@@ -92,3 +93,39 @@ def ordered(names: Sequence[str]) -> tuple[str, ...]:
     """Names of splits, each once: the usual ones first, others as they come."""
     found = list(dict.fromkeys(names))
     return tuple(sorted(found, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS)))
+
+
+
+
+# Independent groups of pairs: pairs that share a file belong together.
+
+
+
+
+def joined(pairs: Sequence[tuple[Hashable, Hashable]]) -> list[int]:
+    """Numbers the groups that hang together by shared files, also through others.
+
+    Args:
+        pairs: The two files of each pair.
+
+    Returns:
+        Per pair the number of its group, which is the first of its pairs.
+
+    Example:
+        >>> joined([("a", "b"), ("c", "d"), ("b", "e")])
+        [0, 1, 0]
+    """
+    parents = list(range(len(pairs)))
+
+    def root(pair: int) -> int:
+        while parents[pair] != pair:
+            parents[pair] = parents[parents[pair]]
+            pair = parents[pair]
+        return pair
+
+    first: dict[Hashable, int] = {}
+    for number, files in enumerate(pairs):
+        for file in files:
+            one, other = sorted((root(first.setdefault(file, number)), root(number)))
+            parents[other] = one
+    return [root(number) for number in range(len(pairs))]

@@ -1,19 +1,43 @@
 """The batches of a training run and its randomness, as functions of the seed and the step's number."""
 
+
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cvae.seeds import derive_seed
+# One seed split into many, by name.
+
+
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A seed for one use of randomness, independent of all others.
+
+    Args:
+        seed: The seed of the whole run.
+        names: What the randomness is for, for example ``("fit", 17)``.
+
+    Returns:
+        A number in [0, 2^63), the same on every machine and in every process.
+    """
+    digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+
 
 Batch = Any
 
@@ -144,3 +168,182 @@ def _advice(data: Any, name: str) -> str | None:
 
 def _all_arrays(values: list[Any]) -> bool:
     return bool(values) and all(isinstance(value, Tensor | np.ndarray) for value in values)
+
+
+
+
+# What training reads of a data set: images, and the numbers that stand beside them.
+
+
+
+
+ROUNDING = 8  # units in the last place of the larger bound: what resizing and the like overshoot by
+
+
+class Parts(Dataset[tuple[Tensor, ...]]):
+    """Batches of a data set as tuples of tensors, images first.
+
+    Items are tuples, or mappings of which ``fields`` are read, in this order; a data set may also give whole batches of
+    either kind by ``batch(indices)``. Parts of a tuple that are no numbers, such as file names, are left out, as are
+    other fields of a mapping, and what follows the images where only images are read. Pillow's images, arrays, numbers
+    and lists of numbers become tensors.
+
+    Args:
+        data: The map-style data set.
+        fields: Names of the fields where items are mappings; ``usual`` if not given.
+        usual: The names that are read if none are given. The first ones name the images.
+        images: How many parts are images.
+        bounds: Smallest and largest value of floating-point images; what rounding left outside is clamped.
+        name: What messages call the data set.
+
+    Raises:
+        TypeError: If the data set is not map-style.
+        ValueError: If it is empty.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        fields: Sequence[str] | None,
+        usual: Sequence[str],
+        *,
+        images: int = 1,
+        bounds: tuple[float, float] = (0.0, 1.0),
+        name: str = "data",
+    ) -> None:
+        check_map_style(data, name)
+        self.data, self.fields, self.usual = data, fields, usual
+        self.images, self.bounds, self.name = images, bounds, name
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.data)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, ...]:
+        """The parts of some items, each with a row for every item.
+
+        Raises:
+            ValueError: If an item has no image in front or not the fields that are read, parts differ in shape, or
+                images are of another type or out of bounds.
+        """
+        if gives_batches(self.data):
+            parts = self._parts(self.data.batch(indices))
+        else:
+            rows = [self._parts(item) for item in fetch_items(self.data, indices)]
+            counts = sorted({len(row) for row in rows})
+            if len(counts) > 1:
+                raise ValueError(
+                    f"{self.name} must give as many numbers in each item, got {counts[0]} and {counts[-1]}: leave out "
+                    "items of which a part is None"
+                )
+            parts = tuple(self._stacked(place, column) for place, column in enumerate(zip(*rows, strict=True)))
+        if len(parts) < self.images or any(part.ndim < 2 for part in parts[: self.images]):
+            raise ValueError(
+                f"{self.name} must give items that begin with {' and '.join(self.usual[: self.images])}, got "
+                f"{[list(part.shape[1:]) for part in parts]} as shapes of the parts that are numbers: put images "
+                "first, or give mappings and the names of their fields"
+            )
+        checked = [within(_with_channel(part), self.bounds, f"images of {self.name}") for part in parts[: self.images]]
+        return (*checked, *parts[self.images :])
+
+    def _parts(self, given: Any) -> tuple[Tensor, ...]:
+        """The parts of an item or a batch."""
+        if isinstance(given, Mapping):
+            return tuple(self._named(given, name) for name in self.fields or self.usual)
+        if self.fields is not None:
+            raise ValueError(
+                f"fields must be left out where {self.name} gives no mappings, got fields={tuple(self.fields)} and an "
+                f"item that is a {type(given).__name__}"
+            )
+        parts = given if isinstance(given, tuple | list) else [given]
+        most = None if self.images < len(self.usual) else self.images
+        return tuple(part for part in map(_tensor, parts) if part is not None)[:most]
+
+    def _named(self, given: Mapping[str, Any], name: str) -> Tensor:
+        part = _tensor(given[name]) if name in given else None
+        if part is None:
+            got = f"{given[name]!r:.40}" if name in given else "no such field"
+            raise ValueError(
+                f"{self.name} must give an image or numbers as field {name!r}, got {got} beside {list(given)}: "
+                + self._advice(given)
+            )
+        return part
+
+    def _advice(self, given: Mapping[str, Any]) -> str:
+        """Which fields to name: those that look like images, then those that are single numbers."""
+        numbers = {key: part for key, value in given.items() if (part := _tensor(value)) is not None}
+        pictures = [key for key, part in numbers.items() if part.ndim > 1][: self.images]
+        others = [key for key, part in numbers.items() if part.ndim < 2]
+        found = tuple((pictures + others)[: len(self.usual)])
+        if len(found) < len(self.usual):
+            return f"give fields that hold {' and '.join(self.usual)}, classes as numbers from 0"
+        return f"name the fields to read, for example fields={found}"
+
+    def _stacked(self, place: int, column: Sequence[Tensor]) -> Tensor:
+        shapes = sorted({tuple(part.shape) for part in column})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{self.name} must give parts of one shape, got {list(shapes[0])} and {list(shapes[-1])} as part "
+                f'{place} of two items: of images write image.convert("RGB").resize((width, height)) in a transform'
+            )
+        return torch.stack(list(column))
+
+
+def _with_channel(images: Tensor) -> Tensor:
+    """Images with the channel that grey ones of bytes, height and width alone, leave out."""
+    return images[:, None] if images.dtype == torch.uint8 and images.ndim == 3 else images
+
+
+def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
+    """Images of bytes as they are, or of floating-point values within bounds, where rounding is clamped.
+
+    NaN is let through, for the loss to name.
+
+    Raises:
+        ValueError: If they are of another type, or out of bounds.
+    """
+    if images.dtype == torch.uint8 or not images.numel():
+        return images
+    low, high = bounds
+    asked = f"{name} must be torch.uint8, or floating point within [{low:g}, {high:g}]"
+    if not images.is_floating_point():
+        advice = "image.to(torch.uint8) where 255" if int(images.max()) < 256 else "image / 65535 where 65535"
+        raise ValueError(f"{asked}, got {images.dtype}: write {advice} is white")
+    smallest, largest = (float(bound) for bound in torch.aminmax(images.detach()))
+    farthest = max((abs(bound) for bound in bounds if math.isfinite(bound)), default=0.0)
+    slack = ROUNDING * torch.finfo(images.dtype).eps * farthest
+    if smallest < low - slack or largest > high + slack:
+        advice = "leave a normalisation out of the data and put it inside the model, which is shown images in [0, 1]"
+        if smallest >= 0 and 2 < largest <= 255:
+            advice = "write image / 255 where 255 is white"
+        raise ValueError(f"{asked}, got {smallest:.8g} to {largest:.8g}: {advice}")
+    return images.clamp(low, high) if smallest < low or largest > high else images
+
+
+def _tensor(part: Any) -> Tensor | None:
+    """A part of an item as a tensor; ``None`` if it holds no numbers.
+
+    Raises:
+        ValueError: If it is an image whose layout would be misread.
+    """
+    if isinstance(part, Image.Image):
+        if part.mode not in ("L", "RGB"):
+            advice = {
+                "I": "torch.from_numpy(numpy.array(image) / 65535).float()[None]",
+                "F": "torch.from_numpy(numpy.array(image))[None], divided by the value that stands for white,",
+            }.get(part.mode[0], 'image.convert("RGB")')
+            raise ValueError(f'images must have mode "L" or "RGB", got {part.mode!r}: write {advice} in a transform')
+        return pil_to_tensor(part)
+    if isinstance(part, np.ndarray) and part.dtype == np.uint8 and part.ndim == 3:
+        first, *_, last = part.shape
+        if last in (1, 3) and first not in (1, 3):
+            raise ValueError(
+                f"images must have channels first, got an array {list(part.shape)}: write "
+                "torch.tensor(image).permute(2, 0, 1) in a transform"
+            )
+    try:
+        if isinstance(part, np.ndarray):
+            part = part.copy()  # tensors have no negative strides
+        return part if isinstance(part, Tensor) else torch.tensor(part)  # a copy: arrays may be read-only
+    except (TypeError, ValueError, RuntimeError):
+        return None

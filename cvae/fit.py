@@ -1,5 +1,6 @@
 """Learning a perturbation set: maximising the evidence lower bound over pairs."""
 
+
 from __future__ import annotations
 
 import math
@@ -14,12 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
-from cvae.batches import Batch, Draws
+from cvae.batches import Batch, Draws, Parts, derive_seed
 from cvae.loop import LoopSettings, Scalars, train
-from cvae.metrics import Record
 from cvae.model import CVAE
-from cvae.parts import Parts
-from cvae.seeds import derive_seed
+from cvae.progress import Record
 
 SHARP = 0.3  # pixels: a blur narrower than this leaves a pixel 98 % of its weight
 

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cvae.batches import Batch, Draws, Steps, check_map_style
-from cvae.checkpoint import Progress, load_checkpoint, save_checkpoint
-from cvae.metrics import MetricLog, Record
-from cvae.progress import progress_bar
+from cvae.files import Progress, load_checkpoint, save_checkpoint
+from cvae.progress import MetricLog, Record, progress_bar
 from cvae.schedule import Options, Schedule, digest, tabulate
 
 LOG_EVERY = 10

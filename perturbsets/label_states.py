@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from perturbsets._types import States
-from perturbsets.row_names import named_rows
-from perturbsets.rows import as_tensor
+from perturbsets.rows import as_tensor, named_rows
 
 
 def label_states(labels: Any, count: int, *, each_known: bool = True) -> States:

@@ -1,5 +1,6 @@
 """Some rows of a batch, of whatever holds one entry for each of its images."""
 
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,21 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Rows
+
+# Names the rows of a batch that an error is about.
+
+
+
+SHOWN = 8  # row numbers named in an error
+
+
+def named_rows(flags: Tensor) -> str:
+    """Names the rows that a flag is set for, the first few of them: "rows 0, 3 and 9 more"."""
+    found = flags.nonzero().flatten().tolist()
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ("row " if len(found) == 1 else "rows ") + ", ".join(map(str, found[:SHOWN])) + more
+
+
 
 
 def take_rows(given: Any, rows: Rows) -> Any:

@@ -29,8 +29,8 @@ from perturbsets import (
     label_linear_programme,
     multi_label_deepfool,
 )
-from perturbsets.criteria.quality.frechet import frechet_distance
-from perturbsets.criteria.quality.precision_recall import precision_recall
+from perturbsets.criteria.features import frechet_distance
+from perturbsets.criteria.quality import precision_recall
 from perturbsets.representations import (
     ProbabilisticPCA,
     active_overlap,

@@ -2,39 +2,8 @@
 
 from augment.corruptions.base import CommonCorruption
 from augment.corruptions.blur import DefocusBlur, GaussianBlur, GlassBlur, MotionBlur, ZoomBlur
-from augment.corruptions.colour import Brightness, Contrast, Saturate
-from augment.corruptions.constants import SETTINGS
-from augment.corruptions.digital import JpegCompression, Pixelate
-from augment.corruptions.elastic import ElasticTransform
+from augment.corruptions.digital import Brightness, Contrast, ElasticTransform, JpegCompression, Pixelate, Saturate
 from augment.corruptions.named import Corruption, RandomCorruption
 from augment.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise, SpeckleNoise
-from augment.corruptions.severities import CLASSES, at_severity
+from augment.corruptions.severities import CLASSES, SETTINGS, at_severity
 from augment.corruptions.weather import Fog, Frost, Snow, Spatter
-
-__all__ = [
-    "CLASSES",
-    "SETTINGS",
-    "Brightness",
-    "CommonCorruption",
-    "Contrast",
-    "Corruption",
-    "DefocusBlur",
-    "ElasticTransform",
-    "Fog",
-    "Frost",
-    "GaussianBlur",
-    "GaussianNoise",
-    "GlassBlur",
-    "ImpulseNoise",
-    "JpegCompression",
-    "MotionBlur",
-    "Pixelate",
-    "RandomCorruption",
-    "Saturate",
-    "ShotNoise",
-    "Snow",
-    "Spatter",
-    "SpeckleNoise",
-    "ZoomBlur",
-    "at_severity",
-]

@@ -12,8 +12,7 @@ from torchvision import tv_tensors
 
 from augment._types import Images, Parameters
 from augment.corruptions.base import CommonCorruption, planes
-from augment.corruptions.constants import Constants
-from augment.corruptions.severities import CLASSES, at_severity, check_name, check_severity
+from augment.corruptions.severities import CLASSES, Constants, at_severity, check_name, check_severity
 from augment.functional.counter import draw_seeds, uniform
 from augment.seeds import NAMES, from_columns, to_columns
 from augment.transform import ChangeTransform

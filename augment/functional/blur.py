@@ -1,15 +1,69 @@
 """Blurs that are the same everywhere in an image: by a Gaussian, and by a lens out of focus."""
 
+
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
-from augment._types import Images
+from augment._types import Images, Seeds
+from augment.double_precision import in_double
+from augment.functional.counter import uniform
 from augment.functional.filters import along_axes, filter_matrix, gaussian_weights
-from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images
+from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images, per_image
+
+# Streaks: layers smeared along a line to one side.
+
+
+
+Column = Float[Tensor, "#B 1 1 1"]
+
+
+def streak(layers: Float[Tensor, "B C H W"], radius: Column, sigma: Column, angle: Column) -> Float[Tensor, "B C H W"]:
+    r"""Weighs the pixels on a ray from each pixel by one half of a Gaussian.
+
+    .. math:: y_p = \sum_{i=0}^{2r} w_i\, x_{p + o_i}, \quad w_i \propto e^{-i^2 / 2 \sigma^2}, \quad
+              o_i = \lceil i (\cos\alpha, \sin\alpha) - 1/2 \rceil
+
+    Beyond the border the last pixel is repeated.
+
+    Args:
+        layers: Layers of any range.
+        radius: Half length :math:`r` of the ray in pixels, rounded up; it and the rest are one for all, or one each.
+        sigma: Standard deviation in pixels.
+        angle: Direction in degrees, from the right on, downwards positive.
+
+    Returns:
+        The smeared layers.
+    """
+    height, width = layers.shape[2:]
+    spread = sigma.flatten(1)
+    # Weights too small to count in the layers' type cost time for nothing.
+    telling = spread * math.sqrt(-2 * math.log(torch.finfo(layers.dtype).eps))
+    last = torch.minimum(2 * radius.ceil().flatten(1), telling.floor())
+    reach = int(last.max())
+    step = torch.arange(reach + 1, dtype=layers.dtype, device=layers.device)
+    weights = (-0.5 * (step / spread) ** 2).exp() * (step <= last)
+    weights = (weights / weights.sum(1, keepdim=True)).expand(len(layers), -1)
+    # In float64, so that no device rounds an offset another way.
+    turn = torch.deg2rad(in_double(angle.flatten(1))).expand(len(layers), 1)
+    along = in_double(step)
+    right, down = ((along * share - 0.5).ceil().long().to(layers.device) + reach for share in (turn.cos(), turn.sin()))
+
+    # All shifts of each image, as a view: choosing one copies whole rows of pixels.
+    shifted = pad(layers, [reach] * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)
+    image = torch.arange(len(layers), device=layers.device)
+    smeared = torch.zeros_like(layers)
+    for weight, x, y in zip(weights.unbind(1), right.unbind(1), down.unbind(1), strict=True):
+        smeared = smeared + weight.view(-1, 1, 1, 1) * shifted[image, :, y, x]
+    return smeared
+
+
 
 
 @on_unit_images
@@ -91,3 +145,164 @@ def disk_kernel(radius: float, sigma: float) -> Tensor:
     window = torch.tensor(1 if radius <= 8 else 2)
     smooth = filter_matrix(gaussian_weights(offset.new_tensor(sigma), window), len(offset), "reflect")
     return along_axes(disk / disk.sum(), smooth, smooth)
+
+
+
+
+# Blur by motion along a straight line, at an angle of each image's own.
+
+
+
+
+@on_unit_images
+def motion_blur(images: Images, radius: Amount, sigma: Amount, angle: Amount) -> Images:
+    r"""Blurs along a line to one side of each pixel, with weights that fall like a Gaussian.
+
+    .. math:: y_p = \sum_{i=0}^{2r} w_i\, x_{p + [i (\cos\theta, \sin\theta)]}, \quad w_i \propto e^{-i^2 / 2 \sigma^2}
+
+    where brackets mean the nearest pixel, and the edge's value is repeated outside.
+
+    Args:
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        radius: Radius :math:`r` in pixels, a whole number: the line holds 2r + 1 of them.
+        sigma: Standard deviation :math:`\sigma` in pixels, above 0.
+        angle: Angle :math:`\theta` in degrees: 0 looks to the right, 90 downwards.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or a setting is out of its range or neither one number nor one per image.
+    """
+    check_amount("radius", radius)
+    check_amount("sigma", sigma, low=1e-6)
+    check_amount("angle", angle, low=-math.inf)
+    setting = {"radius": radius, "sigma": sigma, "angle": angle}
+    return streak(images, **{name: column(value, images, name) for name, value in setting.items()})
+
+
+
+
+# Blur by zooming while the shutter is open.
+
+
+
+
+@on_unit_images
+def zoom_blur(images: Images, largest: Amount, step: Amount) -> Images:
+    r"""Averages an image and its zooms about the centre by 1, 1 + s, 1 + 2s, … up to the largest.
+
+    A zoom by z enlarges the middle :math:`\lceil H / z \rceil \times \lceil W / z \rceil` pixels bilinearly, end points
+    on end points.
+
+    Args:
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        largest: Largest factor, 1 or more.
+        step: Step s between factors, 0.001 or more.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or a setting is out of its range or neither one number nor one per image.
+    """
+    check_amount("largest", largest, low=1.0)
+    check_amount("step", step, low=1e-3)
+    changed = torch.empty_like(images)
+    for rows, setting in by_setting(images, largest=largest, step=step):
+        count = math.floor((setting["largest"] - 1) / setting["step"] + 1e-6) + 1
+        factors = [1 + number * setting["step"] for number in range(count)]
+        several = Counter(tuple(_crop(length, factor) for length in images.shape[-2:]) for factor in factors)
+        part = images[rows]
+        total = part
+        for crops, times in several.items():  # several factors may give one crop
+            down, along = (_enlarge(length, *crop, part) for length, crop in zip(part.shape[-2:], crops, strict=True))
+            total = total + times * along_axes(part, down, along)
+        changed[rows] = total / (count + 1)
+    return changed
+
+
+def _crop(length: int, factor: float) -> tuple[int, int]:
+    """Pixels that are taken from a line, and how many they become; halves count up, whatever rounding left of them."""
+    taken = math.ceil(length / factor - 1e-9)
+    return taken, math.floor(taken * factor + 0.5 + 1e-9)
+
+
+def _enlarge(length: int, taken: int, enlarged: int, like: Tensor) -> Tensor:
+    """Bilinear enlargement of the middle of a line as a matrix; what stands out at the ends is cut off."""
+    pixel = torch.arange(length, dtype=like.dtype, device=like.device)
+    source = (length - taken) // 2 + (pixel + (enlarged - length) // 2) * ((taken - 1) / (enlarged - 1))
+    return (1 - (source[:, None] - pixel).abs()).clamp_min(0)
+
+
+
+
+# Blur by frosted glass: pixels take the values of near ones, between two Gaussian blurs.
+
+
+
+
+@on_unit_images
+def glass_blur(images: Images, sigma: Amount, distance: Amount, passes: Amount, seeds: Seeds) -> Images:
+    r"""Blurs, displaces pixels by small random amounts, and blurs again.
+
+    A pass visits pixels from the lower right to the upper left; each takes the value that the pixel displaced by
+    :math:`U\{-d, \dots, d - 1\}` in either axis has at that moment. Pixels nearer to the rim than d stay.
+
+    Args:
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        sigma: Standard deviation of both blurs, in pixels.
+        distance: Farthest displacement d, a whole number of pixels.
+        passes: How often pixels are displaced, a whole number.
+        seeds: One per image; the same seeds give the same displacements.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or a setting is negative or neither one number nor one per image.
+    """
+    check_amount("distance", distance)
+    check_amount("passes", passes)
+    smooth = gaussian_blur(images, sigma)
+    seeds = per_image(seeds, images)
+    height, width = images.shape[-2:]
+    moved = torch.empty_like(images)
+    for rows, setting in by_setting(images, distance=distance, passes=passes):
+        reach, part = int(setting["distance"]), smooth[rows].flatten(2)
+        source = torch.arange(height * width, device=images.device).expand(len(part), -1)
+        for turn in range(int(setting["passes"])):
+            share = uniform(seeds[rows], 2 * height * width, f"glass_blur {turn}")
+            offset = (share * (2 * reach)).long().sub_(reach).view(-1, 2, height, width)
+            source = source.gather(1, sequential_copies(offset, reach))
+        moved[rows] = part.gather(2, source[:, None].expand_as(part)).unflatten(2, (height, width))
+    return gaussian_blur(moved.clamp(0, 1), sigma)
+
+
+def sequential_copies(offset: Tensor, reach: int) -> Tensor:
+    """Where each pixel's value comes from when, one after the other, pixels copy displaced ones.
+
+    Pixels are visited from the lower right to the upper left. One that copies a pixel visited before takes over what
+    that one copied, and so on: such chains are followed in doubling steps, so that no pixel waits for another.
+
+    Args:
+        offset: Displacements down and to the right, ``[B, 2, H, W]``, between -`reach` and `reach` - 1.
+        reach: Pixels of rows and columns up to `reach` and from H - `reach` + 1 or W - `reach` + 1 on stay.
+
+    Returns:
+        Positions in the flat image, ``[B, H * W]``.
+    """
+    count, _, height, width = offset.shape
+    place = torch.arange(height * width, device=offset.device)
+    row, col = place // width, place % width
+    visited = (row > reach) & (row <= height - reach) & (col > reach) & (col <= width - reach)
+    down, right = offset.flatten(2).unbind(1)
+    target = torch.where(visited, place + down * width + right, place)
+    # Positions from `height * width` on mean values after the pass: those of pixels visited earlier.
+    follows = (target > place) & visited[target]
+    following = torch.where(follows, target + height * width, target)
+    while follows.any():
+        ends = torch.cat([place.expand(count, -1), following], 1)
+        following = ends.gather(1, following)
+        follows = following >= height * width
+    return following

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment._types import Images, Seeds
+from augment.functional.blur import streak
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
 from augment.functional.images import Amount, check_amount, check_colours, column, on_unit_images, per_image
-from augment.functional.streak import streak
 
 SHORT = 1e-4
 """By how many pixels a quotient in float32 may miss the whole number that it stands for."""

@@ -1,19 +1,147 @@
 """Spatter: drops of water or mud on the lens."""
 
+
 from __future__ import annotations
 
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
 from augment.functional.filters import smooth
 from augment.functional.images import Amount, by_setting, check_amount, check_colours, column, on_unit_images, per_image
-from augment.functional.relief import relief
+
+# Relief: drops as they look when they are lit from one side.
+
+
+
+Layer = Float[Tensor, "B 1 H W"]
+
+FARTHEST = 20
+"""Distance from an edge, in pixels, from which on the shade does not change."""
+
+
+def relief(layer: Layer) -> Layer:
+    """The layer times a shading of the distance to its edges, at most 1.
+
+    The steps are those of the published program and count in its 8-bit levels: edges, distance to them, its histogram
+    made even, and a filter that makes the one side of a slope bright and the other dark. The distance and the shade
+    are averaged over 3×3 pixels.
+
+    Args:
+        layer: Drops in [0, 1] on 0.
+
+    Returns:
+        The shaded drops; all 0 where there are none.
+    """
+    levels = (layer * 255).floor()
+    distance = _average(distance_to(edges(levels))).floor()
+    sides = layer.new_tensor([[[[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]]]])
+    shade = conv2d(pad(even(distance.long()).to(layer.dtype), (1, 1, 1, 1), "reflect"), sides).clamp(0, 255)
+    drops = levels * _average(shade).round()
+    highest = drops.amax((2, 3), keepdim=True)
+    return drops / highest.masked_fill(highest == 0, 1)
+
+
+def edges(levels: Layer, low: float = 50.0, high: float = 150.0) -> Layer:
+    """Thin edges by Canny's method: 1 where the gradient peaks across its own direction, 0 elsewhere.
+
+    Peaks above `high` count, and so do those above `low` that hang together with one.
+
+    Args:
+        levels: Layers of levels 0 to 255.
+        low: Gradient, as the sum of Sobel's two differences, below which there is no edge.
+        high: Gradient from which on there is one.
+
+    Returns:
+        The edges.
+
+    References:
+        Canny, *A computational approach to edge detection*, 1986.
+    """
+    sobel = levels.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    x, y = conv2d(pad(levels, (1, 1, 1, 1), "replicate"), torch.stack([sobel, sobel.T])[:, None]).split(1, dim=1)
+    size = x.abs() + y.abs()
+    around = pad(size, (1, 1, 1, 1))
+
+    def beside(down: int, right: int) -> Tensor:
+        return around[..., 1 + down : around.shape[2] - 1 + down, 1 + right : around.shape[3] - 1 + right]
+
+    level = (size > beside(0, -1)) & (size >= beside(0, 1))
+    upright = (size > beside(-1, 0)) & (size >= beside(1, 0))
+    falling = (size > beside(-1, -1)) & (size > beside(1, 1))
+    rising = (size > beside(-1, 1)) & (size > beside(1, -1))
+    slanted = torch.where(x * y < 0, rising, falling)
+    flat, steep = y.abs() < math.tan(math.pi / 8) * x.abs(), y.abs() > math.tan(3 * math.pi / 8) * x.abs()
+    peaks = torch.where(flat, level, torch.where(steep, upright, slanted))
+    possible, found = peaks & (size > low), peaks & (size > high)
+    while not torch.equal(more := _touching(found) & possible, found):
+        found = more
+    return found.to(levels.dtype)
+
+
+def distance_to(marks: Layer, farthest: int = FARTHEST) -> Layer:
+    r"""Distance of each pixel to the nearest mark in pixels, at most `farthest`.
+
+    .. math:: d(x, y)^2 = \min_{x'} (x - x')^2 + v(x', y)^2, \quad v \text{ the distance within the column}
+
+    Args:
+        marks: 1 at the marks, 0 elsewhere.
+        farthest: Largest distance of interest.
+
+    Returns:
+        The distances.
+
+    References:
+        Felzenszwalb and Huttenlocher, *Distance transforms of sampled functions*, 2012, for the two passes.
+    """
+    height, width = marks.shape[2:]
+    row = torch.arange(height, device=marks.device, dtype=marks.dtype)[:, None]
+    above = torch.where(marks > 0, row, -farthest).cummax(2).values
+    below = torch.where(marks > 0, row, height + farthest).flip(2).cummin(2).values.flip(2)
+    column = torch.minimum(row - above, below - row).clamp(max=farthest).square()
+    reach = min(farthest, width - 1)
+    beside = pad(column, (reach, reach), value=farthest**2)
+    nearest = column.clone()
+    for step in range(-reach, reach + 1):
+        torch.minimum(nearest, beside[..., reach + step : reach + step + width] + step**2, out=nearest)
+    return nearest.sqrt().clamp(max=farthest)
+
+
+def even(levels: Int64[Tensor, "B 1 H W"]) -> Int64[Tensor, "B 1 H W"]:
+    """Levels spread over 0 to 255 such that each layer's histogram is as even as can be.
+
+    Args:
+        levels: Levels 0 to 255. The lowest of a layer becomes 0; a layer of one level stays as it is.
+
+    Returns:
+        The levels after the change.
+    """
+    flat = levels.flatten(1)
+    histogram = flat.new_zeros(len(flat), 256).scatter_add_(1, flat, torch.ones_like(flat))
+    up_to = histogram.cumsum(1).gather(1, flat)
+    lowest = up_to.amin(1, keepdim=True)
+    more = flat.shape[1] - lowest
+    spread = ((up_to - lowest) * (255 / more.clamp(min=1))).round().long()
+    return torch.where(more == 0, flat, spread).view(levels.shape)
+
+
+def _touching(marks: Bool[Tensor, "B 1 H W"]) -> Bool[Tensor, "B 1 H W"]:
+    """The marks and their eight neighbours."""
+    around = pad(marks, (1, 1, 1, 1))
+    rows = around[..., :-2, :] | around[..., 1:-1, :] | around[..., 2:, :]
+    return rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]
+
+
+def _average(layer: Layer) -> Layer:
+    return avg_pool2d(pad(layer, (1, 1, 1, 1), "reflect"), 3, 1)
+
+
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 """Pale turquoise."""

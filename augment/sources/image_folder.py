@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels
-from augment.file_state import file_state
+from augment.files import file_state
 from augment.images import check_shape, list_images, read_images
 from augment.splits import SHARES, check_shares, drawn_split, named_splits, with_validation
 

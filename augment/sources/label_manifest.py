@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels, States
-from augment.file_state import file_state
+from augment.files import Listing, file_state, is_whole, read_listing
 from augment.images import check_shape, read_images
-from augment.listing import Listing, is_whole, read_listing
-from augment.sources.labelled_rows import ABOUT, LabelledRow, label_columns, labelled_rows
-from augment.sources.state_reader import StateReader
+from augment.sources.labelled_rows import ABOUT, LabelledRow, StateReader, label_columns, labelled_rows
 from augment.splits import SHARES, check_shares
 
 SHOWN = 10

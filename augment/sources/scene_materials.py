@@ -14,7 +14,7 @@ from torch import Tensor
 
 from augment._types import Images, Indices
 from augment.images import check_shape, read_images, read_labels
-from augment.pairing import Scene, Scenes
+from augment.pairs import Scene, Scenes
 from augment.splits import SHARES
 
 IGNORED = 255

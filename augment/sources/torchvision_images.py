@@ -1,5 +1,6 @@
 """What the data sets of torchvision share: splits, and images that are read when they are first asked for."""
 
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -111,3 +112,139 @@ class TorchvisionImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         """Images in [0, 1] and classes at positions of this split."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
         return self.images[positions].float() / 255, self.labels[positions]
+
+
+
+
+# Small photographs of CIFAR-10, through torchvision.
+
+
+
+
+
+@dataclass(frozen=True, eq=False)
+class CIFAR10(TorchvisionImages):
+    """50,000 training and 10,000 test images of 3×32×32; read, or downloaded once, when first asked for.
+
+    Args:
+        split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
+        root: Folder of the files, as torchvision keeps them: ``root/cifar-10-batches-py``, or the packed file. They
+            are pickles, which torchvision reads only if their checksums are those of the published ones.
+        held: Number of training images that are kept for validation.
+
+    Raises:
+        ValueError: If the split is unknown, the number held is outside of its range, or the split would be empty.
+        OSError: When images are first asked for, if the files are neither there nor to be had.
+
+    References:
+        Krizhevsky, *Learning multiple layers of features from tiny images*, 2009.
+    """
+
+    name: ClassVar[str] = "cifar10"
+    title: ClassVar[str] = "CIFAR-10"
+    classes: ClassVar[tuple[str, ...]] = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
+    training: ClassVar[int] = 50_000
+    tests: ClassVar[int] = 10_000
+    side: ClassVar[int] = 32
+    files: ClassVar[str] = "cifar-10-batches-py"
+
+    root: str = "data/cifar10"
+
+
+
+
+# Pieces of clothing of Fashion-MNIST, through torchvision.
+
+
+
+
+
+@dataclass(frozen=True, eq=False)
+class FashionMNIST(TorchvisionImages):
+    """60,000 training and 10,000 test images of 28×28 pixels; read, or downloaded once, when first asked for.
+
+    Args:
+        split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
+        root: Folder of the files, as torchvision keeps them: ``root/FashionMNIST/raw``.
+        held: Number of training images that are kept for validation.
+        size: Height and width of images; those above 28 frame the image in zeros, centred (an odd pixel goes after).
+
+    Raises:
+        ValueError: As for :class:`MNIST`.
+        OSError: When images are first asked for, if the files are neither there nor to be had.
+
+    References:
+        Xiao, Rasul and Vollgraf, *Fashion-MNIST* (arXiv 1708.07747).
+    """
+
+    name: ClassVar[str] = "fashion-mnist"
+    title: ClassVar[str] = "Fashion-MNIST"
+    classes: ClassVar[tuple[str, ...]] = (
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    )
+    training: ClassVar[int] = 60_000
+    tests: ClassVar[int] = 10_000
+    side: ClassVar[int] = 28
+    files: ClassVar[str] = "FashionMNIST/raw"
+
+    root: str = "data/fashion-mnist"
+    size: int = 28
+
+
+
+
+# Handwritten digits of MNIST, through torchvision.
+
+
+
+
+
+@dataclass(frozen=True, eq=False)
+class MNIST(TorchvisionImages):
+    """60,000 training and 10,000 test images of 28×28 pixels; read, or downloaded once, when first asked for.
+
+    Args:
+        split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
+        root: Folder of the files, as torchvision keeps them: ``root/MNIST/raw``.
+        held: Number of training images that are kept for validation.
+        size: Height and width of images; those above 28 frame the image in zeros, centred (an odd pixel goes after).
+
+    Raises:
+        ValueError: If the split is unknown, the number held is outside of its range, the split would be empty, or
+            `size` is below 28.
+        OSError: When images are first asked for, if the files are neither there nor to be had.
+
+    References:
+        LeCun, Cortes and Burges, *The MNIST database of handwritten digits*, 1998.
+    """
+
+    name: ClassVar[str] = "mnist"
+    title: ClassVar[str] = "MNIST"
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
+    training: ClassVar[int] = 60_000
+    tests: ClassVar[int] = 10_000
+    side: ClassVar[int] = 28
+    files: ClassVar[str] = "MNIST/raw"
+
+    root: str = "data/mnist"
+    size: int = 28

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import h5py
 import numpy as np
 
-from augment.store.places import Array
+from augment.store.hdf5_layout import Array
 
 SYNC_SECONDS = 1.0
 Record = dict[str, Any]

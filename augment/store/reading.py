@@ -14,9 +14,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from augment.store.digests import image_digests
-from augment.store.layout import CLEAN_ROWS, FORMAT, IMAGES, PAIR_ROWS, TABLES, VERSION, find
-from augment.store.places import Array, Place, UnusableError
+from augment.store.hdf5_layout import (
+    CLEAN_ROWS,
+    FORMAT,
+    IMAGES,
+    PAIR_ROWS,
+    TABLES,
+    VERSION,
+    Array,
+    Place,
+    UnusableError,
+    find,
+    image_digests,
+)
 
 BLOCK = 1 << 24  # values looked at in one go when a file is checked
 READ = 1 << 10  # images read in one go to be told apart

@@ -8,8 +8,7 @@ import torch
 
 from perturbsets._types import Flags, Offsets, PerImage
 from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import CHECK_EVERY, check_steps, slope
-from perturbsets.ascents.climber import Climber
+from perturbsets.ascents.climb import CHECK_EVERY, Climber, check_steps, slope
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 

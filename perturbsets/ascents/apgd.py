@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Offsets, OneOrEach, PerImage, Rows
-from perturbsets.ascents.base import Best
+from perturbsets.ascents.base import Best, Restarted
 from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii, set_step_size, slope
-from perturbsets.ascents.restarted import Restarted
 from perturbsets.objectives.base import Loss
 from perturbsets.per_image import for_each
 from perturbsets.sets.base import Region, Starts, check_starts

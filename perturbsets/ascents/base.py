@@ -1,5 +1,6 @@
 """What an ascent is, and how it keeps the best it has seen."""
 
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from torch import Tensor
 from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss
 from perturbsets.per_image import PerImageSettings
-from perturbsets.sets.base import Region
+from perturbsets.sets.base import Region, Starts
 
 
 class Best:
@@ -136,3 +137,41 @@ class Ascent(PerImageSettings, ABC):
         if not region.searchable:
             return f"a {type(region).__name__} can only be drawn from, nothing climbs in it: take RandomSearch"
         return None
+
+
+
+
+# Climbing from several starts.
+
+
+
+
+class Restarted(Ascent):
+    """An ascent that climbs once from each of its starts; subclasses say how.
+
+    Attributes:
+        restarts: Number of starts.
+        starts: Where they lie.
+    """
+
+    restarts: int
+    starts: Starts
+
+    def __call__(
+        self,
+        region: Region,
+        loss: Loss,
+        *,
+        start: Offsets | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Best:
+        best = Best(region, loss)
+        for restart in range(self.restarts):
+            given = None if restart else start
+            first = region.start(self.starts, generator=generator) if given is None else region.project(given)
+            self._climb(region, loss, first, best)
+        return best
+
+    @abstractmethod
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        """Climbs from one start; every point visited goes to ``best``."""

@@ -1,19 +1,204 @@
 """The Square attack: random squares, kept where the value rises."""
 
+
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
-from perturbsets._types import Offsets
+from perturbsets._types import Offsets, Rows
 from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.square_moves import BallMoves, CubeMoves
 from perturbsets.objectives.base import Loss
+from perturbsets.sets.ball import LinfBall
 from perturbsets.sets.base import Region
 from perturbsets.sets.l2 import L2Ball
-from perturbsets.sets.linf import LinfBall
 from perturbsets.sets.pixel import PixelRegion
+
+# Windows of images: where they lie, how to read and write them, and the bump that fills one in L2.
+
+
+
+Pixels = Float[Tensor, "B C P"]
+Windowed = Float[Tensor, "B C M"]
+Places = Int64[Tensor, "B M"]
+
+
+def window_size(share: float, height: int, width: int) -> tuple[int, int]:
+    """The square that covers a share of an image; where it is higher or wider than the image, a rectangle instead.
+
+    Args:
+        share: Share of the pixels, in (0, 1].
+        height: Of the image.
+        width: Of the image.
+
+    Returns:
+        Rows and columns of the window, both at least 1.
+    """
+    area = share * height * width
+    side = max(1, round(math.sqrt(area)))
+    if side > height:
+        return height, min(max(1, round(area / height)), width)
+    return (min(round(area / width), height), width) if side > width else (side, side)
+
+
+def places(top: Int64[Tensor, " B"], left: Int64[Tensor, " B"], size: tuple[int, int], width: int) -> Places:
+    """Numbers of the pixels in one window per image, all of one size.
+
+    Args:
+        top: First row of each.
+        left: First column of each.
+        size: Rows and columns.
+        width: Of the image.
+    """
+    rows = top[:, None, None] + torch.arange(size[0], device=top.device)[:, None]
+    columns = left[:, None, None] + torch.arange(size[1], device=top.device)
+    return (rows * width + columns).flatten(1)
+
+
+def read(pixels: Pixels, where: Places) -> Windowed:
+    """The values in one window per image."""
+    return pixels.gather(2, where[:, None].expand(-1, pixels.shape[1], -1))
+
+
+def write(pixels: Pixels, where: Places, values: Windowed) -> Pixels:
+    """A copy with other values in one window per image."""
+    return pixels.scatter(2, where[:, None].expand(-1, pixels.shape[1], -1), values)
+
+
+def bumps(size: tuple[int, int]) -> Float[Tensor, "2 H W"]:
+    r"""A hill beside a valley, of norm 1: one above the other, and side by side.
+
+    .. math:: \eta_{rs} = \sum_{j=d(r,s)}^{n} \frac{1}{(j+1)^2}
+
+    with :math:`d` the distance from the middle, the larger one of rows and columns, and :math:`n` its largest value.
+
+    Args:
+        size: Rows and columns.
+
+    References:
+        Andriushchenko et al., *Square attack*, 2020, eq. 2.
+    """
+    (height, width), upper, left = size, size[0] // 2, size[1] // 2
+    above = torch.cat([_hill(upper, width), -_hill(height - upper, width)], 0)
+    beside = torch.cat([_hill(height, left), -_hill(height, width - left)], 1)
+    both = torch.stack([above, beside])
+    return both / both.square().sum((1, 2), keepdim=True).sqrt()
+
+
+def _hill(height: int, width: int) -> Float[Tensor, "H W"]:
+    down, across = torch.arange(height) - height // 2, torch.arange(width) - width // 2
+    distance = torch.maximum(down.abs()[:, None], across.abs())
+    steps = 1 / torch.arange(1, max(height, width) // 2 + 2, dtype=torch.float64).square()
+    return steps.flip(0).cumsum(0).flip(0)[distance]
+
+
+
+
+# What the Square attack proposes: first points, and changes inside windows, in L-inf and in L2.
+
+
+
+TILES = 5  # in each direction, of the first point in L2
+
+
+class Moves(ABC):
+    """Proposals for a batch. Draws are made for all images, so that those who leave change nothing for the others.
+
+    Args:
+        region: Where the images may go; the radii must be finite.
+        generator: For all draws.
+    """
+
+    def __init__(self, region: PixelRegion, generator: torch.Generator | None) -> None:
+        self.count, self.channels, self.height, self.width = region.images.shape
+        self.radii = region.ball.radii(region.low)[:, :, None]
+        self.generator = generator
+
+    @abstractmethod
+    def first(self) -> Pixels:
+        """Where every image begins, before projection."""
+
+    @abstractmethod
+    def following(self, pixels: Pixels, share: float, rows: Rows) -> Pixels:
+        """What some images try next, before projection.
+
+        Args:
+            pixels: Their best offsets so far.
+            share: Share of the pixels in a window.
+            rows: Their rows in the batch.
+        """
+
+    def _whole(self, below: int, *shape: int) -> Tensor:
+        device = "cpu" if self.generator is None else self.generator.device
+        drawn = torch.randint(below, (self.count, *shape), generator=self.generator, device=device)
+        return drawn.to(self.radii.device)
+
+    def _signs(self, *shape: int) -> Tensor:
+        return (2 * self._whole(2, *shape) - 1).to(self.radii.dtype)
+
+    def _places(self, size: tuple[int, int], rows: Rows) -> Places:
+        top, left = self._whole(self.height - size[0] + 1), self._whole(self.width - size[1] + 1)
+        return places(top[rows], left[rows], size, self.width)
+
+
+class CubeMoves(Moves):
+    """To corners of the cube: vertical stripes, then squares of one value per channel."""
+
+    def first(self) -> Pixels:
+        return (self.radii * self._signs(self.channels, self.width)).repeat(1, 1, self.height)
+
+    def following(self, pixels: Pixels, share: float, rows: Rows) -> Pixels:
+        where = self._places(window_size(share, self.height, self.width), rows)
+        signs, turned = self._signs(self.channels)[rows, :, None], self._whole(self.channels, 1, 1)[rows]
+        same = (read(pixels, where).sign() == signs).all(1).all(1)[:, None, None]
+        channel = torch.arange(self.channels, device=signs.device)[:, None]
+        signs = torch.where(same & (channel == turned), -signs, signs)
+        return write(pixels, where, (self.radii[rows] * signs).expand(-1, -1, where.shape[1]))
+
+
+class BallMoves(Moves):
+    """Along the sphere: a grid of bumps, then the norm of one window moved to a bump in another."""
+
+    def first(self) -> Pixels:
+        side = max(1, min(self.height, self.width) // TILES)
+        down, across = self.height // side, self.width // side
+        shapes = bumps((side, side)).to(self.radii)[self._whole(2, down, across)]
+        tiles = self._signs(self.channels, down, across)[..., None, None] * shapes[:, None]
+        grid = self.radii.new_zeros(self.count, self.channels, self.height, self.width)
+        top, left = (self.height - down * side) // 2, (self.width - across * side) // 2
+        inside = tiles.transpose(3, 4).reshape(self.count, self.channels, down * side, across * side)
+        grid[:, :, top : top + down * side, left : left + across * side] = inside
+        flat = grid.flatten(2)
+        return self.radii * flat / _norms(flat, 1, 2)
+
+    def following(self, pixels: Pixels, share: float, rows: Rows) -> Pixels:
+        size = self._odd(window_size(share, self.height, self.width))
+        target, source = self._places(size, rows), self._places(size, rows)
+        shapes = bumps(size).to(pixels).flatten(1)[self._whole(2)[rows]]
+        bump = self._signs(self.channels)[rows, :, None] * shapes[:, None]
+        unused = (self.radii[rows].square() - pixels.square().sum((1, 2), keepdim=True)).clamp_min(0)
+        here = read(pixels, target)
+        pixels = write(pixels, target, torch.zeros_like(here))
+        there = read(pixels, source)  # zero where both overlap: what lies there counts once
+        pixels = write(pixels, source, torch.zeros_like(there))
+        shape = bump + here / _norms(here, 2)
+        available = here.square().sum(2, keepdim=True) + there.square().sum(2, keepdim=True) + unused / self.channels
+        return write(pixels, target, available.sqrt() * shape / _norms(shape, 2))
+
+    def _odd(self, size: tuple[int, int]) -> tuple[int, int]:
+        """At least 3 and odd, so that a bump has a middle, as far as the image allows."""
+        return min(max(size[0], 3) | 1, self.height), min(max(size[1], 3) | 1, self.width)
+
+
+def _norms(pixels: Pixels, *dims: int) -> Tensor:
+    return pixels.square().sum(dims, keepdim=True).sqrt().clamp_min(torch.finfo(pixels.dtype).tiny)
+
+
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries, as in the authors' release
 

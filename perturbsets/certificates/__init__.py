@@ -13,37 +13,10 @@ source are not independent.
 
 from perturbsets.certificates.contradiction import Contradictions, find_contradictions
 from perturbsets.certificates.coverage import Coverage, CoverageCertificate, coverage
-from perturbsets.certificates.covering import Covering, cover, sources_needed
+from perturbsets.certificates.covering import Covering, cover, draw_pairs, one_per_source, sources_needed
 from perturbsets.certificates.joint import JointStatement, joint_statement
 from perturbsets.certificates.multi_label import CertifiedLabels, SmoothedLabels
-from perturbsets.certificates.one_per_source import draw_pairs, one_per_source
 from perturbsets.certificates.radius import CoveringRadius, RadiusCertificate, covering_radius, needed_radii
 from perturbsets.certificates.segmentation import CertifiedMaps, SmoothedMaps
 from perturbsets.certificates.smoothing import Certified, Smoothed
 from perturbsets.certificates.votes import ABSTAIN
-
-__all__ = [
-    "ABSTAIN",
-    "Certified",
-    "CertifiedLabels",
-    "CertifiedMaps",
-    "Contradictions",
-    "Coverage",
-    "CoverageCertificate",
-    "Covering",
-    "CoveringRadius",
-    "JointStatement",
-    "RadiusCertificate",
-    "Smoothed",
-    "SmoothedLabels",
-    "SmoothedMaps",
-    "cover",
-    "coverage",
-    "covering_radius",
-    "draw_pairs",
-    "find_contradictions",
-    "joint_statement",
-    "needed_radii",
-    "one_per_source",
-    "sources_needed",
-]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Model, Offsets, PerImage, Rows, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent
 from perturbsets.certificates.smoothing import Certified, Smoothed
 from perturbsets.certificates.votes import fewest
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.objectives.cross_entropy import CrossEntropy
+from perturbsets.objectives.classification import CrossEntropy
 from perturbsets.sets.base import Region
 from perturbsets.sets.standardized import Standardized
 from perturbsets.share_bounds import check_chance, share_at_most

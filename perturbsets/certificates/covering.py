@@ -18,17 +18,150 @@ References:
     Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
 """
 
+
 from __future__ import annotations
 
 import math
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from perturbsets._types import PerImage
+from augment import PairStore
+from perturbsets._types import Labels, PerImage, Rows
+from perturbsets.criteria.pairs import Pairs, batches
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
+
+# Numbers in the sentences of certificates: rounded to the side on which the sentence stays true.
+
+
+
+DIGITS = 3
+CERTAIN = 1e-6
+
+
+def at_least(value: float) -> str:
+    """A lower bound, rounded down to three digits.
+
+    Example:
+        >>> at_least(0.98999)
+        '0.989'
+    """
+    return _rounded(value, ROUND_FLOOR)
+
+
+def at_most(value: float) -> str:
+    """An upper bound, rounded up to three digits.
+
+    Example:
+        >>> at_most(0.0123401)
+        '0.0124'
+    """
+    return _rounded(value, ROUND_CEILING)
+
+
+def confidence(alpha: float) -> str:
+    """The confidence 1 − α.
+
+    Example:
+        >>> confidence(0.05), confidence(1e-9)
+        ('95 %', '1 - 1e-09')
+    """
+    return f"{100 * (1 - alpha):.10g} %" if alpha >= CERTAIN else f"1 - {alpha:g}"
+
+
+def within_tolerance(tolerance: float, *, relative: bool, up: bool = False) -> str:
+    """A tolerance.
+
+    Args:
+        tolerance: The tolerance τ: a mean squared error per pixel of images on [0, 1], or a share of the change.
+        relative: Whether it is a share of the pair's own squared change.
+        up: Whether to round it up, as one that was solved for.
+
+    Example:
+        >>> within_tolerance(0.01, relative=False)
+        'within a mean squared error of 0.01 per pixel (root: 25.5 of 255 grey levels)'
+    """
+    value = 100 * tolerance if relative else tolerance
+    told = at_most(value) if up else f"{value:.10g}"
+    if relative:
+        return f"within {told} % of their own squared change"
+    root = at_most(255 * math.sqrt(tolerance))
+    return f"within a mean squared error of {told} per pixel (root: {root} of 255 grey levels)"
+
+
+def _rounded(value: float, side: str) -> str:
+    if math.isinf(value):
+        return "infinity"
+    exact = Decimal(repr(value))  # 0.279 as it is written, not the double next to it, which is above
+    return f"{float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - DIGITS + 1), side)) if exact else 0:g}"
+
+
+
+
+# One random pair of every source: pairs of one source are not independent, and certificates count what is.
+
+
+
+
+class SomePairs:
+    """Some of many pairs, in an order of their own.
+
+    Args:
+        pairs: The many.
+        rows: Positions of those that count.
+    """
+
+    def __init__(self, pairs: Pairs, rows: Rows) -> None:
+        self._pairs, self._rows = pairs, rows
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self._rows)
+
+    def batch(self, indices: Any) -> tuple[Tensor, Tensor, Labels, Labels]:
+        """Clean and changed images, source numbers and labels."""
+        return self._pairs.batch(self._rows[torch.as_tensor(indices)])
+
+
+def one_per_source(sources: Tensor, *, generator: torch.Generator | None = None) -> Rows:
+    """Positions of one pair of every source, each pair of a source as likely as the others.
+
+    Args:
+        sources: Number of each pair's source ``[N]``.
+        generator: For the draw; the global one if not given.
+
+    Returns:
+        Positions on the CPU, in the order of the sources' numbers.
+
+    Example:
+        >>> one_per_source(torch.tensor([7, 7, 3])).tolist() in ([2, 0], [2, 1])
+        True
+    """
+    count = len(sources)
+    order = torch.randperm(count, generator=generator, device=None if generator is None else generator.device).cpu()
+    found, place = sources.cpu()[order].unique(return_inverse=True)
+    first = torch.full((len(found),), count).scatter_reduce_(0, place, torch.arange(count), "amin")
+    return order[first]
+
+
+def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> SomePairs:
+    """One random pair of every source.
+
+    Args:
+        pairs: The pairs.
+        generator: For the draw; the global one if not given.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    sources = pairs.sources if isinstance(pairs, PairStore) else torch.cat([batch.source for batch in batches(pairs)])
+    return SomePairs(pairs, one_per_source(sources, generator=generator))
+
+
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from perturbsets._types import Flags, PerImage
-from perturbsets.certificates.wording import at_least, confidence, within_tolerance
+from perturbsets.certificates.covering import at_least, confidence, within_tolerance
 from perturbsets.share_bounds import check_chance, share_at_least
 
 

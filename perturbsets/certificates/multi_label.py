@@ -14,7 +14,7 @@ from perturbsets._types import Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
 from perturbsets.intervals import independent, share_interval
 from perturbsets.label_states import label_states
-from perturbsets.row_names import named_rows
+from perturbsets.rows import named_rows
 from perturbsets.share_bounds import check_chance, share_at_least
 
 Correction = Literal["bonferroni", "none"]

@@ -11,13 +11,20 @@ from torch import Tensor
 
 from augment.double_precision import in_double
 from perturbsets._types import Images, PerImage
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import ProjectedLBFGS
-from perturbsets.certificates.covering import Covering, check_enough, check_two, cover
-from perturbsets.certificates.one_per_source import draw_pairs, one_per_source
-from perturbsets.certificates.wording import at_most, confidence, within_tolerance
-from perturbsets.criteria.held_out import check_held_out
-from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.certificates.covering import (
+    Covering,
+    at_most,
+    check_enough,
+    check_two,
+    confidence,
+    cover,
+    draw_pairs,
+    one_per_source,
+    within_tolerance,
+)
+from perturbsets.criteria.pairs import Pairs, batches, check_held_out
 from perturbsets.objectives import ApproximationError
 from perturbsets.sets import LatentBall
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from augment.double_precision import double_device
 from augment.functional.counter import draw_seeds, normal
 from perturbsets._types import Model, Offsets, Rows, Samples
-from perturbsets.model_call import logits, unwrapped
-from perturbsets.purity import ordinary, untouched
+from perturbsets.model_call import logits, ordinary, untouched, unwrapped
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.sets.standardized import Standardized, StandardizedRegion
 from perturbsets.share_bounds import chance_of_at_least, check_chance

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import Flags, Images, PerImage
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD
 from perturbsets.criteria.extremes import climbing
-from perturbsets.criteria.sources import SourceBatch
+from perturbsets.criteria.groups import SourceBatch
 from perturbsets.evaluation.accuracy import correct_under
 from perturbsets.intervals import independent, share_interval
 from perturbsets.objectives import Margin

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Images, Offsets, PerImage
-from perturbsets.criteria.curve import NecessaryCurve, check_shares, curve_radii
 from perturbsets.criteria.extremes import Nearest, check_finite, nearest_members, squared_difference
-from perturbsets.criteria.figures import figure, named, spread
+from perturbsets.criteria.figures import NecessaryCurve, check_shares, curve_radii, figure, named, spread
 from perturbsets.criteria.groups import Grouping, by_group, groups_of, members
-from perturbsets.criteria.held_out import check_held_out
-from perturbsets.criteria.pairs import PairBatch, Pairs, batches, mismatched
+from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out, mismatched
 from perturbsets.intervals import share_interval
 from perturbsets.sets.latent import LatentBall
 

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from perturbsets._types import Offsets, PerImage
 from perturbsets.ascents import APGD
-from perturbsets.criteria.diversity import Diversity
-from perturbsets.criteria.extremes import check_finite, farthest_members, squared_difference
+from perturbsets.criteria.extremes import Diversity, check_finite, farthest_members, squared_difference
 from perturbsets.criteria.figures import figure, named, spread
-from perturbsets.criteria.held_out import check_held_out
+from perturbsets.criteria.groups import by_clean_image
 from perturbsets.criteria.labels import LabelPreservation, labels_kept
-from perturbsets.criteria.pairs import Pairs
-from perturbsets.criteria.sources import by_clean_image
+from perturbsets.criteria.pairs import Pairs, check_held_out
 from perturbsets.intervals import independent, share_interval
 from perturbsets.sets.base import PerturbationSet
 

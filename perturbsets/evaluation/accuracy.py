@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Classes, Flags, Model, PerImage, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
+from perturbsets.adversaries.worst import Worst
 from perturbsets.intervals import Interval, difference_interval, independent, share_interval
-from perturbsets.model_call import class_logits
+from perturbsets.model_call import class_logits, untouched
 from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.classification import check_finite, check_logits
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
 from perturbsets.per_image import check_count
-from perturbsets.purity import untouched
 from perturbsets.rows import as_tensor, check_rows, take_rows
-from perturbsets.worst import Worst
 
 BATCH = 256
 

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Model, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation import checks
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.evaluation.checks import Check
-from perturbsets.evaluation.trial import Trial
+from perturbsets.evaluation.checks import Check, Trial
 from perturbsets.intervals import Interval, ends, share_interval
 
 

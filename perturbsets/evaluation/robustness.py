@@ -1,8 +1,10 @@
 """Robust accuracy under a fixed ensemble of strong attacks, on any perturbation sets."""
 
+
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,19 +15,51 @@ from torch import Tensor
 
 from cvae import derive_seed
 from perturbsets._types import Labels, Model, Rows, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
 from perturbsets.evaluation.accuracy import BATCH, correct_under
-from perturbsets.evaluation.parts import Parts
-from perturbsets.evaluation.standing import standing_bar
+from perturbsets.evaluation.resumable import Parts
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
-from perturbsets.model_call import class_logits
+from perturbsets.model_call import class_logits, untouched
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.base import class_numbers
 from perturbsets.per_image import check_count
-from perturbsets.purity import untouched
 from perturbsets.sets.base import PerturbationSet
+
+# A progress bar that shows what an ensemble has left standing.
+
+
+
+Advance = Callable[[str, float, float], None]
+
+
+@contextmanager
+def standing_bar(total: int, *, shown: bool) -> Iterator[Advance]:
+    """Shows how far an evaluation has come.
+
+    Args:
+        total: Number of attacks.
+        shown: Whether to show anything.
+
+    Yields:
+        A function to call with the name of the attack at work, how many attacks are done, and the robust accuracy so
+        far.
+    """
+    if not shown:
+        yield lambda name, done, accuracy: None
+        return
+    from rich.progress import Progress
+
+    with Progress() as display:
+        task = display.add_task("attacks", total=total)
+
+        def advance(name: str, done: float, accuracy: float) -> None:
+            display.update(task, completed=done, description=f"{name}: {accuracy:.1%} stand")
+
+        yield advance
+
+
 
 STANDING, WRONG = -1, -2
 

@@ -5,17 +5,3 @@ from perturbsets.knowledge.consistent import Consistent
 from perturbsets.knowledge.formula import And, Formula, LabelIs, Or, read_formula
 from perturbsets.knowledge.rejection import Rejecting, rejecting, rejection_threshold
 from perturbsets.knowledge.rules import Rules
-
-__all__ = [
-    "And",
-    "BoundRules",
-    "Consistent",
-    "Formula",
-    "LabelIs",
-    "Or",
-    "Rejecting",
-    "Rules",
-    "read_formula",
-    "rejecting",
-    "rejection_threshold",
-]

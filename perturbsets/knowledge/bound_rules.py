@@ -13,10 +13,8 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Logits, PerImage, States
 from perturbsets.intervals import Interval, share_interval
-from perturbsets.knowledge.competition import implications, outright
-from perturbsets.knowledge.formula import Formula, LabelIs, negated
-from perturbsets.knowledge.logic import surely
-from perturbsets.knowledge.truth import log_truth
+from perturbsets.knowledge.formula import Formula, LabelIs, log_truth, negated
+from perturbsets.knowledge.logic import implications, outright, surely
 from perturbsets.label_states import label_states
 from perturbsets.objectives.base import class_numbers
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from perturbsets import model_call
 from perturbsets._types import Flags, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.knowledge.bound_rules import BoundRules, violation_of
+from perturbsets.model_call import untouched
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.purity import untouched
 
 
 class Heard(nn.Module):

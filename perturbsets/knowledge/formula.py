@@ -1,10 +1,15 @@
 """Formulas over the states of labels, read from text such as "AU1 and AU2 and not AU4"."""
 
+
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import torch
+
+from perturbsets._types import PerImage
 
 EXPECTED = "a formula must be names of labels joined by and, or, not and brackets"
 
@@ -133,3 +138,42 @@ def renamed(formula: Formula, names: Mapping[str, str]) -> Formula:
 
 def _inside(part: Formula) -> str:
     return str(part) if isinstance(part, LabelIs) else f"({part})"
+
+
+
+
+# How true a formula is of probabilities: the product t-norm, in logarithms. With a and b the truths of two formulas,
+# .. math:: a \wedge b = a\,b, \qquad a \vee b = 1 - (1 - a)(1 - b), \qquad \neg a = 1 - a. That is the probability of
+# the formula where labels are independent and each is named once. A label named twice is counted twice: the truth of
+# "a and a" is a².
+
+
+
+
+def log_truth(formula: Formula, log_probability: Callable[[LabelIs], PerImage]) -> PerImage:
+    r"""Logarithm of the truth of a formula.
+
+    The truth of an OR is summed from parts that are all positive, so that nothing cancels where truths are near 0 or 1,
+
+    .. math:: \textstyle \ln \bigvee_i a_i = \ln \sum_i a_i \prod_{j < i} (1 - a_j)
+
+    and of every part the truth of its negation is taken as such, not as 1 minus anything.
+
+    Args:
+        formula: The formula.
+        log_probability: Logarithm of the probability that a label is in a state, one per image.
+
+    Returns:
+        One logarithm, 0 at most, per image.
+
+    References:
+        Klement, Mesiar and Pap, *Triangular norms*, 2000 (the product t-norm and its dual).
+    """
+    if isinstance(formula, LabelIs):
+        return log_probability(formula)
+    truths = torch.stack([log_truth(part, log_probability) for part in formula.parts])
+    if isinstance(formula, And):
+        return truths.sum(0)
+    untrue = [log_truth(negated(part), log_probability) for part in formula.parts[:-1]]
+    before = torch.stack([torch.zeros_like(truths[0]), *untrue]).cumsum(0)
+    return (truths + before).logsumexp(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, PerImage
 from perturbsets.intervals import Interval, share_interval, share_of
-from perturbsets.row_names import named_rows
+from perturbsets.rows import named_rows
 
 
 def rejection_threshold(natural: Float[Tensor, " N"], share: float = 0.05) -> float:

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from perturbsets.knowledge.bound_rules import BoundRules
-from perturbsets.knowledge.competition import contradictions
 from perturbsets.knowledge.formula import Formula, labels_of, read_formula, renamed
+from perturbsets.knowledge.logic import contradictions
 
 TABLES: Mapping[str, str] = {"ck+": "ck_plus.yaml", "emfacs": "emfacs.yaml", "segments": "segments.yaml"}
 

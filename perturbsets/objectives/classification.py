@@ -1,16 +1,19 @@
 """What objectives over the logits of a classifier share."""
 
+
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.model_call import class_logits
-from perturbsets.objectives.base import Loss, class_numbers
+from perturbsets.objectives.base import Loss, Objective, class_numbers
 
 Score = Callable[[Logits, Labels], PerImage]
 
@@ -102,3 +105,195 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
                 f"labels must be within 0 and {classes - 1} for a model of {classes} classes, got {low} to {high}: "
                 "classes count from 0"
             )
+
+
+
+
+# Cross-entropy, the loss that most attacks raise.
+
+
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Objective):
+    r"""Cross-entropy of the true class (raised), or of a target class (lowered).
+
+    .. math:: \ell(z, y) = -z_y + \ln \sum_k e^{z_k}
+
+    The goal is reached when the predicted class is not the true one, or is the target.
+
+    Args:
+        targeted: Whether the labels given are targets.
+    """
+
+    targeted: bool = False
+
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
+        """Binds to a classifier and class numbers ``[B]``.
+
+        Raises:
+            ValueError: If labels do not fit the samples.
+        """
+        return bind(model, images, labels, _cross_entropy, targeted=self.targeted)
+
+
+def _cross_entropy(logits: Logits, labels: Labels) -> PerImage:
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+
+
+# The margin between the best wrong class and the true one.
+
+
+
+
+@dataclass(frozen=True)
+class Margin(Objective):
+    r"""How far the best wrong class lies above the true one (raised), or a target below the rest (lowered).
+
+    .. math:: \ell(z, y) = \max_{k \ne y} z_k - z_y
+
+    Unlike cross-entropy it does not saturate where the model is very sure.
+
+    Args:
+        targeted: Whether the labels given are targets.
+
+    References:
+        Carlini and Wagner, *Towards evaluating the robustness of neural networks*, 2017, f6.
+    """
+
+    targeted: bool = False
+
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
+        """Binds to a classifier and class numbers ``[B]``.
+
+        Raises:
+            ValueError: If labels do not fit the samples.
+        """
+        return bind(model, images, labels, margin, targeted=self.targeted)
+
+
+def margin(logits: Logits, labels: Labels) -> PerImage:
+    """The best other logit minus that of the label."""
+    column = labels[:, None]
+    return logits.scatter(1, column, float("-inf")).amax(1) - logits.gather(1, column)[:, 0]
+
+
+
+
+# The difference of logits ratio: a margin that does not care how the logits are scaled.
+
+
+
+SMALLEST = 1e-12  # where all logits are equal there is no scale to divide by
+
+
+@dataclass(frozen=True)
+class DLR(Objective):
+    r"""Margin over a spread of the logits; blind to their scale and offset, unlike cross-entropy.
+
+    .. math:: \ell(z, y) = \frac{\max_{k \ne y} z_k - z_y}{z_{\pi_1} - z_{\pi_3}}, \qquad
+        \ell_t(z, t) = \frac{z_t - \max_{k \ne t} z_k}{z_{\pi_1} - \frac12 (z_{\pi_3} + z_{\pi_4})}
+
+    with :math:`\pi` the order of the logits, largest first. Where the true class leads, the targeted form is
+    the published one.
+
+    Args:
+        targeted: Whether the labels given are targets.
+
+    References:
+        Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse
+        parameter-free attacks*, 2020, eq. 6 and 8.
+    """
+
+    targeted: bool = False
+
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
+        """Binds to a classifier and class numbers ``[B]``.
+
+        Raises:
+            ValueError: If labels do not fit the samples; at the first call if there are fewer than 3 classes, or
+                4 for the targeted form.
+        """
+        return bind(model, images, labels, _targeted_ratio if self.targeted else _ratio, targeted=self.targeted)
+
+
+def _ratio(logits: Logits, labels: Labels) -> PerImage:
+    first, _, third = _ordered(logits, 3, "DLR")
+    return margin(logits, labels) / (first - third).clamp_min(SMALLEST)
+
+
+def _targeted_ratio(logits: Logits, labels: Labels) -> PerImage:
+    first, _, third, fourth = _ordered(logits, 4, "targeted DLR")
+    return margin(logits, labels) / (first - (third + fourth) / 2).clamp_min(SMALLEST)
+
+
+def _ordered(logits: Logits, count: int, name: str) -> tuple[Tensor, ...]:
+    """The largest logits, largest first."""
+    if logits.shape[1] < count:
+        raise ValueError(
+            f"model must have at least {count} classes for {name}, got {logits.shape[1]}: use Margin, which needs 2"
+        )
+    return logits.topk(count, dim=1).values.unbind(1)
+
+
+
+
+# Towards one of the wrong classes that the model itself finds likeliest.
+
+
+
+
+@dataclass(frozen=True)
+class StrongestWrong(Objective):
+    r"""A targeted objective whose target is the k-th strongest wrong class of the clean sample.
+
+    .. math:: t = \text{the class of the } k\text{-th largest } z_j(x), \; j \ne y
+
+    The goal is reached as soon as *any* wrong class is predicted: the target only says which way to go. Several
+    adversaries of different rank, in :class:`~perturbsets.Worst`, look into several directions.
+
+    Args:
+        rank: Number k of the wrong class, 1 for the strongest.
+        objective: The targeted objective.
+
+    Raises:
+        ValueError: If the rank is below 1, or the objective is not a targeted one over logits.
+
+    References:
+        Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+        attacks*, 2020, sec. 4 (APGD-T, there with targeted DLR).
+    """
+
+    rank: int = 1
+    objective: Objective = field(default_factory=lambda: DLR(targeted=True))
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, the strongest wrong class, got {self.rank}")
+        if not getattr(self.objective, "targeted", False):
+            raise ValueError(f"objective must be a targeted one, such as DLR(targeted=True), got {self.objective}")
+
+    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
+        """Binds to a classifier and true classes ``[B]``; asks it for its clean predictions once.
+
+        Raises:
+            ValueError: If labels do not fit, or there are not as many wrong classes as the rank.
+        """
+        clean = bind(model, images, labels, margin, targeted=False)
+        with torch.no_grad():
+            logits = clean.logits(images)
+        classes = logits.shape[1]
+        if self.rank >= classes:
+            raise ValueError(
+                f"rank must be within 1 and {classes - 1} for a model of {classes} classes, got {self.rank}"
+            )
+        wrong = logits.scatter(1, clean.labels[:, None], float("-inf"))
+        targets = wrong.topk(self.rank, dim=1).indices[:, -1]
+        toward = self.objective.at(model, images, targets)
+        if not isinstance(toward, ClassifierLoss):
+            raise ValueError(f"objective must be one over the logits of a classifier, got {self.objective}")
+        loss = ClassifierLoss(toward.model, targets, toward.score, targeted=True, truth=clean.labels)
+        loss.calls = toward.calls + 1
+        return loss

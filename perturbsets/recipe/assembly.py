@@ -1,22 +1,70 @@
 """From parts of a recipe to what is made of several of them."""
 
+
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, create_model, model_validator
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cvae.schedule import Schedule
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.objectives import CrossEntropy, FeatureDistance, KLDivergence, Objective
-from perturbsets.recipe.parts import Part, resolve
-from perturbsets.recipe.trying import try_constructor
+from perturbsets.recipe.parts import Part, arguments, resolve, try_constructor
 from perturbsets.sets import PerturbationSet, PixelBall
 from perturbsets.training import Method, Standard
+
+# Sections that are settings of one class, read off its signature.
+
+
+class Settings(BaseModel):
+    """Settings of one class."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def make(self, **given: Any) -> Any:
+        """Builds the object; ``given`` overrides."""
+        return self.constructor()(**{**dict(self), **given})
+
+    @classmethod
+    def constructor(cls) -> Callable[..., Any]:
+        """What is built."""
+        raise TypeError("a section is made by `section(constructor)`")
+
+
+@cache
+def section(constructor: Callable[..., Any]) -> type[Settings]:
+    """The pydantic model of a class's constructor, without its ``seed``, which comes from the recipe.
+
+    Args:
+        constructor: The class.
+
+    Returns:
+        A model whose ``make`` builds the object, and which refuses what the constructor refuses.
+    """
+    fields: dict[str, Any] = {name: field for name, field in arguments(constructor).items() if name != "seed"}
+
+    def tried(self: Settings) -> Settings:
+        try_constructor(constructor, dict(self))
+        return self
+
+    name = getattr(constructor, "__name__", "Section")
+    made: type[Settings] = create_model(
+        name,
+        __base__=Settings,
+        __doc__=(inspect.getdoc(constructor) or name).split("\n")[0],
+        __validators__={"tried": model_validator(mode="after")(tried)},  # type: ignore[dict-item]
+        **fields,
+    )
+    made.constructor = classmethod(lambda cls: constructor)  # type: ignore[method-assign, assignment]
+    return made
 
 
 def adversary(section: Any, perturbations: PerturbationSet) -> Adversary:

@@ -4,21 +4,99 @@ A part's fields are read off the signature of what it builds, so that a recipe i
 itself. Names come from an allow-list; nothing else is ever imported.
 """
 
+
 from __future__ import annotations
 
 import importlib
 import inspect
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from perturbsets._types import OneOrEach
-from perturbsets.recipe.signature import arguments
-from perturbsets.recipe.trying import try_constructor
+
+# The arguments of a constructor, with their types and defaults.
+
+
+
+
+def arguments(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Name to type and default (``...`` where there is none), as pydantic takes fields.
+
+    Args:
+        constructor: A dataclass or another class; inherited fields count.
+
+    Returns:
+        The arguments in order.
+    """
+    hinted = constructor if is_dataclass(constructor) else constructor.__init__  # type: ignore[misc]
+    hints = get_type_hints(hinted, localns={"Iterable": Iterable})  # torch imports it for type checkers alone
+    return {
+        name: (hints[name], _default(constructor, parameter))
+        for name, parameter in inspect.signature(constructor).parameters.items()
+    }
+
+
+def _default(constructor: Any, parameter: inspect.Parameter) -> Any:
+    """The value of an argument that is not given, also where a dataclass makes it anew each time."""
+    if parameter.default is inspect.Parameter.empty:
+        return ...
+    made = fields(constructor) if is_dataclass(constructor) else ()
+    factory = next((field.default_factory for field in made if field.name == parameter.name), MISSING)
+    return parameter.default if factory is MISSING else factory()
+
+
+
+
+# Trying whether a constructor takes its arguments, and saying all that it does not take.
+
+
+
+
+def try_constructor(constructor: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Builds an object and throws it away.
+
+    A constructor may stop at the first argument it refuses. So the guilty argument, without which it would say
+    something else, is left to its default, until the others are accepted or none can be left out.
+
+    Args:
+        constructor: A class.
+        arguments: Its arguments.
+
+    Raises:
+        ValueError: With every reason.
+    """
+    rest, reasons = dict(arguments), list[str]()
+    while (reason := _refusal(constructor, rest)) is not None:
+        reasons.append(reason)
+        guilty = [name for name in rest if _refusal(constructor, _without(rest, name)) != reason]
+        if not guilty:
+            break
+        rest = _without(rest, guilty[0])
+    if reasons:
+        raise ValueError("; ".join(reasons))
+
+
+def _refusal(constructor: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
+    """Why a constructor refuses its arguments; a missing one is no news here."""
+    try:
+        constructor(**arguments)
+    except ValueError as error:
+        return str(error)
+    except TypeError:
+        return None
+    return None
+
+
+def _without(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in arguments.items() if key != name}
+
+
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "source": (

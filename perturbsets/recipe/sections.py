@@ -10,9 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from perturbsets.criteria import NecessarySubset, OverApproximation, SufficientLikelihood, Theorems
 from perturbsets.layer_outputs import Activation
-from perturbsets.recipe.assembly import tried_method
+from perturbsets.recipe.assembly import section, tried_method
 from perturbsets.recipe.parts import part
-from perturbsets.recipe.settings import section
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Radius = Annotated[float, Field(ge=0, allow_inf_nan=False)]

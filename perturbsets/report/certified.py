@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perturbsets.report.inputs import read_json, read_tensors
 from perturbsets.report.radius_charts import certified_chart, coverage_chart
-from perturbsets.report.section import Section
+from perturbsets.report.section import Section, read_json, read_tensors
 
 
 def certificates(run: Path) -> Section:

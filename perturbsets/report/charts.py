@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from cvae.metrics import Record
-from perturbsets.report.drawing import Chart, draw_chart
-from perturbsets.report.palette import LIGHT, series
+from cvae.progress import Record
+from perturbsets.report.drawing import LIGHT, Chart, draw_chart, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,12 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from perturbsets.report import charts, findings, members
-from perturbsets.report.inputs import read_json, read_tensors
+from perturbsets.report import charts, findings, set_pictures
 from perturbsets.report.pictures import Grid
-from perturbsets.report.radius_charts import necessary_chart
-from perturbsets.report.section import Section
-from perturbsets.report.theorem_chart import theorem_chart
+from perturbsets.report.radius_charts import necessary_chart, theorem_chart
+from perturbsets.report.section import Section, read_json, read_tensors
 from perturbsets.sets.latent import LatentBall
 
 
@@ -65,8 +63,8 @@ def _extremes(run: Path, pairs: Path, arrays: dict[str, Tensor]) -> list[Section
 
     learned, store = LatentBall.load(run / "set"), PairStore(pairs, split="test")
     grids: list[Grid] = []
-    for kind, drawn in (("worst", members.worst_pairs), ("farthest", members.farthest_members)):
-        clean, changed = members.floats(store, arrays[f"{kind}_pairs"])
+    for kind, drawn in (("worst", set_pictures.worst_pairs), ("farthest", set_pictures.farthest_members)):
+        clean, changed = set_pictures.floats(store, arrays[f"{kind}_pairs"])
         grids.append(drawn(learned, clean, changed, arrays[f"{kind}_offsets"]))
     return [Section("extremes", "What the set holds worst, and where it goes farthest", grids=grids)]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perturbsets.intervals import ends
-from perturbsets.plan import STAGES
+from perturbsets.stages import STAGES
 
 Content = Mapping[str, Any]
 

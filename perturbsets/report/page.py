@@ -12,19 +12,17 @@ import yaml
 
 from cvae import derive_seed
 from cvae.files import atomic_file
-from cvae.metrics import read_records
-from perturbsets.plan import STAGES, planned
-from perturbsets.report import charts, findings, members
-from perturbsets.report.attacks import attack_grids
+from cvae.progress import read_records
+from perturbsets.report import charts, findings, set_pictures
 from perturbsets.report.certified import certificates
 from perturbsets.report.criteria import criteria_sections
-from perturbsets.report.inputs import read_classifiers, read_json, read_tensors
+from perturbsets.report.drawing import COLOURS
 from perturbsets.report.labels import helper_section, label_sections, scheme_sections
-from perturbsets.report.palette import COLOURS
-from perturbsets.report.pictures import data_uri
+from perturbsets.report.pictures import attack_grids, data_uri
 from perturbsets.report.representations import representation_sections
-from perturbsets.report.section import Section
+from perturbsets.report.section import Section, read_classifiers, read_json, read_tensors
 from perturbsets.sets.latent import LatentBall
+from perturbsets.stages import STAGES, planned
 
 
 def write_report(run: Path) -> Path:
@@ -129,12 +127,12 @@ def _pictures(run: Path, pairs: Path, seed: int) -> list[Section]:
     from augment import PairStore
 
     generator = torch.Generator().manual_seed(derive_seed(seed, "report"))
-    clean, changed = members.pick_pairs(PairStore(pairs, split="test"), generator)
+    clean, changed = set_pictures.pick_pairs(PairStore(pairs, split="test"), generator)
     learned = LatentBall.load(run / "set")
     grids = [
-        members.compare(learned, clean, changed),
-        members.draw_samples(learned, clean, generator),
-        members.walk(learned, clean),
+        set_pictures.compare(learned, clean, changed),
+        set_pictures.draw_samples(learned, clean, generator),
+        set_pictures.walk(learned, clean),
     ]
     return [Section(grid.name, titles[grid.name], grids=[grid]) for grid in grids]
 

@@ -9,17 +9,16 @@ import torch
 from torch import nn
 
 from perturbsets._types import Labels, OneOrEach, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
+from perturbsets.adversaries.smallest_radius import SmallestRadius, bisect
 from perturbsets.ascents.accelerated_gradient import AcceleratedGradient
-from perturbsets.ascents.one_step import OneStep
+from perturbsets.ascents.projected_gradient import OneStep
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation
-from perturbsets.objectives.cross_entropy import CrossEntropy
-from perturbsets.objectives.feature_distance import FeatureDistance
-from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
-from perturbsets.objectives.priced import Priced
+from perturbsets.objectives.classification import CrossEntropy
+from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance
+from perturbsets.objectives.penalized import Priced
 from perturbsets.sets.pixel import PixelBall
-from perturbsets.smallest_radius import SmallestRadius, bisect
 
 RADIUS = 10 / 255  # Sabour et al., 2016, sec. 3
 TOLERANCE = 1e-6  # ratios are no farther than SciPy's from the guide: tests/benchmarks/feature_opt.py

@@ -11,7 +11,7 @@ from scipy import special, stats
 from torch import Tensor
 
 from perturbsets.intervals import LEVEL, Interval, exact_ends
-from perturbsets.row_names import named_rows
+from perturbsets.rows import named_rows
 
 NOTHING = 1e-24  # a variance that is rounding: one of real differences is at least 1 / (N M)², for 10^6 of either
 

@@ -10,7 +10,7 @@ from augment.double_precision import double_device, in_double
 from perturbsets._types import Labels, PerImage
 from perturbsets.representations.bank import Bank
 from perturbsets.representations.in_class import member_distances
-from perturbsets.row_names import named_rows
+from perturbsets.rows import named_rows
 
 
 def distance_ratio(

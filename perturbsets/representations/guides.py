@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from augment import Source, group_numbers
-from augment.pairing.joined import joined
+from augment.splits import joined
 from perturbsets._types import Images, Labels, Rows
-from perturbsets.model_call import class_logits
-from perturbsets.purity import untouched
+from perturbsets.model_call import class_logits, untouched
 
 
 @dataclass(frozen=True)

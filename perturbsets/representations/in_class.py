@@ -1,15 +1,16 @@
 """Neighbours within a class."""
 
+
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from augment.double_precision import in_double
-from perturbsets._types import Rows
+from perturbsets._types import Labels, PerImage, Rows
 from perturbsets.representations.bank import Bank, block_rows
 from perturbsets.representations.neighbours import Neighbours, nearest_neighbours
 
@@ -106,3 +107,119 @@ def member_distances(
         ]
         found[label] = torch.cat(parts).cpu()
     return found
+
+
+
+
+# A stand-in for the guide of adversaries that were made without one.
+
+
+
+
+def nearest_in_predicted_class(
+    adversary: Float[Tensor, "B D"],
+    predictions: Rows,
+    bank: Bank,
+    layer: str,
+    *,
+    exclude: Int64[Tensor, " _"] | None = None,
+) -> Labels:
+    r"""The natural image nearest to each adversary among those of the class that the network takes it for.
+
+    .. math:: n_1(\alpha) = \arg\min_{x \,:\, y(x) = \hat y(\alpha)} \|\phi(\alpha) - \phi(x)\|_2
+
+    Adversaries that aim at a label have no guide: their ranks and tangents are taken at this image.
+
+    Args:
+        adversary: Features :math:`\phi(\alpha)`, a row per image.
+        predictions: Class :math:`\hat y(\alpha)` that the network gives each adversary.
+        bank: The natural images x and their labels y.
+        layer: Layer of the bank from which the adversaries' features come.
+        exclude: A row of the bank per adversary that does not count, such as its source's; -1 for none.
+
+    Returns:
+        One row of the bank per adversary.
+
+    Raises:
+        ValueError: If the bank has no image of a predicted class.
+
+    References:
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016.
+
+    Example:
+        >>> import torch
+        >>> from perturbsets import MemoryBank
+        >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [2.0]])}, torch.tensor([5, 3, 5]))
+        >>> nearest_in_predicted_class(torch.tensor([[1.1]]), torch.tensor([5]), bank, "fc").tolist()
+        [2]
+    """
+    return neighbours_in_class(adversary, predictions, bank, layer, 1, exclude=exclude).rows[:, 0]
+
+
+
+
+# Whether a point lies among its class or at its edge: the rank of its distance to its nearest neighbours.
+
+
+
+
+def rank_in_class(
+    points: Float[Tensor, "B D"],
+    classes: Rows,
+    bank: Bank,
+    layer: str,
+    *,
+    neighbours: int = 3,
+    exclude: Int64[Tensor, " _"] | None = None,
+    members: Mapping[int, Float[Tensor, " _"]] | None = None,
+) -> PerImage:
+    r"""Percentile rank, within a class, of the mean distance to the nearest neighbours in that class.
+
+    .. math:: r_k(z) = \frac{100}{n_c} \Big( \#\{i \in c : m(x_i) < m(z)\}
+        + \tfrac12 \#\{i \in c : m(x_i) = m(z)\} \Big)
+
+    with :math:`m` as in :func:`member_distances`. The measure of an adversary against its guide is
+    :math:`\Delta r_3 = r_3(\alpha) - r_3(g)`, both in the guide's class and without the guide's own row.
+
+    Args:
+        points: Features :math:`\phi(z)`, a row per point.
+        classes: The class c in which each is ranked.
+        bank: The natural images.
+        layer: Layer of the bank from which the points' features come.
+        neighbours: Number k of neighbours, at least 1.
+        exclude: A row of the bank per point that is none of its neighbours, such as the guide's; -1 for none.
+        members: What :func:`member_distances` gives for the same bank, layer and number of neighbours: computed here
+            if not given, and worth keeping where many points are ranked one after the other.
+
+    Returns:
+        One rank per point, from 0 (in the thick of its class) to 100 (further out than all of it).
+
+    Raises:
+        ValueError: If a class has k images or fewer (fewer than 4, for three neighbours), or `members` lacks a class.
+
+    References:
+        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
+
+    Example:
+        >>> from perturbsets import MemoryBank
+        >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [2.0], [3.0], [7.0]])}, torch.zeros(5).long())
+        >>> points = torch.tensor([[1.5], [4.0], [99.0]])
+        >>> rank_in_class(points, torch.tensor([0, 0, 0]), bank, "fc").tolist()
+        [0.0, 60.0, 100.0]
+    """
+    wanted = classes.unique().tolist()
+    for label in wanted:
+        bank.members(label, neighbours + 1)
+    if members is None:
+        members = member_distances(bank, layer, wanted, neighbours)
+    if missing := sorted(set(wanted) - set(members)):
+        raise ValueError(f"members must hold every class asked for, got none of {missing}: see member_distances")
+    nearest = neighbours_in_class(in_double(points), classes, bank, layer, neighbours, exclude=exclude)
+    means = nearest.distances.mean(1).cpu()
+    ranks = torch.zeros_like(means)
+    for label in wanted:
+        some = (classes == label).cpu()
+        usual = members[label].double().sort().values
+        below, up_to = (torch.searchsorted(usual, means[some], right=right) for right in (False, True))
+        ranks[some] = 50 * (below + up_to).double() / len(usual)
+    return ranks.to(points.device, torch.promote_types(points.dtype, torch.float32))

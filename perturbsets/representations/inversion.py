@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.base import Ascent
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
+from perturbsets.model_call import untouched
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.purity import untouched
 from perturbsets.sets.pixel import PixelBall
 
 GREY = 0.5

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Labels, PerImage
 from perturbsets.intervals import independent, mean_interval, share_interval, share_of
-from perturbsets.row_names import named_rows
+from perturbsets.rows import named_rows
 
 
 @dataclass(frozen=True)

@@ -2,5 +2,3 @@
 
 from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.pipeline import STAGES, execute
-
-__all__ = ["STAGES", "RunFolder", "execute"]

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from perturbsets._types import Rows, States
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
+from perturbsets.adversaries.universal import find_universal
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.least_change import label_linear_programme, multi_label_deepfool
+from perturbsets.multi_label import label_linear_programme, multi_label_deepfool
 from perturbsets.objectives import BinaryCrossEntropy
 from perturbsets.runs import build
 from perturbsets.runs.label_bench import Attacked, LabelBench
-from perturbsets.universal import find_universal
 
 
 def attacks(bench: LabelBench) -> dict[str, Any]:

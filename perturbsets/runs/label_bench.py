@@ -14,9 +14,8 @@ from perturbsets.evaluation import flips, multi_label_scores, outcomes, success_
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import independent, share_interval
 from perturbsets.label_states import altered
-from perturbsets.model_call import logits
+from perturbsets.model_call import logits, untouched
 from perturbsets.objectives import MultiLabelObjective
-from perturbsets.purity import untouched
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from cvae.files import atomic_file
 from perturbsets.recipe import Recipe
-from perturbsets.runs.detecting import detected
 from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.label_attacks import attacks, least, universal
 from perturbsets.runs.label_bench import LabelBench
+from perturbsets.runs.rule_detector import detected
 
 FILE = "labels/labels.json"
 

@@ -12,11 +12,11 @@ from perturbsets.recipe import Recipe
 from perturbsets.runs import stages
 from perturbsets.runs.certifying import certify
 from perturbsets.runs.folder import RunFolder
-from perturbsets.runs.helping import helper
 from perturbsets.runs.labelling import labels
-from perturbsets.runs.names import check_names
 from perturbsets.runs.representing import representations
+from perturbsets.runs.train_auxiliary import helper
 from perturbsets.runs.training import train
+from perturbsets.runs.validate_names import check_names
 
 Stage = Callable[[Recipe, RunFolder, Accelerator, Console], None]
 

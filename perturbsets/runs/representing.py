@@ -15,7 +15,7 @@ from cvae.files import atomic_file
 from perturbsets.recipe import Recipe
 from perturbsets.report.findings import with_interval
 from perturbsets.runs.folder import RunFolder
-from perturbsets.runs.study import Study
+from perturbsets.runs.representation_experiment import Study
 
 FILE = "representations/representations.json"
 

@@ -21,9 +21,9 @@ from perturbsets.criteria import encodings, radius_by_group, radius_from_pairs
 from perturbsets.criteria.figures import holding
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
-from perturbsets.runs.bench import Bench
+from perturbsets.runs.check import measure, shown
+from perturbsets.runs.evaluate import Bench
 from perturbsets.runs.folder import RunFolder
-from perturbsets.runs.measuring import measure, shown
 from perturbsets.sets import LatentBall, PairsUsed
 
 

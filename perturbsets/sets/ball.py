@@ -1,9 +1,12 @@
 """A ball of offsets: the geometry that every perturbation set shares, written once a norm."""
 
+
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -114,3 +117,99 @@ def uniform_draws(shape: int | torch.Size, generator: torch.Generator | None) ->
     device = "cpu" if generator is None else generator.device
     size = (shape,) if isinstance(shape, int) else tuple(shape)
     return torch.rand(size, dtype=torch.float64, generator=generator, device=device).cpu()
+
+
+
+
+# The cube: the ball of the largest absolute value.
+
+
+
+
+@dataclass(frozen=True)
+class LinfBall(Ball):
+    r"""The cube :math:`\max_j |u_j| \le r`.
+
+    Args:
+        radius: As for :class:`Ball`.
+    """
+
+    def norm(self, offsets: Offsets) -> PerImage:
+        return offsets.abs().amax(1)
+
+    def project(self, offsets: Offsets) -> Offsets:
+        radii = self.radii(offsets)
+        return offsets.clamp(-radii, radii)
+
+    def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        return offsets.clamp(low, high)  # the cut box is the intersection already
+
+    def box(self, like: Offsets) -> tuple[Offsets, Offsets]:
+        radii = self.radii(like).expand_as(like)
+        return -radii, radii
+
+    def steepest(self, gradient: Offsets) -> Offsets:
+        return gradient.sign()
+
+    def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        radii = self._finite(like)
+        device = "cpu" if generator is None else generator.device
+        draws = torch.empty(like.shape, dtype=like.dtype, device=device).uniform_(-1, 1, generator=generator)
+        return self.project(draws.to(like.device).mul_(radii))
+
+    def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        inside = torch.erf(self.radii(like.new_empty(len(like), 0, dtype=torch.float64, device="cpu")) / math.sqrt(2))
+        draws = math.sqrt(2) * torch.erfinv((2 * uniform_draws(like.shape, generator) - 1) * inside)
+        return self.project(draws.to(like))
+
+
+
+
+# A product of balls: each group of coordinates keeps to a ball of its own.
+
+
+
+
+@dataclass(frozen=True)
+class ProductBall(Ball):
+    r"""All offsets whose groups of coordinates lie in balls, :math:`\max_i \|u_i\|_{(i)} \le r`.
+
+    Args:
+        radius: As for :class:`Ball`, the same for every group.
+        kinds: A ball per group; their norms count, their radii do not.
+        sizes: Number of coordinates of each group.
+    """
+
+    kinds: tuple[Ball, ...]
+    sizes: tuple[int, ...]
+
+    def norm(self, offsets: Offsets) -> PerImage:
+        groups = zip(self.kinds, self._split(offsets), strict=True)
+        return torch.stack([kind.norm(group) for kind, group in groups]).amax(0)
+
+    def project(self, offsets: Offsets) -> Offsets:
+        return self._each(lambda ball, group: ball.project(group), offsets)
+
+    def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        return self._each(lambda ball, *groups: ball.project_in_box(*groups), offsets, low, high)
+
+    def steepest(self, gradient: Offsets) -> Offsets:
+        """Each group's own steepest step: all of them fit at once."""
+        return self._each(lambda ball, group: ball.steepest(group), gradient)
+
+    def steepest_in_box(self, gradient: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        return self._each(lambda ball, *groups: ball.steepest_in_box(*groups), gradient, low, high)
+
+    def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        return self._each(lambda ball, group: ball.uniform(group, generator), like)
+
+    def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        return self._each(lambda ball, group: ball.normal(group, generator), like)
+
+    def _split(self, offsets: Offsets) -> tuple[Tensor, ...]:
+        return offsets.split(self.sizes, dim=1)
+
+    def _each(self, method: Callable[..., Tensor], *matrices: Tensor) -> Tensor:
+        groups = zip(*map(self._split, matrices), strict=True)
+        balls = [replace(kind, radius=self.radius) for kind in self.kinds]
+        return torch.cat([method(ball, *group) for ball, group in zip(balls, groups, strict=True)], dim=1)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from perturbsets._types import Offsets, OneOrEach, Rows, Samples
 from perturbsets.per_image import for_each, set_per_image
+from perturbsets.sets.ball import ProductBall
 from perturbsets.sets.base import PerturbationSet, Region
-from perturbsets.sets.product import ProductBall
 
 
 class ComposedRegion(Region):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from augment import Change
 from perturbsets._types import Images, Offsets, Rows
+from perturbsets.sets.ball import LinfBall
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
-from perturbsets.sets.linf import LinfBall
 
 
 class DrawnRegion(Region):

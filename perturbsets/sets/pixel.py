@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, OneOrEach, Rows, Samples
-from perturbsets.sets.ball import Ball
+from perturbsets.sets.ball import Ball, LinfBall
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
 from perturbsets.sets.l1 import L1Ball
 from perturbsets.sets.l2 import L2Ball
-from perturbsets.sets.linf import LinfBall
 
 BALLS: dict[str, type[Ball]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
 INSIDE = 1 - 64 * torch.finfo(torch.float32).eps  # of a change of halves: norms in single precision are rounded too

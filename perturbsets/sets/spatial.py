@@ -10,9 +10,8 @@ from torch import Tensor
 from augment import SpatialChange
 from perturbsets._types import Images, Offsets, OneOrEach, Rows
 from perturbsets.per_image import set_per_image
-from perturbsets.sets.ball import Ball
+from perturbsets.sets.ball import Ball, LinfBall
 from perturbsets.sets.base import PerturbationSet, Region, check_bounds
-from perturbsets.sets.linf import LinfBall
 
 
 class SpatialRegion(Region):

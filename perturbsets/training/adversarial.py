@@ -1,16 +1,22 @@
 """Adversarial training."""
 
+
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from perturbsets._types import Classes, Samples
-from perturbsets.adversary import Adversary
-from perturbsets.training.method import OneUpdate
-from perturbsets.worst import Worst
+from perturbsets._types import Classes, Labels, OneOrEach, Samples
+from perturbsets.adversaries.adversary import Adversary
+from perturbsets.adversaries.worst import Worst
+from perturbsets.ascents.climb import finite_radii, set_step_size
+from perturbsets.model_call import untouched
+from perturbsets.per_image import for_each
+from perturbsets.sets.base import PerturbationSet
+from perturbsets.training.method import Method, OneUpdate, Update, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -39,3 +45,141 @@ class Adversarial(OneUpdate):
 
     def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         return self.adversary(bare, images, labels, generator=generator, rank="value").images
+
+
+
+
+# Training on the clean or the adversarial image, whichever is worse.
+
+
+
+
+@dataclass(frozen=True)
+class LargerOfBoth(OneUpdate):
+    r"""Per image the larger of the clean and the adversarial loss.
+
+    .. math:: \max\{\ell(f_\theta(x), y),\ \ell(f_\theta(x'), y)\}
+
+    The image whose loss is larger is chosen first, and only that one is trained on, so the cost is one
+    forward pass more than adversarial training.
+
+    Args:
+        adversary: The inner maximisation, on any set.
+
+    References:
+        Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 5 (adversarial
+        training with learned sets).
+    """
+
+    adversary: Adversary | Worst
+
+    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+        found = self.adversary(bare, images, labels, generator=generator, rank="value").images
+        with untouched(bare, images.device), torch.no_grad():
+            clean, changed = (cross_entropy(bare, x, labels)[0] for x in (images, found))
+        chosen = (clean >= changed).view(-1, *[1] * (images.ndim - 1))
+        return torch.where(chosen, images, found)
+
+
+
+
+# Fast adversarial training: one gradient pass from a random start.
+
+
+
+
+@dataclass(frozen=True)
+class FastAdversarial(OneUpdate):
+    r"""Cross-entropy where one steepest step from a random point of the ball ends.
+
+    .. math:: u_0 \text{ uniform in } B, \qquad u = \Pi\big(u_0 + \eta\, d(\nabla_u \ell(f_\theta(g(x, u_0)), y))\big)
+
+    Costs one gradient pass beside the training step: nobody looks whether the end is worse than the start. The start
+    keeps to the ball alone; bounds cut what is shown, not the start itself, so that not every step ends in a corner.
+    A one-step attack may be overfitted all of a sudden: a :class:`RobustValidation` with a stronger adversary notices
+    and keeps the weights from before, and :class:`GradientAlignment` keeps it from happening.
+
+    Args:
+        perturbations: The set, of finite radius.
+        step_size: Step :math:`\eta > 0` in the set's own unit; 1.25 times the radius if not given. A number, or one per
+            image.
+
+    Raises:
+        ValueError: If the step size is not above 0.
+
+    References:
+        Wong, Rice and Kolter, *Fast is better than free: revisiting adversarial training*, 2020, algorithm 3.
+    """
+
+    perturbations: PerturbationSet
+    step_size: OneOrEach | None = None
+
+    def __post_init__(self) -> None:
+        set_step_size(self)
+
+    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+        with untouched(bare, images.device):
+            region = self.perturbations.at(images.detach())
+            size = 1.25 * finite_radii(region) if self.step_size is None else self.step_size
+            offsets = region.ball.uniform(region.centre(), generator).requires_grad_()
+            losses, _ = cross_entropy(bare, region.decode(offsets), labels)
+            (gradient,) = torch.autograd.grad(losses.sum(), offsets)
+            step = for_each(size, offsets, "step_size")[:, None] * region.steepest(gradient)
+            with torch.no_grad():
+                return region.decode(region.project(offsets + step))
+
+
+
+
+# Free adversarial training: one backward pass for the weights and for the attack.
+
+
+
+
+@dataclass(frozen=True)
+class FreeAdversarial(Method):
+    r"""Trains on each batch several times, and moves its offsets by the gradient of the same backward pass.
+
+    .. math:: \theta \leftarrow \theta - \tau \nabla_\theta \ell, \qquad
+        u \leftarrow \Pi_B\big(u + \eta\, d(\nabla_u \ell)\big), \qquad \ell = \ell(f_\theta(g(x, u)), y)
+
+    An epoch costs as much as this many epochs of standard training, so give as many fewer ``steps``. Offsets start
+    anew, at random in the set, with every batch. The paper carries them over to the next batch, of other images; here a
+    step is a function of its number, so that a killed training continues to the same weights.
+
+    Args:
+        perturbations: The set.
+        replays: Optimizer steps on each batch, at least 1.
+        step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
+
+    Raises:
+        ValueError: If a number is outside its range.
+
+    References:
+        Shafahi et al., *Adversarial training for free!*, 2019, algorithm 1.
+    """
+
+    perturbations: PerturbationSet
+    replays: int = 8
+    step_size: OneOrEach | None = None
+
+    def __post_init__(self) -> None:
+        if self.replays < 1:
+            raise ValueError(f"replays must be at least 1, got {self.replays}")
+        set_step_size(self)
+
+    def __call__(
+        self, model: nn.Module, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
+    ) -> Iterator[Update]:
+        region = self.perturbations.at(images)
+        size = finite_radii(region) if self.step_size is None else self.step_size
+        offsets = region.random_start(generator=generator)
+        for _ in range(self.replays):
+            offsets = offsets.detach().requires_grad_()
+            decoded = region.decode(offsets)
+            # The backward pass of the training ends here: a learned set's networks gather no gradients.
+            shown = decoded.detach().requires_grad_()
+            yield cross_entropy(model, shown, labels)
+            (gradient,) = torch.autograd.grad(decoded, offsets, shown.grad)
+            sizes = for_each(size, offsets, "step_size")[:, None]
+            offsets = region.project(offsets.detach() + sizes * region.steepest(gradient))

@@ -1,7 +1,9 @@
 """A perturbation set as data augmentation."""
 
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +11,22 @@ from torch import nn
 
 from perturbsets._types import Classes, Samples
 from perturbsets.sets.base import PerturbationSet
+from perturbsets.sets.standardized import Standardized
 from perturbsets.training.method import OneUpdate
+
+# Training on clean images.
+
+
+
+
+@dataclass(frozen=True)
+class Standard(OneUpdate):
+    """Cross-entropy on the clean images."""
+
+    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+        return images
+
+
 
 
 @dataclass(frozen=True)
@@ -26,3 +43,44 @@ class Augmented(OneUpdate):
     def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         region = self.perturbations.at(images)
         return region.decode(region.sample(generator=generator))
+
+
+
+
+# Normal noise in a set's parameters as data augmentation: what randomised smoothing wants.
+
+
+
+
+@dataclass(frozen=True)
+class NoiseAugmented(OneUpdate):
+    r"""Cross-entropy on what normal noise in a set's parameters makes of the images.
+
+    .. math:: \min_\theta \mathbb E\, \ell\big(f_\theta(g(x, \sigma \eta)), y\big), \qquad \eta \sim N(0, I)
+
+    The noise is that of :class:`perturbsets.Smoothed`: it goes beyond the set's radius, and a classifier that never saw
+    it there has a vote of little worth.
+
+    Args:
+        perturbations: A set with an L2 ball, or a composition of such sets.
+        sigma: Standard deviation of the noise, in the set's own unit; of a composed set one for each part.
+
+    Raises:
+        ValueError: If ``sigma`` is not positive and finite.
+
+    References:
+        Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019, sec. 3.3.
+    """
+
+    perturbations: PerturbationSet
+    sigma: float | Sequence[float]
+
+    def __post_init__(self) -> None:
+        Standardized(self.perturbations, self.sigma)
+
+    @torch.no_grad()
+    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+        region = Standardized(self.perturbations, self.sigma).at(images)
+        shape, device = (len(images), region.size), generator.device
+        noise = torch.randn(shape, dtype=region.dtype, generator=generator, device=device)
+        return region.decode(noise.to(images.device))

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import Draws, LoopSettings, train
-from cvae.metrics import Record
-from cvae.parts import Parts
+from cvae.batches import Parts
+from cvae.progress import Record
 from cvae.schedule import Schedule
 from perturbsets.fingerprint import digest
-from perturbsets.training.method import Method
-from perturbsets.training.targets import accuracy
+from perturbsets.training.method import Method, accuracy
 from perturbsets.training.validation import RobustValidation
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import Samples
-from perturbsets.purity import untouched
-from perturbsets.training.method import Method
-from perturbsets.training.targets import Targets
+from perturbsets.model_call import untouched
+from perturbsets.training.method import Method, Targets
 
 
 @dataclass(frozen=True)

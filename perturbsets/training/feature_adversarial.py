@@ -10,14 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from perturbsets._types import Classes, Flags, Labels, Rows, Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
 from perturbsets.layer_outputs import LayerOutputs
+from perturbsets.model_call import untouched
 from perturbsets.objectives.base import class_numbers
-from perturbsets.objectives.feature_distance import FeatureDistance, square
-from perturbsets.objectives.linear_feature_distance import LinearFeatureDistance
-from perturbsets.purity import untouched
-from perturbsets.training.method import Classifier, OneUpdate, Update
-from perturbsets.training.together import together
+from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance, square
+from perturbsets.training.method import Classifier, OneUpdate, Update, together
 
 
 @dataclass(frozen=True)

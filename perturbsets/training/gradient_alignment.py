@@ -14,8 +14,8 @@ from perturbsets._types import Labels, Logits, Offsets, PerImage, Samples
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.sets.base import PerturbationSet
-from perturbsets.training.adversarial_weights import AdversarialWeights
 from perturbsets.training.method import Classifier, OneUpdate, Update
+from perturbsets.training.weight_perturbation import AdversarialWeights
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import torch.distributed as dist
 from torch import nn
 
 from cvae import derive_seed
-from cvae.metrics import Record
+from cvae.progress import Record
 from perturbsets._types import Samples
-from perturbsets.adversary import Adversary
+from perturbsets.adversaries.adversary import Adversary
+from perturbsets.adversaries.worst import Worst
 from perturbsets.evaluation import correct_under
 from perturbsets.objectives.base import class_numbers
-from perturbsets.worst import Worst
 
 ROUNDING = 1e-9  # accuracies are counts divided: their differences are not exact
 

@@ -12,8 +12,7 @@ from torch.testing import assert_close
 
 from augment.corruptions import SETTINGS, at_severity
 from augment.functional import defocus_blur, draw_seeds, gaussian_blur, glass_blur, motion_blur, zoom_blur
-from augment.functional.blur import disk_kernel
-from augment.functional.glass import sequential_copies
+from augment.functional.blur import disk_kernel, sequential_copies
 
 if TYPE_CHECKING:
     from tests.augment.conftest import Published

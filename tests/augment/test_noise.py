@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from augment.corruptions import at_severity
 from augment.functional import draw_seeds, gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from augment.functional.counter import normal
-from augment.functional.poisson import LARGE, poisson_quantile
+from augment.functional.noise import LARGE, poisson_quantile
 
 if TYPE_CHECKING:
     from tests.augment.conftest import Published

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from augment import ChangedPairs, Digits, PairStore, SpatialChange, write_pairs
-from augment.store.digests import image_digests
+from augment.store.hdf5_layout import image_digests
 
 SPLITS = ("train", "validation", "test")
 

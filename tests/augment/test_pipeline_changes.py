@@ -27,9 +27,9 @@ from augment import (
     TorchvisionChange,
     write_pairs,
 )
+from augment.change import states_put_back
 from augment.functional import draw_seeds
 from augment.seeds import from_columns, to_columns
-from augment.torchvision_change import states_put_back
 
 albumentations = pytest.importorskip("albumentations")
 

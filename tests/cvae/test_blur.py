@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from cvae.blur import blurred
+from cvae.networks.blocks import blurred
 
 
 @pytest.mark.parametrize("width", [0.3, 1.0, 2.5])

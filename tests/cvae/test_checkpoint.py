@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from cvae.checkpoint import Progress, load_checkpoint, save_checkpoint
+from cvae.files import Progress, load_checkpoint, save_checkpoint
 
 
 def trained(width: int = 3) -> tuple[nn.Linear, torch.optim.AdamW]:

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms.v2.functional import to_dtype
 
 from cvae import CVAE, ConvCVAE, FitSettings, SpatialCVAE, fit
-from cvae.blur import blurred
+from cvae.networks.blocks import blurred
 from tests.cvae.every_model import MODELS, Build
 
 SHORT = FitSettings(steps=10, batch=8, validate_every=5)

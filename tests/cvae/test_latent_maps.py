@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from cvae import DiagonalGaussian, ResidualCVAE, UNetCVAE
-from cvae.latent_maps import LatentHeads, LatentLayout
-from cvae.pyramid import halved
+from cvae.networks.blocks import LatentHeads, LatentLayout
+from cvae.networks.pyramid import halved
 from tests.cvae.every_model import awake
 
 

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from cvae.likelihood import HALF_GREY_LEVEL
-from cvae.links import add, add_logits
+from cvae.likelihood import HALF_GREY_LEVEL, add, add_logits
 
 X = torch.tensor([0.0, 0.0, 0.3, 1.0, 1.0], dtype=torch.float64)
 R = torch.tensor([-0.5, 0.2, 0.1, 0.2, -0.4], dtype=torch.float64)

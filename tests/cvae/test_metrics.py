@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cvae.metrics import MetricLog, read_records
+from cvae.progress import MetricLog, read_records
 
 
 def test_records_are_on_disk_at_once(tmp_path: Path) -> None:

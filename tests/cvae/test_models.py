@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 from augment.functional import rotate_translate_scale
 from cvae import CVAE, ConvCVAE, DiagonalGaussian, SpatialCVAE
-from cvae.blocks import downsampler
-from cvae.spatial import SpatialGenerator, sources
+from cvae.networks.blocks import downsampler
+from cvae.networks.spatial import SpatialGenerator, sources
 from tests.cvae.every_model import MODELS, Build, awake
 
 every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=MODELS)

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 from cvae import FitSettings, LoopSettings, SpatialCVAE, fit, train
-from cvae.parts import ROUNDING, Parts, within
+from cvae.batches import ROUNDING, Parts, within
 from tests.data_sets import Batches, Texts, pictures, rows
 
 SETTINGS = FitSettings(steps=2, batch=4, validate_every=1)

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
 from cvae import Draws, LoopSettings, train
-from cvae.metrics import Record
+from cvae.progress import Record
 
 SCORES = [3.0, 1.0, 2.0, 0.5]
 SETTINGS = LoopSettings(steps=20, batch=4, validate_every=5)

@@ -29,8 +29,7 @@ from perturbsets import (
 from perturbsets import Region as AnyRegion
 from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.base import replace_few_, replace_unasked_
-from perturbsets.ascents.directions import Adaptive, Direction, Plain, Steepest
-from perturbsets.ascents.schedule import check_schedule, shares
+from perturbsets.ascents.climb import Adaptive, Direction, Plain, Steepest, check_schedule, shares
 from perturbsets.objectives.base import ByValue
 from perturbsets.sets.base import check_starts
 from tests.perturbsets.every_ascent import ASCENTS

@@ -14,8 +14,7 @@ from torch.testing import assert_close
 
 from cvae import BernoulliLikelihood, GaussianLikelihood
 from perturbsets.criteria.theorems.bounds import ceiling, error_bound, likelihood_bound, mean_error_bound
-from perturbsets.criteria.theorems.gaussian_tail import paper_outside
-from perturbsets.criteria.theorems.tail import divergence, log_outside, outside_bound
+from perturbsets.criteria.theorems.tail import divergence, log_outside, outside_bound, paper_outside
 
 ROUNDING = 1e-9
 CASES = 200

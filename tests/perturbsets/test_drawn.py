@@ -7,16 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from augment import Perturb, RandomCorruption, SpatialChange
-from perturbsets import (
-    APGD,
-    Adversary,
-    Compose,
-    DrawnChanges,
-    GridSearch,
-    PixelBall,
-    RandomSearch,
-    SmallConvNet,
-)
+from perturbsets import APGD, Adversary, Compose, DrawnChanges, GridSearch, PixelBall, RandomSearch, SmallConvNet
 
 NOISE = DrawnChanges(RandomCorruption(["gaussian_noise", "fog"]))
 

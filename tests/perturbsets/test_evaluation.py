@@ -6,15 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perturbsets import (
-    AccuracyTable,
-    Adversary,
-    PixelBall,
-    ProjectedGradient,
-    correct_under,
-    evaluate,
-    share_interval,
-)
+from perturbsets import AccuracyTable, Adversary, PixelBall, ProjectedGradient, correct_under, evaluate, share_interval
 
 
 def classifier() -> nn.Module:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import Adversary, Margin, PixelBall, ProjectedGradient, bisect, fast_minimum_norm
+from perturbsets import Adversary, Margin, PixelBall, ProjectedGradient, bisect
+from perturbsets.adversaries import fast_minimum_norm
 
 NORMS: list[Any] = ["l1", "l2", "linf"]
 

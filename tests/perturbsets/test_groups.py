@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from augment import ChangedPairs, Digits, PairStore, RandomCorruption, write_pairs
 from perturbsets import Grouping, by_group, groups_of, mean_interval
-from perturbsets.criteria.sources import by_clean_image
+from perturbsets.criteria.groups import by_clean_image
 from tests.perturbsets.criteria_sets import LightPairs
 
 

@@ -43,7 +43,7 @@ from perturbsets import (
     success_at_k,
     transfer,
 )
-from perturbsets.criteria.sources import by_clean_image
+from perturbsets.criteria.groups import by_clean_image
 
 COUNT = 12
 ONCE, TWICE = torch.arange(COUNT), torch.arange(COUNT).repeat(2)

@@ -23,11 +23,11 @@ from perturbsets import (
     SmallestRadius,
     SpatialBox,
     bisect,
-    fast_minimum_norm,
     label_linear_programme,
     multi_label_deepfool,
 )
-from perturbsets.least_change.least_norm import least_norm
+from perturbsets.adversaries import fast_minimum_norm
+from perturbsets.multi_label.deepfool import least_norm
 
 NAN = math.nan
 DOUBLE = torch.float64

@@ -31,8 +31,8 @@ from perturbsets import (
     bisect,
     evaluate,
     evaluate_robustness,
-    fast_minimum_norm,
 )
+from perturbsets.adversaries import fast_minimum_norm
 from perturbsets.evaluation import correct_under
 from perturbsets.model_call import class_logits, logits
 

@@ -25,7 +25,7 @@ from perturbsets import (
     RandomSearch,
     TopK,
 )
-from perturbsets.objectives.multi_label.binary_cross_entropy import binary_cross_entropy
+from perturbsets.multi_label.objectives import binary_cross_entropy
 
 NAN = float("nan")
 DOUBLE = torch.float64

@@ -24,7 +24,7 @@ from perturbsets import (
     radius_from_pairs,
     verdict,
 )
-from perturbsets.criteria.diversity import Diversity
+from perturbsets.criteria.extremes import Diversity
 from tests.perturbsets.criteria_sets import (
     ClosedForm,
     LightPairs,

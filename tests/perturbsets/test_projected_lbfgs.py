@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from perturbsets import APGD, Loss, PixelBall, ProjectedLBFGS, Region
-from perturbsets.ascents.curvature import Curvature
+from perturbsets.ascents.projected_lbfgs import Curvature
 
 Function = Callable[[Tensor], Tensor]
 

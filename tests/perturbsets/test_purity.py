@@ -44,7 +44,7 @@ from perturbsets import (
     Square,
     TopK,
 )
-from perturbsets.ascents.square_moves import Moves
+from perturbsets.ascents.square import Moves
 from tests.perturbsets.every_ascent import ASCENTS, is_stopping, pixels_or_else_places
 
 STAYING = [ascent for ascent in ASCENTS if not is_stopping(ascent)]

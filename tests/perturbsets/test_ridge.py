@@ -11,12 +11,10 @@ from torch.testing import assert_close
 
 from cvae import DiagonalGaussian
 from perturbsets import LatentBall
-from perturbsets.criteria.likelihood.mode import _least_in_ball, likeliest
-from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
-from perturbsets.criteria.likelihood.proposals import Recognised
-from perturbsets.criteria.likelihood.ridge import Ridge
-from perturbsets.criteria.likelihood.transport import Transport
-from perturbsets.sets.chi import log_chi_cdf
+from perturbsets.criteria.likelihood.importance import OffsetLikelihood
+from perturbsets.criteria.likelihood.mode import Transport, _least_in_ball, likeliest
+from perturbsets.criteria.likelihood.proposals import Recognised, Ridge
+from perturbsets.sets.l2 import log_chi_cdf
 from tests.perturbsets.bent import BentCVAE
 
 LENGTHS = 0.01

@@ -17,7 +17,7 @@ from augment import PairStore
 from perturbsets import check_held_out, load
 from perturbsets.recipe import Recipe, read_recipe
 from perturbsets.runs import STAGES, RunFolder, execute
-from perturbsets.runs.measuring import shown
+from perturbsets.runs.check import shown
 
 SMALL: dict[str, Any] = {
     "source": {"build": "augment.SegmentDigits", "size": 8, "digit": 8},

@@ -21,9 +21,9 @@ from perturbsets import (
     ProjectedLBFGS,
     SmallestRadius,
     bisect,
-    fast_minimum_norm,
     multi_label_deepfool,
 )
+from perturbsets.adversaries import fast_minimum_norm
 
 SEARCH = ProjectedGradient(40, starts="zero")
 

@@ -10,17 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import (
-    Adversary,
-    Loss,
-    Margin,
-    PixelBall,
-    RandomSearch,
-    SpatialBox,
-    Square,
-)
-from perturbsets.ascents.square_moves import BallMoves, CubeMoves
-from perturbsets.ascents.windows import bumps, places, read, window_size, write
+from perturbsets import Adversary, Loss, Margin, PixelBall, RandomSearch, SpatialBox, Square
+from perturbsets.ascents.square import BallMoves, CubeMoves, bumps, places, read, window_size, write
 
 SHAPES = [(2, 1, 6, 6), (2, 3, 5, 8), (2, 3, 9, 4), (2, 1, 1, 12), (2, 3, 7, 1), (1, 1, 1, 1)]
 

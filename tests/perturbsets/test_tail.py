@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from torch.testing import assert_close
 
-from perturbsets.criteria.theorems.gaussian_tail import largest_ratio, paper_outside, paper_radius
-from perturbsets.criteria.theorems.tail import divergence, log_outside, outside_bound, radius_at, radius_needed
+from perturbsets.criteria.theorems.tail import (
+    divergence,
+    largest_ratio,
+    log_outside,
+    outside_bound,
+    paper_outside,
+    paper_radius,
+    radius_at,
+    radius_needed,
+)
 
 
 @given(size=st.integers(1, 4096), share=st.floats(0, 3))

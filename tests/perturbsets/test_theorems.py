@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from cvae import ConvCVAE
 from perturbsets import LatentBall, NecessarySubset, SufficientLikelihood, Theorems, share_at_most
-from perturbsets.criteria.theorems.recognition import norm_limit
+from perturbsets.criteria.theorems.bounds import norm_limit
 from perturbsets.criteria.theorems.tail import log_outside, outside_bound
 
 COUNT = 40

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from cvae.likelihood import GaussianLikelihood
 from perturbsets._types import Flags, LogWeights, PerImage
-from perturbsets.criteria.held_out import check_held_out
-from perturbsets.criteria.likelihood.importance import LARGEST_K, effective_draws, log_mean, log_weights, pareto_k
-from perturbsets.criteria.likelihood.mode import likeliest
-from perturbsets.criteria.likelihood.offset_likelihood import OffsetLikelihood
-from perturbsets.criteria.likelihood.proposals import Proposal, Recognised, StandardNormal
-from perturbsets.criteria.likelihood.ridge import LONGEST, SHORTEST, Ridge
-from perturbsets.criteria.likelihood.transport import Transport
-from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.criteria.likelihood.importance import (
+    LARGEST_K,
+    OffsetLikelihood,
+    effective_draws,
+    log_mean,
+    log_weights,
+    pareto_k,
+)
+from perturbsets.criteria.likelihood.mode import Transport, likeliest
+from perturbsets.criteria.likelihood.proposals import LONGEST, SHORTEST, Proposal, Recognised, Ridge, StandardNormal
+from perturbsets.criteria.pairs import Pairs, batches, check_held_out
 from perturbsets.criteria.theorems.bounds import ceiling
 from perturbsets.intervals import Interval, mean_interval
 from perturbsets.sets.latent import LatentBall, LatentRegion
@@ -176,9 +179,9 @@ class SufficientLikelihood:
         p(\tilde x \mid T(y_i), x)\, \frac{N_\infty(y_i)}{\sum_j \frac{n_j}{n} r_j(y_i)}
 
     with :math:`N_\epsilon` the standard normal conditioned on the ball, which T makes of the standard normal
-    :math:`N_\infty` (:mod:`perturbsets.criteria.likelihood.transport`), so that no draw is outside of the ball. There
+    :math:`N_\infty` (:mod:`perturbsets.criteria.likelihood.mode`), so that no draw is outside of the ball. There
     are :math:`n_j` draws from each proposal :math:`r_j`: eight tenths from a heavy-tailed one that follows the ridge of
-    the posterior from its mode (:class:`~perturbsets.criteria.likelihood.ridge.Ridge`), one tenth from the recognition
+    the posterior from its mode (:class:`~perturbsets.criteria.likelihood.proposals.Ridge`), one tenth from the recognition
     distribution, one from the prior itself, for safety: no weight exceeds :math:`n / n_j` times its likelihood. With
     more latent coordinates than ``ridge`` half of the draws are from either of the last two: at 128 the search for the
     mode cost several times as much as all draws and raised the estimate by little.

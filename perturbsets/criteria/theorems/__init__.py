@@ -1,5 +1,3 @@
 """Theorems: what the recognition distribution proves of a set."""
 
 from perturbsets.criteria.theorems.criterion import Theorems, TheoremsResult
-
-__all__ = ["Theorems", "TheoremsResult"]

@@ -11,12 +11,19 @@ from torch import Tensor
 
 from cvae import DiagonalGaussian
 from perturbsets._types import PerImage
-from perturbsets.criteria.held_out import check_held_out
-from perturbsets.criteria.pairs import Pairs, batches
-from perturbsets.criteria.theorems.bounds import ceiling, error_bound, likelihood_bound, mean_error_bound
-from perturbsets.criteria.theorems.gaussian_tail import paper_outside, paper_radius
-from perturbsets.criteria.theorems.recognition import from_prior, loss, norm_limit, normal, squared_norms
-from perturbsets.criteria.theorems.tail import log_outside, outside_bound, radius_needed
+from perturbsets.criteria.pairs import Pairs, batches, check_held_out
+from perturbsets.criteria.theorems.bounds import (
+    ceiling,
+    error_bound,
+    from_prior,
+    likelihood_bound,
+    loss,
+    mean_error_bound,
+    norm_limit,
+    normal,
+    squared_norms,
+)
+from perturbsets.criteria.theorems.tail import log_outside, outside_bound, paper_outside, paper_radius, radius_needed
 from perturbsets.per_image import one_number
 from perturbsets.sets.latent import LatentBall
 from perturbsets.share_bounds import share_at_most

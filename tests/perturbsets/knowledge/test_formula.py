@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets.knowledge.formula import And, Formula, LabelIs, Or, labels_of, negated, read_formula, renamed
+from perturbsets.knowledge.formula import (
+    And,
+    Formula,
+    LabelIs,
+    Or,
+    labels_of,
+    log_truth,
+    negated,
+    read_formula,
+    renamed,
+)
 from perturbsets.knowledge.logic import implies, satisfiable, surely
-from perturbsets.knowledge.truth import log_truth
 
 NAMES = "abcd"
 PATTERNS = [dict(zip(NAMES, states, strict=True)) for states in itertools.product((False, True), repeat=len(NAMES))]

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from perturbsets.report.attacks import attack_grids
 from perturbsets.report.findings import verdicts
+from perturbsets.report.pictures import attack_grids
 
 
 def made() -> dict[str, torch.Tensor]:

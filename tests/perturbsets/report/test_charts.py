@@ -17,9 +17,8 @@ from perturbsets.report.charts import (
     fit_charts,
     norms_chart,
 )
-from perturbsets.report.drawing import Chart
-from perturbsets.report.palette import COLOURS, LIGHT, themed
-from perturbsets.report.theorem_chart import theorem_chart
+from perturbsets.report.drawing import COLOURS, LIGHT, Chart, themed
+from perturbsets.report.radius_charts import theorem_chart
 
 FIT = [{"step": 10 * n, "loss": -n / 10, "kl": 0.1, "scale": 0.2 / (n + 1)} for n in range(1, 20)] + [
     {"step": 100, "score": -1.0, "validation_kl": 0.1, "validation_scale": 0.05, "validation_error": 0.01}

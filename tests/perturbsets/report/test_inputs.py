@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from perturbsets.report.inputs import read_classifiers, read_json
+from perturbsets.report.section import read_classifiers, read_json
 
 
 def test_json_that_is_not_there_yet_is_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from perturbsets import LatentBall
-from perturbsets.report.members import compare, draw_samples, pick_pairs, principal_directions, walk
+from perturbsets.report.set_pictures import compare, draw_samples, pick_pairs, principal_directions, walk
 
 
 @pytest.fixture

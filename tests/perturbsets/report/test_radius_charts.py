@@ -6,7 +6,7 @@ import torch
 
 from perturbsets import coverage
 from perturbsets.report.radius_charts import certified_chart, coverage_chart, necessary_chart
-from perturbsets.report.representation_charts import radius_chart
+from perturbsets.report.representations import radius_chart
 
 
 def share(value: float) -> dict[str, float | None]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from perturbsets.representations.feature_checks import check_features
-from perturbsets.row_names import named_rows
+from perturbsets.representations.units import check_features
+from perturbsets.rows import named_rows
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from perturbsets import (
     sparsity_change,
     spread_in_class,
 )
-from perturbsets.representations import surroundings
+from perturbsets.representations import layer_metrics
 
 WIDTH, CLASSES = 24, 3
 
@@ -103,7 +103,7 @@ def test_what_classes_have_in_common_is_measured_once(
     bank: MemoryBank, points: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    measure = surroundings.spread_in_class
+    measure = layer_metrics.spread_in_class
 
     def counted(bank: Any, layer: str, classes: Tensor) -> Tensor:
         asked.extend(classes.tolist())

@@ -27,7 +27,7 @@ from perturbsets import (
     Worst,
     train_classifier,
 )
-from perturbsets.training.multi_label.attainable import fool_labels
+from perturbsets.multi_label.training import fool_labels
 from tests.perturbsets.training.dual_methods import OWN, STEP, frozen, network
 
 BALL = PixelBall("linf", 0.1)

@@ -28,7 +28,7 @@ from perturbsets import (
     RobustValidation,
     Worst,
 )
-from perturbsets.adversary import check_rank
+from perturbsets.adversaries.adversary import check_rank
 from tests.perturbsets.test_training import METHODS, batch, classifier
 from tests.perturbsets.training.dual_methods import TRAININGS
 

@@ -29,7 +29,7 @@ from perturbsets import (
     train_classifier,
 )
 from perturbsets.fingerprint import digest
-from perturbsets.training.targets import accuracy
+from perturbsets.training.method import accuracy
 
 NAN = math.nan
 BALL = PixelBall("linf", 0.1)

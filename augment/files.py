@@ -1,0 +1,198 @@
+"""Lists of files: the rows of a CSV or JSON-lines file, with the lines on which they stand."""
+
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Whether files are still the same: their names, sizes and times as one word.
+
+
+
+
+def file_state(paths: Sequence[Path]) -> str:
+    """Names, sizes and times of files, as one word: another one tells that something was replaced."""
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            about = path.stat()
+            found.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+        except OSError:
+            found.update(f"{path} missing\n".encode())
+    return found.hexdigest()
+
+
+
+
+# Paths that a list names: they must lie inside a folder, and be there.
+
+
+
+SHOWN = 10
+
+
+class Inside:
+    """Finds the true places of a list's paths, and refuses those that lead out of a folder.
+
+    Each folder's true place is looked up once.
+
+    Args:
+        manifest: The list.
+        root: The folder.
+    """
+
+    def __init__(self, manifest: Path, root: Path) -> None:
+        self.manifest, self.root = manifest, root
+        self._true_root = os.path.realpath(root)
+        self._folders: dict[str, str] = {}
+        self._missing: list[str] = []
+
+    def __call__(self, line: int, text: str) -> Path:
+        """The true place of a path that stands on some line.
+
+        Raises:
+            ValueError: If it leads out of the root, symbolic links included.
+        """
+        path = os.path.join(self.root, text)
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        true = os.path.join(self._folders[folder], name)
+        if name in ("", ".", "..") or os.path.islink(true):
+            true = os.path.realpath(path)
+        if os.path.commonpath([true, self._true_root]) != self._true_root:
+            raise ValueError(
+                f"{self.manifest}, line {line}: {text} leads out of the root {self.root}, to {true}. Move the file "
+                "inside, or give a root that holds all files"
+            )
+        if not os.path.isfile(true):
+            self._missing.append(f"{text} (line {line})")
+        return Path(true)
+
+    def relative(self, path: Path) -> str:
+        """The name of a true place, the same for every spelling and wherever the root lies."""
+        return path.relative_to(self._true_root).as_posix()
+
+    def refuse_missing(self) -> None:
+        """Refuses files that were asked for and are not there.
+
+        Raises:
+            ValueError: Naming the first ten with their lines.
+        """
+        if self._missing:
+            raise ValueError(
+                f"{self.manifest} must name files below {self.root}, got {len(self._missing)} that are missing: "
+                f"{', '.join(self._missing[:SHOWN])}{', …' if len(self._missing) > SHOWN else ''}"
+            )
+
+
+
+_NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a list says.
+
+    Attributes:
+        columns: Names of all columns, in the order of their first appearance.
+        rows: Each row by column, with its line, numbered from 1, the head included. What is empty is left out; what a
+            line of CSV is too short for is None.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[int, dict[str, Any]]]
+
+
+def read_listing(path: Path | str, of: str) -> Listing:
+    """Reads a list.
+
+    A ``.csv`` file has a head line with the columns' names; a ``.jsonl`` file has one object a line.
+
+    Args:
+        path: The list.
+        of: What a row is, for messages: ``"pair"``.
+
+    Raises:
+        ValueError: If the list is missing, empty, of another kind, unreadable, or names a column twice.
+    """
+    path = Path(path)
+    readers = {".csv": _csv, ".jsonl": _json, ".ndjson": _json}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"path must end in .csv or .jsonl, got {path}")
+    if not path.is_file():
+        raise ValueError(f"path must be a list of {of}s, got {path}, which is no file")
+    try:
+        listing = readers[path.suffix.lower()](path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} must be text in UTF-8 of the kind its name says: {error}") from error
+    if not listing.rows:
+        raise ValueError(f"{path} must list at least one {of}, got none")
+    return listing
+
+
+def _csv(path: Path) -> Listing:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, restkey="more values than columns")
+        columns = tuple(reader.fieldnames or ())
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"{path} must name each column once, got {', '.join(columns)}")
+        rows = [(reader.line_num, {name: value for name, value in row.items() if value != ""}) for row in reader]
+    return Listing(columns, rows)
+
+
+def _json(path: Path) -> Listing:
+    rows, columns = [], dict[str, None]()
+    with path.open(encoding="utf-8-sig") as stream:
+        for line, text in enumerate(stream, start=1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {line}, must be JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {line}, must be a JSON object, got {type(row).__name__}")
+            columns |= dict.fromkeys(row)
+            rows.append((line, {name: value for name, value in row.items() if value not in (None, "")}))
+    return Listing(tuple(columns), rows)
+
+
+def named_class(path: Path | str, line: int, column: str, value: Any) -> Any:
+    """A class with whole numbers as such: tables with gaps often write them with a point.
+
+    Raises:
+        ValueError: If the value is a number, but no whole one.
+    """
+    text = str(value)
+    if isinstance(value, bool | list | dict) or is_whole(text) or not _NUMERIC.fullmatch(text):
+        return value
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{path}, line {line}: {column} must be a whole number or the name of a class, got {text}")
+    return int(number)
+
+
+def plain_texts(path: Path | str, line: int, row: dict[str, Any]) -> dict[str, str]:
+    """A row as texts.
+
+    Raises:
+        ValueError: If a value is neither text nor a whole number.
+    """
+    wrong = [name for name, value in row.items() if isinstance(value, bool | float | list | dict)]
+    if wrong:
+        raise ValueError(f"{path}, line {line}: {wrong[0]} must be text or a whole number, got {row[wrong[0]]!r}")
+    return {name: str(value) for name, value in row.items()}
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number."""
+    return text.removeprefix("-").isdecimal()

@@ -1,0 +1,120 @@
+"""Fewer pixels: an image shrunk and brought back to its size, without smoothing."""
+
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from augment._types import Images
+from augment.functional.filters import along_axes
+from augment.functional.images import Amount, by_setting, check_amount, check_colours, column, on_unit_images
+
+# Compression by JPEG, by coding and decoding files in memory.
+
+
+
+
+@on_unit_images
+def jpeg_compression(images: Images, quality: Amount) -> Images:
+    """Writes each image as a JPEG file of some quality and reads it back.
+
+    Coded by Pillow on the CPU, one file after the other: torchvision's codec is deprecated since 0.29. No gradient
+    passes.
+
+    Args:
+        images: Grey or colour images, ``uint8`` or in [0, 1]; rounded to 8 bits.
+        quality: Whole number from 1 to 95.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or `quality` is out of its range or neither one number nor one per image.
+    """
+    check_colours(images)
+    check_amount("quality", quality, low=1.0, high=95.0)
+    levels = column(quality, images, "quality").flatten().expand(len(images)).long().tolist()
+    pixels = (images.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    coded = np.stack([_coded(image, level) for image, level in zip(pixels, levels, strict=True)])
+    return (torch.from_numpy(coded).permute(0, 3, 1, 2).to(images.dtype) / 255).to(images.device)
+
+
+def _coded(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """One image ``[H, W, C]`` after coding and decoding."""
+    file = io.BytesIO()
+    Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        return np.asarray(image).reshape(pixels.shape)
+
+
+
+WEIGHT_BITS = 22
+"""Of Pillow's weights for images of 8 bits, behind the point."""
+
+
+@on_unit_images
+def pixelate(images: Images, size: Amount) -> Images:
+    r"""Shrinks to :math:`\lfloor c H \rfloor \times \lfloor c W \rfloor` pixels by box means, then repeats each.
+
+    A pixel of the small image is the mean of those pixels whose centres it covers. Images of 8 bits, ``uint8`` or with
+    all values multiples of 1/255, are rounded to 8 bits after rows and after columns, as Pillow and with it the
+    published program does; gradients take this rounding as given. Other images are not rounded.
+
+    Args:
+        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        size: Share c of each side's length, from 0 (one pixel) to 1.
+
+    Returns:
+        Images of the same shape and type.
+
+    Raises:
+        ValueError: If images are none, or `size` is out of its range or neither one number nor one per image.
+
+    Example:
+        >>> image = torch.arange(8.0).expand(1, 1, 8, 8) / 8
+        >>> pixelate(image, 0.25)[0, 0, 0].mul(8).tolist()
+        [1.5, 1.5, 1.5, 1.5, 5.5, 5.5, 5.5, 5.5]
+    """
+    check_amount("size", size, high=1.0)
+    changed = torch.empty_like(images)
+    levels = (images.detach() * 255).round()
+    bytes_ = (levels / 255 == images).flatten(1).all(1).view(-1, 1, 1, 1)
+    for rows, setting in by_setting(images, size=size):
+        down, along = (_boxes(length, max(1, int(length * setting["size"])), images) for length in images.shape[-2:])
+        means = along_axes(images[rows], *(boxes / boxes.sum(1, keepdim=True) for boxes in (down, along)))
+        rounded = _rounded_means(_rounded_means(levels[rows], along).mT, down).mT / 255
+        changed[rows] = torch.where(bytes_[rows], rounded + (means - means.detach()), means)
+    return changed
+
+
+def _rounded_means(levels: Tensor, boxes: Tensor) -> Tensor:
+    """Means of whole numbers along rows in Pillow's arithmetic: weights are whole multiples of 2**-22."""
+    members = boxes.sum(1).long()
+    weights = ((2 << WEIGHT_BITS) + members) // (2 * members)
+    totals = (levels @ boxes.mT).long()  # exact, as they have few bits
+    return ((totals * weights + (1 << WEIGHT_BITS - 1)) >> WEIGHT_BITS).to(levels.dtype)
+
+
+def _boxes(length: int, fewer: int, like: Tensor) -> Tensor:
+    """Which pixels of a line make each pixel, once it was shrunk to fewer and enlarged again; 1 for each of them."""
+    shrunk, enlarged = _box(length, fewer), _box(fewer, length)
+    return (enlarged @ shrunk).to(like)
+
+
+def _box(length: int, other: int) -> Tensor:
+    """Which of some pixels each of another number of pixels covers, ``[other, length]``, in Pillow's arithmetic.
+
+    It decides in double precision about centres that lie on a rim, which is not always the same side.
+    """
+    scale = length / other
+    wide = max(scale, 1.0)
+    centre = (torch.arange(other, dtype=torch.float64)[:, None] + 0.5) * scale
+    pixel = torch.arange(length)
+    inside = (pixel >= (centre - 0.5 * wide + 0.5).long()) & (pixel < (centre + 0.5 * wide + 0.5).long())
+    offset = (pixel - centre + 0.5) * (1 / wide)
+    return (inside & (offset > -0.5) & (offset <= 0.5)).float()

@@ -1,0 +1,246 @@
+"""Pairs from a source of clean images and a change: each image several times, by drawn parameters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment._types import Images, Labels, Parameters
+from augment.change import Change
+from augment.images import ImageError
+from augment.pairs.plan import Fault, Made, PairPlan, starts
+from augment.provenance import described
+from augment.sources.source import Source, group_numbers
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedPairs:
+    """Every image of every split beside changed versions of itself.
+
+    The parameters of a split are drawn from the seed and the split's name, so that splits can be added without
+    moving others. Images that the sources say belong together, such as cut-outs of one photograph, are one source of
+    pairs (see :class:`augment.Pair`), which lies in one split. A change may name its `conditions`, and tell the
+    `condition` of each row of parameters; one that does not has a single condition, the name of its class. A source
+    may tell its `state`: a word that is another one when its data were replaced, so that a writing that was
+    interrupted starts anew.
+
+    Args:
+        sources: Split name to clean images; a split's images must not be another's.
+        change: What changes them; a mapping gives each split a change of its own, so that a split can show
+            conditions that others never show.
+        draws: Changed versions of each image; a number, or one per split.
+        seed: Seed of the parameters, 0 or more.
+
+    Raises:
+        TypeError: If what changes images is no :class:`augment.Change`.
+        ValueError: If there is no split, a number is out of range, a split has no images or no change, or splits
+            share images or, once pairs are planned, groups of images that belong together.
+
+    Example:
+        >>> from augment import Digits, SpatialChange
+        >>> pairs = ChangedPairs({"test": Digits("test")}, SpatialChange(), draws=2)
+        >>> len(pairs.plan().source)
+        600
+    """
+
+    sources: Mapping[str, Source]
+    change: Change | Mapping[str, Change]
+    draws: int | Mapping[str, int] = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {name: self._draws(name) for name in self.sources}
+        if not self.sources or min(counts.values()) < 1 or self.seed < 0:
+            raise ValueError(
+                "sources must hold at least one split, draws be at least 1 and seed 0 or more, got "
+                f"draws={counts}, seed={self.seed}"
+            )
+        if isinstance(self.change, Mapping) and set(self.change) != set(self.sources):
+            raise ValueError(
+                f"change must name the splits of sources, {sorted(self.sources)}, got {sorted(self.change)}"
+            )
+        for split in self.sources:
+            _check_change(self._change(split))
+        seen: dict[tuple[str, int], str] = {}
+        for split, source in self.sources.items():
+            if not len(source):
+                raise ValueError(f"sources must hold images in every split, got none in {split!r}")
+            for index in source.indices.tolist():
+                if (other := seen.setdefault((source.name, index), split)) != split:
+                    raise ValueError(
+                        f"sources must not share images, got {source.name} {index} in {other!r} and {split!r}"
+                    )
+
+    def _draws(self, split: str) -> int:
+        return self.draws if isinstance(self.draws, int) else self.draws.get(split, 0)
+
+    def _change(self, split: str) -> Change:
+        return self.change[split] if isinstance(self.change, Mapping) else self.change
+
+    @cached_property
+    def _parameters(self) -> dict[str, Parameters]:
+        drawn = {}
+        for split, source in self.sources.items():
+            generator = torch.Generator().manual_seed(_seed(self.seed, split))
+            drawn[split] = self._change(split).draw(len(source) * self._draws(split), generator=generator)
+        return drawn
+
+    @cached_property
+    def _plan(self) -> PairPlan:
+        changes = {split: self._change(split) for split in self.sources}
+        columns = list(dict.fromkeys(name for change in changes.values() for name in change.parameter_names))
+        names = {split: _conditions(change) for split, change in changes.items()}
+        conditions = list(dict.fromkeys(name for mine in names.values() for name in mine))
+        draws = np.repeat([self._draws(name) for name in self.sources], [len(s) for s in self.sources.values()])
+        parameters, condition = [], []
+        for split, change in changes.items():
+            drawn = self._parameters[split].float()
+            wide = np.zeros((len(drawn), len(columns)), dtype=np.float32)  # 0 where a change has no such column
+            wide[:, [columns.index(name) for name in change.parameter_names]] = drawn.numpy()
+            parameters.append(wide)
+            numbers = np.array([conditions.index(name) for name in names[split]], dtype=np.int64)
+            condition.append(numbers[_condition(change, self._parameters[split])])
+        images = len(draws)
+        return PairPlan(
+            splits=tuple(self.sources),
+            conditions=tuple(conditions),
+            parameter_names=tuple(columns),
+            origin=np.concatenate([np.asarray(source.indices, dtype=np.int64) for source in self.sources.values()]),
+            split=np.repeat(np.arange(len(self.sources)), [len(source) for source in self.sources.values()]),
+            group=self._groups(),
+            source=np.repeat(np.arange(images), draws),
+            target=np.arange(draws.sum()),
+            condition=np.concatenate(condition),
+            parameters=np.concatenate(parameters),
+            clean_starts=np.arange(images + 1),
+            changed_starts=starts(draws),
+            state=" ".join(str(getattr(source, "state", "")) for source in self.sources.values()).strip(),
+        )
+
+    def _groups(self) -> np.ndarray:
+        """Number of each image's independent unit, from 0 on in their order."""
+        numbers: dict[tuple[str, int], int] = {}
+        return np.array(
+            [
+                numbers.setdefault((source.name, group), len(numbers))
+                for source in self.sources.values()
+                for group in group_numbers(source).tolist()
+            ],
+            dtype=np.int64,
+        )
+
+    def plan(self) -> PairPlan:
+        """One pair per draw; the images of a split follow each other."""
+        return self._plan
+
+    def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
+        """Reads the images and applies the change, a batch per split."""
+        cleans, labels, changed, rows = [], [], [], []
+        faults: list[Fault] = []
+        first = 0
+        for split, source in self.sources.items():
+            inside = range(max(units.start - first, 0), min(units.stop - first, len(source)))
+            read = _read(source, inside, first)
+            faults += read.faults
+            if read.images is not None:
+                cleans.append(read.images)
+                labels.append(read.labels)
+                rows.append(read.positions + first)
+                changed.append(self._changed(split, read.images, read.positions, device))
+            first += len(source)
+        if not cleans:
+            nothing = np.zeros(0, dtype=np.int64)
+            return Made(None, nothing, nothing, None, nothing, tuple(faults))
+        if len({tuple(part.shape[1:]) for part in cleans}) > 1:
+            raise ValueError(
+                f"sources must give images of one shape, got {sorted({tuple(part.shape[1:]) for part in cleans})}"
+            )
+        clean_rows = np.concatenate(rows)
+        begin = self._plan.changed_starts
+        assert begin is not None
+        changed_rows = np.concatenate([np.arange(begin[row], begin[row + 1]) for row in clean_rows])
+        return Made(
+            torch.cat(cleans).float(),
+            clean_rows,
+            torch.cat(labels).numpy().astype(np.int64),
+            torch.cat(changed).float(),
+            changed_rows,
+            tuple(faults),
+        )
+
+    def _changed(self, split: str, images: Images, positions: np.ndarray, device: torch.device | str) -> Tensor:
+        draws = self._draws(split)
+        parameters = self._parameters[split].unflatten(0, (-1, draws))[positions].flatten(0, 1)
+        repeated = images.to(device).repeat_interleave(draws, 0)
+        return self._change(split).apply(repeated, parameters.to(device)).cpu()
+
+    def describe(self) -> dict[str, Any]:
+        """The source without its split, the change, the draws and the seed."""
+        return {
+            "source": described(next(iter(self.sources.values())), without="split"),
+            "change": described(self.change),
+            "draws": {name: self._draws(name) for name in self.sources},
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    images: Images | None
+    labels: Labels
+    positions: np.ndarray
+    faults: tuple[Fault, ...] = ()
+
+
+def _read(source: Source, positions: range, first: int) -> _Read:
+    """Clean images at positions of a source, one by one if one of them cannot be read."""
+    nothing = torch.zeros(0, dtype=torch.int64)
+    if not len(positions):
+        return _Read(None, nothing, np.zeros(0, dtype=np.int64))
+    try:
+        images, labels = source.batch(list(positions))
+        return _Read(images, labels, np.asarray(positions))
+    except ImageError as error:
+        if len(positions) == 1:
+            fault = Fault("clean", first + positions[0], str(error))
+            return _Read(None, nothing, np.zeros(0, dtype=np.int64), (fault,))
+    parts = [_read(source, range(position, position + 1), first) for position in positions]
+    kept = [part.images for part in parts if part.images is not None]
+    return _Read(
+        torch.cat(kept) if kept else None,
+        torch.cat([part.labels for part in parts]),
+        np.concatenate([part.positions for part in parts]),
+        tuple(fault for part in parts for fault in part.faults),
+    )
+
+
+def _check_change(change: object) -> None:
+    """Refuses what is no change before anything is drawn."""
+    if isinstance(change, type):
+        raise TypeError(f"change must be an object, got the class {change.__name__}: give {change.__name__}(...)")
+    if not isinstance(change, Change):
+        raise TypeError(
+            "change must have parameter_names, draw(count, generator=...) and apply(images, parameters), got "
+            f"{type(change).__name__}: wrap it: TorchvisionChange(...), or AlbumentationsChange(...)"
+        )
+
+
+def _conditions(change: Change) -> tuple[str, ...]:
+    return tuple(getattr(change, "conditions", (type(change).__name__,)))
+
+
+def _condition(change: Change, parameters: Parameters) -> np.ndarray:
+    if hasattr(change, "conditions"):
+        return np.asarray(change.condition(parameters), dtype=np.int64)  # type: ignore[attr-defined]
+    return np.zeros(len(parameters), dtype=np.int64)
+
+
+def _seed(seed: int, split: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{split}".encode()).digest()[:8], "big") >> 1

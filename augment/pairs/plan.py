@@ -1,0 +1,200 @@
+"""Everything about pairs that is known before a pixel is made: rows, splits, groups, conditions, parameters."""
+
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor
+
+Pixels = Float32[Tensor, "_ C H W"] | UInt8[Tensor, "_ C H W"]
+Numbers = Int64[np.ndarray, " _"]
+
+
+class Fault(NamedTuple):
+    """An image that could not be had.
+
+    Attributes:
+        table: Where it would have stood.
+        row: Its row there.
+        reason: Why, naming the file.
+    """
+
+    table: Literal["clean", "changed"]
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Images of some units: those that could be had, and why the others could not.
+
+    Attributes:
+        clean: Clean images, ``uint8`` or float in [0, 1]; None if there are none.
+        clean_rows: Their rows, in ascending order.
+        labels: Their classes, -1 where there is none.
+        changed: Changed images; None if there are none.
+        changed_rows: Their rows, in ascending order.
+        faults: What is missing.
+    """
+
+    clean: Pixels | None
+    clean_rows: Numbers
+    labels: Numbers
+    changed: Pixels | None
+    changed_rows: Numbers
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PairPlan:
+    """Which pairs there will be.
+
+    Work is done in *units*: unit u makes the clean rows ``clean_starts[u]`` to ``clean_starts[u + 1] - 1`` and the
+    changed rows likewise. A pair whose clean or changed image turns out unreadable is left out; all else stays.
+
+    Args:
+        splits: Names of the splits.
+        conditions: Names of the conditions.
+        parameter_names: Names of the columns of `parameters`.
+        origin: Per clean row: where it stands in the data it comes from.
+        split: Per clean row: number of its split.
+        group: Per clean row: number of the independent unit (the image itself, or its photograph, scene or person).
+        source: Per pair: the clean row.
+        target: Per pair: the changed row.
+        condition: Per pair: number of its condition.
+        parameters: Per pair: what the change was told.
+        clean_starts: Per unit its first clean row, and the number of clean rows at the end.
+        changed_starts: Likewise for changed rows; None if changed images are rows of the clean table.
+        state: What else tells whether the data are still the same, such as the times of files.
+
+    Raises:
+        ValueError: If there are no pairs, lengths or numbers do not fit, or a group lies in two splits.
+    """
+
+    splits: tuple[str, ...]
+    conditions: tuple[str, ...]
+    parameter_names: tuple[str, ...]
+    origin: Numbers
+    split: Numbers
+    group: Numbers
+    source: Numbers
+    target: Numbers
+    condition: Numbers
+    parameters: Float32[np.ndarray, "_ _"]
+    clean_starts: Numbers
+    changed_starts: Numbers | None
+    state: str = ""
+
+    def __post_init__(self) -> None:
+        if not len(self.source):
+            raise ValueError("pairs must hold at least one pair, got none")
+        lengths = {
+            "origin, split and group": ({len(self.origin), len(self.split), len(self.group)}, self.clean_rows),
+            "source, target, condition and parameters": (
+                {len(self.source), len(self.target), len(self.condition), len(self.parameters)},
+                len(self.source),
+            ),
+            "parameter_names": ({len(self.parameter_names)}, self.parameters.shape[1]),
+        }
+        for name, (found, expected) in lengths.items():
+            if found != {expected}:
+                raise ValueError(f"{name} must have {expected} entries in a plan, got {sorted(found)}")
+        limits = {
+            "split": len(self.splits),
+            "source": self.clean_rows,
+            "target": self.changed_rows if self.changed_starts is not None else self.clean_rows,
+            "condition": len(self.conditions),
+        }
+        for name, limit in limits.items():
+            numbers = getattr(self, name)
+            if not 0 <= numbers.min() <= numbers.max() < limit:
+                raise ValueError(
+                    f"{name} must be numbers from 0 to {limit - 1} in a plan, got {numbers.min()} to {numbers.max()}"
+                )
+        if not np.isfinite(self.parameters).all():
+            raise ValueError("parameters must be finite in a plan, got NaN or infinity")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        order = np.lexsort((self.split, self.group))
+        group, split = self.group[order], self.split[order]
+        torn = np.flatnonzero((np.diff(group) == 0) & (np.diff(split) != 0))
+        if len(torn):
+            names = [self.splits[split[torn[0] + step]] for step in (0, 1)]
+            raise ValueError(
+                f"splits must not share groups, got group {group[torn[0]]} in {names[0]!r} and {names[1]!r}: pairs of "
+                "one group are not independent. Put groups as a whole into a split: Portion(source, 0, step=2, "
+                "whole_groups=True)"
+            )
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return len(self.clean_starts) - 1
+
+    @property
+    def clean_rows(self) -> int:
+        """Rows of the clean table."""
+        return int(self.clean_starts[-1])
+
+    @property
+    def changed_rows(self) -> int:
+        """Rows of the changed table; 0 if it is the clean one."""
+        return 0 if self.changed_starts is None else int(self.changed_starts[-1])
+
+    def images_until(self) -> Numbers:
+        """Per unit the images that all units before it make, and all of them at the end."""
+        return self.clean_starts if self.changed_starts is None else self.clean_starts + self.changed_starts
+
+    def digest(self) -> str:
+        """A name for the plan that no other plan has."""
+        found = hashlib.sha256()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                found.update(f"{field.name} {value.dtype.str} {value.shape} ".encode())
+                found.update(np.ascontiguousarray(value).data)
+            else:
+                found.update(f"{field.name} {value!r} ".encode())
+        return found.hexdigest()
+
+
+def starts(counts: Numbers) -> Numbers:
+    """First row of each unit from the number of rows of each, with the sum at the end."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+
+
+# A pair source: a plan of pairs, and the making of their images unit by unit.
+
+
+
+
+
+@runtime_checkable
+class PairSource(Protocol):
+    """What :func:`augment.write_pairs` stores.
+
+    Planning is separate from making: units can be made in any order and in any process, and made again after a kill.
+    With several processes the source is pickled.
+    """
+
+    def plan(self) -> PairPlan:
+        """Which pairs there will be; reads no pixels, and is the same at each call."""
+
+    def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
+        """The images of some units, the same whatever other units are made with them.
+
+        Raises:
+            ValueError: If something is wrong beyond single images: those are reported as faults.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """What made the pairs, as plain values for the record in the file."""

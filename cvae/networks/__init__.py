@@ -1,0 +1,1 @@
+"""Networks of conditional VAEs, each for one kind of change."""

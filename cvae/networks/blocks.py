@@ -1,0 +1,276 @@
+"""Building blocks shared by the architectures."""
+
+
+from __future__ import annotations
+
+import math
+from math import prod
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cvae._types import Images, Latents
+
+SMALLEST = 8
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def check_sizes(height: int, width: int, **others: int) -> None:
+    """Refuses sizes that no network can be built for.
+
+    Args:
+        height: Image rows.
+        width: Image columns.
+        others: Channels, latent coordinates and widths of layers, by name.
+
+    Raises:
+        ValueError: If the image is too small to be halved thrice, or another size is below 1; all are named.
+    """
+    faults = [
+        f"{name} must be at least {SMALLEST}, got {size}"
+        for name, size in (("height", height), ("width", width))
+        if size < SMALLEST
+    ]
+    faults += [f"{name} must be at least 1, got {size}" for name, size in others.items() if size < 1]
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def perceptron(inputs: int, hidden: int, outputs: int, *, zero_last: bool = False) -> nn.Sequential:
+    """Two hidden layers with SiLU.
+
+    Args:
+        inputs: Size of the input.
+        hidden: Width of the hidden layers.
+        outputs: Size of the output.
+        zero_last: Whether the output starts at zero for every input.
+
+    Returns:
+        The network.
+    """
+    last = nn.Linear(hidden, outputs)
+    if zero_last:
+        zeroed(last)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """The layer with weights and bias set to zero, so that its output starts at zero for every input."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def downsampler(channels: int, widths: tuple[int, ...], size: tuple[int, int]) -> tuple[nn.Sequential, int]:
+    """Convolutions that each halve the image, flattened at the end.
+
+    Positions are kept (no pooling over the image), since where something went is what a change is about.
+
+    Args:
+        channels: Channels of the input.
+        widths: Channels after each convolution.
+        size: Rows and columns of the input.
+
+    Returns:
+        The network and the size of its output.
+    """
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.SiLU()]
+        channels, size = width, ((size[0] + 1) // 2, (size[1] + 1) // 2)
+    return nn.Sequential(*layers, nn.Flatten()), channels * size[0] * size[1]
+
+
+def normalisation(channels: int) -> nn.GroupNorm:
+    """Group normalisation, which does the same in training and in evaluation; no group is a single channel."""
+    return nn.GroupNorm(math.gcd(channels // 2, 4) if channels % 2 == 0 else 1, channels)
+
+
+class ResidualBlock(nn.Module):
+    r"""Two convolutions around which the input goes on unchanged; a vector may steer it.
+
+    .. math:: h + C_2\,\phi\big((1 + s(t)) \odot N_2(C_1\,\phi(N_1(h))) + b(t)\big)
+
+    Args:
+        width: Channels of input and output.
+        inner: Channels between the convolutions; ``width`` if not given.
+        told: Size of the vector t that sets scale s and shift b; 0 for none.
+
+    References:
+        He et al., *Identity mappings in deep residual networks*, 2016; Perez et al., *FiLM: visual reasoning with a
+        general conditioning layer*, 2018.
+    """
+
+    def __init__(self, width: int, inner: int | None = None, told: int = 0) -> None:
+        super().__init__()
+        inner = inner or width
+        self.first, self.second = normalisation(width), normalisation(inner)
+        self.narrow = nn.Conv2d(width, inner, 3, padding=1)
+        self.widen = nn.Conv2d(inner, width, 3, padding=1)
+        self.steer = nn.Linear(told, 2 * inner) if told else None
+
+    def forward(self, maps: Tensor, told: Tensor | None = None) -> Tensor:
+        inner = self.second(self.narrow(F.silu(self.first(maps))))
+        if self.steer is not None:
+            scale, shift = self.steer(told)[..., None, None].chunk(2, 1)
+            inner = inner * (1 + scale) + shift
+        return maps + self.widen(F.silu(inner))
+
+
+
+
+# Gaussian blur: how images look from further away.
+
+
+
+
+def blurred(images: Images, width: float) -> Images:
+    r"""Each pixel becomes a mean of its surroundings, weighted by a Gaussian of their distance.
+
+    .. math:: \tilde x_p = \frac{\sum_q k(p - q)\, x_q}{\sum_q k(p - q)}, \qquad k(d) = e^{-\|d\|^2 / 2 w^2}
+
+    The sums are over the pixels of the image, so that a constant image stays as it is and none leaves [0, 1]. They are
+    two products with a matrix each, one along the columns and one along the rows.
+
+    Args:
+        images: Images in [0, 1].
+        width: Standard deviation :math:`w > 0` of the Gaussian, in pixels.
+
+    Returns:
+        Images in [0, 1], at least in single precision; differentiable.
+
+    Example:
+        >>> points = torch.zeros(1, 1, 5, 5)
+        >>> points[0, 0, 2, 2] = 1
+        >>> (100 * blurred(points, 0.5)[0, 0, 2]).round()
+        tensor([ 0.,  8., 62.,  8.,  0.])
+    """
+    with torch.autocast(images.device.type, enabled=False):  # a mean in half precision may leave [0, 1] visibly
+        images = images.to(torch.promote_types(images.dtype, torch.float32))
+        rows, columns = (_means(images, length, width) for length in images.shape[-2:])
+        return (rows @ images @ columns.T).clamp(0, 1)
+
+
+def _means(like: Tensor, length: int, width: float) -> Tensor:
+    """The weights of each pixel of a line, ``[length, length]``."""
+    place = torch.arange(length, dtype=like.dtype, device=like.device)
+    return (-0.5 * ((place[:, None] - place) / width).square()).softmax(1)
+
+
+
+
+# A flat latent read as one vector for the whole image and maps for its places, at several scales.
+
+
+
+GRID = 4
+"""Most rows and columns of the grid from which the vector is read, and onto which it is spread again."""
+
+
+class LatentLayout(NamedTuple):
+    """Which coordinates of a latent are what: first the vector, then the maps, fine to coarse.
+
+    Attributes:
+        vector: Coordinates that act on the whole image.
+        maps: Channels, rows and columns of the map at each scale; 0 channels where there is none.
+    """
+
+    vector: int
+    maps: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def divide(cls, latent: int, sizes: list[tuple[int, int]], channels: tuple[int, ...] | None = None) -> LatentLayout:
+        """Shares a number of coordinates out among scales.
+
+        Args:
+            latent: All coordinates.
+            sizes: Rows and columns at each scale, fine to coarse.
+            channels: Channels of the map at each scale. If not given, each map, fine to coarse, gets as many as fit
+                into half of what is left.
+
+        Returns:
+            The layout; what the maps leave is the vector.
+
+        Raises:
+            ValueError: If there is not a number of channels for each scale, one is negative, or the maps leave
+                nothing to the vector.
+
+        Example:
+            >>> LatentLayout.divide(512, [(16, 16), (8, 8), (4, 4)])
+            LatentLayout(vector=64, maps=((1, 16, 16), (2, 8, 8), (4, 4, 4)))
+        """
+        if channels is None:
+            channels, left = (), latent
+            for size in sizes:
+                channels += (left // 2 // prod(size),)
+                left -= channels[-1] * prod(size)
+        if len(channels) != len(sizes) or min(channels) < 0:
+            raise ValueError(
+                f"maps must hold {len(sizes)} numbers of channels, 0 or more, for the scales "
+                f"{', '.join(f'{rows}x{columns}' for rows, columns in sizes)}, got {channels}"
+            )
+        maps = tuple((count, *size) for count, size in zip(channels, sizes, strict=True))
+        taken = sum(map(prod, maps))
+        if taken >= latent:
+            raise ValueError(
+                f"latent must be above the {taken} coordinates of the maps "
+                f"({' + '.join('x'.join(map(str, shape)) for shape in maps if shape[0])}), so that some are left for "
+                f"the whole image, got {latent}: take a larger latent or fewer channels in maps"
+            )
+        return cls(latent - taken, maps)
+
+    @property
+    def mapped(self) -> list[int]:
+        """The scales that have a map."""
+        return [scale for scale, (channels, *_) in enumerate(self.maps) if channels]
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the coarse grid through which the vector knows of places."""
+        _, rows, columns = self.maps[-1]
+        return min(rows, GRID), min(columns, GRID)
+
+    def split(self, latents: Latents) -> tuple[Tensor, dict[int, Tensor]]:
+        """The vector of a latent, and its maps by scale."""
+        sizes = [prod(self.maps[scale]) for scale in self.mapped]
+        vector, *parts = latents.split([self.vector, *sizes], 1)
+        return vector, {
+            scale: part.unflatten(1, self.maps[scale]) for scale, part in zip(self.mapped, parts, strict=True)
+        }
+
+
+class LatentHeads(nn.Module):
+    """Feature maps at several scales to means and log-scales of a latent, ``[B, 2 * latent]``.
+
+    Args:
+        widths: Channels of the feature maps, fine to coarse.
+        layout: Which coordinates are what.
+        zero: Whether the output starts at zero for every input.
+    """
+
+    def __init__(self, widths: tuple[int, ...], layout: LatentLayout, *, zero: bool = False) -> None:
+        super().__init__()
+        self.coarsest, self.cells = len(widths) - 1, layout.cells
+        whole = nn.Linear(widths[-1] * prod(layout.cells), 2 * layout.vector)
+        places = {scale: nn.Conv2d(widths[scale], 2 * layout.maps[scale][0], 3, padding=1) for scale in layout.mapped}
+        if zero:
+            for layer in (whole, *places.values()):
+                zeroed(layer)
+        self.whole = nn.Sequential(normalisation(widths[-1]), nn.SiLU(), nn.Flatten(), whole)
+        self.places = nn.ModuleDict(
+            {
+                str(scale): nn.Sequential(normalisation(widths[scale]), nn.SiLU(), place)
+                for scale, place in places.items()
+            }
+        )
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        parts = [self.whole(F.adaptive_avg_pool2d(maps[self.coarsest], self.cells)).chunk(2, 1)]
+        for scale, head in self.places.items():
+            mean, log_scale = head(maps[int(scale)]).chunk(2, 1)
+            parts.append((mean.flatten(1), log_scale.flatten(1)))
+        means, log_scales = zip(*parts, strict=True)
+        return torch.cat([*means, *log_scales], 1)

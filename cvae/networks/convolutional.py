@@ -1,0 +1,102 @@
+"""A CVAE of plain convolutions, for changes of any kind."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cvae._types import FeatureVectors, Images, Latents
+from cvae.model import CVAE, Networks
+from cvae.networks.blocks import check_sizes, downsampler, perceptron
+
+
+class ConvGenerator(nn.Module):
+    """Decodes features and latent to a coarse map, then enlarges it step by step to an image in [0, 1].
+
+    Args:
+        channels: Image channels C.
+        height: Image rows H.
+        width: Image columns W.
+        features: Size of the context features.
+        latent: Latent coordinates Z.
+        hidden: Width of the hidden layers.
+        widths: Channels of the maps, coarse to fine; each but the first is twice as large as the one before.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        *,
+        features: int,
+        latent: int,
+        hidden: int,
+        widths: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        sizes = [(height, width)]
+        for _ in widths[1:]:
+            rows, columns = sizes[0]
+            sizes.insert(0, ((rows + 1) // 2, (columns + 1) // 2))
+        self.sizes = sizes
+        self.coarse = (widths[0], *sizes[0])
+        self.expand = perceptron(features + latent, hidden, widths[0] * sizes[0][0] * sizes[0][1])
+        self.steps = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+        self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
+
+    def forward(self, images: Images, features: FeatureVectors, latents: Latents) -> Images:
+        maps = F.silu(self.expand(torch.cat([features, latents], 1)).unflatten(1, self.coarse))
+        for step, size in zip(self.steps, self.sizes[1:], strict=True):
+            maps = F.silu(step(F.interpolate(maps, size)))
+        return self.last(maps).sigmoid()
+
+
+class ConvCVAE(CVAE):
+    """A CVAE without knowledge of the kind of change.
+
+    Args:
+        channels: Image channels C, at least 1.
+        height: Image rows H, at least 8.
+        width: Image columns W, at least 8.
+        latent: Latent coordinates Z, at least 1.
+        hidden: Width of the hidden layers.
+        features: Size of the context features, which must carry all that is to be drawn of x.
+        likelihood: ``"gaussian"`` or ``"bernoulli"``.
+
+    Raises:
+        ValueError: If a size is too small or the likelihood unknown.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        height: int = 28,
+        width: int = 28,
+        latent: int = 16,
+        hidden: int = 256,
+        features: int = 128,
+        likelihood: str = "gaussian",
+    ) -> None:
+        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, features=features)
+        pixels = (height, width)
+        encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
+        context, context_flat = downsampler(channels, (32, 64, 64), pixels)
+        networks = Networks(
+            context=nn.Sequential(context, nn.Linear(context_flat, features), nn.SiLU()),
+            prior=perceptron(features, hidden, 2 * latent, zero_last=True),
+            recognition=nn.Sequential(encoded, perceptron(flat, hidden, 2 * latent)),
+            generator=ConvGenerator(
+                channels,
+                height,
+                width,
+                features=features,
+                latent=latent,
+                hidden=hidden,
+                widths=(64, 32, 16),
+            ),
+        )
+        super().__init__(networks, latent=latent, shape=(channels, height, width), likelihood=likelihood)

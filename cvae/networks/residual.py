@@ -1,0 +1,169 @@
+"""A CVAE for changes of any kind on small colour images."""
+
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cvae._types import Images, Latents
+from cvae.model import CVAE, Networks
+from cvae.networks.blocks import LatentLayout, ResidualBlock, check_sizes, normalisation, zeroed
+from cvae.networks.pyramid import halved, pyramid
+
+# The latent through linear layers: two heads over a whole feature map, and one map in image size for the generator.
+
+
+
+BOTTLENECK = 4
+"""A block narrows its maps by this factor: 64 to 16 channels in the authors' release."""
+
+
+class Trunk(nn.Sequential):
+    """Residual blocks at the images' own size.
+
+    Args:
+        channels: Channels of the input.
+        hidden: Channels of the feature maps.
+        blocks: Number of blocks.
+        outputs: Channels of the output.
+    """
+
+    def __init__(self, channels: int, hidden: int, blocks: int, outputs: int) -> None:
+        inner = max(1, hidden // BOTTLENECK)
+        super().__init__(
+            nn.Conv2d(channels, hidden, 3, padding=1),
+            *(ResidualBlock(hidden, inner) for _ in range(blocks)),
+            normalisation(hidden),
+            nn.SiLU(),
+            nn.Conv2d(hidden, outputs, 3, padding=1),
+        )
+
+
+class LinearHeads(nn.Sequential):
+    """A feature map, flattened, to means and log-scales.
+
+    Args:
+        channels: Channels of the feature map.
+        size: Its rows and columns.
+        latent: Latent coordinates Z.
+        zero: Whether the output starts at zero for every input.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], latent: int, *, zero: bool = False) -> None:
+        heads = nn.Linear(channels * prod(size), 2 * latent)
+        super().__init__(normalisation(channels), nn.SiLU(), nn.Flatten(), zeroed(heads) if zero else heads)
+
+
+class LinearGenerator(nn.Module):
+    """Residual blocks over x and the latent, which a linear layer turns into one more channel of x.
+
+    Args:
+        channels: Image channels C.
+        size: Image rows and columns.
+        latent: Latent coordinates Z.
+        hidden: Channels of the feature maps.
+        blocks: Number of blocks.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], latent: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.map = nn.Sequential(nn.Linear(latent, prod(size)), nn.Unflatten(1, (1, *size)))
+        self.trunk = Trunk(channels + 1, hidden, blocks, channels)
+
+    def forward(self, images: Images, features: Tensor, latents: Latents) -> Images:
+        return self.trunk(torch.cat([images, self.map(latents)], 1)).sigmoid()
+
+
+def linear_networks(channels: int, size: tuple[int, int], *, latent: int, hidden: int, blocks: int) -> Networks:
+    """The four networks of a CVAE in the shape of the paper's model of CIFAR-10 corruptions."""
+    narrow = max(1, hidden // BOTTLENECK)
+    return Networks(
+        context=Trunk(channels, hidden, blocks, narrow),
+        prior=LinearHeads(narrow, size, latent, zero=True),
+        recognition=nn.Sequential(Trunk(2 * channels, hidden, blocks, narrow), LinearHeads(narrow, size, latent)),
+        generator=LinearGenerator(channels, size, latent, hidden, blocks),
+    )
+
+
+
+Injection = Literal["maps", "linear"]
+SCALES = 3
+
+
+class ResidualCVAE(CVAE):
+    r"""A CVAE of residual networks, for changes of any kind: blur, noise, weather, digital faults.
+
+    With ``injection="maps"`` the latent is a vector for the whole image (brightness, contrast, strength of a blur) and
+    maps for its places at a half, a quarter and an eighth of its size (texture, flakes, fog), each of which meets
+    x's own features at its scale. The generator changes x and starts at "nothing changed".
+
+    With ``injection="linear"`` linear layers over full-size maps read and spread the latent, and the generator draws
+    the image anew. ``ResidualCVAE(latent=512, hidden=64, blocks=4, injection="linear")`` has depth, widths and latent
+    of the paper's model of CIFAR-10 corruptions; group normalisation stands in for batch normalisation, so that
+    training and attacks see the same network.
+
+    Args:
+        channels: Image channels C, at least 1.
+        height: Image rows H, at least 8.
+        width: Image columns W, at least 8.
+        latent: Latent coordinates Z, at least 1.
+        hidden: Channels of the feature maps at the finest scale; each coarser one has twice as many. The default is
+            for minutes on a CPU; on a GPU take 32 or more, and a larger latent.
+        blocks: Residual blocks at each scale (in each network for ``"linear"``).
+        injection: How the latent enters: ``"maps"`` or ``"linear"``.
+        maps: For ``"maps"``, latent channels at each of the three scales, fine to coarse; what they leave of the
+            latent acts on the whole image. If not given, each map takes what fits into half of what is left.
+        filters: For ``"maps"``, number of 5x5 filters whose views of x the generator blends.
+        likelihood: ``"gaussian"`` or ``"bernoulli"``.
+
+    Raises:
+        ValueError: If a size is too small, the latent cannot be shared out as asked, or the injection or likelihood
+            is unknown.
+
+    References:
+        Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, and its public release
+        (4 blocks of 64 and 16 channels, latent 512).
+
+    Example:
+        >>> import torch
+        >>> model = ResidualCVAE()
+        >>> x = torch.rand(2, 3, 32, 32)
+        >>> torch.equal(model.decode(x, torch.randn(2, 128)), x)  # untrained: nothing changes
+        True
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        height: int = 32,
+        width: int = 32,
+        latent: int = 128,
+        hidden: int = 8,
+        blocks: int = 1,
+        injection: Injection = "maps",
+        maps: tuple[int, ...] | None = None,
+        filters: int = 4,
+        likelihood: str = "gaussian",
+    ) -> None:
+        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, blocks=blocks, filters=filters)
+        size = (height, width)
+        if injection == "linear":
+            if maps is not None:
+                raise ValueError(f'maps must be left out with injection="linear", got {maps}')
+            networks = linear_networks(channels, size, latent=latent, hidden=hidden, blocks=blocks)
+        elif injection == "maps":
+            networks = pyramid(
+                channels,
+                tuple(hidden * 2**scale for scale in range(SCALES)),
+                blocks=blocks,
+                filters=filters,
+                layout=LatentLayout.divide(latent, halved(size, SCALES), maps),
+                likelihood=likelihood,
+            )
+        else:
+            raise ValueError(f'injection must be "maps" or "linear", got {injection!r}')
+        super().__init__(networks, latent=latent, shape=(channels, height, width), likelihood=likelihood)

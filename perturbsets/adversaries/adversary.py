@@ -1,0 +1,156 @@
+"""An adversary searches a perturbation set for the point where an objective is highest, by some ascent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
+from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.projected_gradient import ProjectedGradient
+from perturbsets.model_call import Mode, ordinary, untouched
+from perturbsets.objectives.base import ByValue, Objective
+from perturbsets.objectives.classification import CrossEntropy
+from perturbsets.per_image import PerImageSettings
+from perturbsets.sets.base import PerturbationSet, Region
+
+Rank = Literal["success", "value"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an adversary found, per image.
+
+    Attributes:
+        images: The worst samples, of the type and shape of the input.
+        offsets: Where in the set they are, ``[B, Z]``.
+        values: The objective there.
+        reached: Whether the goal is reached there.
+        calls: Forward passes spent, those of binding the objective among them; of a gradient ascent's, all but one of
+            each start had a backward pass.
+        bounds: Values that no point of the set exceeds, where the ascent proves such
+            (:class:`~perturbsets.AcceleratedGradient`); else ``None``.
+    """
+
+    images: Samples
+    offsets: Offsets
+    values: PerImage
+    reached: Flags
+    calls: Tensor
+    bounds: PerImage | None = None
+
+
+@dataclass(frozen=True)
+class Adversary(PerImageSettings):
+    """Set, objective and ascent together.
+
+    The model is left as it was found: modes, gradients, statistics, random states. The input is not written
+    to, and the results carry no graph.
+
+    Args:
+        perturbations: What may happen to a sample.
+        objective: What to raise.
+        ascent: How to climb.
+        mode: ``"eval"`` attacks the model in evaluation mode; ``"keep"`` leaves its mode alone.
+
+    Raises:
+        ValueError: If the mode is unknown, or ``"keep"`` meets an ascent that drops images: a normalisation
+            over the batch would see it.
+
+    Example:
+        >>> from torch import nn
+        >>> from perturbsets import PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
+        >>> found = Adversary(PixelBall("linf", 0.1))(model, x, y)
+        >>> bool(((found.images - x).abs() <= 0.1 + 1e-6).all())
+        True
+    """
+
+    perturbations: PerturbationSet
+    objective: Objective = field(default_factory=CrossEntropy)
+    ascent: Ascent = field(default_factory=ProjectedGradient)
+    mode: Mode = "eval"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("eval", "keep"):
+            raise ValueError(f'mode must be "eval" or "keep", got {self.mode!r}')
+        if self.mode == "keep" and getattr(self.ascent, "stop_when_reached", False):
+            raise ValueError('mode="keep" drops no image: set stop_when_reached=False in the ascent')
+
+    def __call__(
+        self,
+        model: Model | None,
+        images: Samples,
+        labels: Any,
+        *,
+        start: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        rank: Rank = "success",
+    ) -> Found:
+        """Attacks a batch.
+
+        Args:
+            model: The model under attack; ``None`` for objectives that ask none.
+            images: Clean samples within the bounds of the set.
+            labels: What the objective needs: classes, targets, images.
+            start: First offsets; the ascent's own choice if not given.
+            generator: For random starts and draws; a fresh one, seeded by the system, if not given.
+            rank: Which point is the worst: ``"success"``, one that reaches the goal before any that does not, then the
+                higher value, for attacks that count successes; ``"value"``, the highest value, for the maximum that
+                training minimises.
+
+        Returns:
+            The worst points found.
+
+        Raises:
+            ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent
+                does not fit the set, or the model returns NaN.
+        """
+        check_rank(rank)
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        with untouched(model, images.device, self.mode) as model:
+            images, labels = ordinary(images), ordinary(labels)
+            region = self.perturbations.at(images.detach())
+            reason = self.ascent.misfit(region)
+            if reason is not None:
+                raise ValueError(f"ascent must fit the set, got {type(self.ascent).__name__}: {reason}")
+            start = None if start is None else _first(ordinary(start), region)
+            if not len(images):
+                best = Best(region, None)
+                return Found(best.images, best.offsets, best.values, best.reached, best.calls)
+            loss = self.objective.at(model, images.detach(), labels)
+            best = self.ascent(region, loss if rank == "success" else ByValue(loss), start=start, generator=generator)
+            calls = best.calls + loss.calls
+        if not bool(best.finite.all()):
+            raise ValueError(
+                f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
+                f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
+            )
+        return Found(best.images, best.offsets, best.values, best.reached, calls, best.bounds)
+
+
+def check_rank(rank: str) -> None:
+    """Refuses an unknown rank.
+
+    Raises:
+        ValueError: Naming those there are.
+    """
+    if rank not in get_args(Rank):
+        raise ValueError(f"rank must be one of {list(get_args(Rank))}, got {rank!r}")
+
+
+def _first(start: Tensor, region: Region) -> Offsets:
+    """Offsets of the caller's, in the type and on the device of the region."""
+    wanted = [len(region.images), region.size]
+    if list(start.shape) != wanted or not bool(start.isfinite().all()):
+        raise ValueError(
+            f"start must be finite offsets {wanted} of the set, one row per image, got {list(start.shape)} with "
+            f"{int((~start.isfinite()).sum())} NaN or infinite: flatten what is in the shape of images"
+        )
+    return start.detach().to(region.images.device, region.dtype)

@@ -1,0 +1,175 @@
+"""The smallest change that is misclassified, by one climb whose ball shrinks and grows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
+from perturbsets.adversaries.adversary import Adversary
+from perturbsets.adversaries.smallest_radius import SmallestRadius
+from perturbsets.ascents.apgd import APGD
+from perturbsets.ascents.climb import slope
+from perturbsets.model_call import ordinary, untouched
+from perturbsets.objectives.base import Loss, class_numbers
+from perturbsets.objectives.classification import Margin
+from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
+
+DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
+LAST = 1e-2  # share of step and rate that the last step still has
+RESTARTS = 5  # of the attack on images that the climb did not find
+HALVINGS = 20  # of the way from the sample to what that attack finds
+
+
+def fast_minimum_norm(
+    model: Model,
+    images: Samples,
+    labels: Any,
+    *,
+    norm: Literal["l1", "l2", "linf"] = "l2",
+    targeted: bool = False,
+    steps: int = 100,
+    step_size: float = 1.0,
+    rate: float = 0.05,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    largest: float | None = None,
+) -> SmallestRadius:
+    r"""Follows the margin's gradient on a ball whose radius moves to the decision boundary.
+
+    .. math:: \epsilon \leftarrow \begin{cases}
+        \min\{(1 - \gamma) \epsilon, \|u^*\|\} & x + u \text{ is misclassified} \\
+        (1 + \gamma)\, \epsilon & \text{an earlier } x + u \text{ was} \\
+        (1 + \gamma) \max\{\epsilon, \|u\| + m(x + u) / \|\nabla m\|_*\} & \text{otherwise} \end{cases}, \qquad
+        u \leftarrow \Pi_\epsilon\big(u - \alpha\, \nabla m / \|\nabla m\|_2\big)
+
+    with m the margin by which the model is still right, :math:`u^*` the smallest change so far that is misclassified,
+    and step :math:`\alpha` and rate :math:`\gamma` that shrink as cosines. One model call a step gives the whole curve
+    of accuracy over the radius, where :func:`bisect` needs an attack a round, but fits any set.
+
+    The published form has no factor :math:`1 + \gamma` in the last case, and so ends on a boundary that it never
+    crosses; and it knows no bounds. Here the dual norm is over the values that can still move. Images that the climb
+    does not reach are attacked by :class:`APGD` at the largest radius; the way there is halved to the boundary, from
+    which they climb once more.
+
+    Args:
+        model: The classifier; judged in evaluation mode and left as it was.
+        images: Clean samples.
+        labels: Their classes, or targets.
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        targeted: Whether labels are classes to reach.
+        steps: Number of steps of each climb, and of each start of the attack.
+        step_size: First step :math:`\alpha`, above 0, an L2 length in shares of the range of the values, or in their
+            unit where they have no bounds.
+        rate: First rate :math:`\gamma`, in (0, 1).
+        bounds: Smallest and largest value; infinite for none.
+        largest: Radius of the attack on images that the climb does not reach, above 0 and finite; the distance to the
+            farthest corner of the bounds if not given.
+
+    Returns:
+        Radii, samples and calls. A radius is infinite only where that attack failed too.
+
+    Raises:
+        ValueError: If a setting is outside its range, there is no largest radius, or samples, labels or logits are not
+            as they must be.
+
+    References:
+        Pintor et al., *Fast minimum-norm adversarial attacks through adaptive norm constraints*, 2021, algorithm 1.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> x = torch.rand(5, 1, 2, 2)
+        >>> found = fast_minimum_norm(model, x, model(x).argmax(1), norm="linf")
+        >>> found.accuracy(torch.tensor([0.0, 0.1])).shape
+        torch.Size([2])
+    """
+    if steps < 1 or not step_size > 0 or not 0 < rate < 1:
+        raise ValueError(
+            "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
+            f"steps={steps}, step_size={step_size}, rate={rate}"
+        )
+    width = bounds[1] - bounds[0]
+    if largest is None and not math.isfinite(width):
+        raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
+    if largest is not None and not 0 < largest < math.inf:
+        raise ValueError(f"largest must be above 0 and finite, got {largest}")
+    unit = width if math.isfinite(width) else 1.0
+    with untouched(model, images.device) as model:
+        images = images.detach().clone()
+        labels = class_numbers(ordinary(labels), images)
+        box = PixelBall(norm, math.inf, bounds).at(images)
+        loss = Margin(targeted=targeted).at(model, images, labels)
+        climb = _Climb(norm, steps, step_size * unit, rate)
+        u, nearest = climb(box, loss, box.centre())
+        best, calls = box.decode(u).detach(), torch.full_like(nearest, steps + 1, dtype=torch.int64)
+        clean = nearest == 0  # the climb begins at the sample itself
+        rows = nearest.isinf().nonzero()[:, 0]
+        if len(rows):
+            corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
+            ascent = APGD(steps, restarts=RESTARTS, stop_when_reached=True)
+            attack = Adversary(PixelBall(norm, corner, bounds), Margin(targeted=targeted), ascent)
+            draws, y = torch.Generator().manual_seed(0), labels[rows]
+            found = attack(model, images[rows], y, generator=draws)
+            calls[rows] += found.calls
+            rows = rows[found.reached]
+            again, judge = box.keep(rows), loss.keep(rows)
+            start = _boundary(again, judge, found.offsets[found.reached])
+            u, closer = climb(again, judge, start)
+            calls[rows] += HALVINGS + steps + 1
+            nearest[rows], best[rows] = closer, again.decode(u).detach()
+        return SmallestRadius(nearest, best, calls, clean)
+
+
+def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
+    """Misclassified offsets on the way from zero to others that are, as near as halving the way finds some."""
+    low, high = far.new_zeros(len(far), 1), far.new_ones(len(far), 1)
+    with torch.no_grad():
+        for _ in range(HALVINGS if len(far) else 0):
+            middle = (low + high) / 2
+            reached = loss(box.decode(middle * far), middle * far)[1][:, None]
+            low, high = low.where(reached, middle), middle.where(reached, high)
+    return high * far
+
+
+class _Climb:
+    """The climb of a batch from some offsets to the smallest that are misclassified."""
+
+    def __init__(self, norm: str, steps: int, step_size: float, rate: float) -> None:
+        self.norm, self.steps, self.step_size, self.rate = norm, steps, step_size, rate
+
+    def __call__(self, box: PixelRegion, loss: Loss, start: Offsets) -> tuple[Offsets, PerImage]:
+        """The offsets, zero where none was found, and their norms, infinite likewise."""
+        u, best = box.project(start), box.centre()
+        radius = box.ball.norm(u)
+        nearest = torch.full_like(radius, math.inf)
+        for step in range(self.steps + 1 if len(u) else 0):
+            u = u.detach().requires_grad_()
+            value, reached = loss(box.decode(u), u)
+            gradient, u = slope(value, u), u.detach()
+            size = box.ball.norm(u)
+            closer = reached & (size < nearest)
+            nearest, best = size.where(closer, nearest), u.where(closer[:, None], best)
+            if step == self.steps:
+                break
+            shrunk = LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            movable = gradient.where((u < box.high) & (gradient > 0) | (u > box.low) & (gradient < 0), 0)
+            edge = size - value.detach() / _dual(movable, self.norm)
+            radius = _moved(radius, reached, nearest, edge, shrunk * self.rate)
+            ball = BALLS[self.norm](radius)
+            length = gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
+            target = u + shrunk * self.step_size * gradient / length
+            u = ball.project_in_box(target, *ball.cut(box.low, box.high))
+        return best, nearest
+
+
+def _moved(radius: PerImage, reached: Flags, nearest: PerImage, edge: PerImage, rate: float) -> PerImage:
+    """The next radius: inwards where the sample is misclassified, else outwards, at first to where the boundary is."""
+    outwards = torch.where(nearest.isfinite(), radius, radius.maximum(edge)) * (1 + rate)
+    return torch.where(reached, torch.minimum(radius * (1 - rate), nearest), outwards)
+
+
+def _dual(gradient: Tensor, norm: str) -> PerImage:
+    return torch.linalg.vector_norm(gradient, DUALS[norm], dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)

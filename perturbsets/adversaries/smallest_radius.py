@@ -1,0 +1,176 @@
+"""The smallest radius at which an adversary reaches its goal, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Model, PerImage, Samples
+from perturbsets.adversaries.adversary import Adversary, Found
+from perturbsets.model_call import ordinary, untouched
+from perturbsets.objectives.penalized import Priced
+from perturbsets.rows import take_rows
+
+_Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], Found]
+HALVINGS = 20.0  # of the largest price: down to a millionth of it
+
+
+@dataclass(frozen=True)
+class SmallestRadius:
+    """The smallest radius at which each image is misclassified, or whatever else the goal is.
+
+    At radius 0 a set has one member, that at offset 0. Of a pixel or spatial set it is the clean sample; of a learned
+    set it is g(x, 0), what the generator makes of it, so that a clean sample may be misclassified where g(x, 0) is not,
+    and the other way round.
+
+    Attributes:
+        radii: Smallest radius at which the goal was reached: 0 where the member at offset 0 reaches it, infinite where
+            it was never reached. An attack bounds the true one from above.
+        images: The samples found there; the clean one where the goal was never reached.
+        calls: Forward passes spent on each image.
+        clean: Whether the clean sample itself reaches the goal.
+    """
+
+    radii: PerImage
+    images: Samples
+    calls: Tensor
+    clean: Flags
+
+    def accuracy(self, radius: Tensor) -> Tensor:
+        """Share of images that are robust at radii: the whole curve of accuracy over radius from one search.
+
+        It speaks of the members of the set: at radius 0 of a learned set, of g(x, 0). The accuracy on clean samples is
+        ``1 - clean.double().mean()``.
+
+        Args:
+            radius: Radii of any shape, in the unit of the set.
+
+        Returns:
+            Shares in [0, 1], of the shape of the radii.
+        """
+        ordered = self.radii.sort().values
+        fallen = torch.searchsorted(ordered, radius.to(ordered), right=True)
+        return 1 - fallen.to(ordered.dtype) / len(ordered)
+
+
+@torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
+@torch.no_grad()
+def bisect(
+    adversary: Adversary,
+    model: Model | None,
+    images: Samples,
+    labels: Any,
+    *,
+    largest: float,
+    over: Literal["radius", "weight"] = "radius",
+    rounds: int = 10,
+    generator: torch.Generator | None = None,
+) -> SmallestRadius:
+    r"""Halves the interval around the smallest radius that suffices, or the largest price, for all images at once.
+
+    Each image has a radius, or price, of its own in every round, so that a round costs one attack on those not yet
+    decided. Prices are halved on the scale of their logarithms, down to a millionth of the largest.
+
+    Args:
+        adversary: The adversary: on any set with a ``radius``, or with a :class:`~perturbsets.Priced` objective; the
+            one it has plays no part. Leave its step size to be a share of the radius.
+        model: The model under attack.
+        images: Clean samples.
+        labels: What the objective needs, a row per image.
+        largest: Largest radius or weight, above 0 and finite; beyond it nothing is searched.
+        over: Search the smallest ``"radius"`` of the set, or the largest ``"weight"`` of the price.
+        rounds: Halvings; radii are known to :math:`\text{largest} / 2^{\text{rounds}}`.
+        generator: For random starts and draws.
+
+    Returns:
+        Radii, samples, calls, and whether clean samples reach the goal. Over weights, the radii are the norms of the
+        offsets found.
+
+    Raises:
+        ValueError: If there is nothing to search over, or a number is outside its range.
+
+    References:
+        Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1 (the search over the weight).
+
+    Example:
+        >>> from torch import nn
+        >>> from perturbsets import PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> x = torch.rand(5, 1, 2, 2)
+        >>> found = bisect(Adversary(PixelBall("l2", 1.0)), model, x, model(x).argmax(1), largest=2.0)
+        >>> found.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape
+        torch.Size([3])
+    """
+    _check(adversary, largest, over, rounds)
+    # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the price.
+    top = largest if over == "radius" else HALVINGS
+    count = len(images)
+    low = images.new_zeros(count, dtype=torch.promote_types(images.dtype, torch.float32))  # halves end after 8 rounds
+    high = torch.full_like(low, float("inf"))
+    norms, best = high.clone(), images.detach().clone()
+    clean, spent = _clean(adversary, model, images, labels)
+    calls = torch.full((count,), spent, dtype=torch.int64, device=images.device)
+    tried = [low.clone(), torch.full_like(low, top)]
+    for number in range(rounds + 2):
+        level = tried[number] if number < 2 else (low + high) / 2
+        # Reached at the hardest, or not at the easiest: nothing is left to search.
+        rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
+        if not len(rows):
+            break
+        some = adversary.keep(rows)
+        attack = _at_radius(some, level[rows]) if over == "radius" else _at_price(some, largest, level[rows])
+        found = attack(model, images[rows], take_rows(labels, rows), generator)
+        won, lost = rows[found.reached], rows[~found.reached]
+        high[won], best[won] = level[won], found.images[found.reached]
+        norms[won] = found.offsets[found.reached].norm(dim=1).to(norms)
+        low[lost] = level[lost]
+        calls[rows] += found.calls
+    return SmallestRadius(high if over == "radius" else norms, best, calls, clean)
+
+
+def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: Any) -> tuple[Flags, int]:
+    """Whether clean samples reach the goal, and the forward passes spent on each."""
+    if not len(images):
+        return torch.zeros(0, dtype=torch.bool, device=images.device), 0
+    with untouched(model, images.device, adversary.mode) as bare, torch.no_grad():
+        samples = ordinary(images).detach()
+        loss = adversary.objective.at(bare, samples, ordinary(labels))
+        _, reached = loss(samples, adversary.perturbations.at(samples).centre())
+    return reached, loss.calls + 1
+
+
+def _at_radius(adversary: Adversary, radius: PerImage) -> _Attack:
+    perturbations: Any = replace(adversary.perturbations, radius=radius)  # type: ignore[type-var]
+    return lambda model, images, labels, generator: replace(adversary, perturbations=perturbations)(
+        model, images, labels, generator=generator
+    )
+
+
+def _at_price(adversary: Adversary, largest: float, halvings: PerImage) -> _Attack:
+    """Climbs to the highest value, without a stop on the way: the goal counts where it is reached there."""
+    priced: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
+    ascent: Any = adversary.ascent
+    if getattr(ascent, "stop_when_reached", False):
+        ascent = replace(ascent, stop_when_reached=False)
+    return lambda model, images, labels, generator: replace(adversary, objective=priced, ascent=ascent)(
+        model, images, labels, generator=generator, rank="value"
+    )
+
+
+def _check(adversary: Adversary, largest: float, over: str, rounds: int) -> None:
+    if over not in ("radius", "weight"):
+        raise ValueError(f'over must be "radius" or "weight", got {over!r}')
+    if over == "radius" and not hasattr(adversary.perturbations, "radius"):
+        kind = type(adversary.perturbations).__name__
+        raise ValueError(f"adversary must search a set with a radius, got {kind}: there is nothing to bisect")
+    if over == "weight" and not isinstance(adversary.objective, Priced):
+        kind = type(adversary.objective).__name__
+        raise ValueError(f"adversary must have the objective Priced to bisect its weight, got {kind}")
+    if not 0 < largest < float("inf") or rounds < 1:
+        raise ValueError(
+            f"largest must be above 0 and finite, rounds at least 1, got largest={largest}, rounds={rounds}"
+        )

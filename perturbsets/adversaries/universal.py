@@ -1,0 +1,188 @@
+"""One change for many images: shared offsets that raise an objective on all of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.ascents.climb import finite_radii, shares, slope
+from perturbsets.model_call import ordinary, untouched
+from perturbsets.objectives.base import Objective
+from perturbsets.rows import as_tensor
+from perturbsets.sets.base import PerturbationSet, Region
+
+Shared = Float[Tensor, "1 Z"]
+
+
+@dataclass(frozen=True)
+class UniversalChange:
+    """Offsets that any image may take.
+
+    Attributes:
+        offsets: The offsets, in the set's own unit.
+        perturbations: The set.
+    """
+
+    offsets: Shared
+    perturbations: PerturbationSet
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def images(self, images: Samples) -> Samples:
+        """Changes images, also ones that the change was not found on, each cut by its own bounds.
+
+        Raises:
+            ValueError: If images are not as the set needs them, or of another size.
+        """
+        images = ordinary(images)
+        region = self.perturbations.at(images)
+        if region.size != self.offsets.shape[1]:
+            raise ValueError(
+                f"images must be such that the set has {self.offsets.shape[1]} offsets, as those the change was found "
+                f"on, got {region.size}"
+            )
+        return region.decode(_own(region, self.offsets.to(images.device)))
+
+
+def find_universal(
+    perturbations: PerturbationSet,
+    objective: Objective,
+    model: Model | None,
+    images: Samples,
+    labels: Any,
+    *,
+    epochs: int = 10,
+    step_size: float | None = None,
+    batch: int = 64,
+    generator: torch.Generator | None = None,
+) -> UniversalChange:
+    r"""Raises the mean of an objective over images by stochastic steepest steps of one vector of offsets.
+
+    .. math:: u \leftarrow \Pi_B\Big(u + \eta_t\, d\Big(\sum_{i \in b_t} \nabla_u \ell(g(x_i, u), y_i)\Big)\Big)
+
+    with d the unit step of the ball's norm, b batches drawn without replacement, and steps that shrink as a cosine. The
+    ball is shared. The bounds are each image's own: offsets are cut by them where they are applied, and an image tells
+    nothing of the slope in coordinates where it is cut.
+
+    Args:
+        perturbations: A set whose offsets mean the same for every image: pixels, angles, latents. One radius.
+        objective: What to raise, of classes or of states of labels: on average, so that one without limit, as
+            cross-entropy, may spend itself on a few images.
+        model: The model under attack; judged in evaluation mode and left as it was.
+        images: Images to find it on.
+        labels: What the objective needs, a row per image.
+        epochs: Passes over the images with gradient; each has one without beside, as the best offsets at the end of an
+            epoch are returned: those that reach the goal on most images, and of these of the highest mean value.
+        step_size: First step η, in the unit of the set. If not given a tenth of the radius, or more where the steps are
+            so few that together they would not go twice as far as the radius.
+        batch: Images a step.
+        generator: For the order of the images; a fresh one, seeded by the system, if not given.
+
+    Returns:
+        The change.
+
+    Raises:
+        ValueError: If a setting is outside its range, there are no images, the set has a radius for each image or
+            cannot be climbed, or the objective's values or gradients are not finite.
+
+    References:
+        Moosavi-Dezfooli, Fawzi, Fawzi and Frossard, *Universal adversarial perturbations*, 2017, who add up DeepFool
+        steps; Shafahi et al., *Universal adversarial training*, 2020 (stochastic gradients).
+
+    Example:
+        >>> from torch import nn
+        >>> from perturbsets import CrossEntropy, PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> x = torch.rand(20, 1, 2, 2)
+        >>> found = find_universal(PixelBall("linf", 0.1), CrossEntropy(), model, x, model(x).argmax(1), epochs=2)
+        >>> found.images(torch.rand(5, 1, 2, 2)).shape
+        torch.Size([5, 1, 2, 2])
+    """
+    if epochs < 1 or batch < 1 or not len(images) or (step_size is not None and not step_size > 0):
+        raise ValueError(
+            "epochs, batch and the number of images must be at least 1 and step_size above 0, got "
+            f"epochs={epochs}, batch={batch}, {len(images)} images, step_size={step_size}"
+        )
+    if torch.as_tensor(getattr(perturbations, "radius", 0.0)).ndim:
+        raise ValueError("perturbations must have one radius for a change that is shared, got one for each image")
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    with untouched(model, images.device) as model:
+        images, labels = ordinary(images).detach(), as_tensor(ordinary(labels)).to(images.device)
+        region = perturbations.at(images[:1])
+        if not region.searchable:
+            raise ValueError(f"perturbations must be a set that can be climbed, got {type(perturbations).__name__}")
+        search = _Search(perturbations, objective, model, images, labels)
+        rounds = shares("cosine", epochs * math.ceil(len(images) / batch))
+        step = max(0.1, 2 / sum(rounds)) * float(finite_radii(region)) if step_size is None else step_size
+        u = best = region.centre()
+        highest = search.judged(u, batch)
+        for epoch in range(epochs):
+            order = torch.randperm(len(images), generator=generator, device=generator.device).to(images.device)
+            parts = order.split(batch)
+            for number, rows in enumerate(parts):
+                share = rounds[epoch * len(parts) + number]
+                u = region.ball.project(u + share * step * region.ball.steepest(search.gradient(u, rows)))
+            if (found := search.judged(u, batch)) > highest:
+                highest, best = found, u
+        return UniversalChange(best, perturbations)
+
+
+class _Search:
+    """What shared offsets do to images."""
+
+    def __init__(
+        self,
+        perturbations: PerturbationSet,
+        objective: Objective,
+        model: Model | None,
+        images: Tensor,
+        labels: Tensor,
+    ) -> None:
+        self.perturbations, self.objective, self.model = perturbations, objective, model
+        self.images, self.labels = images, labels
+
+    def gradient(self, shared: Shared, rows: Rows) -> Shared:
+        """The slope of the sum of some images' values in the shared offsets."""
+        own, value, _ = self._values(shared, rows)
+        moved = own.detach().isclose(shared, rtol=1e-4, atol=0)  # elsewhere bounds cut, by more than rounding
+        total = (slope(value, own) * moved).sum(0, keepdim=True)
+        if not bool(total.isfinite().all()):
+            raise ValueError(
+                "objective must have finite gradients, got NaN or infinity in a batch: leave unknown labels out with "
+                "torch.where before they are counted, not after"
+            )
+        return total
+
+    @torch.no_grad()
+    def judged(self, shared: Shared, batch: int) -> tuple[int, float]:
+        """How many images reach the goal, and the mean value."""
+        reached, total = 0, 0.0
+        for rows in torch.arange(len(self.images), device=self.images.device).split(batch):
+            _, value, flags = self._values(shared, rows)
+            reached, total = reached + int(flags.sum()), total + float(value.cpu().double().sum())
+        return reached, total / len(self.images)
+
+    def _values(self, shared: Shared, rows: Rows) -> tuple[Offsets, PerImage, Flags]:
+        images = self.images[rows]
+        region = self.perturbations.at(images)
+        own = _own(region, shared).requires_grad_(torch.is_grad_enabled())
+        value, reached = self.objective.at(self.model, images, self.labels[rows])(region.decode(own), own)
+        if not bool(value.isfinite().all()):
+            raise ValueError(
+                f"model must return finite values, got NaN or infinity on {int((~value.isfinite()).sum())} images of a "
+                "batch: such a change would count as a success that is none"
+            )
+        return own, value, reached
+
+
+def _own(region: Region, shared: Shared) -> Offsets:
+    """Shared offsets, as each image of a region can take them."""
+    return region.project(shared.detach().expand(len(region.images), -1)).detach()

@@ -1,0 +1,129 @@
+"""Several adversaries at once: per image the worst that any of them finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbsets._types import Flags, Model, PerImage, Samples
+from perturbsets.adversaries.adversary import Adversary, Rank, check_rank
+from perturbsets.model_call import untouched
+from perturbsets.objectives.base import Objective
+from perturbsets.objectives.classification import Margin
+from perturbsets.per_image import PerImageSettings, check_count
+from perturbsets.rows import check_rows, take_rows
+
+
+@dataclass(frozen=True)
+class WorstFound:
+    """What several adversaries found, per image.
+
+    Attributes:
+        images: The worst samples, of the type and shape of the input.
+        values: The judge's objective there.
+        reached: Whether the judge's goal is reached.
+        member: Number of the adversary that found it.
+        calls: Forward passes spent by all of them, the judge's included.
+    """
+
+    images: Samples
+    values: PerImage
+    reached: Flags
+    member: Tensor
+    calls: Tensor
+
+
+@dataclass(frozen=True)
+class Worst(PerImageSettings):
+    """Tries several adversaries, on any sets, and keeps the worst per image.
+
+    Their own objectives cannot be compared with each other, so one judge looks at what each of them found: reached
+    before not reached, then the higher value, or the higher value alone; at equal values the earlier adversary counts.
+
+    Args:
+        adversaries: The adversaries, in order.
+        judge: The objective that decides.
+        drop_reached: Whether later adversaries attack only the images that no earlier one turned: fewer model calls,
+            and the same flags.
+
+    Raises:
+        ValueError: If there is no adversary.
+
+    Example:
+        >>> from torch import nn
+        >>> from perturbsets import PixelBall
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
+        >>> both = Worst([Adversary(PixelBall("linf", 0.1)), Adversary(PixelBall("l2", 0.2))])
+        >>> both(model, x, y).images.shape
+        torch.Size([5, 1, 2, 2])
+    """
+
+    adversaries: Sequence[Adversary]
+    judge: Objective = field(default_factory=Margin)
+    drop_reached: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.adversaries:
+            raise ValueError("adversaries must hold at least one, got none")
+
+    @torch.inference_mode(False)  # what is made inside is ordinary, whatever the caller's setting
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: Model | None,
+        images: Samples,
+        labels: Any,
+        *,
+        generator: torch.Generator | None = None,
+        rank: Rank = "success",
+    ) -> WorstFound:
+        """Attacks a batch.
+
+        Args:
+            model: The model under attack; ``None`` where no objective asks one.
+            images: Clean samples within the bounds of every set.
+            labels: What the objectives need, with an entry per image if images are dropped.
+            generator: For random starts and draws.
+            rank: Which point is the worst, to each adversary and to the judge: see :meth:`Adversary.__call__`.
+
+        Returns:
+            The worst points found.
+
+        Raises:
+            ValueError: As :meth:`Adversary.__call__`.
+        """
+        check_rank(rank)
+        count, device = len(images), images.device
+        if self.drop_reached:
+            check_rows("labels", labels, count)
+            check_count(self, count)
+        worst = images.detach().clone()
+        values = images.new_full((count,), float("-inf"), dtype=torch.promote_types(images.dtype, torch.float32))
+        reached = torch.zeros(count, dtype=torch.bool, device=device)
+        member, calls = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
+        for number, adversary in enumerate(self.adversaries):
+            rows = (~reached).nonzero()[:, 0] if self.drop_reached else torch.arange(count, device=device)
+            if not len(rows):
+                break
+            x, y = (images[rows], take_rows(labels, rows)) if self.drop_reached else (images, labels)
+            one, judging = adversary, self.judge
+            if self.drop_reached:
+                one, judging = one.keep(rows), judging.keep(rows)
+            found = one(model, x, y, generator=generator, rank=rank)
+            with untouched(model, device) as bare, torch.no_grad():
+                judge = judging.at(bare, x.detach(), y)
+                value, won = judge(found.images, found.offsets)
+            value = value.to(values.dtype)
+            better = value > values[rows]
+            if rank == "success":
+                better = torch.where(won ^ reached[rows], won, better)
+            taken = rows[better]
+            worst[taken], values[taken] = found.images[better], value[better]
+            reached[taken], member[taken] = won[better], number
+            calls[rows] += found.calls + judge.calls + 1
+        return WorstFound(worst, values, reached, member, calls)

@@ -1,0 +1,182 @@
+"""Set quality: do samples of a set look like real changes, and do they show all of them?"""
+
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from augment.double_precision import in_double
+from perturbsets._types import Flags
+from perturbsets.criteria.features import FeatureExtractor, RandomFeatures, check_features, frechet_distance
+from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out
+from perturbsets.intervals import share_interval
+from perturbsets.sets.base import PerturbationSet
+
+# Precision and recall in feature space: do samples look real, and do they show all that is real?
+
+
+
+BLOCK = 1024  # rows whose distances to all others are held at a time
+
+
+class PrecisionRecall(NamedTuple):
+    """Which images the other set's neighbourhoods hold.
+
+    Attributes:
+        precise: For each sample, whether it lies where real images lie; the share of these is the precision.
+        recalled: For each real image, whether it lies where samples lie; the share of these is the recall.
+    """
+
+    precise: Flags
+    recalled: Flags
+
+
+def precision_recall(real: Float[Tensor, "M F"], samples: Float[Tensor, "N G"], neighbours: int = 3) -> PrecisionRecall:
+    r"""Tells which images lie within the other set, taken as the union of balls around its own.
+
+    The ball around each image reaches to its k-th nearest neighbour in its own set.
+
+    Args:
+        real: Features of real images, a row each.
+        samples: Features of samples.
+        neighbours: Number k of neighbours, at least 1.
+
+    Returns:
+        A flag per sample and one per real image.
+
+    Raises:
+        ValueError: If a set has no more than k rows, or features do not fit together.
+
+    References:
+        Kynkäänniemi et al., *Improved precision and recall metric for assessing generative models*, 2019.
+
+    Example:
+        >>> real = torch.tensor([[0.0], [1.0], [2.0], [9.0]])
+        >>> found = precision_recall(real, torch.tensor([[0.5], [1.5], [-20.0]]), neighbours=1)
+        >>> found.precise.tolist(), found.recalled.tolist()
+        ([True, True, False], [True, True, True, False])
+    """
+    check_features(real, samples)
+    if not 1 <= neighbours < min(len(real), len(samples)):
+        raise ValueError(
+            f"neighbours must be at least 1 and below the number of images, got {neighbours} for {len(real)} real "
+            f"images and {len(samples)} samples"
+        )
+    real, samples = in_double(real), in_double(samples)  # distances of near features cancel in single precision
+    return PrecisionRecall(_within(samples, real, neighbours), _within(real, samples, neighbours))
+
+
+def _within(points: Tensor, centres: Tensor, neighbours: int) -> Flags:
+    """Whether each point lies in the ball of a centre."""
+    radii = torch.cat(
+        [torch.cdist(block, centres).kthvalue(neighbours + 1, dim=1).values for block in centres.split(BLOCK)]
+    )
+    return torch.cat([(torch.cdist(block, centres) <= radii).any(1) for block in points.split(BLOCK)])
+
+
+
+
+@dataclass(frozen=True)
+class QualityResult:
+    """Distances between sets of images, with one half of the real changed images as the reference.
+
+    Attributes:
+        samples: Fréchet distance of the set's samples, drawn around the clean images of the other half.
+        clean: That of those clean images: what no set at all gives.
+        real: That of the other half's real changed images: what a perfect set would give.
+        precise: For each sample, whether it lies where real changed images lie.
+        recalled: For each real changed image of the reference, whether it lies where samples lie.
+        sample_source: Source of each sample.
+        reference_source: Source of each reference image.
+    """
+
+    samples: float
+    clean: float
+    real: float
+    precise: Flags
+    recalled: Flags
+    sample_source: Tensor
+    reference_source: Tensor
+
+    def summary(self) -> dict[str, Any]:
+        """Distances, and shares with intervals over sources."""
+        return {
+            "frechet": {"samples": self.samples, "clean": self.clean, "real": self.real},
+            "precision": share_interval(self.precise, self.sample_source)._asdict(),
+            "recall": share_interval(self.recalled, self.reference_source)._asdict(),
+            "images": len(self.precise),
+            "reference": len(self.recalled),
+        }
+
+
+@dataclass(frozen=True)
+class SetQuality:
+    """Compares samples of a set with real changed images, in feature space.
+
+    Pairs are halved: in the order of their sources every second one is of the one half, so that both halves show the
+    same sources where these have several pairs, and distances are those of changes rather than of contents. Real
+    changed images of one half are the reference; the clean images of the other half are changed by draws from the set.
+    The necessary subset property alone is met by the set of all images: this stands beside it.
+
+    Args:
+        features: From images to features; :class:`RandomFeatures` if not given.
+        neighbours: Neighbours that tell where a set of images lies, for precision and recall.
+
+    Raises:
+        ValueError: If there are no neighbours.
+    """
+
+    features: FeatureExtractor | None = None
+    neighbours: int = 3
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError(f"neighbours must be at least 1, got {self.neighbours}")
+
+    @torch.no_grad()
+    def __call__(
+        self, perturbations: PerturbationSet, pairs: Pairs, *, generator: torch.Generator | None = None
+    ) -> QualityResult:
+        """Measures.
+
+        Args:
+            perturbations: The set.
+            pairs: Pairs that were not trained on.
+            generator: For the draws.
+
+        Returns:
+            Distances and flags.
+
+        Raises:
+            ValueError: If there are no pairs, the set was learned from them, or there are fewer than the
+                neighbours ask for.
+        """
+        check_held_out(perturbations, pairs)
+        features = self.features or RandomFeatures()
+        parts = list(batches(pairs, device=getattr(perturbations, "device", "cpu")))
+        source = torch.cat([part.source for part in parts])
+        held = _half(source)
+        reference, real, clean, samples = [], [], [], []
+        for part, mine in zip(parts, held.split([len(part.source) for part in parts]), strict=True):
+            reference.append(features(part.changed[mine.to(part.changed.device)]))
+            other = PairBatch(*(value[~mine.to(value.device)] for value in part))
+            region = perturbations.at(other.clean)
+            samples.append(features(region.decode(region.sample(generator=generator))))
+            real.append(features(other.changed))
+            clean.append(features(other.clean))
+        first, *others = (torch.cat(blocks) for blocks in (reference, samples, clean, real))
+        sampled, unchanged, perfect = (frechet_distance(first, other) for other in others)
+        precise, recalled = precision_recall(first, others[0], self.neighbours)
+        return QualityResult(sampled, unchanged, perfect, precise, recalled, source[~held], source[held])
+
+
+def _half(source: Tensor) -> Flags:
+    """Whether each pair is of the one half: every second one, in the order of their sources."""
+    half = torch.zeros(len(source), dtype=torch.bool)
+    half[source.argsort(stable=True)[::2]] = True
+    return half
