@@ -1,6 +1,5 @@
 """A change: parameters drawn first, then applied by a pure function."""
 
-
 from __future__ import annotations
 
 import copy
@@ -50,11 +49,7 @@ class Change(Protocol):
         """Changes each image by its row of parameters; reads nothing else and draws nothing."""
 
 
-
-
 # A pipeline that draws for itself as a change: one seed per image.
-
-
 
 
 class PipelineChange(ABC):
@@ -94,11 +89,7 @@ class PipelineChange(ABC):
         """The images one by one, each under its seed."""
 
 
-
-
 # A torchvision pipeline as a change: one seed per image.
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,11 +156,7 @@ def states_put_back() -> Iterator[None]:
         np.random.set_state(legacy)
 
 
-
-
 # An albumentations pipeline as a change: one seed per image.
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +164,7 @@ class AlbumentationsChange(PipelineChange):
     """A composition or a single transform of albumentations as a change that replays.
 
     Each image is changed alone, as an array with channels last, by a private copy that is seeded by its row of
-    parameters; the pipeline itself stays untouched. The image keeps its shape.
+    parameters; the pipeline itself stays preserve_state. The image keeps its shape.
 
     Args:
         pipeline: Called as ``pipeline(image=...)["image"]``.

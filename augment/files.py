@@ -1,6 +1,5 @@
 """Lists of files: the rows of a CSV or JSON-lines file, with the lines on which they stand."""
 
-
 from __future__ import annotations
 
 import csv
@@ -16,8 +15,6 @@ from typing import Any
 # Whether files are still the same: their names, sizes and times as one word.
 
 
-
-
 def file_state(paths: Sequence[Path]) -> str:
     """Names, sizes and times of files, as one word: another one tells that something was replaced."""
     found = hashlib.sha256()
@@ -30,10 +27,7 @@ def file_state(paths: Sequence[Path]) -> str:
     return found.hexdigest()
 
 
-
-
 # Paths that a list names: they must lie inside a folder, and be there.
-
 
 
 SHOWN = 10
@@ -92,7 +86,6 @@ class Inside:
                 f"{self.manifest} must name files below {self.root}, got {len(self._missing)} that are missing: "
                 f"{', '.join(self._missing[:SHOWN])}{', …' if len(self._missing) > SHOWN else ''}"
             )
-
 
 
 _NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)

@@ -1,6 +1,5 @@
 """Draws from a perturbation set as a torchvision transform."""
 
-
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
@@ -11,8 +10,6 @@ from augment._types import Images, Offsets
 from augment.transform import ImageTransform
 
 # What a transform needs of a perturbation set: bind it to images, draw offsets, decode them.
-
-
 
 
 @runtime_checkable
@@ -35,8 +32,6 @@ class Perturbations(Protocol):
 
     def at(self, images: Images, /) -> BoundPerturbations:
         """Binds the set to images in [0, 1]. Cheap: what costs is done by the first `sample` or `decode`."""
-
-
 
 
 class Perturb(ImageTransform):

@@ -1,6 +1,5 @@
 """Which split a group of images belongs to: by the name of its folder, or drawn by a hash of its own name."""
 
-
 from __future__ import annotations
 
 import hashlib
@@ -95,11 +94,7 @@ def ordered(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS)))
 
 
-
-
 # Independent groups of pairs: pairs that share a file belong together.
-
-
 
 
 def joined(pairs: Sequence[tuple[Hashable, Hashable]]) -> list[int]:

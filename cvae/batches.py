@@ -1,6 +1,5 @@
 """The batches of a training run and its randomness, as functions of the seed and the step's number."""
 
-
 from __future__ import annotations
 
 import hashlib
@@ -21,8 +20,6 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 # One seed split into many, by name.
 
 
-
-
 def derive_seed(seed: int, *names: str | int) -> int:
     """A seed for one use of randomness, independent of all others.
 
@@ -35,8 +32,6 @@ def derive_seed(seed: int, *names: str | int) -> int:
     """
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
 
 
 Batch = Any
@@ -170,11 +165,7 @@ def _all_arrays(values: list[Any]) -> bool:
     return bool(values) and all(isinstance(value, Tensor | np.ndarray) for value in values)
 
 
-
-
 # What training reads of a data set: images, and the numbers that stand beside them.
-
-
 
 
 ROUNDING = 8  # units in the last place of the larger bound: what resizing and the like overshoot by

@@ -1,6 +1,5 @@
 """Files that are either whole or absent."""
 
-
 from __future__ import annotations
 
 import errno
@@ -166,11 +165,7 @@ def append(path: Path, text: str) -> None:
         raise _explained(error, path) from error
 
 
-
-
 # Training state in one safetensors file, so that it is whole or absent, and never a pickle.
-
-
 
 
 Tensors = dict[str, Tensor]

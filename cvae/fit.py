@@ -1,6 +1,5 @@
 """Learning a perturbation set: maximising the evidence lower bound over pairs."""
 
-
 from __future__ import annotations
 
 import math

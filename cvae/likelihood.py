@@ -5,7 +5,6 @@ Both likelihoods see the generator's output and the image through one number per
 over the data that keeps statistics can be turned into likelihoods after the scale is known.
 """
 
-
 from __future__ import annotations
 
 import math
@@ -94,11 +93,7 @@ class BernoulliLikelihood(nn.Module):
         return -statistic
 
 
-
-
 # How a generator's change is added to x so that images stay in [0, 1] and every pixel keeps its gradient.
-
-
 
 
 Link = Callable[[Tensor, Tensor], Tensor]

@@ -238,8 +238,8 @@ def _stopped(stop: Stop | None, records: list[Record], accelerator: Accelerator)
     """Whether to end, as the lead process says: it alone keeps the records of a run that continues."""
     if stop is None:
         return False
-    verdict = accelerator.is_main_process and stop(records)
-    return bool(accelerator.reduce(torch.tensor(float(verdict), device=accelerator.device)))
+    diagnose_set = accelerator.is_main_process and stop(records)
+    return bool(accelerator.reduce(torch.tensor(float(diagnose_set), device=accelerator.device)))
 
 
 def _share_buffers(model: nn.Module, accelerator: Accelerator) -> None:

@@ -1,6 +1,5 @@
 """The conditional variational autoencoder: prior, recognition and generator as conditional distributions."""
 
-
 from __future__ import annotations
 
 import math
@@ -16,7 +15,6 @@ from cvae.networks.blocks import blurred
 from cvae.pretrained import Pretrained
 
 # Diagonal Gaussian distributions over latents: what a prior and a recognition network return.
-
 
 
 LOG_SCALE_RANGE = 7.0  # scales stay within e^±7: neither they nor their inverses overflow in float16
@@ -76,7 +74,6 @@ class DiagonalGaussian:
         log_ratio = self.log_scale - other.log_scale
         shift = other.offsets(self.mean)
         return (0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio).sum(1)
-
 
 
 Likelihood = GaussianLikelihood | BernoulliLikelihood
@@ -172,7 +169,7 @@ class CVAE(Pretrained):
         self.check(images)
         return self._context(images)
 
-    def keep(self, features: Features, rows: Rows) -> Tensor | tuple[Tensor, ...]:
+    def select(self, features: Features, rows: Rows) -> Tensor | tuple[Tensor, ...]:
         """The features of some of the images."""
         return tuple(part[rows] for part in features) if isinstance(features, tuple) else features[rows]
 

@@ -1,6 +1,5 @@
 """A progress bar that shows the newest loss."""
 
-
 from __future__ import annotations
 
 import json
@@ -11,7 +10,6 @@ from pathlib import Path
 from cvae.files import append, atomic_file
 
 # Training records as JSON lines.
-
 
 
 Record = dict[str, int | float]
@@ -50,9 +48,6 @@ def read_records(file: Path) -> list[Record]:
         except json.JSONDecodeError:
             break
     return records
-
-
-
 
 
 @contextmanager

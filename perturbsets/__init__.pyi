@@ -1,429 +1,90 @@
-from .adversary import Adversary, Found
-from .ascents import (
-    APGD,
-    AcceleratedGradient,
-    Ascent,
-    Best,
-    GradientAscent,
-    GridSearch,
-    OneStep,
-    ProjectedAdam,
-    ProjectedGradient,
-    ProjectedLBFGS,
-    RandomSearch,
-    Square,
-    duality_gap,
-)
-from .certificates import (
-    ABSTAIN,
-    Certified,
-    CertifiedLabels,
-    CertifiedMaps,
-    Contradictions,
-    Coverage,
-    CoverageCertificate,
-    Covering,
-    CoveringRadius,
-    JointStatement,
-    RadiusCertificate,
-    Smoothed,
-    SmoothedLabels,
-    SmoothedMaps,
-    cover,
-    coverage,
-    covering_radius,
-    find_contradictions,
-    joint_statement,
-    needed_radii,
-    one_per_source,
-    sources_needed,
-)
-from .criteria import (
-    FeatureExtractor,
-    Finding,
-    Grouping,
-    InceptionFeatures,
-    LabelPreservation,
-    NecessaryCurve,
-    NecessaryResult,
-    NecessarySubset,
-    OverApproximation,
-    OverApproximationResult,
-    PrecisionRecall,
-    QualityResult,
-    RandomFeatures,
-    SetQuality,
-    SufficientLikelihood,
-    SufficientResult,
-    Theorems,
-    TheoremsResult,
-    by_group,
-    check_held_out,
-    encodings,
-    frechet_distance,
-    groups_of,
-    precision_recall,
-    radius_by_group,
-    radius_from_pairs,
-    verdict,
-)
-from .evaluation import (
-    AccuracyTable,
-    Audit,
-    Check,
-    Flips,
-    MultiLabelScores,
-    Robustness,
-    TargetOutcomes,
-    audit,
-    correct_under,
-    evaluate,
-    evaluate_robustness,
-    flips,
-    multi_label_scores,
-    outcomes,
-    success_at_k,
-)
-from .fast_minimum_norm import fast_minimum_norm
-from .intervals import Interval, difference_interval, mean_interval, share_interval, share_of
-from .knowledge import BoundRules, Consistent, Rejecting, Rules, rejecting, rejection_threshold
-from .label_states import altered
-from .layer_outputs import LayerOutputs, layer_names
-from .least_change import label_linear_programme, multi_label_deepfool
-from .loading import load
-from .models import Averaged, DualConvNet, Normalized, Published, SmallConvNet, SmallUNet, Thresholded, randomized
-from .objectives import (
-    DLR,
-    ApproximationError,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    FeatureDistance,
-    FunctionObjective,
-    KLDivergence,
-    LabelMargin,
-    LabelRanking,
-    LinearFeatureDistance,
-    Loss,
-    Margin,
-    MultiLabelObjective,
-    Objective,
-    Priced,
-    SegmentationCrossEntropy,
-    StrongestWrong,
-    TopK,
-)
-from .representations import (
-    ROC,
-    Bank,
-    Description,
-    DimensionChoice,
-    FeatureBank,
-    GuidedPairs,
-    Inversion,
-    Inverted,
-    LabelledImages,
-    LabelOutcomes,
-    MemoryBank,
-    Neighbourhood,
-    Neighbours,
-    ProbabilisticPCA,
-    Surroundings,
-    Transfer,
-    active_overlap,
-    alpha_norm,
-    angular_consistency,
-    choose_dimension,
-    detection_roc,
-    distance_ratio,
-    draw_guided_pairs,
-    feature_fgrad,
-    feature_linear,
-    feature_opt,
-    guide_ratio,
-    label_fgrad,
-    label_opt,
-    label_outcomes,
-    likelihood_drop,
-    member_distances,
-    nearest_in_class,
-    nearest_in_predicted_class,
-    nearest_neighbours,
-    neighbour_overlap,
-    neighbourhoods,
-    neighbours_in_class,
-    overlap_share,
-    rank_in_class,
-    source_ratio,
-    sparsity_change,
-    spread_in_class,
-    total_variation,
-    transfer,
-    write_bank,
-)
-from .sets import (
-    Ball,
-    Compose,
-    DrawnChanges,
-    L1Ball,
-    L2Ball,
-    LatentBall,
-    LinfBall,
-    PairsUsed,
-    PerturbationSet,
-    PixelBall,
-    ProductBall,
-    Region,
-    SpatialBox,
-    Standardized,
-)
-from .share_bounds import chance_of_at_least, share_at_least, share_at_most
-from .smallest_radius import SmallestRadius, bisect
-from .training import (
-    MART,
-    TRADES,
-    Adversarial,
-    AdversarialWeights,
-    Augmented,
-    Cost,
-    DualS1,
-    DualS2,
-    DualTargets,
-    FastAdversarial,
-    FeatureAdversarial,
-    FreeAdversarial,
-    GradientAlignment,
-    HelpedByLabels,
-    LargerOfBoth,
-    Method,
-    MultiLabel,
-    NoiseAugmented,
-    OneUpdate,
-    RobustValidation,
-    Standard,
-    balancing_weights,
-    choose_thresholds,
-    gradients_per_image,
-    train_classifier,
-)
-from .universal import UniversalChange, find_universal
-from .worst import Worst, WorstFound
-
-__all__ = [
-    "ABSTAIN",
-    "APGD",
-    "DLR",
-    "MART",
-    "ROC",
-    "TRADES",
-    "AcceleratedGradient",
-    "AccuracyTable",
-    "Adversarial",
-    "AdversarialWeights",
-    "Adversary",
-    "ApproximationError",
-    "Ascent",
-    "Audit",
-    "Augmented",
-    "Averaged",
-    "Ball",
-    "Bank",
-    "Best",
-    "BinaryCrossEntropy",
-    "BoundRules",
-    "Certified",
-    "CertifiedLabels",
-    "CertifiedMaps",
-    "Check",
-    "Compose",
-    "Consistent",
-    "Contradictions",
-    "Cost",
-    "Coverage",
-    "CoverageCertificate",
-    "Covering",
-    "CoveringRadius",
-    "CrossEntropy",
-    "Description",
-    "DimensionChoice",
-    "DrawnChanges",
-    "DualConvNet",
-    "DualS1",
-    "DualS2",
-    "DualTargets",
-    "FastAdversarial",
-    "FeatureAdversarial",
-    "FeatureBank",
-    "FeatureDistance",
-    "FeatureExtractor",
-    "Finding",
-    "Flips",
-    "Found",
-    "FreeAdversarial",
-    "FunctionObjective",
-    "GradientAlignment",
-    "GradientAscent",
-    "GridSearch",
-    "Grouping",
-    "GuidedPairs",
-    "HelpedByLabels",
-    "InceptionFeatures",
-    "Interval",
-    "Inversion",
-    "Inverted",
-    "JointStatement",
-    "KLDivergence",
-    "L1Ball",
-    "L2Ball",
-    "LabelMargin",
-    "LabelOutcomes",
-    "LabelPreservation",
-    "LabelRanking",
-    "LabelledImages",
-    "LargerOfBoth",
-    "LatentBall",
-    "LayerOutputs",
-    "LinearFeatureDistance",
-    "LinfBall",
-    "Loss",
-    "Margin",
-    "MemoryBank",
-    "Method",
-    "MultiLabel",
-    "MultiLabelObjective",
-    "MultiLabelScores",
-    "NecessaryCurve",
-    "NecessaryResult",
-    "NecessarySubset",
-    "Neighbourhood",
-    "Neighbours",
-    "NoiseAugmented",
-    "Normalized",
-    "Objective",
-    "OneStep",
-    "OneUpdate",
-    "OverApproximation",
-    "OverApproximationResult",
-    "PairsUsed",
-    "PerturbationSet",
-    "PixelBall",
-    "PrecisionRecall",
-    "Priced",
-    "ProbabilisticPCA",
-    "ProductBall",
-    "ProjectedAdam",
-    "ProjectedGradient",
-    "ProjectedLBFGS",
-    "Published",
-    "QualityResult",
-    "RadiusCertificate",
-    "RandomFeatures",
-    "RandomSearch",
-    "Region",
-    "Rejecting",
-    "RobustValidation",
-    "Robustness",
-    "Rules",
-    "SegmentationCrossEntropy",
-    "SetQuality",
-    "SmallConvNet",
-    "SmallUNet",
-    "SmallestRadius",
-    "Smoothed",
-    "SmoothedLabels",
-    "SmoothedMaps",
-    "SpatialBox",
-    "Square",
-    "Standard",
-    "Standardized",
-    "StrongestWrong",
-    "SufficientLikelihood",
-    "SufficientResult",
-    "Surroundings",
-    "TargetOutcomes",
-    "Theorems",
-    "TheoremsResult",
-    "Thresholded",
-    "TopK",
-    "Transfer",
-    "UniversalChange",
-    "Worst",
-    "WorstFound",
-    "active_overlap",
-    "alpha_norm",
-    "altered",
-    "angular_consistency",
-    "audit",
-    "balancing_weights",
-    "bisect",
-    "by_group",
-    "chance_of_at_least",
-    "check_held_out",
-    "choose_dimension",
-    "choose_thresholds",
-    "correct_under",
-    "cover",
-    "coverage",
-    "covering_radius",
-    "detection_roc",
-    "difference_interval",
-    "distance_ratio",
-    "draw_guided_pairs",
-    "duality_gap",
-    "encodings",
-    "evaluate",
-    "evaluate_robustness",
-    "fast_minimum_norm",
-    "feature_fgrad",
-    "feature_linear",
-    "feature_opt",
-    "find_contradictions",
-    "find_universal",
-    "flips",
-    "frechet_distance",
-    "gradients_per_image",
-    "groups_of",
-    "guide_ratio",
-    "joint_statement",
-    "label_fgrad",
-    "label_linear_programme",
-    "label_opt",
-    "label_outcomes",
-    "layer_names",
-    "likelihood_drop",
-    "load",
-    "mean_interval",
-    "member_distances",
-    "multi_label_deepfool",
-    "multi_label_scores",
-    "nearest_in_class",
-    "nearest_in_predicted_class",
-    "nearest_neighbours",
-    "needed_radii",
-    "neighbour_overlap",
-    "neighbourhoods",
-    "neighbours_in_class",
-    "one_per_source",
-    "outcomes",
-    "overlap_share",
-    "precision_recall",
-    "radius_by_group",
-    "radius_from_pairs",
-    "randomized",
-    "rank_in_class",
-    "rejecting",
-    "rejection_threshold",
-    "share_at_least",
-    "share_at_most",
-    "share_interval",
-    "share_of",
-    "source_ratio",
-    "sources_needed",
-    "sparsity_change",
-    "spread_in_class",
-    "success_at_k",
-    "total_variation",
-    "train_classifier",
-    "transfer",
-    "verdict",
-    "write_bank",
-]
+from .adversaries import Adversary as Adversary
+from .adversaries import AttackResult as AttackResult
+from .adversaries import SmallestRadius as SmallestRadius
+from .adversaries import UniversalChange as UniversalChange
+from .adversaries import Worst as Worst
+from .adversaries import WorstResult as WorstResult
+from .adversaries import bisect as bisect
+from .adversaries import fast_minimum_norm as fast_minimum_norm
+from .adversaries import find_universal as find_universal
+from .ascents import APGD as APGD
+from .ascents import AcceleratedGradient as AcceleratedGradient
+from .ascents import Ascent as Ascent
+from .ascents import Best as Best
+from .ascents import GradientAscent as GradientAscent
+from .ascents import GridSearch as GridSearch
+from .ascents import OneStep as OneStep
+from .ascents import ProjectedAdam as ProjectedAdam
+from .ascents import ProjectedGradient as ProjectedGradient
+from .ascents import ProjectedLBFGS as ProjectedLBFGS
+from .ascents import RandomSearch as RandomSearch
+from .ascents import Square as Square
+from .certificates import Coverage as Coverage
+from .certificates import CoveringRadius as CoveringRadius
+from .certificates import Smoothed as Smoothed
+from .certificates import find_contradictions as find_contradictions
+from .certificates import joint_statement as joint_statement
+from .criteria import NecessarySubset as NecessarySubset
+from .criteria import OverApproximation as OverApproximation
+from .criteria import SetQuality as SetQuality
+from .criteria import SufficientLikelihood as SufficientLikelihood
+from .criteria import Theorems as Theorems
+from .criteria import by_group as by_group
+from .criteria import check_held_out as check_held_out
+from .criteria import diagnose_set as diagnose_set
+from .criteria import radius_from_pairs as radius_from_pairs
+from .evaluation import AccuracyTable as AccuracyTable
+from .evaluation import Audit as Audit
+from .evaluation import Robustness as Robustness
+from .evaluation import audit as audit
+from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_robustness as evaluate_robustness
+from .intervals import Interval as Interval
+from .intervals import difference_interval as difference_interval
+from .intervals import mean_interval as mean_interval
+from .intervals import share_interval as share_interval
+from .layer_outputs import LayerOutputs as LayerOutputs
+from .layer_outputs import layer_names as layer_names
+from .loading import load as load
+from .models import Averaged as Averaged
+from .models import Normalized as Normalized
+from .models import Published as Published
+from .models import SmallConvNet as SmallConvNet
+from .models import SmallUNet as SmallUNet
+from .objectives import DLR as DLR
+from .objectives import ApproximationError as ApproximationError
+from .objectives import CrossEntropy as CrossEntropy
+from .objectives import FeatureDistance as FeatureDistance
+from .objectives import FunctionObjective as FunctionObjective
+from .objectives import KLDivergence as KLDivergence
+from .objectives import LinearFeatureDistance as LinearFeatureDistance
+from .objectives import Loss as Loss
+from .objectives import Margin as Margin
+from .objectives import Objective as Objective
+from .objectives import Penalized as Penalized
+from .objectives import SegmentationCrossEntropy as SegmentationCrossEntropy
+from .objectives import StrongestWrong as StrongestWrong
+from .sets import ComposedSet as ComposedSet
+from .sets import DrawnChanges as DrawnChanges
+from .sets import LatentBall as LatentBall
+from .sets import PerturbationSet as PerturbationSet
+from .sets import PixelBall as PixelBall
+from .sets import Region as Region
+from .sets import SpatialBox as SpatialBox
+from .sets import Standardized as Standardized
+from .training import MART as MART
+from .training import TRADES as TRADES
+from .training import AdversarialTraining as AdversarialTraining
+from .training import AdversarialWeightPerturbation as AdversarialWeightPerturbation
+from .training import AugmentedTraining as AugmentedTraining
+from .training import FastAdversarialTraining as FastAdversarialTraining
+from .training import FeatureAdversarialTraining as FeatureAdversarialTraining
+from .training import FreeAdversarialTraining as FreeAdversarialTraining
+from .training import GradientAlignment as GradientAlignment
+from .training import LargerLossTraining as LargerLossTraining
+from .training import Method as Method
+from .training import NoiseAugmentedTraining as NoiseAugmentedTraining
+from .training import OneUpdate as OneUpdate
+from .training import RobustValidation as RobustValidation
+from .training import StandardTraining as StandardTraining
+from .training import train_classifier as train_classifier

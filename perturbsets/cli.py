@@ -69,9 +69,9 @@ def check(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def helper(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+def auxiliary(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Train the multi-label classifier that helps to train the others, and measure it."""
-    _execute(recipe, overrides, "helper")
+    _execute(recipe, overrides, "auxiliary")
 
 
 @app.command()
@@ -100,7 +100,7 @@ def representations(recipe: RecipeArgument, overrides: Overrides = None) -> None
 
 @app.command()
 def labels(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Attack the helper's labels, and see what rules between labels and classes detect."""
+    """Attack the auxiliary classifier's labels, and see what rules between labels and classes detect."""
     _execute(recipe, overrides, "labels")
 
 

@@ -54,7 +54,7 @@ def label_states(labels: Any, count: int, *, each_known: bool = True) -> States:
     return states
 
 
-def altered(states: States, *, hide: Sequence[int] = (), show: Sequence[int] = ()) -> States:
+def target_labels(states: States, *, hide: Sequence[int] = (), show: Sequence[int] = ()) -> States:
     """The pattern in which some labels are hidden, others shown, and the rest left alone.
 
     Args:
@@ -70,7 +70,7 @@ def altered(states: States, *, hide: Sequence[int] = (), show: Sequence[int] = (
 
     Example:
         >>> import torch
-        >>> altered(torch.tensor([[1.0, 1.0, 0.0]]), hide=[0], show=[2])
+        >>> target_labels(torch.tensor([[1.0, 1.0, 0.0]]), hide=[0], show=[2])
         tensor([[0., 1., 1.]])
     """
     for name, chosen in (("hide", hide), ("show", show)):

@@ -1,6 +1,5 @@
 """Every call of a model: its input is protected, and its output is read."""
 
-
 from __future__ import annotations
 
 import random
@@ -132,17 +131,14 @@ def _first_part(returned: Any) -> str:
     return "".join(f".{name}" for name in list(getattr(returned, "__dict__", {}))[:1])
 
 
-
-
 # Leaving a model as it was found.
-
 
 
 Mode = Literal["eval", "keep"]
 
 
 @contextmanager
-def untouched(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
+def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
     """Runs a block that leaves no trace, also when it raises.
 
     Training flags of every submodule, running statistics of normalisations and the global random states, those of

@@ -23,7 +23,7 @@ class PerImageSettings:
 
     per_image: ClassVar[tuple[str, ...]] = ()
 
-    def keep(self: Kind, rows: Rows) -> Kind:
+    def select(self: Kind, rows: Rows) -> Kind:
         """The same settings for some images of a batch.
 
         A number for each image is shared out, here and in whatever settings this holds: the parts of a composed set,
@@ -180,7 +180,7 @@ def _names(settings: PerImageSettings) -> list[str]:
 def _kept(value: Any, rows: Rows) -> Any:
     """Settings, or a collection of such, shared out; anything else itself."""
     if isinstance(value, PerImageSettings):
-        return value.keep(rows)
+        return value.select(rows)
     if isinstance(value, list | tuple):
         kept = [_kept(part, rows) for part in value]
         same = all(new is old for new, old in zip(kept, value, strict=True))

@@ -1,6 +1,5 @@
 """Some rows of a batch, of whatever holds one entry for each of its images."""
 
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from perturbsets._types import Rows
 # Names the rows of a batch that an error is about.
 
 
-
 SHOWN = 8  # row numbers named in an error
 
 
@@ -25,8 +23,6 @@ def named_rows(flags: Tensor) -> str:
     found = flags.nonzero().flatten().tolist()
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ("row " if len(found) == 1 else "rows ") + ", ".join(map(str, found[:SHOWN])) + more
-
-
 
 
 def take_rows(given: Any, rows: Rows) -> Any:

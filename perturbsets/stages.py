@@ -9,7 +9,7 @@ STAGES = (
     "pairs",
     "fit",
     "check",
-    "helper",
+    "auxiliary",
     "train",
     "evaluate",
     "certify",
@@ -25,7 +25,8 @@ def planned(content: Mapping[str, Any]) -> list[str]:
 
     Pairs are made where a model is to learn from them, or where they have a section, unless that names a file that is
     there already. A model is fitted and checked, classifiers are trained and judged; those of another run are judged.
-    A helper is trained, certificates are given, and representations and labels looked at, where they have a section.
+    An auxiliary classifier is trained, certificates are given, and representations and labels looked at, where they
+    have a section.
 
     Args:
         content: The recipe's sections as plain values.
@@ -40,7 +41,7 @@ def planned(content: Mapping[str, Any]) -> list[str]:
         "pairs": (model or pairs is not None) and not there,
         "fit": model,
         "check": model,
-        "helper": content.get("helper") is not None,
+        "auxiliary": content.get("auxiliary") is not None,
         "train": trains,
         "evaluate": trains or content.get("trained") is not None,
         "certify": content.get("certify") is not None,

@@ -16,21 +16,19 @@ from perturbsets import (
     APGD,
     Adversary,
     Ascent,
-    Compose,
+    ComposedSet,
     GridSearch,
     PixelBall,
     ProjectedLBFGS,
     Smoothed,
-    SmoothedLabels,
-    SmoothedMaps,
     SpatialBox,
     Square,
     find_contradictions,
-    label_linear_programme,
-    multi_label_deepfool,
 )
+from perturbsets.certificates import SmoothedLabels, SmoothedMaps
 from perturbsets.criteria.features import frechet_distance
 from perturbsets.criteria.quality import precision_recall
+from perturbsets.multi_label import label_linear_programme, multi_label_deepfool
 from perturbsets.representations import (
     ProbabilisticPCA,
     active_overlap,
@@ -174,7 +172,7 @@ def test_certificates(kind: type[Smoothed], read: Callable[[Tensor], Tensor]) ->
 
 
 def test_contradictions_of_certificates() -> None:
-    smoothed = Smoothed(Linear(), Compose([PixelBall("l2", 1.0), PixelBall("l2", 1.0)]), [0.25, 0.25])
+    smoothed = Smoothed(Linear(), ComposedSet([PixelBall("l2", 1.0), PixelBall("l2", 1.0)]), [0.25, 0.25])
     images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
     with device_without_double() as there:

@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
     "fit": {"steps": 20, "batch": 16, "validate_every": 10},
     "sets": {"pixels": {"build": "perturbsets.PixelBall", "norm": "linf", "radius": 0.1}},
     "classifier": {"build": "perturbsets.SmallConvNet", "hidden": 8},
-    "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+    "classifiers": {"plain": {"build": "perturbsets.StandardTraining"}},
     "adversaries": {"step": {"set": "pixels", "ascent": {"build": "perturbsets.OneStep"}}},
 }
 

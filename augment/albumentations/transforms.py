@@ -1,6 +1,5 @@
 """A torchvision transform of ours as an albumentations transform that draws nothing but a seed."""
 
-
 from __future__ import annotations
 
 from abc import abstractmethod
@@ -80,11 +79,7 @@ class SeededTransform(ImageOnlyTransform):
         return changed
 
 
-
-
 # The common corruptions as albumentations transforms.
-
-
 
 
 class Corruption(SeededTransform):

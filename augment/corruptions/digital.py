@@ -1,6 +1,5 @@
 """Faults of digital images as transforms."""
 
-
 from __future__ import annotations
 
 from typing import Any
@@ -13,8 +12,6 @@ from augment._types import Parameters
 from augment.corruptions.base import CommonCorruption, Range, planes
 
 # Changes of colour as transforms.
-
-
 
 
 class Brightness(CommonCorruption):
@@ -60,8 +57,6 @@ class Saturate(CommonCorruption):
         super().__init__({"factor": factor, "shift": shift}, **options)
 
 
-
-
 class JpegCompression(CommonCorruption):
     """Codes as JPEG and decodes: :func:`augment.functional.jpeg_compression`.
 
@@ -90,11 +85,7 @@ class Pixelate(CommonCorruption):
         super().__init__({"size": size}, **options)
 
 
-
-
 # The elastic change as a transform; it moves masks along.
-
-
 
 
 class ElasticTransform(CommonCorruption):

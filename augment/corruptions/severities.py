@@ -1,6 +1,5 @@
 """The common corruptions by name and severity, with their published settings."""
 
-
 from __future__ import annotations
 
 import operator
@@ -16,7 +15,6 @@ from augment.corruptions.weather import Fog, Frost, Snow, Spatter
 # The published settings of the common corruptions: two sets of constants, five severities each. References: Hendrycks
 # and Dietterich, *Benchmarking neural network robustness to common corruptions and perturbations*, ICLR 2019, and the
 # program that made its data sets.
-
 
 
 Constants = Literal["cifar-c", "imagenet-c"]
@@ -167,7 +165,6 @@ IMAGENET_C: Table = {
 
 SETTINGS: Mapping[str, Table] = {"cifar-c": CIFAR_C, "imagenet-c": IMAGENET_C}
 """Arguments of each corruption's class, by constants, name and severity less one."""
-
 
 
 CLASSES: Mapping[str, Callable[..., CommonCorruption]] = {

@@ -1,6 +1,5 @@
 """Blurs that are the same everywhere in an image: by a Gaussian, and by a lens out of focus."""
 
-
 from __future__ import annotations
 
 import math
@@ -18,7 +17,6 @@ from augment.functional.filters import along_axes, filter_matrix, gaussian_weigh
 from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images, per_image
 
 # Streaks: layers smeared along a line to one side.
-
 
 
 Column = Float[Tensor, "#B 1 1 1"]
@@ -62,8 +60,6 @@ def streak(layers: Float[Tensor, "B C H W"], radius: Column, sigma: Column, angl
     for weight, x, y in zip(weights.unbind(1), right.unbind(1), down.unbind(1), strict=True):
         smeared = smeared + weight.view(-1, 1, 1, 1) * shifted[image, :, y, x]
     return smeared
-
-
 
 
 @on_unit_images
@@ -147,11 +143,7 @@ def disk_kernel(radius: float, sigma: float) -> Tensor:
     return along_axes(disk / disk.sum(), smooth, smooth)
 
 
-
-
 # Blur by motion along a straight line, at an angle of each image's own.
-
-
 
 
 @on_unit_images
@@ -181,11 +173,7 @@ def motion_blur(images: Images, radius: Amount, sigma: Amount, angle: Amount) ->
     return streak(images, **{name: column(value, images, name) for name, value in setting.items()})
 
 
-
-
 # Blur by zooming while the shutter is open.
-
-
 
 
 @on_unit_images
@@ -235,11 +223,7 @@ def _enlarge(length: int, taken: int, enlarged: int, like: Tensor) -> Tensor:
     return (1 - (source[:, None] - pixel).abs()).clamp_min(0)
 
 
-
-
 # Blur by frosted glass: pixels take the values of near ones, between two Gaussian blurs.
-
-
 
 
 @on_unit_images

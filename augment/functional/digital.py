@@ -1,6 +1,5 @@
 """Fewer pixels: an image shrunk and brought back to its size, without smoothing."""
 
-
 from __future__ import annotations
 
 import io
@@ -15,8 +14,6 @@ from augment.functional.filters import along_axes
 from augment.functional.images import Amount, by_setting, check_amount, check_colours, column, on_unit_images
 
 # Compression by JPEG, by coding and decoding files in memory.
-
-
 
 
 @on_unit_images
@@ -50,7 +47,6 @@ def _coded(pixels: np.ndarray, quality: int) -> np.ndarray:
     Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(file, "JPEG", quality=quality)
     with Image.open(file) as image:
         return np.asarray(image).reshape(pixels.shape)
-
 
 
 WEIGHT_BITS = 22

@@ -1,6 +1,5 @@
 """Frost: ice on a pane, laid over the image."""
 
-
 from __future__ import annotations
 
 import math
@@ -19,7 +18,6 @@ from augment.functional.fog import plasma
 from augment.functional.images import Amount, check_amount, check_colours, column, on_unit_images, per_image
 
 # Crystals of frost that grow from the border of a pane, each a feather with barbs on both sides of its stem.
-
 
 
 Field = Float[Tensor, "B H W"]
@@ -133,7 +131,6 @@ def stems(place: Place, thickness: float) -> Field:
     """How white the stems are: thinner towards the tip, and none behind the root."""
     behind = place.along.clamp(max=0) / 0.02
     return place.left.clamp(0, 1).sqrt() * torch.exp(-(place.beside / thickness).square() - behind.square())
-
 
 
 Photograph = Float[Tensor, "3 _ _"]

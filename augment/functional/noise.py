@@ -1,6 +1,5 @@
 """Noise: each value moved by a draw of its own."""
 
-
 from __future__ import annotations
 
 import math
@@ -16,7 +15,6 @@ from augment.functional.images import Amount, check_amount, column, on_unit_imag
 # Poisson draws as a function of their rate and one normal draw: the inverse of the distribution function. References:
 # Giles, *Algorithm 955: approximation of the inverse Poisson cumulative distribution function*, ACM Transactions on
 # Mathematical Software 42, 2016, for the expansion at large rates.
-
 
 
 LARGE = 10.0
@@ -58,8 +56,6 @@ def _summed(rate: Tensor, normal: Tensor) -> Tensor:
         count.add_(rest > 0)
         each.mul_(rate).mul_(1 / number)
     return count
-
-
 
 
 @on_unit_images

@@ -1,6 +1,5 @@
 """Spatter: drops of water or mud on the lens."""
 
-
 from __future__ import annotations
 
 import math
@@ -17,7 +16,6 @@ from augment.functional.filters import smooth
 from augment.functional.images import Amount, by_setting, check_amount, check_colours, column, on_unit_images, per_image
 
 # Relief: drops as they look when they are lit from one side.
-
 
 
 Layer = Float[Tensor, "B 1 H W"]
@@ -140,7 +138,6 @@ def _touching(marks: Bool[Tensor, "B 1 H W"]) -> Bool[Tensor, "B 1 H W"]:
 
 def _average(layer: Layer) -> Layer:
     return avg_pool2d(pad(layer, (1, 1, 1, 1), "reflect"), 3, 1)
-
 
 
 WATER = (175 / 255, 238 / 255, 238 / 255)

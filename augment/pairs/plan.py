@@ -1,6 +1,5 @@
 """Everything about pairs that is known before a pixel is made: rows, splits, groups, conditions, parameters."""
 
-
 from __future__ import annotations
 
 import hashlib
@@ -170,12 +169,7 @@ def starts(counts: Numbers) -> Numbers:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
-
-
 # A pair source: a plan of pairs, and the making of their images unit by unit.
-
-
-
 
 
 @runtime_checkable

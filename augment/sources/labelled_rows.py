@@ -1,6 +1,5 @@
 """Rows of a list of labelled images: each one checked, with its split, its class and the states of its labels."""
 
-
 from __future__ import annotations
 
 import math
@@ -13,8 +12,6 @@ from augment.files import Inside, Listing, named_class, plain_texts
 from augment.splits import drawn_split, with_validation
 
 # States of labels from what a list says: 0, 1 or nothing, or intensities above a threshold.
-
-
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,6 @@ def _number(value: Any) -> float | None:
         return None if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         return None
-
 
 
 ABOUT = ("image", "class", "split", "group")

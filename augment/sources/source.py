@@ -1,6 +1,5 @@
 """A source: clean images, read in batches, that remember where they came from."""
 
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,11 +69,7 @@ def group_numbers(source: Source) -> Indices:
     return found
 
 
-
-
 # A source whose images have many labels at once, each of them on, off or unknown.
-
-
 
 
 @runtime_checkable
@@ -98,11 +93,7 @@ class MultiLabelSource(Source, Protocol):
         """1 where a label is on, 0 where it is off, NaN where that is unknown, at positions ``0 .. len(self) - 1``."""
 
 
-
-
 # A part of a source's images, as a source of its own.
-
-
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """What the data sets of torchvision share: splits, and images that are read when they are first asked for."""
 
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -114,12 +113,7 @@ class TorchvisionImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         return self.images[positions].float() / 255, self.labels[positions]
 
 
-
-
 # Small photographs of CIFAR-10, through torchvision.
-
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,12 +156,7 @@ class CIFAR10(TorchvisionImages):
     root: str = "data/cifar10"
 
 
-
-
 # Pieces of clothing of Fashion-MNIST, through torchvision.
-
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,12 +200,7 @@ class FashionMNIST(TorchvisionImages):
     size: int = 28
 
 
-
-
 # Handwritten digits of MNIST, through torchvision.
-
-
-
 
 
 @dataclass(frozen=True, eq=False)

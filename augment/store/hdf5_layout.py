@@ -1,6 +1,5 @@
 """Where the tables of an HDF5 file lie, once it is known that they may be read."""
 
-
 from __future__ import annotations
 
 import hashlib
@@ -73,11 +72,7 @@ def locate(
     return Place(int(offset or 0), tuple(data.shape), data.dtype.name)
 
 
-
-
 # The format of a pair file: its tables, their types, and what is refused.
-
-
 
 
 FORMAT, VERSION = "perturbsets.pairs", 2
@@ -121,12 +116,7 @@ def find(file: h5py.File, name: str, length: int) -> Place:
     return locate(file, name, length, dimensions, types, mapped=name in IMAGES)
 
 
-
-
 # Short names of images by what they show, so that the same image is known again in another file.
-
-
-
 
 
 def image_digests(images: Array) -> Array:

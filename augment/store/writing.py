@@ -1,6 +1,5 @@
 """Making pairs of images and writing them to HDF5, whole or not at all, and on where a kill ended it."""
 
-
 from __future__ import annotations
 
 import hashlib
@@ -26,7 +25,6 @@ from augment.store.partial import Partial
 from augment.value_range import in_range
 
 # Chunks of a pair source, made one after the other or by several processes.
-
 
 
 AHEAD = 2  # chunks per process that may be under way: enough to keep all busy, few enough to stay in memory
@@ -123,7 +121,6 @@ def _stored(images: torch.Tensor, dtype: str) -> Array:
     images = in_range(images.float(), name="changed images", normalized="let the change return images in [0, 1]")
     found: Array = (images * 255).round().byte().numpy() if dtype == "uint8" else images.numpy()
     return found
-
 
 
 CHUNK_BYTES = 1 << 26

@@ -1,6 +1,5 @@
 """Building blocks shared by the architectures."""
 
-
 from __future__ import annotations
 
 import math
@@ -120,11 +119,7 @@ class ResidualBlock(nn.Module):
         return maps + self.widen(F.silu(inner))
 
 
-
-
 # Gaussian blur: how images look from further away.
-
-
 
 
 def blurred(images: Images, width: float) -> Images:
@@ -160,10 +155,7 @@ def _means(like: Tensor, length: int, width: float) -> Tensor:
     return (-0.5 * ((place[:, None] - place) / width).square()).softmax(1)
 
 
-
-
 # A flat latent read as one vector for the whole image and maps for its places, at several scales.
-
 
 
 GRID = 4

@@ -1,6 +1,5 @@
 """Residual networks over images at several scales: an encoder, and a decoder that changes its input."""
 
-
 from __future__ import annotations
 
 from itertools import pairwise
@@ -185,10 +184,7 @@ def pyramid(
     )
 
 
-
-
 # A CVAE for changes of any kind on large images.
-
 
 
 WIDEST = 4

@@ -1,6 +1,5 @@
 """A CVAE for changes of any kind on small colour images."""
 
-
 from __future__ import annotations
 
 from math import prod
@@ -15,7 +14,6 @@ from cvae.networks.blocks import LatentLayout, ResidualBlock, check_sizes, norma
 from cvae.networks.pyramid import halved, pyramid
 
 # The latent through linear layers: two heads over a whole feature map, and one map in image size for the generator.
-
 
 
 BOTTLENECK = 4
@@ -87,7 +85,6 @@ def linear_networks(channels: int, size: tuple[int, int], *, latent: int, hidden
         recognition=nn.Sequential(Trunk(2 * channels, hidden, blocks, narrow), LinearHeads(narrow, size, latent)),
         generator=LinearGenerator(channels, size, latent, hidden, blocks),
     )
-
 
 
 Injection = Literal["maps", "linear"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
-from perturbsets.model_call import Mode, ordinary, untouched
+from perturbsets.model_call import Mode, ordinary, preserve_state
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.classification import CrossEntropy
 from perturbsets.per_image import PerImageSettings
@@ -21,7 +21,7 @@ Rank = Literal["success", "value"]
 
 
 @dataclass(frozen=True)
-class Found:
+class AttackResult:
     """What an adversary found, per image.
 
     Attributes:
@@ -38,7 +38,7 @@ class Found:
     images: Samples
     offsets: Offsets
     values: PerImage
-    reached: Flags
+    success: Flags
     calls: Tensor
     bounds: PerImage | None = None
 
@@ -78,8 +78,8 @@ class Adversary(PerImageSettings):
     def __post_init__(self) -> None:
         if self.mode not in ("eval", "keep"):
             raise ValueError(f'mode must be "eval" or "keep", got {self.mode!r}')
-        if self.mode == "keep" and getattr(self.ascent, "stop_when_reached", False):
-            raise ValueError('mode="keep" drops no image: set stop_when_reached=False in the ascent')
+        if self.mode == "keep" and getattr(self.ascent, "stop_on_success", False):
+            raise ValueError('mode="keep" drops no image: set stop_on_success=False in the ascent')
 
     def __call__(
         self,
@@ -90,7 +90,7 @@ class Adversary(PerImageSettings):
         start: Tensor | None = None,
         generator: torch.Generator | None = None,
         rank: Rank = "success",
-    ) -> Found:
+    ) -> AttackResult:
         """Attacks a batch.
 
         Args:
@@ -114,7 +114,7 @@ class Adversary(PerImageSettings):
         if generator is None:
             generator = torch.Generator()
             generator.seed()
-        with untouched(model, images.device, self.mode) as model:
+        with preserve_state(model, images.device, self.mode) as model:
             images, labels = ordinary(images), ordinary(labels)
             region = self.perturbations.at(images.detach())
             reason = self.ascent.misfit(region)
@@ -123,7 +123,7 @@ class Adversary(PerImageSettings):
             start = None if start is None else _first(ordinary(start), region)
             if not len(images):
                 best = Best(region, None)
-                return Found(best.images, best.offsets, best.values, best.reached, best.calls)
+                return AttackResult(best.images, best.offsets, best.values, best.success, best.calls)
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss if rank == "success" else ByValue(loss), start=start, generator=generator)
             calls = best.calls + loss.calls
@@ -132,7 +132,7 @@ class Adversary(PerImageSettings):
                 f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
-        return Found(best.images, best.offsets, best.values, best.reached, calls, best.bounds)
+        return AttackResult(best.images, best.offsets, best.values, best.success, calls, best.bounds)
 
 
 def check_rank(rank: str) -> None:

@@ -13,7 +13,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.climb import slope
-from perturbsets.model_call import ordinary, untouched
+from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.base import Loss, class_numbers
 from perturbsets.objectives.classification import Margin
 from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
@@ -97,7 +97,7 @@ def fast_minimum_norm(
     if largest is not None and not 0 < largest < math.inf:
         raise ValueError(f"largest must be above 0 and finite, got {largest}")
     unit = width if math.isfinite(width) else 1.0
-    with untouched(model, images.device) as model:
+    with preserve_state(model, images.device) as model:
         images = images.detach().clone()
         labels = class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds).at(images)
@@ -109,14 +109,14 @@ def fast_minimum_norm(
         rows = nearest.isinf().nonzero()[:, 0]
         if len(rows):
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
-            ascent = APGD(steps, restarts=RESTARTS, stop_when_reached=True)
+            ascent = APGD(steps, restarts=RESTARTS, stop_on_success=True)
             attack = Adversary(PixelBall(norm, corner, bounds), Margin(targeted=targeted), ascent)
             draws, y = torch.Generator().manual_seed(0), labels[rows]
             found = attack(model, images[rows], y, generator=draws)
             calls[rows] += found.calls
-            rows = rows[found.reached]
-            again, judge = box.keep(rows), loss.keep(rows)
-            start = _boundary(again, judge, found.offsets[found.reached])
+            rows = rows[found.success]
+            again, judge = box.select(rows), loss.select(rows)
+            start = _boundary(again, judge, found.offsets[found.success])
             u, closer = climb(again, judge, start)
             calls[rows] += HALVINGS + steps + 1
             nearest[rows], best[rows] = closer, again.decode(u).detach()
@@ -129,8 +129,8 @@ def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
     with torch.no_grad():
         for _ in range(HALVINGS if len(far) else 0):
             middle = (low + high) / 2
-            reached = loss(box.decode(middle * far), middle * far)[1][:, None]
-            low, high = low.where(reached, middle), middle.where(reached, high)
+            success = loss(box.decode(middle * far), middle * far)[1][:, None]
+            low, high = low.where(success, middle), middle.where(success, high)
     return high * far
 
 
@@ -147,17 +147,17 @@ class _Climb:
         nearest = torch.full_like(radius, math.inf)
         for step in range(self.steps + 1 if len(u) else 0):
             u = u.detach().requires_grad_()
-            value, reached = loss(box.decode(u), u)
+            value, success = loss(box.decode(u), u)
             gradient, u = slope(value, u), u.detach()
             size = box.ball.norm(u)
-            closer = reached & (size < nearest)
+            closer = success & (size < nearest)
             nearest, best = size.where(closer, nearest), u.where(closer[:, None], best)
             if step == self.steps:
                 break
             shrunk = LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
             movable = gradient.where((u < box.high) & (gradient > 0) | (u > box.low) & (gradient < 0), 0)
             edge = size - value.detach() / _dual(movable, self.norm)
-            radius = _moved(radius, reached, nearest, edge, shrunk * self.rate)
+            radius = _moved(radius, success, nearest, edge, shrunk * self.rate)
             ball = BALLS[self.norm](radius)
             length = gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
             target = u + shrunk * self.step_size * gradient / length
@@ -165,10 +165,10 @@ class _Climb:
         return best, nearest
 
 
-def _moved(radius: PerImage, reached: Flags, nearest: PerImage, edge: PerImage, rate: float) -> PerImage:
+def _moved(radius: PerImage, success: Flags, nearest: PerImage, edge: PerImage, rate: float) -> PerImage:
     """The next radius: inwards where the sample is misclassified, else outwards, at first to where the boundary is."""
     outwards = torch.where(nearest.isfinite(), radius, radius.maximum(edge)) * (1 + rate)
-    return torch.where(reached, torch.minimum(radius * (1 - rate), nearest), outwards)
+    return torch.where(success, torch.minimum(radius * (1 - rate), nearest), outwards)
 
 
 def _dual(gradient: Tensor, norm: str) -> PerImage:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Samples
-from perturbsets.adversaries.adversary import Adversary, Found
-from perturbsets.model_call import ordinary, untouched
-from perturbsets.objectives.penalized import Priced
+from perturbsets.adversaries.adversary import Adversary, AttackResult
+from perturbsets.model_call import ordinary, preserve_state
+from perturbsets.objectives.penalized import Penalized
 from perturbsets.rows import take_rows
 
-_Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], Found]
+_Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], AttackResult]
 HALVINGS = 20.0  # of the largest price: down to a millionth of it
 
 
@@ -76,7 +76,7 @@ def bisect(
     decided. Prices are halved on the scale of their logarithms, down to a millionth of the largest.
 
     Args:
-        adversary: The adversary: on any set with a ``radius``, or with a :class:`~perturbsets.Priced` objective; the
+        adversary: The adversary: on any set with a ``radius``, or with a :class:`~perturbsets.Penalized` objective; the
             one it has plays no part. Leave its step size to be a share of the radius.
         model: The model under attack.
         images: Clean samples.
@@ -121,12 +121,12 @@ def bisect(
         rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
         if not len(rows):
             break
-        some = adversary.keep(rows)
+        some = adversary.select(rows)
         attack = _at_radius(some, level[rows]) if over == "radius" else _at_price(some, largest, level[rows])
         found = attack(model, images[rows], take_rows(labels, rows), generator)
-        won, lost = rows[found.reached], rows[~found.reached]
-        high[won], best[won] = level[won], found.images[found.reached]
-        norms[won] = found.offsets[found.reached].norm(dim=1).to(norms)
+        won, lost = rows[found.success], rows[~found.success]
+        high[won], best[won] = level[won], found.images[found.success]
+        norms[won] = found.offsets[found.success].norm(dim=1).to(norms)
         low[lost] = level[lost]
         calls[rows] += found.calls
     return SmallestRadius(high if over == "radius" else norms, best, calls, clean)
@@ -136,11 +136,11 @@ def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: A
     """Whether clean samples reach the goal, and the forward passes spent on each."""
     if not len(images):
         return torch.zeros(0, dtype=torch.bool, device=images.device), 0
-    with untouched(model, images.device, adversary.mode) as bare, torch.no_grad():
+    with preserve_state(model, images.device, adversary.mode) as bare, torch.no_grad():
         samples = ordinary(images).detach()
         loss = adversary.objective.at(bare, samples, ordinary(labels))
-        _, reached = loss(samples, adversary.perturbations.at(samples).centre())
-    return reached, loss.calls + 1
+        _, success = loss(samples, adversary.perturbations.at(samples).centre())
+    return success, loss.calls + 1
 
 
 def _at_radius(adversary: Adversary, radius: PerImage) -> _Attack:
@@ -154,8 +154,8 @@ def _at_price(adversary: Adversary, largest: float, halvings: PerImage) -> _Atta
     """Climbs to the highest value, without a stop on the way: the goal counts where it is reached there."""
     priced: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
     ascent: Any = adversary.ascent
-    if getattr(ascent, "stop_when_reached", False):
-        ascent = replace(ascent, stop_when_reached=False)
+    if getattr(ascent, "stop_on_success", False):
+        ascent = replace(ascent, stop_on_success=False)
     return lambda model, images, labels, generator: replace(adversary, objective=priced, ascent=ascent)(
         model, images, labels, generator=generator, rank="value"
     )
@@ -167,9 +167,9 @@ def _check(adversary: Adversary, largest: float, over: str, rounds: int) -> None
     if over == "radius" and not hasattr(adversary.perturbations, "radius"):
         kind = type(adversary.perturbations).__name__
         raise ValueError(f"adversary must search a set with a radius, got {kind}: there is nothing to bisect")
-    if over == "weight" and not isinstance(adversary.objective, Priced):
+    if over == "weight" and not isinstance(adversary.objective, Penalized):
         kind = type(adversary.objective).__name__
-        raise ValueError(f"adversary must have the objective Priced to bisect its weight, got {kind}")
+        raise ValueError(f"adversary must have the objective Penalized to bisect its weight, got {kind}")
     if not 0 < largest < float("inf") or rounds < 1:
         raise ValueError(
             f"largest must be above 0 and finite, rounds at least 1, got largest={largest}, rounds={rounds}"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.ascents.climb import finite_radii, shares, slope
-from perturbsets.model_call import ordinary, untouched
+from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.rows import as_tensor
 from perturbsets.sets.base import PerturbationSet, Region
@@ -114,7 +114,7 @@ def find_universal(
     if generator is None:
         generator = torch.Generator()
         generator.seed()
-    with untouched(model, images.device) as model:
+    with preserve_state(model, images.device) as model:
         images, labels = ordinary(images).detach(), as_tensor(ordinary(labels)).to(images.device)
         region = perturbations.at(images[:1])
         if not region.searchable:
@@ -164,23 +164,23 @@ class _Search:
     @torch.no_grad()
     def judged(self, shared: Shared, batch: int) -> tuple[int, float]:
         """How many images reach the goal, and the mean value."""
-        reached, total = 0, 0.0
+        success, total = 0, 0.0
         for rows in torch.arange(len(self.images), device=self.images.device).split(batch):
             _, value, flags = self._values(shared, rows)
-            reached, total = reached + int(flags.sum()), total + float(value.cpu().double().sum())
-        return reached, total / len(self.images)
+            success, total = success + int(flags.sum()), total + float(value.cpu().double().sum())
+        return success, total / len(self.images)
 
     def _values(self, shared: Shared, rows: Rows) -> tuple[Offsets, PerImage, Flags]:
         images = self.images[rows]
         region = self.perturbations.at(images)
         own = _own(region, shared).requires_grad_(torch.is_grad_enabled())
-        value, reached = self.objective.at(self.model, images, self.labels[rows])(region.decode(own), own)
+        value, success = self.objective.at(self.model, images, self.labels[rows])(region.decode(own), own)
         if not bool(value.isfinite().all()):
             raise ValueError(
                 f"model must return finite values, got NaN or infinity on {int((~value.isfinite()).sum())} images of a "
                 "batch: such a change would count as a success that is none"
             )
-        return own, value, reached
+        return own, value, success
 
 
 def _own(region: Region, shared: Shared) -> Offsets:

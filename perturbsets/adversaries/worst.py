@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary, Rank, check_rank
-from perturbsets.model_call import untouched
+from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import Margin
 from perturbsets.per_image import PerImageSettings, check_count
@@ -19,7 +19,7 @@ from perturbsets.rows import check_rows, take_rows
 
 
 @dataclass(frozen=True)
-class WorstFound:
+class WorstResult:
     """What several adversaries found, per image.
 
     Attributes:
@@ -32,7 +32,7 @@ class WorstFound:
 
     images: Samples
     values: PerImage
-    reached: Flags
+    success: Flags
     member: Tensor
     calls: Tensor
 
@@ -47,7 +47,7 @@ class Worst(PerImageSettings):
     Args:
         adversaries: The adversaries, in order.
         judge: The objective that decides.
-        drop_reached: Whether later adversaries attack only the images that no earlier one turned: fewer model calls,
+        drop_successes: Whether later adversaries attack only the images that no earlier one turned: fewer model calls,
             and the same flags.
 
     Raises:
@@ -65,7 +65,7 @@ class Worst(PerImageSettings):
 
     adversaries: Sequence[Adversary]
     judge: Objective = field(default_factory=Margin)
-    drop_reached: bool = False
+    drop_successes: bool = False
 
     def __post_init__(self) -> None:
         if not self.adversaries:
@@ -81,7 +81,7 @@ class Worst(PerImageSettings):
         *,
         generator: torch.Generator | None = None,
         rank: Rank = "success",
-    ) -> WorstFound:
+    ) -> WorstResult:
         """Attacks a batch.
 
         Args:
@@ -99,31 +99,31 @@ class Worst(PerImageSettings):
         """
         check_rank(rank)
         count, device = len(images), images.device
-        if self.drop_reached:
+        if self.drop_successes:
             check_rows("labels", labels, count)
             check_count(self, count)
         worst = images.detach().clone()
         values = images.new_full((count,), float("-inf"), dtype=torch.promote_types(images.dtype, torch.float32))
-        reached = torch.zeros(count, dtype=torch.bool, device=device)
+        success = torch.zeros(count, dtype=torch.bool, device=device)
         member, calls = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
         for number, adversary in enumerate(self.adversaries):
-            rows = (~reached).nonzero()[:, 0] if self.drop_reached else torch.arange(count, device=device)
+            rows = (~success).nonzero()[:, 0] if self.drop_successes else torch.arange(count, device=device)
             if not len(rows):
                 break
-            x, y = (images[rows], take_rows(labels, rows)) if self.drop_reached else (images, labels)
+            x, y = (images[rows], take_rows(labels, rows)) if self.drop_successes else (images, labels)
             one, judging = adversary, self.judge
-            if self.drop_reached:
-                one, judging = one.keep(rows), judging.keep(rows)
+            if self.drop_successes:
+                one, judging = one.select(rows), judging.select(rows)
             found = one(model, x, y, generator=generator, rank=rank)
-            with untouched(model, device) as bare, torch.no_grad():
+            with preserve_state(model, device) as bare, torch.no_grad():
                 judge = judging.at(bare, x.detach(), y)
                 value, won = judge(found.images, found.offsets)
             value = value.to(values.dtype)
             better = value > values[rows]
             if rank == "success":
-                better = torch.where(won ^ reached[rows], won, better)
+                better = torch.where(won ^ success[rows], won, better)
             taken = rows[better]
             worst[taken], values[taken] = found.images[better], value[better]
-            reached[taken], member[taken] = won[better], number
+            success[taken], member[taken] = won[better], number
             calls[rows] += found.calls + judge.calls + 1
-        return WorstFound(worst, values, reached, member, calls)
+        return WorstResult(worst, values, success, member, calls)

@@ -69,7 +69,7 @@ class AcceleratedGradient(Ascent):
         steps: Number of points tried beside the start; each costs one forward and one backward pass.
         tolerance: :math:`\tau \ge 0`, a share of the value.
         absolute: :math:`\tau_0 \ge 0`, in the unit of the value, for losses whose top is 0.
-        stop_when_reached: Whether images that reached the goal, or are done, leave the computation.
+        stop_on_success: Whether images that reached the goal, or are done, leave the computation.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -82,7 +82,7 @@ class AcceleratedGradient(Ascent):
     steps: int = 500
     tolerance: float = 1e-3
     absolute: float = 1e-6
-    stop_when_reached: bool = False
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -107,7 +107,7 @@ class AcceleratedGradient(Ascent):
         best = Best(region, loss)
         climber = _Climber(region, loss, best, region.project(region.centre() if start is None else start).detach())
         for step in range(self.steps + 1):
-            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.done, drop=self.stop_when_reached):
+            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.done, drop=self.stop_on_success):
                 break
             last = step == self.steps
             climber.look(self.tolerance, self.absolute, last=last)

@@ -33,9 +33,9 @@ class APGD(Restarted):
             per image.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
-        share: Weight :math:`\alpha` of the new step beside the momentum, in (0, 1].
-        rises: Share of steps in which the loss must have risen for the step to stay, in [0, 1].
-        stop_when_reached: Whether images that reached the goal leave the computation.
+        momentum_weight: Weight :math:`\alpha` of the new step beside the momentum, in (0, 1].
+        rho: Share :math:`\rho` of steps in which the loss must have risen for the step to stay, in [0, 1].
+        stop_on_success: Whether images that reached the goal leave the computation.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -49,30 +49,30 @@ class APGD(Restarted):
     step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"
-    share: float = 0.75
-    rises: float = 0.75
-    stop_when_reached: bool = False
+    momentum_weight: float = 0.75
+    rho: float = 0.75
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
         set_step_size(self)
         check_starts(self.starts, self.restarts)
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {self.share}")
-        if not 0 <= self.rises <= 1:
-            raise ValueError(f"rises must be a share in [0, 1], got {self.rises}")
+        if not 0 < self.momentum_weight <= 1:
+            raise ValueError(f"momentum_weight must be in (0, 1], got {self.momentum_weight}")
+        if not 0 <= self.rho <= 1:
+            raise ValueError(f"rho must be a share in [0, 1], got {self.rho}")
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         size = 2 * finite_radii(region) if self.step_size is None else self.step_size
         climber = _Climber(region, loss, best, region.project(start).detach(), size)
         marks = checkpoints(self.steps)
         for step in range(self.steps):
-            if self.stop_when_reached and step % CHECK_EVERY == 0 and not climber.drop_reached():
+            if self.stop_on_success and step % CHECK_EVERY == 0 and not climber.drop_successes():
                 return
-            climber.step(self.share if step else 1.0, last=step + 1 == self.steps)
+            climber.step(self.momentum_weight if step else 1.0, last=step + 1 == self.steps)
             if step + 1 in marks:
                 since = step + 1 - max(mark for mark in marks if mark <= step)
-                climber.judge(self.rises * since)
+                climber.judge(self.rho * since)
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -110,8 +110,8 @@ class _Climber:
         u = u.detach().requires_grad_(not last)
         with torch.set_grad_enabled(not last):
             images = self.region.decode(u)
-            value, reached = self.loss(images, u)
-        self.best.update(u, images, value, reached, self.rows)
+            value, success = self.loss(images, u)
+        self.best.update(u, images, value, success, self.rows)
         if last:
             return value.detach(), torch.zeros_like(u)
         return value.detach(), slope(value, u)
@@ -140,13 +140,13 @@ class _Climber:
         self.value = self.top_value.where(self.halved, self.value)
         self.judged_value, self.rises = self.top_value, torch.zeros_like(self.rises)
 
-    def drop_reached(self) -> bool:
+    def drop_successes(self) -> bool:
         """Leaves out the images that reached the goal; tells whether any is left."""
-        reached = self.best.reached if self.rows is None else self.best.reached[self.rows]
-        if bool(reached.any()):
-            left = (~reached).nonzero()[:, 0]
+        success = self.best.success if self.rows is None else self.best.success[self.rows]
+        if bool(success.any()):
+            left = (~success).nonzero()[:, 0]
             self.rows = left if self.rows is None else self.rows[left]
-            self.region, self.loss = self.region.keep(left), self.loss.keep(left)
+            self.region, self.loss = self.region.select(left), self.loss.select(left)
             for name, value in vars(self).items():
                 if isinstance(value, Tensor) and name != "rows":
                     setattr(self, name, value[left])

@@ -1,6 +1,5 @@
 """What an ascent is, and how it keeps the best it has seen."""
 
-
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -38,7 +37,7 @@ class Best:
 
     offsets: Offsets
     values: PerImage
-    reached: Flags
+    success: Flags
     calls: Tensor
     finite: Flags
     bounds: PerImage | None = None
@@ -49,32 +48,32 @@ class Best:
         self._region, self._success_first = region, loss is None or loss.success_first
         self._images = None if region.cheap else region.images.detach().clone()
         self.values = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
-        self.reached = torch.zeros(count, dtype=torch.bool, device=region.images.device)
+        self.success = torch.zeros(count, dtype=torch.bool, device=region.images.device)
         self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
-        self.finite = torch.ones_like(self.reached)
+        self.finite = torch.ones_like(self.success)
         self._every = torch.arange(count, device=region.images.device)
 
     def update(
-        self, offsets: Offsets, images: Samples, values: PerImage, reached: Flags, rows: Rows | None = None
+        self, offsets: Offsets, images: Samples, values: PerImage, success: Flags, rows: Rows | None = None
     ) -> None:
         """Takes in one evaluation of all images, or of some rows of the batch."""
         values = values.detach().to(self.values.dtype)
         finite = values.isfinite()
-        reached = reached & finite  # NaN is not a success
-        old, held = (self.values, self.reached) if rows is None else (self.values[rows], self.reached[rows])
+        success = success & finite  # NaN is not a success
+        old, held = (self.values, self.success) if rows is None else (self.values[rows], self.success[rows])
         higher = values > old
-        better = finite & (torch.where(reached ^ held, reached, higher) if self._success_first else higher)
-        held = torch.where(better, reached, held)
+        better = finite & (torch.where(success ^ held, success, higher) if self._success_first else higher)
+        held = torch.where(better, success, held)
         if rows is None:
             self.calls += 1
             self.finite &= finite
             self.values = torch.where(better, values, old)
-            self.reached = held
+            self.success = held
         else:
             self.calls[rows] += 1
             self.finite[rows] &= finite
             self.values[rows] = torch.where(better, values, old)
-            self.reached[rows] = held
+            self.success[rows] = held
         rows = self._every if rows is None else rows
         # Few rows are copied at most steps; but to ask how many they are would make a GPU wait.
         replace_ = replace_few_ if better.device.type == "cpu" else replace_unasked_
@@ -139,11 +138,7 @@ class Ascent(PerImageSettings, ABC):
         return None
 
 
-
-
 # Climbing from several starts.
-
-
 
 
 class Restarted(Ascent):

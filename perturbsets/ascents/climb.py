@@ -1,6 +1,5 @@
 """The loop under every first-order ascent."""
 
-
 from __future__ import annotations
 
 import math
@@ -17,7 +16,6 @@ from perturbsets.per_image import for_each, set_per_image
 from perturbsets.sets.base import Region
 
 # How the steps of a climb shrink.
-
 
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -58,11 +56,7 @@ def check_schedule(schedule: str) -> None:
         raise ValueError(f"schedule must be one of {list(get_args(Schedule))}, got {schedule!r}")
 
 
-
-
 # From gradients to steps: what a first-order ascent remembers about former gradients.
-
-
 
 
 class Direction(ABC):
@@ -78,7 +72,7 @@ class Direction(ABC):
         """
 
     @abstractmethod
-    def keep(self, rows: Rows) -> None:
+    def select(self, rows: Rows) -> None:
         """Forgets all but some of the images."""
 
 
@@ -88,7 +82,7 @@ class Plain(Direction):
     def __call__(self, region: Region, gradient: Offsets) -> Offsets:
         return gradient
 
-    def keep(self, rows: Rows) -> None:
+    def select(self, rows: Rows) -> None:
         """Nothing is remembered."""
 
 
@@ -113,7 +107,7 @@ class Steepest(Direction):
             gradient = self._velocity
         return region.steepest(gradient)
 
-    def keep(self, rows: Rows) -> None:
+    def select(self, rows: Rows) -> None:
         if self._velocity is not None:
             self._velocity = self._velocity[rows]
 
@@ -146,16 +140,12 @@ class Adaptive(Direction):
         )
         return mean / (square.sqrt() + self.delta)
 
-    def keep(self, rows: Rows) -> None:
+    def select(self, rows: Rows) -> None:
         if self._moments is not None:
             self._moments = self._moments[0][rows], self._moments[1][rows]
 
 
-
-
 # Images that climb together, each at a stage of its own, and leave when they are done.
-
-
 
 
 class Climber:
@@ -183,22 +173,21 @@ class Climber:
             drop: Whether they leave, and those that reached the goal with them.
         """
         if drop:
-            done = done | (self.best.reached if self.rows is None else self.best.reached[self.rows])
+            done = done | (self.best.success if self.rows is None else self.best.success[self.rows])
             if bool(done.any()):
                 left = (~done).nonzero()[:, 0]
-                self.keep(left)
+                self.select(left)
                 return len(left) > 0
         return len(done) == 0 or not bool(done.all())
 
-    def keep(self, left: Rows) -> None:
+    def select(self, left: Rows) -> None:
         """Forgets all but some of those that still climb."""
         rows = left if self.rows is None else self.rows[left]
-        self.region, self.loss = self.region.keep(left), self.loss.keep(left)
+        self.region, self.loss = self.region.select(left), self.loss.select(left)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value[left])
         self.rows, self.box = rows, self.region.box()
-
 
 
 CHECK_EVERY = 5  # steps between looks at which images are done, so that a GPU need not wait each step
@@ -214,7 +203,7 @@ def climb(
     step_size: OneOrEach,
     direction: Direction,
     schedule: Schedule = "constant",
-    stop_when_reached: bool = False,
+    stop_on_success: bool = False,
 ) -> None:
     r"""Raises a loss inside any region by projected steps; the best points go to ``best``.
 
@@ -231,29 +220,29 @@ def climb(
         step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.
         direction: From gradients to steps; a fresh one for each climb.
         schedule: How the step shrinks.
-        stop_when_reached: Whether images that reached the goal leave the computation.
+        stop_on_success: Whether images that reached the goal leave the computation.
     """
     rows = None
     sizes = for_each(step_size, start, "step_size")[:, None]
     share_of = shares(schedule, steps)
     u = start.detach()
     for step in range(steps + 1):
-        if stop_when_reached and step % CHECK_EVERY == 0:
-            reached = best.reached if rows is None else best.reached[rows]
-            if bool(reached.any()):
-                left = (~reached).nonzero()[:, 0]
+        if stop_on_success and step % CHECK_EVERY == 0:
+            success = best.success if rows is None else best.success[rows]
+            if bool(success.any()):
+                left = (~success).nonzero()[:, 0]
                 rows = left if rows is None else rows[left]
                 if not len(rows):
                     return
-                region, loss = region.keep(left), loss.keep(left)
+                region, loss = region.select(left), loss.select(left)
                 u, sizes = u[left], sizes[left]
-                direction.keep(left)
+                direction.select(left)
         climbing = step < steps
         u = u.detach().requires_grad_(climbing)
         with torch.set_grad_enabled(climbing):
             images = region.decode(u)
-            value, reached = loss(images, u)
-        best.update(u, images, value, reached, rows)
+            value, success = loss(images, u)
+        best.update(u, images, value, success, rows)
         if climbing:
             gradient = slope(value, u)
             u = region.project(torch.addcmul(u.detach(), share_of[step] * sizes, direction(region, gradient)))

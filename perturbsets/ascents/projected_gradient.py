@@ -1,6 +1,5 @@
 """Projected gradient ascent: BIM, PGD and, with momentum, MI-FGSM."""
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ from perturbsets.sets.base import Region, Starts, check_starts
 # Plain gradient ascent.
 
 
-
-
 @dataclass(frozen=True)
 class GradientAscent(Ascent):
     r"""Steps along the gradient itself, not its direction; projected only where the region has a limit.
@@ -39,7 +36,7 @@ class GradientAscent(Ascent):
     Args:
         step_size: Step :math:`\eta > 0` per unit of gradient; a number, or one per image.
         steps: Number of steps.
-        stop_when_reached: Whether images that reached the goal leave the computation.
+        stop_on_success: Whether images that reached the goal leave the computation.
 
     Raises:
         ValueError: If there are no steps, or the step size is not above 0.
@@ -47,7 +44,7 @@ class GradientAscent(Ascent):
 
     step_size: OneOrEach
     steps: int = 20
-    stop_when_reached: bool = False
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -70,16 +67,12 @@ class GradientAscent(Ascent):
             steps=self.steps,
             step_size=self.step_size,
             direction=Plain(),
-            stop_when_reached=self.stop_when_reached,
+            stop_on_success=self.stop_on_success,
         )
         return best
 
 
-
-
 # One step to the edge: the fast gradient sign method and its relatives.
-
-
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,7 @@ class OneStep(Ascent):
         step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
         starts: Where :math:`u_0` lies: at ``"zero"``, ``"uniform"`` in the region (fast adversarial training), or at
             a ``"sample"`` of the set's own distribution.
-        or_stay: Whether the start is returned where the step lowers the value. Without it the step counts wherever it
+        keep_best: Whether the start is returned where the step lowers the value. Without it the step counts wherever it
             leads, as the attack was published.
 
     Raises:
@@ -105,7 +98,7 @@ class OneStep(Ascent):
 
     step_size: OneOrEach | None = None
     starts: Starts = "zero"
-    or_stay: bool = True
+    keep_best: bool = True
 
     def __post_init__(self) -> None:
         set_step_size(self)
@@ -122,7 +115,7 @@ class OneStep(Ascent):
         first = region.start(self.starts, generator=generator) if start is None else region.project(start)
         size = finite_radii(region) if self.step_size is None else self.step_size
         best = Best(region, loss)
-        if self.or_stay:
+        if self.keep_best:
             climb(region, loss, first, best, steps=1, step_size=size, direction=Steepest())
         else:
             _leap(region, loss, first, best, size)
@@ -141,8 +134,6 @@ def _leap(region: Region, loss: Loss, start: Offsets, best: Best, size: OneOrEac
         best.update(u, images, *loss(images, u))
 
 
-
-
 @dataclass(frozen=True)
 class ProjectedGradient(Restarted):
     r"""Steepest steps, each projected back into the region; several starts, the best point of all.
@@ -158,7 +149,7 @@ class ProjectedGradient(Restarted):
             training against a learned set, near changes that do happen), or at ``"zero"``, once.
         momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
         schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
-        stop_when_reached: Whether images that reached the goal leave the computation, also before later
+        stop_on_success: Whether images that reached the goal leave the computation, also before later
             starts. Leave it off in training.
 
     Raises:
@@ -176,7 +167,7 @@ class ProjectedGradient(Restarted):
     starts: Starts = "uniform"
     momentum: float = 0.0
     schedule: Schedule = "constant"
-    stop_when_reached: bool = False
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -196,15 +187,11 @@ class ProjectedGradient(Restarted):
             step_size=finite_radii(region) / 4 if self.step_size is None else self.step_size,
             direction=Steepest(self.momentum),
             schedule=self.schedule,
-            stop_when_reached=self.stop_when_reached,
+            stop_on_success=self.stop_on_success,
         )
 
 
-
-
 # Adam on projected offsets.
-
-
 
 
 @dataclass(frozen=True)
@@ -221,7 +208,7 @@ class ProjectedAdam(Restarted):
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
         schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
-        stop_when_reached: Whether images that reached the goal leave the computation.
+        stop_on_success: Whether images that reached the goal leave the computation.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -236,7 +223,7 @@ class ProjectedAdam(Restarted):
     restarts: int = 1
     starts: Starts = "uniform"
     schedule: Schedule = "constant"
-    stop_when_reached: bool = False
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -256,5 +243,5 @@ class ProjectedAdam(Restarted):
             step_size=finite_radii(region) / 10 if self.step_size is None else self.step_size,
             direction=Adaptive(self.betas, delta=torch.finfo(start.dtype).tiny ** 0.5),
             schedule=self.schedule,
-            stop_when_reached=self.stop_when_reached,
+            stop_on_success=self.stop_on_success,
         )

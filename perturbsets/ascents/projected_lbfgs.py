@@ -1,6 +1,5 @@
 """Quasi-Newton ascent with bounds: L-BFGS on the coordinates that are free to move."""
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from perturbsets.sets.base import Region, Starts, check_starts
 from perturbsets.sets.l2 import L2Ball
 
 # What a quasi-Newton ascent remembers of the way, image by image.
-
-
 
 
 class Curvature:
@@ -103,7 +100,7 @@ class Curvature:
         step = torch.addcmul((weights.to(gradient)[:, None] @ pairs)[:, 0], scale.to(gradient), gradient) * free
         return step, (scale[:, 0] > 0).to(gradient.device)
 
-    def keep(self, rows: Rows) -> None:
+    def select(self, rows: Rows) -> None:
         """Forgets all but some of the images."""
         self._pairs, self._lengths, self._count = self._pairs[rows], self._lengths[rows], self._count[rows]
 
@@ -121,7 +118,6 @@ def _bends_down(bend: Tensor, length: Tensor, change: Tensor, dtype: torch.dtype
     return (bend > precision.eps * length * change) & (change >= precision.tiny**0.5)
 
 
-
 ENOUGH = 1e-4  # share of the promised rise that has to come: Nocedal and Wright, 2006, sec. 3.1
 GROWTH = 4.0  # of the step where the loss does not bend down and nothing tells how far to go
 
@@ -133,9 +129,9 @@ class ProjectedLBFGS(Restarted):
     .. math:: u(\alpha) = \Pi_B\big(u_t + \alpha H_t \nabla_t\big), \qquad
         f(u(\alpha)) \ge f(u_t) + c\, \langle \nabla_t, u(\alpha) - u_t \rangle
 
-    with :math:`H_t` the inverse curvature of the latest moves (:class:`~perturbsets.ascents.projected_lbfgs.Curvature`) and
-    :math:`c = 10^{-4}`. Where the region is a box, coordinates at a bound whose gradient points outward are held, and
-    :math:`H_t` is that of the others alone. An image without curvature to build on, or whose step does not lead
+    with :math:`H_t` the inverse curvature of the latest moves (:class:`~perturbsets.ascents.projected_lbfgs.Curvature`)
+    and :math:`c = 10^{-4}`. Where the region is a box, coordinates at a bound whose gradient points outward are held,
+    and :math:`H_t` is that of the others alone. An image without curvature to build on, or whose step does not lead
     uphill, follows the gradient. Every image is at its own stage of its own line search, so that each call of the
     model serves all of them, and none needs a step size.
 
@@ -149,7 +145,7 @@ class ProjectedLBFGS(Restarted):
             as far as rounding allows.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
-        stop_when_reached: Whether images that reached the goal, or are at rest, leave the computation.
+        stop_on_success: Whether images that reached the goal, or are at rest, leave the computation.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -166,7 +162,7 @@ class ProjectedLBFGS(Restarted):
     tolerance: float = 0.0
     restarts: int = 1
     starts: Starts = "zero"
-    stop_when_reached: bool = False
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -180,7 +176,7 @@ class ProjectedLBFGS(Restarted):
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         climber = _Climber(region, loss, best, region.project(start).detach(), min(self.memory, self.steps))
         for step in range(self.steps + 1):
-            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.resting, drop=self.stop_when_reached):
+            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.resting, drop=self.stop_on_success):
                 return
             last = step == self.steps
             climber.look(last=last)
@@ -219,8 +215,8 @@ class _Climber(Climber):
         u = self.trial.detach().requires_grad_(not last)
         with torch.set_grad_enabled(not last):
             images = self.region.decode(u)
-            value, reached = self.loss(images, u)
-        self.best.update(u, images, value, reached, self.rows)
+            value, success = self.loss(images, u)
+        self.best.update(u, images, value, success, self.rows)
         if not last:
             self.trial_gradient = slope(value, u)
             self.trial_value = value.detach().to(self.value.dtype)
@@ -279,6 +275,6 @@ class _Climber(Climber):
         low, high = self.box
         return ~(((self.u <= low) & (self.gradient < 0)) | ((self.u >= high) & (self.gradient > 0)))
 
-    def keep(self, left: Rows) -> None:
-        super().keep(left)
-        self.curvature.keep(left)
+    def select(self, left: Rows) -> None:
+        super().select(left)
+        self.curvature.select(left)

@@ -1,6 +1,5 @@
 """Trying every point of a grid."""
 
-
 from __future__ import annotations
 
 import math
@@ -17,8 +16,6 @@ from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
 # Trying draws of the set's own distribution.
-
-
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,6 @@ class RandomSearch(Ascent):
         return best
 
 
-
 MOST_POINTS = 100_000
 
 
@@ -77,7 +73,7 @@ class GridSearch(Ascent):
         points: Number of points along each coordinate, evenly spaced and both ends among them; the centre is added
             where the number is even, and is the only point where it is 1. One number for all coordinates, or one
             each. The grid may have 100 000 points at most, each of which costs one forward pass.
-        stop_when_reached: Whether images that reached the goal leave the computation.
+        stop_on_success: Whether images that reached the goal leave the computation.
 
     Raises:
         ValueError: If there are no points.
@@ -87,7 +83,7 @@ class GridSearch(Ascent):
     """
 
     points: int | tuple[int, ...] = 5
-    stop_when_reached: bool = False
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         numbers = (self.points,) if isinstance(self.points, int) else tuple(self.points)
@@ -118,15 +114,15 @@ class GridSearch(Ascent):
         here, judge, rows = region, loss, torch.arange(len(box[0]), device=box[0].device)
         with torch.no_grad():
             for number, offsets in enumerate(self._points(*box, start)):
-                if self.stop_when_reached and number % CHECK_EVERY == 0 and bool(best.reached[rows].any()):
-                    rows = (~best.reached).nonzero()[:, 0]
+                if self.stop_on_success and number % CHECK_EVERY == 0 and bool(best.success[rows].any()):
+                    rows = (~best.success).nonzero()[:, 0]
                     if not len(rows):
                         break
-                    here, judge = region.keep(rows), loss.keep(rows)
+                    here, judge = region.select(rows), loss.select(rows)
                 inside = here.project(offsets[rows])
                 images = here.decode(inside)
-                value, reached = judge(images, inside)
-                best.update(inside, images, value, reached, rows)
+                value, success = judge(images, inside)
+                best.update(inside, images, value, success, rows)
         return best
 
     def _numbers(self, size: int) -> tuple[int, ...]:

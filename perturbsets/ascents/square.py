@@ -1,6 +1,5 @@
 """The Square attack: random squares, kept where the value rises."""
 
-
 from __future__ import annotations
 
 import math
@@ -20,7 +19,6 @@ from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.pixel import PixelRegion
 
 # Windows of images: where they lie, how to read and write them, and the bump that fills one in L2.
-
 
 
 Pixels = Float[Tensor, "B C P"]
@@ -97,10 +95,7 @@ def _hill(height: int, width: int) -> Float[Tensor, "H W"]:
     return steps.flip(0).cumsum(0).flip(0)[distance]
 
 
-
-
 # What the Square attack proposes: first points, and changes inside windows, in L-inf and in L2.
-
 
 
 TILES = 5  # in each direction, of the first point in L2
@@ -199,7 +194,6 @@ def _norms(pixels: Pixels, *dims: int) -> Tensor:
     return pixels.square().sum(dims, keepdim=True).sqrt().clamp_min(torch.finfo(pixels.dtype).tiny)
 
 
-
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries, as in the authors' release
 
 
@@ -215,8 +209,8 @@ class Square(Ascent):
 
     Args:
         queries: Number of points tried, the start included; each costs one forward pass.
-        share: Share of the pixels that the first windows cover, in (0, 1].
-        stop_when_reached: Whether images that reached the goal leave the computation, each at once.
+        p_init: Share of the pixels that the first windows cover, in (0, 1].
+        stop_on_success: Whether images that reached the goal leave the computation, each at once.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -227,14 +221,14 @@ class Square(Ascent):
     """
 
     queries: int = 5000
-    share: float = 0.8
-    stop_when_reached: bool = False
+    p_init: float = 0.8
+    stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         if self.queries < 1:
             raise ValueError(f"queries must be at least 1, got {self.queries}")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {self.share}: it is a share of the pixels")
+        if not 0 < self.p_init <= 1:
+            raise ValueError(f"p_init must be in (0, 1], got {self.p_init}: it is a share of the pixels")
 
     def misfit(self, region: Region) -> str | None:
         if not isinstance(region, PixelRegion) or region.images.ndim != 4:
@@ -261,11 +255,11 @@ class Square(Ascent):
         rows = torch.arange(len(region.images), device=region.images.device)
         with torch.no_grad():
             for query, share in enumerate(self._shares()):
-                if self.stop_when_reached and bool(best.reached[rows].any()):
-                    rows = (~best.reached).nonzero()[:, 0]
+                if self.stop_on_success and bool(best.success[rows].any()):
+                    rows = (~best.success).nonzero()[:, 0]
                     if not len(rows):
                         break
-                    here, judge = region.keep(rows), loss.keep(rows)
+                    here, judge = region.select(rows), loss.select(rows)
                 if query:
                     pixels = best.offsets[rows].unflatten(1, (region.images.shape[1], -1))
                     offsets = moves.following(pixels, share, rows).flatten(1)
@@ -273,11 +267,11 @@ class Square(Ascent):
                     offsets = moves.first().flatten(1) if start is None else start
                 offsets = here.project(offsets)
                 images = here.decode(offsets)
-                value, reached = judge(images, offsets)
-                best.update(offsets, images, value, reached, rows)
+                value, success = judge(images, offsets)
+                best.update(offsets, images, value, success, rows)
         return best
 
     def _shares(self) -> list[float]:
         """Of the pixels in a window, query by query."""
         scale = 10_000 / self.queries
-        return [self.share / 2 ** sum(query * scale > mark for mark in HALVINGS) for query in range(self.queries)]
+        return [self.p_init / 2 ** sum(query * scale > mark for mark in HALVINGS) for query in range(self.queries)]

@@ -13,7 +13,7 @@ source are not independent.
 
 from perturbsets.certificates.contradiction import Contradictions, find_contradictions
 from perturbsets.certificates.coverage import Coverage, CoverageCertificate, coverage
-from perturbsets.certificates.covering import Covering, cover, draw_pairs, one_per_source, sources_needed
+from perturbsets.certificates.covering import Covering, draw_pairs, one_per_source, sources_needed, tolerance_limit
 from perturbsets.certificates.joint import JointStatement, joint_statement
 from perturbsets.certificates.multi_label import CertifiedLabels, SmoothedLabels
 from perturbsets.certificates.radius import CoveringRadius, RadiusCertificate, covering_radius, needed_radii

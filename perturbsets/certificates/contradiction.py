@@ -111,13 +111,13 @@ def find_contradictions(
     found: list[list[Offsets]] = [[], []]
     for part in rows.split(max(1, smoothed.batch // noises)):  # with all their noise they are one pass
         radii = certified.radii[part] / smoothed.scaled(torch.ones_like(certified.radii[part]))
-        inside = Standardized(smoothed.perturbations.keep(part), smoothed.sigma, radii)
+        inside = Standardized(smoothed.perturbations.select(part), smoothed.sigma, radii)
         for offsets, objective in zip(found, (CrossEntropy(), MeanVote(inside, noises, generator)), strict=True):
             attack = Adversary(inside, objective, ascent or APGD(50))
             labels = certified.classes[part].to(images.device)
             result = attack(smoothed.model, images[part], labels, generator=generator)
             offsets.append(result.offsets)
-    asked = replace(smoothed, perturbations=smoothed.perturbations.keep(rows))
+    asked = replace(smoothed, perturbations=smoothed.perturbations.select(rows))
     bare, mean = (torch.cat(offsets) for offsets in found)
     agreed, fewer = (
         _agreements(asked, images[rows], certified.classes[rows], offsets, draws, generator) for offsets in (bare, mean)
@@ -149,7 +149,7 @@ class MeanVoteLoss(Loss):
 
     def __init__(self, model: Model, region: Region, classes: Labels, noise: Tensor) -> None:
         self.model, self.classes, self.noise, self._region = model, classes, noise, region
-        self._draws = region.keep(torch.arange(len(classes), device=noise.device).repeat_interleave(len(noise)))
+        self._draws = region.select(torch.arange(len(classes), device=noise.device).repeat_interleave(len(noise)))
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         around = (offsets[:, None] + self.noise).flatten(0, 1)
@@ -159,8 +159,8 @@ class MeanVoteLoss(Loss):
         logs = logits.log_softmax(2).gather(2, chosen)[:, :, 0]
         return math.log(len(self.noise)) - logs.logsumexp(1), 2 * agreed < len(self.noise)
 
-    def keep(self, rows: Rows) -> MeanVoteLoss:
-        return MeanVoteLoss(self.model, self._region.keep(rows), self.classes[rows], self.noise)
+    def select(self, rows: Rows) -> MeanVoteLoss:
+        return MeanVoteLoss(self.model, self._region.select(rows), self.classes[rows], self.noise)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from perturbsets.certificates.covering import (
     check_enough,
     check_two,
     confidence,
-    cover,
     draw_pairs,
     one_per_source,
+    tolerance_limit,
     within_tolerance,
 )
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out
@@ -164,7 +164,7 @@ def coverage(
         counted = torch.where(change > 0, counted / change, torch.where(counted > 0, math.inf, 0.0))
     rows = one_per_source(sources, generator=generator)
     drawn = counted[rows]
-    covering = cover(drawn, limit=tolerance, share=share, alpha=alpha)
+    covering = tolerance_limit(drawn, limit=tolerance, share=share, alpha=alpha)
     return CoverageCertificate(drawn, sources.cpu()[rows], covering, changes is not None)
 
 

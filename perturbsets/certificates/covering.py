@@ -18,7 +18,6 @@ References:
     Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
 """
 
-
 from __future__ import annotations
 
 import math
@@ -36,7 +35,6 @@ from perturbsets.criteria.pairs import Pairs, batches
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
 # Numbers in the sentences of certificates: rounded to the side on which the sentence stays true.
-
 
 
 DIGITS = 3
@@ -100,11 +98,7 @@ def _rounded(value: float, side: str) -> str:
     return f"{float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - DIGITS + 1), side)) if exact else 0:g}"
 
 
-
-
 # One random pair of every source: pairs of one source are not independent, and certificates count what is.
-
-
 
 
 class SomePairs:
@@ -162,8 +156,6 @@ def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> Som
     return SomePairs(pairs, one_per_source(sources, generator=generator))
 
 
-
-
 @dataclass(frozen=True)
 class Covering:
     """A limit, the share of future numbers within it, and the chance that this is wrong.
@@ -185,7 +177,7 @@ class Covering:
     count: int
 
 
-def cover(
+def tolerance_limit(
     numbers: PerImage, *, limit: float | None = None, share: float | None = None, alpha: float | None = None
 ) -> Covering:
     """Solves for the one of limit, share and chance of error that is not given.

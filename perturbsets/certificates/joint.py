@@ -80,7 +80,8 @@ def joint_statement(
         norms: Norm of the offset found for each source's changed image, in the unit of the radii.
         errors: Error of the member there.
         radii: Certified radius of each clean image; 0 where smoothing abstained.
-        correct: Whether its certified class is the true one, as :meth:`perturbsets.Certified.correct` tells.
+        correct: Whether its certified class is the true one, as :meth:`perturbsets.certificates.Certified.correct`
+            tells.
         error: The error τ that counts as near, in the unit of ``errors``; fixed before these sources were looked at.
         alpha: Chance that the statement is wrong, in (0, 1), the α₁ above.
         failure: Chance that the certificate of an image is wrong, in (0, 1): the ``alpha`` of its certificates.

@@ -27,7 +27,7 @@ class CertifiedLabels:
     Attributes:
         states: 1 for on, 0 for off, or :data:`ABSTAIN`, ``[B, L]``.
         radii: Offsets of this norm or less do not change the label's vote, ``[B, L]``; units as for
-            :class:`perturbsets.Certified`.
+            :class:`perturbsets.certificates.Certified`.
         shares: Lower bound of the share of the votes for the guessed state.
         agreed: Votes for it.
         taken: Votes asked for, ``[B]``.

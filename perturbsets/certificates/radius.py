@@ -19,9 +19,9 @@ from perturbsets.certificates.covering import (
     check_enough,
     check_two,
     confidence,
-    cover,
     draw_pairs,
     one_per_source,
+    tolerance_limit,
     within_tolerance,
 )
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out
@@ -124,7 +124,9 @@ def covering_radius(
         raise ValueError(f"radii must be 0 or more, got {float(radii.min()):.4g}")
     rows = one_per_source(sources, generator=generator)
     drawn = radii.detach().cpu().double()[rows].nan_to_num(nan=math.inf, posinf=math.inf)
-    return RadiusCertificate(drawn, sources.cpu()[rows], cover(drawn, share=share, alpha=alpha), tolerance, relative)
+    return RadiusCertificate(
+        drawn, sources.cpu()[rows], tolerance_limit(drawn, share=share, alpha=alpha), tolerance, relative
+    )
 
 
 @torch.no_grad()
@@ -172,12 +174,12 @@ def needed_radii(
             continue
         level = largest[rows] if number == 0 else (low[rows] + high[rows]) / 2
         ball = replace(perturbations, radius=level.to(best))
-        ascent = ProjectedLBFGS(steps, restarts=1 if number else restarts, starts="uniform", stop_when_reached=True)
+        ascent = ProjectedLBFGS(steps, restarts=1 if number else restarts, starts="uniform", stop_on_success=True)
         adversary = Adversary(ball, ApproximationError(tolerance[rows]), ascent)
         found = adversary(None, clean[rows], changed[rows], start=best[rows], generator=generator)
-        success = found.reached.to(rows.device)
+        success = found.success.to(rows.device)
         won, lost = rows[success], rows[~success]
-        best[won] = found.offsets[found.reached]
+        best[won] = found.offsets[found.success]
         high[won] = in_double(best[won]).norm(dim=1)
         low[lost] = level[~success]
     return high

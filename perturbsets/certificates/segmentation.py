@@ -27,7 +27,7 @@ class CertifiedMaps:
 
     Attributes:
         classes: Vote of each pixel, or :data:`ABSTAIN`, ``[B, *place]``.
-        radius: Offsets of this norm or less change no vote; units as for :class:`perturbsets.Certified`.
+        radius: Offsets of this norm or less change no vote; units as for :class:`perturbsets.certificates.Certified`.
         agreed: Votes for each pixel's guessed class.
         taken: Votes asked for, ``[B]``.
         seeds: Seeds of the images' noise.

@@ -14,7 +14,7 @@ from torch import Tensor
 from augment.double_precision import double_device
 from augment.functional.counter import draw_seeds, normal
 from perturbsets._types import Model, Offsets, Rows, Samples
-from perturbsets.model_call import logits, ordinary, untouched, unwrapped
+from perturbsets.model_call import logits, ordinary, preserve_state, unwrapped
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.sets.standardized import Standardized, StandardizedRegion
 from perturbsets.share_bounds import chance_of_at_least, check_chance
@@ -121,7 +121,7 @@ class Poll:
         """Every draw of every row: which images a pass asked about, and what the model said."""
         broken = torch.zeros(2, dtype=torch.bool, device=rows.device)
         for asked, offsets in self._noise(stream, draws, rows):
-            images = self.region.keep(asked).decode(offsets)
+            images = self.region.select(asked).decode(offsets)
             outputs = logits(self.model, images)
             broken |= torch.stack([_broken(images), _broken(outputs)])
             yield asked, self.read(outputs)
@@ -230,7 +230,7 @@ class NoiseVote(ABC):
     @contextmanager
     def asked(self, images: Samples) -> Iterator[None]:
         """A block in which the model may be asked; it is left as it was found."""
-        with untouched(self.model, images.device), torch.no_grad():
+        with preserve_state(self.model, images.device), torch.no_grad():
             yield
 
     def polls(
@@ -252,7 +252,7 @@ class NoiseVote(ABC):
             raise ValueError(f"seeds must be whole numbers [{len(images)}], got {list(seeds.shape)} of {seeds.dtype}")
         images, seeds = ordinary(images).detach(), seeds.to(images.device)
         for rows in torch.arange(len(images), device=images.device).split(self.batch):
-            region = self.standardized.keep(rows).at(images[rows])
+            region = self.standardized.select(rows).at(images[rows])
             around = None if centre is None else centre[rows]
             yield Poll(unwrapped(self.model), region, seeds[rows], self.read, self.batch, around)
 

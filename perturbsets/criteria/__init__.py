@@ -1,6 +1,7 @@
 """Criteria: is a learned set a good one?"""
 
-from perturbsets.criteria.diagnosis import Finding, verdict
+from perturbsets.criteria.diagnosis import Finding, diagnose_set
+from perturbsets.criteria.features import FeatureExtractor, InceptionFeatures, RandomFeatures, frechet_distance
 from perturbsets.criteria.figures import NecessaryCurve
 from perturbsets.criteria.groups import Grouping, by_group, groups_of
 from perturbsets.criteria.labels import LabelPreservation
@@ -8,7 +9,6 @@ from perturbsets.criteria.likelihood import SufficientLikelihood, SufficientResu
 from perturbsets.criteria.necessary import NecessaryResult, NecessarySubset
 from perturbsets.criteria.overapproximation import OverApproximation, OverApproximationResult
 from perturbsets.criteria.pairs import check_held_out
-from perturbsets.criteria.features import FeatureExtractor, InceptionFeatures, RandomFeatures, frechet_distance
 from perturbsets.criteria.quality import PrecisionRecall, QualityResult, SetQuality, precision_recall
 from perturbsets.criteria.radius import encodings, radius_by_group, radius_from_pairs
 from perturbsets.criteria.theorems import Theorems, TheoremsResult

@@ -39,7 +39,7 @@ class Finding:
         return {**vars(self), "beside": dict(self.beside)}
 
 
-def verdict(necessary: Mapping[str, Any], overapproximation: Mapping[str, Any]) -> list[Finding]:
+def diagnose_set(necessary: Mapping[str, Any], overapproximation: Mapping[str, Any]) -> list[Finding]:
     """Names the ways in which a set cheats; an empty list for none of them.
 
     - *returns everything*: asked for changes of other images, it comes as near as to its own. How far it reaches is
@@ -50,8 +50,8 @@ def verdict(necessary: Mapping[str, Any], overapproximation: Mapping[str, Any]) 
     Each is a share of pairs or images, so that a set which cheats for some images is named with how many they are.
 
     Args:
-        necessary: Summary of :class:`perturbsets.NecessaryResult`, or the same read from JSON.
-        overapproximation: Summary of :class:`perturbsets.OverApproximationResult`.
+        necessary: Summary of :class:`perturbsets.criteria.NecessaryResult`, or the same read from JSON.
+        overapproximation: Summary of :class:`perturbsets.criteria.OverApproximationResult`.
 
     Returns:
         The findings, each with the figure and the threshold that made it.
@@ -66,7 +66,7 @@ def verdict(necessary: Mapping[str, Any], overapproximation: Mapping[str, Any]) 
         >>> none, all_ = {"mean": 0.0, "ratio": 0.0, "share": 1.0}, {"mean": 1.0}
         >>> shares = {"search": none, "mismatched_search": none, "copied": none, "norms": all_}
         >>> around = {"reach": none, "diversity": none, "still": all_, "fixed": none}
-        >>> [finding.name for finding in verdict(shares, around)]
+        >>> [finding.name for finding in diagnose_set(shares, around)]
         ['returns only x']
     """
     try:

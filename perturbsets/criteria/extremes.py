@@ -1,6 +1,5 @@
 """The members of a set that are nearest to given images, and farthest from them: what the criteria search for."""
 
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,13 +11,11 @@ from torch import Tensor
 from augment.double_precision import in_double
 from perturbsets._types import Flags, Images, Offsets, PerImage, Samples
 from perturbsets.ascents import Ascent, Best, ProjectedLBFGS, RandomSearch
-from perturbsets.model_call import untouched
+from perturbsets.model_call import preserve_state
 from perturbsets.objectives import ApproximationError, FunctionObjective, Loss
 from perturbsets.sets import LatentBall, PerturbationSet, Region
 
 # How different changes of the same image are from each other.
-
-
 
 
 class Diversity:
@@ -79,7 +76,6 @@ class Diversity:
             return torch.zeros_like(self.largest)
         rest = self._squares - self._sum.square().mean(1) / self.count.clamp_min(1)
         return (2 * rest.clamp_min(0) / (self.count - 1).clamp_min(1)).float() * (self.count > 1)
-
 
 
 HELD = (
@@ -155,7 +151,7 @@ def nearest_members(
     """
     identity = (clean - changed).square().flatten(1).mean(1)
     found: dict[int, Best] = {}
-    with untouched(None, clean.device):
+    with preserve_state(None, clean.device):
         loss = ApproximationError().at(None, clean, changed)
         regions = [replace(perturbations, radius=radius).at(clean) for radius in radii]
         search = climbing(regions[main], ProjectedLBFGS(steps))
@@ -163,7 +159,7 @@ def nearest_members(
         left = (-found[main].values > HELD * identity).nonzero()[:, 0]
         if restarts > 1 and len(left) and isinstance(search, ProjectedLBFGS):
             again = replace(search, restarts=restarts - 1, starts="uniform")
-            other = again(regions[main].keep(left), loss.keep(left), generator=_given(generator))
+            other = again(regions[main].select(left), loss.select(left), generator=_given(generator))
             _take(found[main], other, left)
         walk = climbing(regions[main], ProjectedLBFGS(curve_steps))
         for place in reversed(range(main)):
@@ -195,7 +191,7 @@ def farthest_members(
     Returns:
         Displacements and offsets.
     """
-    with untouched(None, clean.device):
+    with preserve_state(None, clean.device):
         loss: Loss = FunctionObjective(squared_difference).at(None, clean, clean)
         region = perturbations.at(clean)
         best = climbing(region, ascent)(region, loss, generator=_given(generator))

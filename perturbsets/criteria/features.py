@@ -1,6 +1,5 @@
 """Features of images that need no download: what the criteria in feature space measure with by default."""
 
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -79,11 +78,7 @@ class RandomFeatures:
         return self._layers[channels]
 
 
-
-
 # Features of the InceptionV3 network that the published Fréchet inception distances rest on.
-
-
 
 
 class InceptionFeatures:
@@ -144,11 +139,7 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     return loaded
 
 
-
-
 # The Fréchet distance between two sets of features, as if both were normally distributed.
-
-
 
 
 def frechet_distance(first: Float[Tensor, "M F"], second: Float[Tensor, "N G"]) -> float:

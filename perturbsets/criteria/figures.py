@@ -1,6 +1,5 @@
 """Figures with intervals over sources, as plain values: None where the data cannot say."""
 
-
 from __future__ import annotations
 
 import itertools
@@ -81,11 +80,7 @@ def named(figures: Figure, name: str) -> Figure:
     return {name: figures["mean"], f"{name}_low": figures["low"], f"{name}_high": figures["high"]}
 
 
-
-
 # The necessary subset property over radii: what a smaller ball would leave, and what a larger one would hold.
-
-
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Groups of pairs: figures by corruption, severity and class."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +13,6 @@ from perturbsets.criteria.figures import figure, named
 from perturbsets.criteria.pairs import BATCH, Pairs, floats
 
 # Going through held-out pairs clean image by clean image: what depends on it alone is asked once.
-
-
 
 
 class SourceBatch(NamedTuple):
@@ -105,8 +102,6 @@ def _blocks(counts: Tensor, size: int) -> Iterator[Tensor]:
             start, total = number, 0
         total += count
     yield counts[start:]
-
-
 
 
 class Grouping(NamedTuple):

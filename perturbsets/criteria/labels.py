@@ -89,8 +89,8 @@ def labels_kept(
         none = torch.zeros(0)
         return LabelPreservation(none.bool(), none, none, none.bool(), batch.source[:0])
     label, clean = batch.label.to(device)[rows], batch.clean[batch.first][rows]
-    kept = perturbations.keep(rows)
-    search = climbing(kept.at(clean), APGD(steps, restarts=restarts, stop_when_reached=True))
+    kept = perturbations.select(rows)
+    search = climbing(kept.at(clean), APGD(steps, restarts=restarts, stop_on_success=True))
     worst = correct_under(reference, Adversary(kept, Margin(), search), clean, label, generator=generator)
     right = correct_under(reference, None, clean, label)
     sampled = torch.stack([correct_under(reference, None, sample[rows], label) for sample in samples])

@@ -1,6 +1,5 @@
 """Going through held-out pairs batch by batch."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -87,10 +86,7 @@ def floats(images: Tensor, device: torch.device | str) -> Images:
     return to_dtype(images.to(device), torch.float32, scale=True)
 
 
-
-
 # Were pairs held out? A set must not be judged by what it was learned from.
-
 
 
 COPIES = 0.01

@@ -1,6 +1,5 @@
 """Set quality: do samples of a set look like real changes, and do they show all of them?"""
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from perturbsets.intervals import share_interval
 from perturbsets.sets.base import PerturbationSet
 
 # Precision and recall in feature space: do samples look real, and do they show all that is real?
-
 
 
 BLOCK = 1024  # rows whose distances to all others are held at a time
@@ -77,8 +75,6 @@ def _within(points: Tensor, centres: Tensor, neighbours: int) -> Flags:
         [torch.cdist(block, centres).kthvalue(neighbours + 1, dim=1).values for block in centres.split(BLOCK)]
     )
     return torch.cat([(torch.cdist(block, centres) <= radii).any(1) for block in points.split(BLOCK)])
-
-
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from perturbsets._types import Classes, Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.intervals import Interval, difference_interval, independent, share_interval
-from perturbsets.model_call import class_logits, untouched
+from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.classification import check_finite, check_logits
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
@@ -121,9 +121,9 @@ def correct_under(
         if adversary is None:
             parts.append(correct(model, x, y))
             continue
-        found = adversary.keep(rows)(model, x, y, generator=generator)
+        found = adversary.select(rows)(model, x, y, generator=generator)
         objective = adversary.judge if isinstance(adversary, Worst) else adversary.objective
-        parts.append(correct(model, found.images, y) if objective.per_pixel else ~found.reached)
+        parts.append(correct(model, found.images, y) if objective.per_pixel else ~found.success)
     return torch.cat(parts)
 
 
@@ -166,7 +166,7 @@ def predictions(model: Model, images: Samples) -> Classes:
 
 
 def _finite_logits(model: Model, images: Samples) -> Tensor:
-    with untouched(model, images.device) as bare, torch.no_grad():
+    with preserve_state(model, images.device) as bare, torch.no_grad():
         logits = class_logits(bare, images)
     check_finite(logits.flatten(1))
     return logits

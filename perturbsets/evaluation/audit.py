@@ -102,7 +102,7 @@ def audit(
         >>> [check.name for check in result.failures]
         []
     """
-    first = adversary.perturbations.keep(torch.zeros(1, dtype=torch.long)).at(images[:1])
+    first = adversary.perturbations.select(torch.zeros(1, dtype=torch.long)).at(images[:1])
     if not bool(first.ball.radii(images[:1]).isfinite().all()):
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")
     trial = Trial(adversary, model, images, labels, batch, seed)

@@ -1,6 +1,5 @@
 """The checks of an audit, each a figure that a sound attack on any model would show."""
 
-
 from __future__ import annotations
 
 import math
@@ -16,15 +15,13 @@ from perturbsets._types import Flags, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import OneStep, ProjectedGradient, RandomSearch
 from perturbsets.intervals import Interval
-from perturbsets.model_call import logits, untouched
+from perturbsets.model_call import logits, preserve_state
 from perturbsets.objectives.segmentation import check_counted, label_maps
 from perturbsets.per_image import check_count
 from perturbsets.rows import check_rows, take_rows
 from perturbsets.sets.pixel import PixelBall
 
 # Attacks on one model and some images, again and again under other settings.
-
-
 
 
 @dataclass(frozen=True)
@@ -91,13 +88,13 @@ class Trial:
         images = torch.cat([part.images for part in found])
         if on is not None:
             return Outcome(self.right_on(images), images)
-        return Outcome(~torch.cat([part.reached for part in found]), images)
+        return Outcome(~torch.cat([part.success for part in found]), images)
 
     def right_on(self, images: Samples) -> Flags:
         """Whether the goal of the objective is not reached on each changed image."""
         flags = []
         for part, rows, _ in self.parts(self.adversary):
-            with untouched(self.model, images.device) as model, torch.no_grad():
+            with preserve_state(self.model, images.device) as model, torch.no_grad():
                 loss = part.objective.at(model, self.images[rows].detach(), take_rows(self.labels, rows))
                 values, success = loss(images[rows], images.new_zeros(len(rows), 1))
             if not bool(values.isfinite().all()):
@@ -112,8 +109,7 @@ class Trial:
         """The adversary for each batch, the rows of the batch, and its generator."""
         generator = torch.Generator().manual_seed(self.seed)
         for rows in torch.arange(len(self.images), device=self.images.device).split(self.batch):
-            yield adversary.keep(rows), rows, generator
-
+            yield adversary.select(rows), rows, generator
 
 
 SHARES = (0.25, 0.5, 1.0)  # of the radius
@@ -121,9 +117,9 @@ SLACK = 0.01  # differences up to this, or up to one image, are chance
 SOUND = 0.99  # share of gradients that must be finite and not zero
 ROUNDING = 8  # units in the last place of a value, by which it may seem to rise without rising
 REPEATED = 1e-5  # largest difference of two passes, as a share of the largest logit
-ENDLESS = ProjectedGradient(40, restarts=2, stop_when_reached=True)  # more than enough where the radius has no limit
+ENDLESS = ProjectedGradient(40, restarts=2, stop_on_success=True)  # more than enough where the radius has no limit
 
-MANY = ProjectedGradient(20, stop_when_reached=True)  # what one step or a random search is held against
+MANY = ProjectedGradient(20, stop_on_success=True)  # what one step or a random search is held against
 
 
 @dataclass(frozen=True)
@@ -201,7 +197,7 @@ def gradients_are_sound(trial: Trial, adversary: Adversary) -> Check:
     """At random points of the set, for images that the model has right; zero is what promises no rise but rounding."""
     sound = []
     for part, rows, generator in trial.parts(adversary):
-        with untouched(trial.model, trial.images.device) as model:
+        with preserve_state(trial.model, trial.images.device) as model:
             x = trial.images[rows].detach()
             region = part.perturbations.at(x)
             u = region.random_start(generator=generator).requires_grad_()
@@ -219,7 +215,7 @@ def gradients_are_sound(trial: Trial, adversary: Adversary) -> Check:
 def output_is_repeatable(trial: Trial) -> Check:
     """A model that draws must be attacked on the average over its draws."""
     x = trial.images[: trial.batch]
-    with untouched(trial.model, x.device) as model, torch.no_grad():  # one block, so that the random state goes on
+    with preserve_state(trial.model, x.device) as model, torch.no_grad():  # one block, so that the random state goes on
         first, second = logits(model, x), logits(model, x)
     difference = float((first - second).abs().max() / first.abs().max().clamp_min(torch.finfo(first.dtype).tiny))
     figure = f"two passes differ by {difference:.1g} of the largest logit"

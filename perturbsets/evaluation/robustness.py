@@ -1,6 +1,5 @@
 """Robust accuracy under a fixed ensemble of strong attacks, on any perturbation sets."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,14 +20,13 @@ from perturbsets.evaluation.accuracy import BATCH, correct_under
 from perturbsets.evaluation.resumable import Parts
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
-from perturbsets.model_call import class_logits, untouched
+from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.base import class_numbers
 from perturbsets.per_image import check_count
 from perturbsets.sets.base import PerturbationSet
 
 # A progress bar that shows what an ensemble has left standing.
-
 
 
 Advance = Callable[[str, float, float], None]
@@ -58,7 +56,6 @@ def standing_bar(total: int, *, shown: bool) -> Iterator[Advance]:
             display.update(task, completed=done, description=f"{name}: {accuracy:.1%} stand")
 
         yield advance
-
 
 
 STANDING, WRONG = -1, -2
@@ -150,7 +147,7 @@ def ensemble(
         Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
         attacks*, 2020, sec. 6 (AutoAttack, without FAB, whose targeted form adds nothing to APGD-T there).
     """
-    climb, square = APGD(steps, stop_when_reached=True), Square(queries, stop_when_reached=True)
+    climb, square = APGD(steps, stop_on_success=True), Square(queries, stop_on_success=True)
     kind, toward = ("dlr", DLR(targeted=True)) if classes >= 4 else ("margin", Margin(targeted=True))
     members = [Member(f"{name}: apgd-ce", Adversary(chosen, CrossEntropy(), climb)) for name, chosen in sets.items()]
     for name, chosen in sets.items():
@@ -158,7 +155,7 @@ def ensemble(
             adversary = Adversary(chosen, StrongestWrong(rank, toward), climb)
             members.append(Member(f"{name}: apgd-{kind}-t", adversary))
     for name, chosen in sets.items():
-        fits = square.misfit(chosen.keep(torch.arange(len(images[:1]))).at(images[:1])) is None
+        fits = square.misfit(chosen.select(torch.arange(len(images[:1]))).at(images[:1])) is None
         ascent = square if fits else RandomSearch(steps)
         members.append(Member(f"{name}: {'square' if fits else 'random'}", Adversary(chosen, Margin(), ascent)))
     return members
@@ -219,7 +216,7 @@ def evaluate_robustness(
         raise ValueError("images must hold at least one image, got none")
     for chosen in named.values():
         check_count(chosen, len(images))
-    with untouched(model, images.device) as bare, torch.no_grad():
+    with preserve_state(model, images.device) as bare, torch.no_grad():
         logits = class_logits(bare, images[:1])
     if logits.ndim != 2:
         raise ValueError(
@@ -243,7 +240,7 @@ def evaluate_robustness(
                 generator = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
                 attack = partial(_attacked, model, member.adversary, images, labels, rows, generator)
                 found = parts.get(f"{number:03d}-{chunk:05d}", attack)
-                won = rows[found["reached"].to(rows.device)]
+                won = rows[found["success"].to(rows.device)]
                 broken_by[won] = names.index(member.name)
                 found_images[won] = found["images"].to(images)
                 calls[rows] += found["calls"].to(calls.device)
@@ -256,8 +253,8 @@ def _attacked(
     model: Model, adversary: Adversary, images: Samples, labels: Labels, rows: Rows, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """What is kept of an attack on some images: which it turned, into what, and at what cost."""
-    found = adversary.keep(rows)(model, images[rows], labels[rows], generator=generator)
-    return {"reached": found.reached, "images": found.images[found.reached], "calls": found.calls}
+    found = adversary.select(rows)(model, images[rows], labels[rows], generator=generator)
+    return {"success": found.success, "images": found.images[found.success], "calls": found.calls}
 
 
 def _kind(chosen: PerturbationSet) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from perturbsets import model_call
 from perturbsets._types import Flags, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.knowledge.bound_rules import BoundRules, violation_of
-from perturbsets.model_call import untouched
+from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
 
 
@@ -35,21 +35,27 @@ class Heard(nn.Module):
 
 
 class ConsistentLoss(Loss):
-    """A loss of a classifier, less the inconsistency of its classes with a helper's labels.
+    """A loss of a classifier, less the inconsistency of its classes with an auxiliary classifier's labels.
 
     Args:
         loss: What to raise; bound to the classifier that is heard.
         heard: The classifier.
-        helper: Samples to label logits ``[B, L]``; asked in evaluation mode.
+        auxiliary: Samples to label logits ``[B, L]``; asked in evaluation mode.
         objective: Rules, weight and limit.
     """
 
-    def __init__(self, loss: Loss, heard: Heard, helper: Model, objective: Consistent) -> None:
-        self.loss, self.heard, self.helper, self.objective, self.calls = loss, heard, helper, objective, loss.calls
+    def __init__(self, loss: Loss, heard: Heard, auxiliary: Model, objective: Consistent) -> None:
+        self.loss, self.heard, self.auxiliary, self.objective, self.calls = (
+            loss,
+            heard,
+            auxiliary,
+            objective,
+            loss.calls,
+        )
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         self.heard.logits = None
-        value, reached = self.loss(images, offsets)
+        value, success = self.loss(images, offsets)
         class_logits, self.heard.logits = self.heard.logits, None
         if class_logits is None:
             raise ValueError(
@@ -57,26 +63,26 @@ class ConsistentLoss(Loss):
                 "such as CrossEntropy or Margin"
             )
         gradients = torch.is_grad_enabled()
-        with untouched(self.helper, images.device) as helper, torch.set_grad_enabled(gradients):
-            label_logits = model_call.logits(helper, images)
+        with preserve_state(self.auxiliary, images.device) as auxiliary, torch.set_grad_enabled(gradients):
+            label_logits = model_call.logits(auxiliary, images)
         inconsistency = self.objective.rules.inconsistency(class_logits, label_logits)
         if self.objective.limit is not None:
-            reached = reached & (violation_of(inconsistency.detach()) <= self.objective.limit)
-        return value - self.objective.weight * inconsistency, reached
+            success = success & (violation_of(inconsistency.detach()) <= self.objective.limit)
+        return value - self.objective.weight * inconsistency, success
 
-    def keep(self, rows: Rows) -> ConsistentLoss:
-        return ConsistentLoss(self.loss.keep(rows), self.heard, self.helper, self.objective)
+    def select(self, rows: Rows) -> ConsistentLoss:
+        return ConsistentLoss(self.loss.select(rows), self.heard, self.auxiliary, self.objective)
 
 
 @dataclass(frozen=True)
 class Consistent(Objective):
-    r"""Another objective, raised, while the inconsistency of classes with a helper's labels is held down.
+    r"""Another objective, penalized where classes are inconsistent with an auxiliary classifier's labels.
 
     .. math:: \ell(x', y) + w \ln \sum_c p_c(f(x'))\, e_c(g(x'))
 
-    with f the classifier, g the helper that tells labels, and :math:`e_c` the evidence of the rules
-    (:class:`~perturbsets.BoundRules`). The value is maximised: this is the attacker who knows of the detector. The
-    goal is the other objective's, and besides, where there is a limit, a violation
+    with f the classifier, g the auxiliary classifier that tells labels, and :math:`e_c` the evidence of the rules
+    (:class:`~perturbsets.knowledge.BoundRules`). The value is maximised: this is the attacker who knows of the
+    detector. The goal is the other objective's, and besides, where there is a limit, a violation
     :math:`1 - \sum_c p_c e_c` of at most that: turned, and not rejected.
 
     Near a clean image that is right, :math:`\sum_c p_c e_c \approx p_y e_y`. So with cross-entropy a weight of 1 takes
@@ -84,13 +90,13 @@ class Consistent(Objective):
     bears more. No weight is right for all images: hold several against a detector at once, with
     :class:`~perturbsets.Worst` and a judge that has the limit too.
 
-    The helper is left as it was found. Its passes come on top of those counted: one for each of the classifier but
-    those of binding.
+    The auxiliary classifier is left as it was found. Its passes come on top of those counted: one for each of the
+    classifier but those of binding.
 
     Args:
         objective: What to raise: one over the logits of the classifier.
-        rules: Rules bound to the helper's labels and the classifier's classes.
-        helper: Samples to label logits ``[B, L]``; may share layers with the classifier.
+        rules: Rules bound to the auxiliary classifier's labels and the classifier's classes.
+        auxiliary: Samples to label logits ``[B, L]``; may share layers with the classifier.
         weight: Price :math:`0 \le w < \infty` of a unit of inconsistency, in nats.
         limit: Largest violation, in [0, 1], with which the goal counts as reached; mostly the detector's threshold.
 
@@ -102,17 +108,18 @@ class Consistent(Objective):
         (rules as constraints by t-norms, rejection, and attacks that know of it).
 
     Example:
-        >>> from perturbsets import Adversary, CrossEntropy, PixelBall, Rules
+        >>> from perturbsets import Adversary, CrossEntropy, PixelBall
+        >>> from perturbsets.knowledge import Rules
         >>> rules = Rules(("a", "b"), {"x": "a", "y": "b and not a"}).bind(["a", "b"], ["x", "y"])
-        >>> classifier, helper = (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)) for _ in range(2))
-        >>> adaptive = Adversary(PixelBall("linf", 0.1), Consistent(CrossEntropy(), rules, helper, limit=0.5))
+        >>> classifier, auxiliary = (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)) for _ in range(2))
+        >>> adaptive = Adversary(PixelBall("linf", 0.1), Consistent(CrossEntropy(), rules, auxiliary, limit=0.5))
         >>> adaptive(classifier, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])).reached.shape
         torch.Size([3])
     """
 
     objective: Objective
     rules: BoundRules
-    helper: Model
+    auxiliary: Model
     weight: float = 0.3
     limit: float | None = None
 
@@ -132,4 +139,4 @@ class Consistent(Objective):
         if model is None:
             raise ValueError("model must be a classifier for this objective, got None")
         heard = Heard(model)
-        return ConsistentLoss(self.objective.at(heard, images, labels), heard, self.helper, self)
+        return ConsistentLoss(self.objective.at(heard, images, labels), heard, self.auxiliary, self)

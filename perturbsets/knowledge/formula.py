@@ -1,6 +1,5 @@
 """Formulas over the states of labels, read from text such as "AU1 and AU2 and not AU4"."""
 
-
 from __future__ import annotations
 
 import ast
@@ -140,14 +139,10 @@ def _inside(part: Formula) -> str:
     return str(part) if isinstance(part, LabelIs) else f"({part})"
 
 
-
-
 # How true a formula is of probabilities: the product t-norm, in logarithms. With a and b the truths of two formulas,
 # .. math:: a \wedge b = a\,b, \qquad a \vee b = 1 - (1 - a)(1 - b), \qquad \neg a = 1 - a. That is the probability of
 # the formula where labels are independent and each is named once. A label named twice is counted twice: the truth of
 # "a and a" is a².
-
-
 
 
 def log_truth(formula: Formula, log_probability: Callable[[LabelIs], PerImage]) -> PerImage:

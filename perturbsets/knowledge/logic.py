@@ -1,6 +1,5 @@
 """Which states meet a formula, and which formulas follow from others."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -137,10 +136,7 @@ def _labels_settled(formula: Formula) -> int:
             return 0
 
 
-
-
 # How rules stand to one another: which follow from which, who wins where several are met, and which contradict.
-
 
 
 Pairs = tuple[tuple[str, str], ...]

@@ -19,8 +19,8 @@ def rejection_threshold(natural: Float[Tensor, " N"], share: float = 0.05) -> fl
     .. math:: \tau = \min \Big\{ t : \tfrac1N \big|\{ i : s_i > t \}\big| \le \alpha \Big\}
 
     Args:
-        natural: Scores of natural images, such as :meth:`~perturbsets.BoundRules.violation`; of others than those that
-            rejection is then judged on.
+        natural: Scores of natural images, such as :meth:`~perturbsets.knowledge.BoundRules.violation`; of others than
+            those that rejection is then judged on.
         share: Largest share :math:`\alpha` that may be rejected, in [0, 1).
 
     Returns:

@@ -1,6 +1,5 @@
 """A small convolutional classifier."""
 
-
 from __future__ import annotations
 
 from itertools import pairwise
@@ -78,11 +77,7 @@ def convolutional_body(
     return nn.Sequential(*layers)
 
 
-
-
 # A small network that gives every pixel a class.
-
-
 
 
 class SmallUNet(Pretrained):
@@ -144,10 +139,7 @@ class SmallUNet(Pretrained):
         return self.last(merged)
 
 
-
-
 # A small network for two label spaces: one class of an image, and the states of many labels.
-
 
 
 EVERY = slice(None)

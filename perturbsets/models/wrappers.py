@@ -1,6 +1,5 @@
 """Normalisation as a part of the model, where it belongs."""
 
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,8 +13,6 @@ from perturbsets._types import LabelLogits, PerLabel, Samples
 from perturbsets.model_call import logits
 
 # A model that draws, averaged over its draws.
-
-
 
 
 class Averaged(nn.Module):
@@ -49,8 +46,6 @@ class Averaged(nn.Module):
         """The mean over draws, all of them in one batch."""
         outputs = logits(self.model, images.repeat(self.draws, *[1] * (images.ndim - 1)))
         return outputs.unflatten(0, (self.draws, len(images))).mean(0)
-
-
 
 
 class Normalized(nn.Module):
@@ -97,11 +92,7 @@ class Normalized(nn.Module):
         return self.model((images - self.mean.to(images).view(shape)) / self.std.to(images).view(shape))
 
 
-
-
 # Thresholds of labels as a part of the model, so that a label is on where its logit is above 0.
-
-
 
 
 class Thresholded(nn.Module):
@@ -113,7 +104,8 @@ class Thresholded(nn.Module):
 
     Args:
         model: From samples to one logit for each label.
-        thresholds: In logits, such as :func:`perturbsets.choose_thresholds` gives; saved with the model's weights.
+        thresholds: In logits, such as :func:`perturbsets.multi_label.choose_thresholds` gives; saved with the model's
+            weights.
 
     Raises:
         ValueError: If a threshold is not finite, or at a call, if there is not one for each label.

@@ -1,6 +1,5 @@
 """DeepFool for patterns of labels: the least Euclidean change that meets the linearised constraints."""
 
-
 from __future__ import annotations
 
 import math
@@ -155,7 +154,7 @@ def multi_label_deepfool(
     Args:
         model: The multi-label classifier, samples to logits ``[B, L]``; judged in evaluation mode and left as it was.
         images: Clean samples.
-        targets: States ``[B, L]`` asked for: 1 on, 0 off, NaN free. :func:`altered` makes them.
+        targets: States ``[B, L]`` asked for: 1 on, 0 off, NaN free. :func:`target_labels` makes them.
         perturbations: Any set that can be climbed; by default all samples within [0, 1]. What lies outside of a
             set's radius is projected into it each round.
         steps: Largest number of rounds; each costs a forward pass, and a backward pass for each label asked for.
@@ -183,7 +182,7 @@ def multi_label_deepfool(
         >>> model = nn.Linear(3, 3)
         >>> _ = nn.init.eye_(model.weight), nn.init.constant_(model.bias, -0.4)
         >>> x = torch.full((1, 3), 0.5)  # all labels are on
-        >>> found = multi_label_deepfool(model, x, altered(torch.ones(1, 3), hide=[0, 1]))
+        >>> found = multi_label_deepfool(model, x, target_labels(torch.ones(1, 3), hide=[0, 1]))
         >>> round(float(found.radii), 3), (model(found.images) > 0).tolist()  # the root of 0.1² + 0.1²
         (0.141, [[False, False, True]])
     """

@@ -1,6 +1,5 @@
 """Flips: how often an adversary turns each label on or off."""
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -103,11 +102,7 @@ def compared(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     return first, second.to(first.device)
 
 
-
-
 # Outcomes of attacks towards a pattern of labels: is what was asked for reached, and what else was turned?
-
-
 
 
 @dataclass(frozen=True)
@@ -116,14 +111,14 @@ class TargetOutcomes:
 
     Attributes:
         asked: Labels asked to change: the target is known, and another state than before.
-        reached: Those of them that have the state asked for.
+        attained: Those of them that have the state asked for.
         collateral: Labels not asked to change that did.
         labels: Number of labels of an image.
         groups: Number of each image's independent unit; without them every image is its own.
     """
 
     asked: Int64[Tensor, " B"]
-    reached: Int64[Tensor, " B"]
+    attained: Int64[Tensor, " B"]
     collateral: Int64[Tensor, " B"]
     labels: int
     groups: Tensor | None = None
@@ -131,15 +126,15 @@ class TargetOutcomes:
     @property
     def successful(self) -> Flags:
         """Images of which something was asked, and all of it reached."""
-        return (self.asked > 0) & (self.reached == self.asked)
+        return (self.asked > 0) & (self.attained == self.asked)
 
     def summary(self) -> dict[str, Any]:
         """Shares and means with intervals at 95 % over independent units.
 
         ``success`` is the share of images with all states asked for; ``clean_success`` those of them without a
-        collateral flip; ``reached`` the share of the states asked for. The three are over the images of which something
-        was asked, ``None`` where there is none. ``collateral`` is the mean number of collateral flips of an image,
-        ``undisturbed`` the share of all images without any.
+        collateral flip; ``attained`` the share of the states asked for. The three are over the images of which
+        something was asked, ``None`` where there is none. ``collateral`` is the mean number of collateral flips of an
+        image, ``undisturbed`` the share of all images without any.
         """
         some = self.asked > 0
         clean = self.successful & (self.collateral == 0)
@@ -151,7 +146,7 @@ class TargetOutcomes:
             "asked": int(some.sum()),
             "success": self._share(self.successful, some),
             "clean_success": self._share(clean, some),
-            "reached": share_interval(self.reached, self.groups, over=self.asked)._asdict() if some.any() else None,
+            "attained": share_interval(self.attained, self.groups, over=self.asked)._asdict() if some.any() else None,
             "collateral": collateral.scaled(float(self.labels))._asdict(),
             "undisturbed": share_interval(self.collateral == 0, self.groups)._asdict(),
         }
@@ -193,15 +188,11 @@ def outcomes(before: Tensor, after: Tensor, targets: Tensor, groups: Tensor | No
     targets = label_states(targets, len(before), each_known=False).to(before.device)
     asked = ~targets.isnan() & (targets != before)
     turned = (before - after).abs() == 1
-    reached, collateral = (asked & (after == targets)).sum(1), (turned & ~asked).sum(1)
-    return TargetOutcomes(asked.sum(1), reached, collateral, before.shape[1], groups)
-
-
+    attained, collateral = (asked & (after == targets)).sum(1), (turned & ~asked).sum(1)
+    return TargetOutcomes(asked.sum(1), attained, collateral, before.shape[1], groups)
 
 
 # Success at k: are all labels that are on pushed out of the first k?
-
-
 
 
 def success_at_k(logits: Float[Tensor, "B L"], states: Tensor, k: int, groups: Tensor | None = None) -> Interval:

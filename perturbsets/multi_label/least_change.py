@@ -1,6 +1,5 @@
 """The search under every least change: linearise, take the least step that should suffice, and look again."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from perturbsets import model_call
 from perturbsets._types import Flags, LabelLogits, Model, Offsets, PerImage, Samples, States
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.label_states import check_label_logits, label_states
-from perturbsets.model_call import ordinary, untouched
+from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.classification import check_finite
 from perturbsets.sets.base import PerturbationSet, Region
 
@@ -35,7 +34,7 @@ class Constraints(NamedTuple):
     margins: Float[Tensor, "B L"]
     slopes: Float[Tensor, "B L Z"]
     images: Samples
-    reached: Flags
+    success: Flags
 
 
 def constraints(model: Model, region: Region, targets: States, offsets: Offsets, *, margin: float = 0.0) -> Constraints:
@@ -66,10 +65,10 @@ def constraints(model: Model, region: Region, targets: States, offsets: Offsets,
         slope = _slope(logits[:, label].sum(), u)  # images are independent
         slopes[:, label] = signs[:, label, None] * slope.nan_to_num(0, 0, 0)
     margins = signs * logits.detach().to(u.dtype)
-    return Constraints(asked, margins, slopes, images.detach(), pattern_reached(logits.detach(), targets, margin))
+    return Constraints(asked, margins, slopes, images.detach(), pattern_success(logits.detach(), targets, margin))
 
 
-def pattern_reached(logits: LabelLogits, targets: States, margin: float) -> Flags:
+def pattern_success(logits: LabelLogits, targets: States, margin: float) -> Flags:
     """Whether every label asked for has its state, by a margin of its logit at least.
 
     Args:
@@ -148,7 +147,7 @@ def least_change(
             "steps must be at least 1, overshoot in (0, 1) and margin 0 or more, got "
             f"steps={steps}, overshoot={overshoot}, margin={margin}"
         )
-    with untouched(model, images.device) as model:
+    with preserve_state(model, images.device) as model:
         images = images.detach().clone()
         region = perturbations.at(images)
         if not region.searchable:
@@ -163,12 +162,12 @@ def least_change(
             found = constraints(model, region, targets, u, margin=margin)
             calls[rows] += 1
             if step == 0:
-                clean = found.reached
+                clean = found.success
                 if not torch.equal(found.images, images):  # offset 0 of a learned set is not the sample itself
-                    clean = pattern_reached(model_call.logits(model, images).detach(), targets, margin)
+                    clean = pattern_success(model_call.logits(model, images).detach(), targets, margin)
                     calls += 1
             size = norm(u)
-            gained = found.reached & (size < (1 - BETTER) * nearest[rows])
+            gained = found.success & (size < (1 - BETTER) * nearest[rows])
             idle[rows] = torch.where(gained, 0, idle[rows] + nearest[rows].isfinite())
             nearest[rows[gained]], best[rows[gained]] = size[gained], found.images[gained]
             on = (nearest[rows] > 0) & (idle[rows] < PATIENCE)
@@ -176,9 +175,9 @@ def least_change(
                 break
             if not bool(on.all()):
                 left = on.nonzero()[:, 0]
-                region, u, targets, rows = region.keep(left), u[left], targets[left], rows[left]
+                region, u, targets, rows = region.select(left), u[left], targets[left], rows[left]
                 found = type(found)(*(part[left] for part in found))
-            inside = found.reached[:, None]
+            inside = found.success[:, None]
             carried = u * inside  # w = u + r is least inside of the pattern, w = r outside
             box = region.box()
             low, high = box if box is not None else (torch.full_like(u, -torch.inf), torch.full_like(u, torch.inf))
@@ -191,5 +190,3 @@ def least_change(
             share = torch.where(inside, 1 - overshoot, 1.0)
             u = region.project(u + share * (least - carried).nan_to_num(0))
         return SmallestRadius(nearest, best, calls, clean)
-
-

@@ -1,6 +1,5 @@
 """Least changes of patterns of labels by linear programmes: the smallest largest change, or sum of changes."""
 
-
 from __future__ import annotations
 
 import math
@@ -43,7 +42,7 @@ def label_linear_programme(
     Args:
         model: The multi-label classifier, samples to logits ``[B, L]``; judged in evaluation mode and left as it was.
         images: Clean samples.
-        targets: States ``[B, L]`` asked for: 1 on, 0 off, NaN free. :func:`altered` makes them.
+        targets: States ``[B, L]`` asked for: 1 on, 0 off, NaN free. :func:`target_labels` makes them.
         norm: ``"linf"`` for the largest change of a value, ``"l1"`` for the sum of all.
         steps: Largest number of rounds; each costs a forward pass, a backward pass for each label asked for, and a
             programme for each image.

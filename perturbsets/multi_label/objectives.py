@@ -1,6 +1,5 @@
 """Binary cross-entropy of each label, averaged over those whose state is known."""
 
-
 from __future__ import annotations
 
 import math
@@ -19,7 +18,6 @@ from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.base import Loss, Objective
 
 # When a pattern of labels counts as turned, or as the one asked for.
-
 
 
 Goal = Callable[[LabelLogits, States], Flags]
@@ -63,10 +61,7 @@ def check_wrong(goal: str) -> None:
         raise ValueError(f"goal must be one of {list(get_args(Wrong))}, got {goal!r}: which known labels must be wrong")
 
 
-
-
 # What objectives over the states of many labels share.
-
 
 
 Value = Callable[[LabelLogits, States], PerImage]
@@ -93,7 +88,7 @@ class MultiLabelLoss(Loss):
             self._checked = True
         return self.value(logits, self.states), self.goal(logits.detach(), self.states)
 
-    def keep(self, rows: Rows) -> MultiLabelLoss:
+    def select(self, rows: Rows) -> MultiLabelLoss:
         kept = MultiLabelLoss(self.model, self.states[rows], self.value, self.goal)
         kept._checked = self._checked
         return kept
@@ -120,8 +115,6 @@ def bind(model: Model | None, images: Samples, labels: Any, value: Value, goal: 
     if model is None:
         raise ValueError("model must be a multi-label classifier for this objective, got None")
     return MultiLabelLoss(model, label_states(labels, len(images)).to(images.device), value, goal)
-
-
 
 
 def binary_cross_entropy(
@@ -172,7 +165,8 @@ class BinaryCrossEntropy(MultiLabelObjective):
     A label whose state is NaN is left alone: it counts neither for the value nor for the goal.
 
     Args:
-        targeted: Whether the states given are targets, such as those of :func:`~perturbsets.label_states.altered`.
+        targeted: Whether the states given are targets, such as those of
+            :func:`~perturbsets.label_states.target_labels`.
         weights: Weight :math:`w_j \ge 0` of each label in the value, not all 0; 1 if not given. The goal knows none.
         goal: Of the untargeted form, which known labels must be wrong.
 
@@ -216,10 +210,7 @@ class BinaryCrossEntropy(MultiLabelObjective):
         return loss
 
 
-
-
 # By how much labels fall short of a pattern: Carlini and Wagner's margin, label by label.
-
 
 
 Scores = Literal["logits", "probabilities"]
@@ -240,12 +231,13 @@ class LabelMargin(MultiLabelObjective):
     rises while the labels that count in it are right. A label whose state is NaN is left alone.
 
     Unlike cross-entropy, a label that has its state, with confidence :math:`\gamma`, does not pull any more. With a
-    price on the squared length of the change, ``Priced(LabelMargin(...), weight)``, it is the attack of Carlini and
+    price on the squared length of the change, ``Penalized(LabelMargin(...), weight)``, it is the attack of Carlini and
     Wagner on patterns of labels; ``bisect(..., over="weight")`` searches the price. The highest point of that lies
     *on* the boundary of a label where :math:`\gamma = 0`, and a label there is off: take a little confidence.
 
     Args:
-        targeted: Whether the states given are targets, such as those of :func:`~perturbsets.label_states.altered`.
+        targeted: Whether the states given are targets, such as those of
+            :func:`~perturbsets.label_states.target_labels`.
         confidence: How far :math:`\gamma \ge 0` behind its boundary a label stops pulling, in units of the scores;
             below ½ for probabilities.
         scores: Whether logits or probabilities are compared.

@@ -1,6 +1,5 @@
 """Which labels are among the k that a model ranks highest."""
 
-
 from __future__ import annotations
 
 import math
@@ -17,8 +16,6 @@ from perturbsets.multi_label.objectives import MultiLabelLoss, MultiLabelObjecti
 from perturbsets.rows import named_rows
 
 # Whether labels that are off stand above labels that are on.
-
-
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,6 @@ class LabelRanking(MultiLabelObjective):
 def _inversion(logits: LabelLogits, states: States) -> PerImage:
     highest = logits.masked_fill(states != 0, -math.inf).amax(1)  # NaN is unlike 0 and 1
     return highest - logits.masked_fill(states != 1, math.inf).amin(1)
-
-
 
 
 @dataclass(frozen=True)

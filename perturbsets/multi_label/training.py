@@ -1,6 +1,5 @@
 """Training a classifier of many labels."""
 
-
 from __future__ import annotations
 
 import math
@@ -13,17 +12,15 @@ from torch import Tensor, nn
 
 from perturbsets import model_call
 from perturbsets._types import Flags, LabelLogits, Offsets, PerLabel, Samples, States
-from perturbsets.adversaries.adversary import Adversary, Found
+from perturbsets.adversaries.adversary import Adversary, AttackResult
 from perturbsets.adversaries.worst import Worst
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.multi_label.objectives import MultiLabelObjective, binary_cross_entropy
 from perturbsets.objectives.classification import check_finite
-from perturbsets.objectives.penalized import Priced
+from perturbsets.objectives.penalized import Penalized
 from perturbsets.training.method import Classifier, OneUpdate, Update, states_told
 
 # Attacks on the states of those images of a batch that leave something to reach.
-
-
 
 
 class Fooling(NamedTuple):
@@ -59,15 +56,15 @@ def fool_labels(
     able = _attainable(adversary, states)
     if bool(able.all()):
         found = adversary(model, images, states, generator=generator, rank="value")
-        return Fooling(found.images, found.offsets if isinstance(found, Found) else None)
+        return Fooling(found.images, found.offsets if isinstance(found, AttackResult) else None)
     rows, fooled, offsets = able.nonzero()[:, 0], images.detach().clone(), None
     if isinstance(adversary, Adversary):
         with torch.no_grad():
             offsets = adversary.perturbations.at(fooled).centre()
     if len(rows):
-        found = adversary.keep(rows)(model, images[rows], states[rows], generator=generator, rank="value")
+        found = adversary.select(rows)(model, images[rows], states[rows], generator=generator, rank="value")
         fooled[rows] = found.images
-        if offsets is not None and isinstance(found, Found):
+        if offsets is not None and isinstance(found, AttackResult):
             offsets[rows] = found.offsets
     return Fooling(fooled, offsets)
 
@@ -80,17 +77,15 @@ def _attainable(adversary: Adversary | Worst, states: States) -> Flags:
         objectives = [adversary.objective]
     able = torch.ones(len(states), dtype=torch.bool, device=states.device)
     for objective in objectives:
-        while isinstance(objective, Priced):
+        while isinstance(objective, Penalized):
             objective = objective.objective
         if isinstance(objective, MultiLabelObjective):
             able = able & objective.attainable(states)
     return able
 
 
-
-
 @dataclass(frozen=True)
-class MultiLabel(OneUpdate):
+class MultiLabelTraining(OneUpdate):
     r"""Binary cross-entropy of each known label, on clean images or on those of an adversary.
 
     .. math:: \min_\omega \mathbb E\, \frac{1}{|K|} \sum_{j \in K} w_j\, \ell_{p_j}(g_\omega(x')_j, z_j),
@@ -111,7 +106,7 @@ class MultiLabel(OneUpdate):
         ValueError: If a weight is outside its range.
 
     Example:
-        >>> method = MultiLabel(positive=(4.0, 1.0))
+        >>> method = MultiLabelTraining(positive=(4.0, 1.0))
         >>> x, z = torch.rand(3, 1, 2, 2), torch.tensor([[1.0, 0.0], [0.0, torch.nan], [0.0, 1.0]])
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
         >>> ((losses, logits),) = method(model, model, x, z, torch.Generator())
@@ -156,11 +151,7 @@ def _tensor(given: tuple[float, ...] | Tensor | None) -> Tensor | None:
     return None if given is None else torch.as_tensor(given)
 
 
-
-
 # Weights that make up for labels being on more seldom than off.
-
-
 
 
 def balancing_weights(states: Tensor, largest: float = 10.0) -> PerLabel:
@@ -173,7 +164,7 @@ def balancing_weights(states: Tensor, largest: float = 10.0) -> PerLabel:
         largest: Largest weight :math:`m \ge 1`; what is on in a handful of images must not rule the training.
 
     Returns:
-        A weight for each label, for ``MultiLabel(positive=...)``; 1 for a label of which no state is known.
+        A weight for each label, for ``MultiLabelTraining(positive=...)``; 1 for a label of which no state is known.
 
     Raises:
         ValueError: If the states are none, or the largest weight is not finite or below 1.
@@ -190,10 +181,7 @@ def balancing_weights(states: Tensor, largest: float = 10.0) -> PerLabel:
     return weights.where(on + off > 0, torch.ones_like(weights)).to(states.dtype)
 
 
-
-
 # For each label the logit above which it counts as on, chosen on validation images.
-
 
 
 Metric = Literal["f1", "balanced_accuracy"]
@@ -207,7 +195,7 @@ def choose_thresholds(logits: LabelLogits, states: Tensor, metric: Metric = "f1"
         \text{balanced accuracy} = \tfrac12 \Big(\frac{TP}{P} + \frac{TN}{N}\Big)
 
     Among equally good ones 0 counts first, then the nearest to 0; a threshold lies in the middle between two logits.
-    :class:`perturbsets.Thresholded` takes them into the model.
+    :class:`perturbsets.models.Thresholded` takes them into the model.
 
     Args:
         logits: Of validation images, neither trained on nor reported.

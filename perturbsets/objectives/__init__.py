@@ -6,5 +6,5 @@ from perturbsets.objectives.classification import DLR, CrossEntropy, Margin, Str
 from perturbsets.objectives.divergence import KLDivergence
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance
 from perturbsets.objectives.function import FunctionObjective
-from perturbsets.objectives.penalized import Priced
+from perturbsets.objectives.penalized import Penalized
 from perturbsets.objectives.segmentation import SegmentationCrossEntropy

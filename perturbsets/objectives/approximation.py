@@ -28,7 +28,7 @@ class ApproximationLoss(Loss):
         value = -(images - self.changed).square().flatten(1).mean(1)
         return value, -value <= self.tolerance
 
-    def keep(self, rows: Rows) -> ApproximationLoss:
+    def select(self, rows: Rows) -> ApproximationLoss:
         return ApproximationLoss(self.changed[rows], self.tolerance[rows])
 
 

@@ -38,7 +38,7 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def keep(self, rows: Rows) -> Loss:
+    def select(self, rows: Rows) -> Loss:
         """The loss of some of the images."""
 
 
@@ -57,8 +57,8 @@ class ByValue(Loss):
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         return self.loss(images, offsets)
 
-    def keep(self, rows: Rows) -> ByValue:
-        return ByValue(self.loss.keep(rows))
+    def select(self, rows: Rows) -> ByValue:
+        return ByValue(self.loss.select(rows))
 
 
 class Objective(PerImageSettings, ABC):

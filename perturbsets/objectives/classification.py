@@ -1,6 +1,5 @@
 """What objectives over the logits of a classifier share."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -53,7 +52,7 @@ class ClassifierLoss(Loss):
             self._checked = True
         return logits
 
-    def keep(self, rows: Rows) -> ClassifierLoss:
+    def select(self, rows: Rows) -> ClassifierLoss:
         truth = None if self.truth is None else self.truth[rows]
         kept = ClassifierLoss(self.model, self.labels[rows], self.score, targeted=self.targeted, truth=truth)
         kept._checked = self._checked
@@ -107,11 +106,7 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
             )
 
 
-
-
 # Cross-entropy, the loss that most attacks raise.
-
-
 
 
 @dataclass(frozen=True)
@@ -141,11 +136,7 @@ def _cross_entropy(logits: Logits, labels: Labels) -> PerImage:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-
-
 # The margin between the best wrong class and the true one.
-
-
 
 
 @dataclass(frozen=True)
@@ -180,10 +171,7 @@ def margin(logits: Logits, labels: Labels) -> PerImage:
     return logits.scatter(1, column, float("-inf")).amax(1) - logits.gather(1, column)[:, 0]
 
 
-
-
 # The difference of logits ratio: a margin that does not care how the logits are scaled.
-
 
 
 SMALLEST = 1e-12  # where all logits are equal there is no scale to divide by
@@ -238,11 +226,7 @@ def _ordered(logits: Logits, count: int, name: str) -> tuple[Tensor, ...]:
     return logits.topk(count, dim=1).values.unbind(1)
 
 
-
-
 # Towards one of the wrong classes that the model itself finds likeliest.
-
-
 
 
 @dataclass(frozen=True)

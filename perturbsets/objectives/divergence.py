@@ -32,7 +32,7 @@ class DivergenceLoss(Loss):
         logits = class_logits(self.model, images)
         return divergence(self.clean, logits), logits.detach().argmax(1) != self.labels
 
-    def keep(self, rows: Rows) -> DivergenceLoss:
+    def select(self, rows: Rows) -> DivergenceLoss:
         return DivergenceLoss(self.model, self.clean[rows], self.labels[rows])
 
 

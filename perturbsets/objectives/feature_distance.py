@@ -1,6 +1,5 @@
 """How near a network's inner representation comes to that of a guide image: the objective of feature adversaries."""
 
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,7 @@ class Guides:
         each = [square(features[name], self.features[name]) / self.units[name] for name in self.features]
         return torch.stack(each).mean(0)
 
-    def keep(self, rows: Rows) -> Guides:
+    def select(self, rows: Rows) -> Guides:
         """Those of some of the images."""
         features = {name: each[rows] for name, each in self.features.items()}
         return Guides(features, {name: each[rows] for name, each in self.units.items()})
@@ -60,8 +59,8 @@ class FeatureLoss(Loss):
         squared = self.guides.squared_distance(self.outputs(images))
         return -squared, squared.detach().sqrt() <= self.ratio
 
-    def keep(self, rows: Rows) -> FeatureLoss:
-        return FeatureLoss(self.outputs, self.guides.keep(rows), self.ratio)
+    def select(self, rows: Rows) -> FeatureLoss:
+        return FeatureLoss(self.outputs, self.guides.select(rows), self.ratio)
 
 
 @dataclass(frozen=True)
@@ -185,11 +184,7 @@ def square(first: Features, second: Features) -> PerImage:
     return (first.to(dtype) - second.to(dtype)).square().sum(1)
 
 
-
-
 # The same distance to a guide's representation in a network made linear at the source.
-
-
 
 
 class Tangent:
@@ -256,9 +251,9 @@ class LinearFeatureLoss(Loss):
         squared = self.guides.squared_distance(self.tangent(images))
         return -squared, torch.zeros_like(squared, dtype=torch.bool)
 
-    def keep(self, rows: Rows) -> LinearFeatureLoss:
+    def select(self, rows: Rows) -> LinearFeatureLoss:
         tangent = Tangent(self.outputs, self.tangent.sources[rows])
-        return LinearFeatureLoss(self.outputs, tangent, self.guides.keep(rows))
+        return LinearFeatureLoss(self.outputs, tangent, self.guides.select(rows))
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ class FunctionLoss(Loss):
         reached: Output and labels to one flag per image; ``None`` for a goal that is never reached.
     """
 
-    def __init__(self, model: Model | None, labels: Any, function: Function, reached: Function | None) -> None:
-        self.model, self.labels, self.function, self.reached = model, labels, function, reached
+    def __init__(self, model: Model | None, labels: Any, function: Function, success: Function | None) -> None:
+        self.model, self.labels, self.function, self.success = model, labels, function, success
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
         found = images if self.model is None else output(self.model, images)
@@ -39,13 +39,13 @@ class FunctionLoss(Loss):
                 f"function must return one floating-point value per image, [{len(images)}], got {got}: leave images "
                 "apart, e.g. reduction='none'"
             )
-        if self.reached is None:
+        if self.success is None:
             return values, torch.zeros_like(values, dtype=torch.bool)
         with torch.no_grad():
-            return values, self.reached(found, self.labels)
+            return values, self.success(found, self.labels)
 
-    def keep(self, rows: Rows) -> FunctionLoss:
-        return FunctionLoss(self.model, take_rows(self.labels, rows), self.function, self.reached)
+    def select(self, rows: Rows) -> FunctionLoss:
+        return FunctionLoss(self.model, take_rows(self.labels, rows), self.function, self.success)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class FunctionObjective(Objective):
     """
 
     function: Function
-    reached: Function | None = None
+    success: Function | None = None
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> FunctionLoss:
         """Binds to a model, or to none, and to labels of any kind.
@@ -80,4 +80,4 @@ class FunctionObjective(Objective):
                 per image.
         """
         check_rows("labels", labels, len(images))
-        return FunctionLoss(model, labels, self.function, self.reached)
+        return FunctionLoss(model, labels, self.function, self.success)

@@ -22,15 +22,15 @@ class PricedLoss(Loss):
         self.loss, self.weight, self.calls = loss, weight, loss.calls
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        value, reached = self.loss(images, offsets)
-        return value - self.weight * offsets.square().sum(1), reached
+        value, success = self.loss(images, offsets)
+        return value - self.weight * offsets.square().sum(1), success
 
-    def keep(self, rows: Rows) -> PricedLoss:
-        return PricedLoss(self.loss.keep(rows), self.weight[rows])
+    def select(self, rows: Rows) -> PricedLoss:
+        return PricedLoss(self.loss.select(rows), self.weight[rows])
 
 
 @dataclass(frozen=True)
-class Priced(Objective):
+class Penalized(Objective):
     r"""Another objective less a price on the squared length of the offsets.
 
     .. math:: \ell(x', u) - c \|u\|_2^2

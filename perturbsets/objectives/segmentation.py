@@ -121,7 +121,7 @@ class SegmentationLoss(Loss):
         right = share_right(logits.detach().argmax(1), self.labels)
         return pixel_cross_entropy(logits, self.labels), right <= self.goal
 
-    def keep(self, rows: Rows) -> SegmentationLoss:
+    def select(self, rows: Rows) -> SegmentationLoss:
         return SegmentationLoss(self.model, self.labels[rows], self.goal)
 
 

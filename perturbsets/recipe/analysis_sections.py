@@ -1,5 +1,4 @@
-"""The sections on multi-label classifiers: the helper that is trained, and the attacks on its labels."""
-
+"""The sections on multi-label classifiers: the auxiliary classifier that is trained, and the attacks on its labels."""
 
 from __future__ import annotations
 
@@ -15,7 +14,6 @@ from perturbsets.recipe.parts import part
 from perturbsets.recipe.sections import LABEL_ADVERSARY, Count, Different, Name, Radius, Section, Share, label_objective
 
 # The section on certificates.
-
 
 
 Chance = Annotated[float, Field(gt=0, lt=1)]
@@ -51,7 +49,6 @@ class CertifySection(Section):
     smoothing: dict[Name, SmoothingSection] = Field(
         default_factory=dict, description="Votes under noise by name; with `radius`, joint statements too."
     )
-
 
 
 LabelAdversary = create_model(
@@ -156,7 +153,7 @@ class DetectorSection(Section):
 
 
 class LabelsSection(Section):
-    """Attacks on the labels of the helper, and what rules detect."""
+    """Attacks on the labels of the auxiliary classifier, and what rules detect."""
 
     images: Count | None = Field(None, description="Number of test images, drawn by the seed; all if not given.")
     top: Count = Field(3, description="Number k of first labels in success@k.")
@@ -169,10 +166,7 @@ class LabelsSection(Section):
     shown: Count = Field(8, description="Images in the report's pictures.")
 
 
-
-
 # The section on representations.
-
 
 
 Split = Literal["train", "validation", "test"]

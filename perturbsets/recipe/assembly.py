@@ -1,6 +1,5 @@
 """From parts of a recipe to what is made of several of them."""
 
-
 from __future__ import annotations
 
 import inspect
@@ -19,7 +18,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.objectives import CrossEntropy, FeatureDistance, KLDivergence, Objective
 from perturbsets.recipe.parts import Part, arguments, resolve, try_constructor
 from perturbsets.sets import PerturbationSet, PixelBall
-from perturbsets.training import Method, Standard
+from perturbsets.training import Method, StandardTraining
 
 # Sections that are settings of one class, read off its signature.
 
@@ -86,9 +85,9 @@ def method(part: Any, sets: dict[str, PerturbationSet], **given: Any) -> Method:
     Args:
         part: The part.
         sets: The recipe's sets by name.
-        given: The helper and the rules of dual methods.
+        given: The auxiliary classifier and the rules of dual methods.
     """
-    if hasattr(part, "helper_network"):
+    if hasattr(part, "auxiliary_network"):
         given |= _dual(part, sets)
     elif hasattr(part, "ascent"):
         given["adversary"] = adversary(part, sets[part.set])
@@ -101,10 +100,10 @@ def method(part: Any, sets: dict[str, PerturbationSet], **given: Any) -> Method:
 
 
 def _dual(part: Any, sets: Mapping[str, PerturbationSet]) -> dict[str, Adversary]:
-    """The two adversaries of a dual method; that of the classifier is like the helper's unless it has a section."""
+    """The two adversaries of a dual method; without a section of its own the classifier's is like the auxiliary's."""
     perturbations, own = sets[part.set], getattr(part, "own", None)
     return {
-        "helper_adversary": adversary(part, perturbations),
+        "auxiliary_adversary": adversary(part, perturbations),
         "adversary": Adversary(perturbations, CrossEntropy(), part.ascent.make())
         if own is None
         else adversary(own, sets[own.set]),
@@ -133,8 +132,8 @@ def tried_method(part: Any) -> Any:
         ValueError: With every reason.
     """
     stand_in = PixelBall("linf", 0.1)
-    given: dict[str, Any] = {"perturbations": stand_in, "method": Standard()}
-    if hasattr(part, "helper_network"):
+    given: dict[str, Any] = {"perturbations": stand_in, "method": StandardTraining()}
+    if hasattr(part, "auxiliary_network"):
         given |= {"rules": _no_rules, **_dual(part, defaultdict(lambda: stand_in))}
     elif hasattr(part, "ascent"):
         given["adversary"] = adversary(part, stand_in)

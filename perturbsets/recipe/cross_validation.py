@@ -1,6 +1,5 @@
 """What is wrong between the sections of a recipe, each of which may have faults of its own."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +9,6 @@ from perturbsets.recipe.parts import ALLOWED
 from perturbsets.stages import planned
 
 # Looking into the plain values of a recipe, any of which may be faulty.
-
-
 
 
 def mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -42,28 +39,24 @@ def unmet_classifier(content: Mapping[str, Any], place: str, key: str, wanted: A
         yield f"{place}.{key} must be one of {sorted(map(str, own))}, got {wanted!r}"
 
 
-
-
 # What is wrong between the sections of a recipe that are about labels, many to an image.
 
 
-
-
 def label_misfits(content: Mapping[str, Any]) -> Iterator[str]:
-    """What the helper, methods that it helps, and attacks on its labels lack.
+    """What the auxiliary classifier, methods that it helps, and attacks on its labels lack.
 
     Args:
         content: The recipe's sections as plain values, faulty ones among them.
     """
-    helper, section = content.get("helper") is not None, mapping(content, "labels")
+    auxiliary, section = content.get("auxiliary") is not None, mapping(content, "labels")
     kind, kinds = mapping(content, "source").get("build"), ALLOWED["multi-label source"]
-    for name, given in (("helper", helper), ("labels", bool(section))):
+    for name, given in (("auxiliary", auxiliary), ("labels", bool(section))):
         if given and kind not in kinds:
             yield f"{name} must come with a source whose labels have states, one of {', '.join(kinds)}, got {kind}"
-    if helper and content.get("trained") is not None:
-        yield "helper must come without trained, got both: it is trained here, or taken from that run"
-    if helper and not (mapping(content, "helper").get("network") or content.get("classifier")):
-        yield "helper must have a network, or the recipe a classifier, got neither"
+    if auxiliary and content.get("trained") is not None:
+        yield "auxiliary must come without trained, got both: it is trained here, or taken from that run"
+    if auxiliary and not (mapping(content, "auxiliary").get("network") or content.get("classifier")):
+        yield "auxiliary must have a network, or the recipe a classifier, got neither"
     unclassed = mapping(content, "source").get("classed") is False
     for name in ("classifiers", "trained"):
         if unclassed and content.get(name) is not None:
@@ -73,8 +66,8 @@ def label_misfits(content: Mapping[str, Any]) -> Iterator[str]:
             yield from _unmet_dual(content, f"classifiers.{name}", made)
     if not section:
         return
-    if not helper and content.get("trained") is None:
-        yield "labels must come with a helper, trained here or in the run `trained`, got none"
+    if not auxiliary and content.get("trained") is None:
+        yield "labels must come with an auxiliary classifier, trained here or in the run `trained`, got none"
     detector = mapping(section, "detector")
     for number, wanted in enumerate(listed(detector, "classifiers")):
         yield from unmet_classifier(content, "labels.detector", f"classifiers.{number}", wanted)
@@ -82,22 +75,21 @@ def label_misfits(content: Mapping[str, Any]) -> Iterator[str]:
     for number, wanted in enumerate(listed(detector, "adversaries")):
         if wanted not in known:
             yield f"labels.detector.adversaries.{number} must be one of {known}, got {wanted!r}"
-    if detector and helper and not mapping(content, "helper").get("rules"):
-        yield "labels.detector must come with rules of the helper, got none: they are what it detects by"
+    if detector and auxiliary and not mapping(content, "auxiliary").get("rules"):
+        yield "labels.detector must come with rules of the auxiliary classifier, got none: they are what it detects by"
 
 
 def _unmet_dual(content: Mapping[str, Any], place: str, made: Mapping[str, Any]) -> Iterator[str]:
-    """What a method with a helper lacks."""
-    kind, network = made.get("helper_network", "frozen"), mapping(content, "classifier").get("build")
-    if kind == "frozen" and content.get("helper") is None:
-        yield f"{place} must come with a helper, got none: give one, or helper_network: updated"
+    """What a method with an auxiliary classifier lacks."""
+    kind, network = made.get("auxiliary_network", "frozen"), mapping(content, "classifier").get("build")
+    if kind == "frozen" and content.get("auxiliary") is None:
+        yield f"{place} must come with an auxiliary classifier, got none: give one, or auxiliary_network: updated"
     if kind != "frozen" and network != "perturbsets.SmallConvNet":
-        yield f"{place}.helper_network must be frozen beside the classifier {network}: others are a SmallConvNet's"
-    if kind == "frozen" and made.get("helper_adversarial"):
-        yield f"{place}.helper_adversarial must be false where helper_network is frozen: that one learns nothing more"
-    if made.get("rules_weight") and not mapping(content, "helper").get("rules"):
-        yield f"{place}.rules_weight must come with rules of the helper, got none"
-
+        yield f"{place}.auxiliary_network must be frozen beside the classifier {network}: others are a SmallConvNet's"
+    if kind == "frozen" and made.get("auxiliary_adversarial"):
+        yield f"{place}.auxiliary_adversarial must be false where auxiliary_network is frozen: that one does not learn"
+    if made.get("rules_weight") and not mapping(content, "auxiliary").get("rules"):
+        yield f"{place}.rules_weight must come with rules of the auxiliary classifier, got none"
 
 
 NOT_SPATIAL = set(ALLOWED["change"]) - {"augment.SpatialChange"}
@@ -135,7 +127,7 @@ def _sets_named(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     users = {"validation": content.get("validation")}
     smoothing = mapping(mapping(content, "certify"), "smoothing")
     users |= {f"certify.smoothing.{name}": user for name, user in smoothing.items()}
-    users["helper.adversary"] = mapping(content, "helper").get("adversary")
+    users["auxiliary.adversary"] = mapping(content, "auxiliary").get("adversary")
     labels = mapping(content, "labels")
     for section_name in ("attacks", "universal"):
         users |= {f"labels.{section_name}.{name}": user for name, user in mapping(labels, section_name).items()}
@@ -154,10 +146,10 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
     """Sections without what they rest on, or beside what they leave no use for."""
     yield from _unmet_pairs(content)
     given = {name for name, value in content.items() if value is not None}
-    if not given & {"pairs", "model", "classifiers", "trained", "representations", "helper"}:
+    if not given & {"pairs", "model", "classifiers", "trained", "representations", "auxiliary"}:
         yield (
-            "recipe must have pairs to make, a model to fit, classifiers or a helper to train or judge, or "
-            "representations to look at, got none of them"
+            "recipe must have pairs to make, a model to fit, classifiers or an auxiliary classifier to train or "
+            "judge, or representations to look at, got none of them"
         )
     for name in ("fit", "set", "check"):
         if name in content and "model" not in given:
@@ -171,7 +163,7 @@ def _unmet(content: Mapping[str, Any]) -> Iterator[str]:
         ("classifiers", "source"),
         ("trained", "source"),
         ("representations", "source"),
-        ("helper", "source"),
+        ("auxiliary", "source"),
         ("labels", "source"),
     ):
         if name in given and needed not in given:
@@ -211,7 +203,7 @@ def _unmet_sets(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"sets.{name} must come with augment.SpatialChange as the recipe's change, for its ranges"
         if kind == "perturbsets.DrawnChanges" and content.get(wanted := made.get("of", "change")) is None:
             yield f"sets.{name} must come with the section {wanted} in the recipe, got none"
-        if kind == "perturbsets.Compose":
+        if kind == "perturbsets.ComposedSet":
             for wanted in _names(made):
                 if wanted not in above:
                     yield f"sets.{name}.sets must name sets that stand above it, {above}, got {wanted!r}"

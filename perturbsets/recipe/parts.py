@@ -4,7 +4,6 @@ A part's fields are read off the signature of what it builds, so that a recipe i
 itself. Names come from an allow-list; nothing else is ever imported.
 """
 
-
 from __future__ import annotations
 
 import importlib
@@ -21,8 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from perturbsets._types import OneOrEach
 
 # The arguments of a constructor, with their types and defaults.
-
-
 
 
 def arguments(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
@@ -51,11 +48,7 @@ def _default(constructor: Any, parameter: inspect.Parameter) -> Any:
     return parameter.default if factory is MISSING else factory()
 
 
-
-
 # Trying whether a constructor takes its arguments, and saying all that it does not take.
-
-
 
 
 def try_constructor(constructor: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
@@ -97,7 +90,6 @@ def _without(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in arguments.items() if key != name}
 
 
-
 ALLOWED: dict[str, tuple[str, ...]] = {
     "source": (
         "augment.Digits",
@@ -119,9 +111,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.PixelBall",
         "perturbsets.SpatialBox",
         "perturbsets.DrawnChanges",
-        "perturbsets.Compose",
+        "perturbsets.ComposedSet",
     ),
-    "features": ("perturbsets.RandomFeatures", "perturbsets.InceptionFeatures"),
+    "features": ("perturbsets.criteria.RandomFeatures", "perturbsets.criteria.InceptionFeatures"),
     "objective": (
         "perturbsets.CrossEntropy",
         "perturbsets.Margin",
@@ -130,10 +122,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.SegmentationCrossEntropy",
     ),
     "multi-label objective": (
-        "perturbsets.BinaryCrossEntropy",
-        "perturbsets.LabelMargin",
-        "perturbsets.LabelRanking",
-        "perturbsets.TopK",
+        "perturbsets.multi_label.BinaryCrossEntropy",
+        "perturbsets.multi_label.LabelMargin",
+        "perturbsets.multi_label.LabelRanking",
+        "perturbsets.multi_label.TopK",
     ),
     "ascent": (
         "perturbsets.APGD",
@@ -148,20 +140,20 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "perturbsets.Square",
     ),
     "method": (
-        "perturbsets.Standard",
-        "perturbsets.Augmented",
-        "perturbsets.Adversarial",
-        "perturbsets.FastAdversarial",
-        "perturbsets.LargerOfBoth",
+        "perturbsets.StandardTraining",
+        "perturbsets.AugmentedTraining",
+        "perturbsets.AdversarialTraining",
+        "perturbsets.FastAdversarialTraining",
+        "perturbsets.LargerLossTraining",
         "perturbsets.TRADES",
         "perturbsets.MART",
-        "perturbsets.NoiseAugmented",
-        "perturbsets.FeatureAdversarial",
+        "perturbsets.NoiseAugmentedTraining",
+        "perturbsets.FeatureAdversarialTraining",
     ),
-    "dual method": ("perturbsets.DualS1", "perturbsets.DualS2"),
-    "method that replays": ("perturbsets.FreeAdversarial",),
+    "dual method": ("perturbsets.multi_label.DualS1", "perturbsets.multi_label.DualS2"),
+    "method that replays": ("perturbsets.FreeAdversarialTraining",),
     "method that aligns gradients": ("perturbsets.GradientAlignment",),
-    "method that moves weights": ("perturbsets.AdversarialWeights",),
+    "method that moves weights": ("perturbsets.AdversarialWeightPerturbation",),
     "schedule": (
         "torch.optim.lr_scheduler.OneCycleLR",
         "torch.optim.lr_scheduler.CosineAnnealingLR",
@@ -176,7 +168,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 _SHAPE = frozenset({"channels", "height", "width"})
 _TRANSFORM = frozenset({"generator", "return_parameters"})
 _OPTIMIZER = frozenset({"optimizer", "last_epoch"})
-_HELP = frozenset({"helper_adversary", "helper", "rules"})
+_HELP = frozenset({"auxiliary_adversary", "auxiliary", "rules"})
 
 GIVEN: dict[str, frozenset[str]] = {
     "augment.Digits": frozenset({"split"}),
@@ -198,20 +190,20 @@ GIVEN: dict[str, frozenset[str]] = {
     "perturbsets.LatentBall": frozenset({"model", "radius", "bank", "learned_from"}),
     "perturbsets.SpatialBox": frozenset({"change"}),
     "perturbsets.DrawnChanges": frozenset({"change"}),
-    "perturbsets.Compose": frozenset({"parts"}),
-    "perturbsets.Augmented": frozenset({"perturbations"}),
-    "perturbsets.NoiseAugmented": frozenset({"perturbations"}),
-    "perturbsets.Adversarial": frozenset({"adversary"}),
-    "perturbsets.LargerOfBoth": frozenset({"adversary"}),
+    "perturbsets.ComposedSet": frozenset({"parts"}),
+    "perturbsets.AugmentedTraining": frozenset({"perturbations"}),
+    "perturbsets.NoiseAugmentedTraining": frozenset({"perturbations"}),
+    "perturbsets.AdversarialTraining": frozenset({"adversary"}),
+    "perturbsets.LargerLossTraining": frozenset({"adversary"}),
     "perturbsets.TRADES": frozenset({"adversary"}),
     "perturbsets.MART": frozenset({"adversary"}),
-    "perturbsets.FeatureAdversarial": frozenset({"adversary"}),
-    "perturbsets.DualS1": _HELP,
-    "perturbsets.DualS2": _HELP | {"adversary"},
-    "perturbsets.FastAdversarial": frozenset({"perturbations"}),
-    "perturbsets.FreeAdversarial": frozenset({"perturbations"}),
+    "perturbsets.FeatureAdversarialTraining": frozenset({"adversary"}),
+    "perturbsets.multi_label.DualS1": _HELP,
+    "perturbsets.multi_label.DualS2": _HELP | {"adversary"},
+    "perturbsets.FastAdversarialTraining": frozenset({"perturbations"}),
+    "perturbsets.FreeAdversarialTraining": frozenset({"perturbations"}),
     "perturbsets.GradientAlignment": frozenset({"method", "perturbations"}),
-    "perturbsets.AdversarialWeights": frozenset({"method"}),
+    "perturbsets.AdversarialWeightPerturbation": frozenset({"method"}),
     "torch.optim.lr_scheduler.OneCycleLR": _OPTIMIZER | {"epochs", "steps_per_epoch"},
     "torch.optim.lr_scheduler.CosineAnnealingLR": _OPTIMIZER,
     "torch.optim.lr_scheduler.ExponentialLR": _OPTIMIZER,
@@ -219,7 +211,7 @@ GIVEN: dict[str, frozenset[str]] = {
     "torch.optim.lr_scheduler.StepLR": _OPTIMIZER,
     "perturbsets.SmallConvNet": _SHAPE | {"classes"},
     "perturbsets.SmallUNet": _SHAPE | {"classes"},
-    "perturbsets.DualConvNet": _SHAPE | {"classes", "labels"},
+    "perturbsets.models.DualConvNet": _SHAPE | {"classes", "labels"},
     "perturbsets.Published": frozenset({"channels", "classes"}),
 }
 """Arguments that the run fills in: they are no fields of a recipe."""
@@ -273,7 +265,7 @@ def part(role: str, **extra: Any) -> Any:
     Args:
         role: Key of :data:`ALLOWED`.
         extra: Fields beside the constructor's, as ``name=(type, default)``, for names of one constructor:
-            ``{"perturbsets.Augmented": {...}}``.
+            ``{"perturbsets.AugmentedTraining": {...}}``.
 
     Returns:
         A type for pydantic: the union of all parts allowed in that role, told apart by ``build``.

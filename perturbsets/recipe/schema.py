@@ -1,6 +1,5 @@
 """What a recipe says."""
 
-
 from __future__ import annotations
 
 import copy
@@ -53,7 +52,7 @@ class Recipe(Section):
     check: CheckSection = Field(default_factory=CheckSection)  # type: ignore[arg-type]
     learned: str | None = Field(None, description="A learned set that is there already: its folder or its run's.")
     sets: dict[Name, SetPart] = Field(default_factory=dict, description="Sets by name.")  # type: ignore[valid-type]
-    helper: HelperSection | None = Field(None, description="A multi-label classifier that helps; none if not given.")
+    auxiliary: HelperSection | None = Field(None, description="A multi-label classifier that helps; none if not given.")
     classifier: part("classifier") | None = Field(None, description="The network to train.")  # type: ignore[valid-type]
     train: section(LoopSettings) = Field(default_factory=section(LoopSettings))  # type: ignore[valid-type]
     schedule: SchedulePart | None = Field(  # type: ignore[valid-type]
@@ -78,7 +77,7 @@ class Recipe(Section):
         None, description="Feature adversaries and what they show of a network's representations; none if not given."
     )
     labels: LabelsSection | None = Field(
-        None, description="Attacks on the helper's labels, and what rules detect; none if not given."
+        None, description="Attacks on the auxiliary classifier's labels, and what rules detect; none if not given."
     )
 
     @property

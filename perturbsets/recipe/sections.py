@@ -62,7 +62,7 @@ class QualitySection(Section):
     """How samples of the set are compared with real changes."""
 
     features: part("features") = Field(  # type: ignore[valid-type]
-        default_factory=lambda: {"build": "perturbsets.RandomFeatures"},
+        default_factory=lambda: {"build": "perturbsets.criteria.RandomFeatures"},
         validate_default=True,
         description="From images to features.",
     )
@@ -139,7 +139,7 @@ SetPart = part(
         )
     },
     DrawnChanges={"of": (Literal["change", "unseen"], Field("change", description="Which of the recipe's changes."))},
-    Compose={
+    ComposedSet={
         "sets": (
             Annotated[list[Name], Field(min_length=2)],
             Field(description="Names of sets that stand above this one, in the order in which they act."),
@@ -170,31 +170,33 @@ def _untargeted(objective: Any) -> Any:
 def label_objective(*, targeted: bool) -> tuple[Any, Any]:
     """The field of a multi-label objective, which may be targeted or not."""
     kind = part("multi-label objective")
-    default = Field(default_factory=lambda: {"build": "perturbsets.BinaryCrossEntropy"}, validate_default=True)
+    default = Field(
+        default_factory=lambda: {"build": "perturbsets.multi_label.BinaryCrossEntropy"}, validate_default=True
+    )
     return kind if targeted else Annotated[kind, AfterValidator(_untargeted)], default
 
 
 LABEL_ADVERSARY: dict[str, Any] = _ADVERSARY | {"objective": label_objective(targeted=False)}
 _DUAL = LABEL_ADVERSARY | {
-    "helper_network": (
+    "auxiliary_network": (
         Literal["frozen", "updated", "shared"],
         Field(
             "frozen",
-            description="The recipe's helper as it is, one trained along, or one that shares all layers but the last.",
+            description="The recipe's auxiliary classifier, one trained along, or one with shared layers.",
         ),
     )
 }
 _SET = {"set": _ADVERSARY["set"]}
 _Plain = part(
     "method",
-    Augmented=_SET,
-    NoiseAugmented=_SET,
-    Adversarial=_ADVERSARY,
-    FastAdversarial=_SET,
-    LargerOfBoth=_ADVERSARY,
+    AugmentedTraining=_SET,
+    NoiseAugmentedTraining=_SET,
+    AdversarialTraining=_ADVERSARY,
+    FastAdversarialTraining=_SET,
+    LargerLossTraining=_ADVERSARY,
     TRADES=_SET | {"ascent": _ADVERSARY["ascent"]},
     MART=_ADVERSARY,
-    FeatureAdversarial=_SET
+    FeatureAdversarialTraining=_SET
     | {
         "ascent": _ADVERSARY["ascent"],
         "layers": (str | list[str], Field(description="Names or globs of the layers to attack.")),
@@ -202,8 +204,8 @@ _Plain = part(
     },
 )
 _Aligned = part("method that aligns gradients", GradientAlignment=_SET | {"method": (_tried(_Plain), ...)})
-_Moved = part("method that moves weights", AdversarialWeights={"method": (_tried(_Plain, _Aligned), ...)})
-_Replaying = part("method that replays", FreeAdversarial=_SET)
+_Moved = part("method that moves weights", AdversarialWeightPerturbation={"method": (_tried(_Plain, _Aligned), ...)})
+_Replaying = part("method that replays", FreeAdversarialTraining=_SET)
 _OWN = (
     AdversarySection | None,
     Field(None, description="The search on the classifier itself; by the same set and ascent if not given."),

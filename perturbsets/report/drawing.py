@@ -1,6 +1,5 @@
 """Drawing a chart once, as SVG for the page and as PNG for other uses."""
 
-
 from __future__ import annotations
 
 import io
@@ -14,9 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-
 # Colours of the report, each in a light and a dark form.
-
 
 
 COLOURS: dict[str, tuple[str, str]] = {
@@ -54,7 +51,6 @@ def themed(svg: str) -> str:
     for name, light in LIGHT.items():
         svg = svg.replace(light, f"var(--{name})")
     return svg
-
 
 
 WIDTH = 4.8  # inches: text keeps a readable size where a phone shows the chart across its screen

@@ -21,7 +21,7 @@ SCORES = {
 
 
 def score_table(scores: Content) -> Table:
-    """The helper of each seed on clean test images."""
+    """The auxiliary classifier of each seed on clean test images."""
     return Table(
         "What it knows",
         ("seed", *SCORES.values()),
@@ -32,7 +32,7 @@ def score_table(scores: Content) -> Table:
 
 
 def label_table(scores: Content) -> Table:
-    """Each label, as the first seed's helper knows it."""
+    """Each label, as the first seed's auxiliary classifier knows it."""
     first = scores["seeds"][0]
     return Table(
         "Label by label",
@@ -54,7 +54,7 @@ def scheme_table(evaluation: Content, robustness: Content | None, costs: Content
         (
             "classifier",
             "gradients",
-            "of the helper",
+            "of the auxiliary",
             *evaluation["columns"],
             *(() if pooled is None else ("ensemble",)),
         ),
@@ -68,9 +68,9 @@ def scheme_table(evaluation: Content, robustness: Content | None, costs: Content
             for row in evaluation["rows"]
         ],
         f"Accuracy with 95 % intervals, all seeds together; {images(evaluation, 'test images')}. "
-        "Gradients: backward passes through the classifier, and through the helper, for each image and step of the "
-        f"training, that of the step itself among them; each training shows {costs['images']:,} images. A frozen "
-        "helper was trained beforehand, which these numbers leave out. All figures are white-box on the classifier.",
+        "Gradients: backward passes through the classifier, and the auxiliary classifier, for each image and step of "
+        f"the training, that of the step itself among them; each training shows {costs['images']:,} images. A frozen "
+        "auxiliary was trained beforehand, which these numbers leave out. All figures are white-box on the classifier.",
     )
 
 
@@ -96,21 +96,21 @@ def compared_table(evaluation: Content, robustness: Content | None) -> Table:
 
 def attack_tables(found: Content, attacked: Mapping[str, Content]) -> list[Table]:
     """What each attack on labels reaches, and at what price."""
-    reached = Table(
+    success = Table(
         "What attacks reach",
         ("attack", "images", "goal reached", "asked states reached", "collateral flips", "flips"),
         [
             (
                 name,
                 f"{entry['images']:,}",
-                _share(entry["reached"]),
+                _share(entry["success"]),
                 *_targeted(entry["targeted"]),
                 _mean(entry["flips"]["flips"]),
             )
             for name, entry in attacked.items()
         ],
-        f"On the helper of seed {found['seed']}. Each attack meets the images that leave something to reach and do "
-        f"not reach it clean. Goals: {_goals(attacked)}. Flips are labels of an image whose predicted state changed, "
+        f"On the auxiliary classifier of seed {found['seed']}. Each attack meets images that leave something to reach and "
+        f"do not reach it clean. Goals: {_goals(attacked)}. Flips are labels whose predicted state changed, "
         "collateral ones those not asked for.",
     )
     price = Table(
@@ -132,7 +132,7 @@ def attack_tables(found: Content, attacked: Mapping[str, Content]) -> list[Table
         "Norms are means over images, of least changes over those found. A universal change was found on training "
         "images.",
     )
-    return [reached, price]
+    return [success, price]
 
 
 def detector_tables(found: Content) -> list[Table]:
@@ -191,9 +191,9 @@ def _number(figure: float | None) -> str:
 
 
 def _targeted(entry: Content | None) -> tuple[str, str]:
-    if entry is None or entry["reached"] is None:
+    if entry is None or entry["success"] is None:
         return NONE, NONE
-    return _share(entry["reached"]), _mean(entry["collateral"])
+    return _share(entry["success"]), _mean(entry["collateral"])
 
 
 def _cost(cost: Content | None) -> tuple[str, str]:

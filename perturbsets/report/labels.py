@@ -1,4 +1,4 @@
-"""The sections on multi-label classifiers: the helper, attacks on its labels, and what rules detect."""
+"""The sections on multi-label classifiers: the auxiliary classifier, attacks on its labels, and what rules detect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from perturbsets.report.section import Section, read_json, read_tensors
 # Charts of multi-label classifiers: which labels attacks turn, and what rules detect.
 
 
-
 Content = Mapping[str, Any]
 WAYS = {"turned_off": ("off", "on"), "turned_on": ("on", "off")}
 KINDS = {"plain": ("as it is", "-"), "adaptive": ("knowing the rules", "--")}
@@ -56,8 +55,8 @@ def flip_chart(labels: Sequence[str], attacked: Mapping[str, Content], way: str)
         lambda axes: dots(axes, list(attacked), labels, cells, f"share turned {to}"),
         title=f"Labels turned {to}",
         alt=f"Share of each label's {from_} states turned {to}, by attack, with intervals. Most: {told}.",
-        caption=f"Of the images in which the helper saw a label {from_}, the share in which an attack turned it {to}; "
-        "95 % intervals. Labels without such images have no dot.",
+        caption=f"Of the images in which the auxiliary classifier saw a label {from_}, the share in which "
+        f"an attack turned it {to}; 95 % intervals. Labels without such images have no dot.",
         width=5.4,
         height=dots_height(list(attacked), labels),
     )
@@ -96,17 +95,15 @@ def detector_chart(classifier: str, adversaries: Mapping[str, Content]) -> Chart
     )
 
 
-
-Content = Mapping[str, Any]
 MAGNIFIED = 5
 
 
 def helper_section(run: Path) -> Section:
-    """How well the helper knows the labels of clean images."""
-    scores, title = read_json(run / "helper" / "scores.json"), "The helper"
+    """How well the auxiliary classifier knows the labels of clean images."""
+    scores, title = read_json(run / "auxiliary" / "scores.json"), "The auxiliary"
     if scores is None:
-        return Section("helper", title, needs="helper")
-    return Section("helper", title, tables=[score_table(scores), label_table(scores)])
+        return Section("auxiliary", title, needs="auxiliary")
+    return Section("auxiliary", title, tables=[score_table(scores), label_table(scores)])
 
 
 def scheme_sections(evaluation: Content | None, robustness: Content | None, costs: Content | None) -> list[Section]:
@@ -163,8 +160,8 @@ def _pictures(labels: list[str], arrays: Mapping[str, Tensor], name: str) -> Gri
         title=name,
         alt=f"{len(clean)} images in columns: clean with the labels seen, the change by {name} times {MAGNIFIED}, and "
         "the changed image with the labels that were turned.",
-        caption=f"Labels that the helper sees in the clean images, and those turned by {name}: + on, − off. The "
-        f"change, times {MAGNIFIED} around grey, moves a pixel by {float(change.abs().max()):.2g} at most.",
+        caption=f"Labels predicted for the clean images, and those flipped by {name}: + on, − off. "
+        f"The change, times {MAGNIFIED} around grey, moves a pixel by {float(change.abs().max()):.2g} at most.",
         rows=(
             Row("clean", clean, [_listed(labels, one) for one in before]),
             Row(f"change × {MAGNIFIED}", 0.5 + MAGNIFIED * change),

@@ -1,6 +1,5 @@
 """Grids of small images: single tiles for the page, one labelled PNG for other uses."""
 
-
 from __future__ import annotations
 
 import base64
@@ -155,10 +154,7 @@ def _grid_png(grid: Grid) -> bytes:
     return file.getvalue()
 
 
-
-
 # What attacks make of images, as pictures: clean, the change, the changed image, and what is seen in it.
-
 
 
 MAGNIFIED = 10

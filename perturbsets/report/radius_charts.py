@@ -125,10 +125,7 @@ def certified_chart(smoothing: Mapping[str, Mapping[str, Any]]) -> Chart | None:
     )
 
 
-
-
 # The chart of two proofs: how large a ball each of them needs.
-
 
 
 MASSES = {0.5: "-", 0.05: "--"}

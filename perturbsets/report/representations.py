@@ -37,7 +37,6 @@ from perturbsets.report.section import Section, read_json, read_tensors
 # Charts of feature adversaries: how near they come, and how natural their representations are.
 
 
-
 BINS = 30
 CUT = 0.01  # share of values at each end of a series that may lie beyond the axis: densities have long tails
 POINTS = {
@@ -177,7 +176,6 @@ def detection_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart:
         "natural images are other test images, misread ones among them, adversaries those of images that were read "
         f"rightly. Areas with 95 % intervals: {areas}; one half is chance.",
     )
-
 
 
 Content = Mapping[str, Any]

@@ -1,6 +1,5 @@
 """A section of the page: its heading, pictures, charts and tables."""
 
-
 from __future__ import annotations
 
 import json
@@ -18,8 +17,6 @@ from perturbsets.report.drawing import Chart
 from perturbsets.report.pictures import Grid
 
 # Reading what the stages of a run left in its folder.
-
-
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
@@ -61,8 +58,6 @@ def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:
         if records:
             trained.setdefault(file.parent.parent.name, []).append(records)
     return trained
-
-
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation
 from perturbsets.objectives.classification import CrossEntropy
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance
-from perturbsets.objectives.penalized import Priced
+from perturbsets.objectives.penalized import Penalized
 from perturbsets.sets.pixel import PixelBall
 
 RADIUS = 10 / 255  # Sabour et al., 2016, sec. 3
@@ -63,7 +63,7 @@ def feature_opt(
         >>> bool(((-found.values).sqrt() < 1).all())
         True
     """
-    ascent = ProjectedLBFGS(steps, tolerance=TOLERANCE, stop_when_reached=True)
+    ascent = ProjectedLBFGS(steps, tolerance=TOLERANCE, stop_on_success=True)
     return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), ascent)
 
 
@@ -95,7 +95,7 @@ def feature_linear(
     References:
         Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
     """
-    ascent = AcceleratedGradient(steps, stop_when_reached=True)
+    ascent = AcceleratedGradient(steps, stop_on_success=True)
     return Adversary(PixelBall("linf", radius), LinearFeatureDistance(layers, activation), ascent)
 
 
@@ -119,7 +119,7 @@ def feature_fgrad(
     References:
         Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
     """
-    return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), OneStep(or_stay=False))
+    return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), OneStep(keep_best=False))
 
 
 def label_fgrad(radius: OneOrEach = RADIUS) -> Adversary:
@@ -139,7 +139,7 @@ def label_fgrad(radius: OneOrEach = RADIUS) -> Adversary:
     References:
         Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015, sec. 4.
     """
-    return Adversary(PixelBall("linf", radius), CrossEntropy(targeted=True), OneStep(or_stay=False))
+    return Adversary(PixelBall("linf", radius), CrossEntropy(targeted=True), OneStep(keep_best=False))
 
 
 def label_opt(
@@ -177,7 +177,7 @@ def label_opt(
     References:
         Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1.
     """
-    adversary = Adversary(PixelBall("l2", math.inf), Priced(CrossEntropy(targeted=True)), ProjectedLBFGS(steps))
+    adversary = Adversary(PixelBall("l2", math.inf), Penalized(CrossEntropy(targeted=True)), ProjectedLBFGS(steps))
     return bisect(
         adversary, model, sources, targets, largest=largest, over="weight", rounds=rounds, generator=generator
     )

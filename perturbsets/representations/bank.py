@@ -127,7 +127,7 @@ class MemoryBank(Bank):
         ValueError: If there are no layers or images, or layers have other numbers of rows than there are labels.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [5.0]])}, torch.tensor([7, 7, 2]))
         >>> bank.members(7).tolist(), bank.features("fc", [2]).tolist()
         ([0, 1], [[5.0]])

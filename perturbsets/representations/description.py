@@ -1,6 +1,5 @@
 """What adversaries at one layer are like: a row of every measure for each pair, and their summary."""
 
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -15,8 +14,6 @@ from perturbsets._types import Labels, PerImage
 from perturbsets.intervals import Interval, mean_interval, share_interval
 
 # Whether two points have the same neighbours.
-
-
 
 
 def neighbour_overlap(first: Int64[Tensor, "B K"], second: Int64[Tensor, "_ _"]) -> Labels:
@@ -74,7 +71,6 @@ def overlap_share(counts: Labels, least: int, groups: Tensor | None = None) -> I
     if not len(counts):
         raise ValueError("counts must hold at least one pair, got none")
     return share_interval(counts >= least, groups)
-
 
 
 QUANTILES = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)

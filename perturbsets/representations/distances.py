@@ -68,7 +68,7 @@ def guide_ratio(adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], ne
         Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
         >>> nearest = nearest_in_class(bank, "fc", torch.tensor([7]))
         >>> nearest.tolist(), guide_ratio(torch.tensor([[5.0]]), torch.tensor([[3.0]]), nearest).tolist()
@@ -100,7 +100,7 @@ def source_ratio(
         Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
         >>> spread = spread_in_class(bank, "fc", torch.tensor([7]))
         >>> spread.tolist(), source_ratio(torch.tensor([[5.0]]), torch.tensor([[0.0]]), spread).tolist()

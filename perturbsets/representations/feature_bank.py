@@ -1,6 +1,5 @@
 """Banks in HDF5 files, read in blocks."""
 
-
 from __future__ import annotations
 
 import json
@@ -22,7 +21,7 @@ from augment.store.partial import Partial
 from perturbsets._types import Labels, Rows, Samples
 from perturbsets.fingerprint import digest
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
-from perturbsets.model_call import class_logits, untouched
+from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.representations.bank import Bank, not_finite
 
 FORMAT, VERSION = "perturbsets.features", 1
@@ -111,11 +110,7 @@ def table(number: int) -> str:
     return f"layer{number}"
 
 
-
-
 # Writing the features of a whole data set: in batches, whole or not at all, and on where a kill ended it.
-
-
 
 
 @runtime_checkable
@@ -231,7 +226,7 @@ class _Passes:
                 f"{list(images.shape)} and labels {list(labels.shape)} of {labels.dtype}"
             )
         self.seen = self.seen or [images, labels]
-        with untouched(self.model, self.device), torch.no_grad():
+        with preserve_state(self.model, self.device), torch.no_grad():
             found = self.outputs(images.to(self.device))
         tables = {"labels": labels.long().cpu().numpy(), "predictions": found["predictions"][:, 0].long().cpu().numpy()}
         for number, name in enumerate(self.names):

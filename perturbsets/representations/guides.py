@@ -11,7 +11,7 @@ from torch import nn
 from augment import Source, group_numbers
 from augment.splits import joined
 from perturbsets._types import Images, Labels, Rows
-from perturbsets.model_call import class_logits, untouched
+from perturbsets.model_call import class_logits, preserve_state
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _usable(
             raise ValueError("sources and guides must have one class per image, got images without: name their classes")
         will_do = torch.ones_like(classes, dtype=torch.bool)
         if model is not None:
-            with untouched(model, device) as bare, torch.no_grad():
+            with preserve_state(model, device) as bare, torch.no_grad():
                 will_do = class_logits(bare, images.to(device)).argmax(1).cpu() == classes
         yield from zip(part[will_do].tolist(), classes[will_do].tolist(), strict=True)
 

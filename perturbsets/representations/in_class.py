@@ -1,6 +1,5 @@
 """Neighbours within a class."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -41,7 +40,7 @@ def neighbours_in_class(
         ValueError: If a class has too few images, and as for :func:`nearest_neighbours`.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [2.0]])}, torch.tensor([5, 3, 5]))
         >>> neighbours_in_class(torch.tensor([[0.9]]), torch.tensor([5]), bank, "fc", 1).rows.tolist()
         [[0]]
@@ -88,7 +87,7 @@ def member_distances(
         ValueError: If a class has k images or fewer, or k is below 1.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([5, 5, 5]))
         >>> member_distances(bank, "fc", [5], neighbours=1)[5].tolist()
         [1.0, 1.0, 2.0]
@@ -109,11 +108,7 @@ def member_distances(
     return found
 
 
-
-
 # A stand-in for the guide of adversaries that were made without one.
-
-
 
 
 def nearest_in_predicted_class(
@@ -148,7 +143,7 @@ def nearest_in_predicted_class(
 
     Example:
         >>> import torch
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [2.0]])}, torch.tensor([5, 3, 5]))
         >>> nearest_in_predicted_class(torch.tensor([[1.1]]), torch.tensor([5]), bank, "fc").tolist()
         [2]
@@ -156,11 +151,7 @@ def nearest_in_predicted_class(
     return neighbours_in_class(adversary, predictions, bank, layer, 1, exclude=exclude).rows[:, 0]
 
 
-
-
 # Whether a point lies among its class or at its edge: the rank of its distance to its nearest neighbours.
-
-
 
 
 def rank_in_class(
@@ -201,7 +192,7 @@ def rank_in_class(
         Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [2.0], [3.0], [7.0]])}, torch.zeros(5).long())
         >>> points = torch.tensor([[1.5], [4.0], [99.0]])
         >>> rank_in_class(points, torch.tensor([0, 0, 0]), bank, "fc").tolist()

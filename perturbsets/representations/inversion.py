@@ -14,7 +14,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.base import Ascent
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
-from perturbsets.model_call import untouched
+from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.sets.pixel import PixelBall
 
@@ -115,7 +115,7 @@ class Inversion:
         grey = torch.full((len(first), *shape), GREY, dtype=first.dtype, device=first.device)
         adversary = Adversary(PixelBall("linf", GREY), _Preimage(self), self.ascent)
         found = adversary(model, grey, representations, generator=generator)
-        with untouched(model, grey.device), torch.no_grad():
+        with preserve_state(model, grey.device), torch.no_grad():
             loss = _PreimageLoss(self, outputs, representations)
             distances = loss.squared_distance(found.images).sqrt()
         return Inverted(found.images, distances, found.calls + 1)
@@ -128,7 +128,7 @@ class Inversion:
             images: Images in [0, 1].
             generator: As above.
         """
-        with untouched(model, images.device), torch.no_grad():
+        with preserve_state(model, images.device), torch.no_grad():
             representations = LayerOutputs(model, self.layers, self.activation)(images)
         channels, height, width = images.shape[1:]
         return self(model, representations, (channels, height, width), generator=generator)
@@ -217,5 +217,5 @@ class _PreimageLoss(Loss):
             shares.append((outputs[name] - wanted).square().sum(1) / wanted.square().sum(1))
         return torch.stack(shares).mean(0)
 
-    def keep(self, rows: Rows) -> _PreimageLoss:
+    def select(self, rows: Rows) -> _PreimageLoss:
         return _PreimageLoss(self.inversion, self.outputs, {name: each[rows] for name, each in self.wanted.items()})

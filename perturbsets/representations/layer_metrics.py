@@ -38,7 +38,7 @@ class Surroundings:
         layer: Layer of the bank.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> draw = torch.Generator().manual_seed(0)
         >>> features, labels = torch.rand(120, 30, generator=draw), torch.arange(120) % 2
         >>> natural = Surroundings(MemoryBank({"fc": features[:100]}, labels[:100]), "fc")

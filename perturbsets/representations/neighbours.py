@@ -1,6 +1,5 @@
 """Nearest neighbours among more images than a matrix of distances could hold."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -194,11 +193,7 @@ def _split(features: Tensor) -> Iterable[Block]:
     return (Block(*parts) for parts in zip(rows.split(size), features.split(size), strict=True))
 
 
-
-
 # Neighbourhoods of guides: natural representations to compare an adversary's with, near ones and far ones.
-
-
 
 
 class Neighbourhood(NamedTuple):
@@ -253,7 +248,7 @@ def neighbourhoods(
         Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
-        >>> from perturbsets import MemoryBank
+        >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.rand(60, 8)}, torch.zeros(60).long())
         >>> around = neighbourhoods(torch.rand(2, 8), bank, "fc")
         >>> [tuple(rows.shape) for rows in around], tuple(bank.features("fc", around.far).shape)

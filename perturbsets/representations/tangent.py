@@ -1,6 +1,5 @@
 """The manifold around a guide, as a normal distribution along a plane: probabilistic principal components."""
 
-
 from __future__ import annotations
 
 import math
@@ -201,11 +200,7 @@ def rounding_variance(neighbours: Float[Tensor, "B n D"]) -> Float64[Tensor, " B
     return min(neighbours.shape[1:]) * unit.square()
 
 
-
-
 # How many dimensions the plane around a guide has, by the likelihood of neighbours that were left out.
-
-
 
 
 class DimensionChoice(NamedTuple):

@@ -1,6 +1,5 @@
 """Sparsity: how many units of a layer are active, and are they the same ones?"""
 
-
 from __future__ import annotations
 
 import torch
@@ -12,8 +11,6 @@ from perturbsets._types import Flags
 from perturbsets.rows import named_rows
 
 # Refuses features that cannot be measured: of no common shape, or not finite.
-
-
 
 
 def check_features(**named: Tensor) -> None:
@@ -40,11 +37,7 @@ def check_features(**named: Tensor) -> None:
             )
 
 
-
-
 # Angular consistency: do a point and its guide lie in the same direction, seen from the guide's neighbours?
-
-
 
 
 def angular_consistency(
@@ -99,8 +92,6 @@ def angular_consistency(
         )
     cosine = (inner / (to_point * to_guide)).clamp(-1, 1)  # rounding apart, Cauchy-Schwarz
     return cosine.masked_fill(~seen, 0).sum(2) / seen.sum(2)
-
-
 
 
 def sparsity_change(

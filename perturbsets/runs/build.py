@@ -18,10 +18,11 @@ from perturbsets.knowledge import BoundRules, Rules
 from perturbsets.knowledge.rules import TABLES
 from perturbsets.loading import load
 from perturbsets.models import DualConvNet, Thresholded
+from perturbsets.multi_label import MultiLabelTraining, balancing_weights
 from perturbsets.recipe import Recipe, assembly, read_recipe
 from perturbsets.runs.folder import RunFolder, need
 from perturbsets.sets import PerturbationSet
-from perturbsets.training import Method, MultiLabel, RobustValidation, balancing_weights
+from perturbsets.training import Method, RobustValidation
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,9 +40,9 @@ def classifier(recipe: Recipe, shape: tuple[int, int, int], classes: int, seed: 
 
 
 def classifier_for(recipe: Recipe, part: Any, data: Source, seed: int) -> Pretrained:
-    """A fresh classifier for a method; where that trains a helper along, one with a branch for its labels."""
+    """A fresh classifier for a method; where that trains an auxiliary classifier along, one with a label branch."""
     channels, height, width = data.batch([0])[0].shape[1:]
-    kind = getattr(part, "helper_network", "frozen")
+    kind = getattr(part, "auxiliary_network", "frozen")
     if kind == "frozen":
         return classifier(recipe, (channels, height, width), len(data.classes), seed)
     assert isinstance(data, MultiLabelSource)  # a recipe with dual methods has such a source
@@ -52,12 +53,12 @@ def classifier_for(recipe: Recipe, part: Any, data: Source, seed: int) -> Pretra
     return made
 
 
-def helper_network(recipe: Recipe, shape: tuple[int, int, int], labels: int, seed: int) -> Pretrained:
+def auxiliary_network(recipe: Recipe, shape: tuple[int, int, int], labels: int, seed: int) -> Pretrained:
     """A fresh multi-label classifier: a network of one logit for each label."""
-    assert recipe.helper is not None  # or the recipe has no such stage
-    part = recipe.helper.network or recipe.classifier
+    assert recipe.auxiliary is not None  # or the recipe has no such stage
+    part = recipe.auxiliary.network or recipe.classifier
     assert part is not None  # it has the one or the other
-    return _seeded(part.make, derive_seed(recipe.seed, "helper", seed), shape, classes=labels)
+    return _seeded(part.make, derive_seed(recipe.seed, "auxiliary", seed), shape, classes=labels)
 
 
 def network(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -86,7 +87,7 @@ def source(recipe: Recipe, split: str) -> Source:
 def labelled(recipe: Recipe, split: str) -> MultiLabelSource:
     """Clean images of a split, whose labels have states."""
     made = source(recipe, split)
-    assert isinstance(made, MultiLabelSource)  # a recipe with a helper has such a source
+    assert isinstance(made, MultiLabelSource)  # a recipe with an auxiliary classifier has such a source
     return made
 
 
@@ -138,34 +139,36 @@ def adversary(section: Any, sets: dict[str, PerturbationSet]) -> Adversary:
     return assembly.adversary(section, sets[section.set])
 
 
-def method(part: Any, sets: dict[str, PerturbationSet], helper: nn.Module | None, rules: BoundRules | None) -> Method:
-    """A training method from its part; a dual one has the helper as it is, or trains its own."""
-    kind = getattr(part, "helper_network", None)
-    given: dict[str, Any] = {} if kind is None else {"helper": helper if kind == "frozen" else None}
+def method(
+    part: Any, sets: dict[str, PerturbationSet], auxiliary: nn.Module | None, rules: BoundRules | None
+) -> Method:
+    """A training method from its part; a dual one has the auxiliary classifier as it is, or trains its own."""
+    kind = getattr(part, "auxiliary_network", None)
+    given: dict[str, Any] = {} if kind is None else {"auxiliary": auxiliary if kind == "frozen" else None}
     if getattr(part, "rules_weight", 0) and rules is not None:
         given["rules"] = rules.inconsistency
     return assembly.method(part, sets, **given)
 
 
 def helper_method(recipe: Recipe, data: MultiLabelSource, sets: dict[str, PerturbationSet]) -> Method:
-    """How the helper is trained."""
-    assert recipe.helper is not None  # or the recipe has no such stage
-    section = recipe.helper
+    """How the auxiliary classifier is trained."""
+    assert recipe.auxiliary is not None  # or the recipe has no such stage
+    section = recipe.auxiliary
     positive = balancing_weights(data.states(list(range(len(data))))) if section.balanced else None
     attacks = None if section.adversary is None else adversary(section.adversary, sets)
-    return MultiLabel(positive=positive, adversary=attacks)
+    return MultiLabelTraining(positive=positive, adversary=attacks)
 
 
 def rules(recipe: Recipe) -> BoundRules | None:
-    """The rules between the labels and classes of the recipe's source, if its helper has any.
+    """The rules between the labels and classes of the recipe's source, if its auxiliary classifier has any.
 
     Raises:
         ValueError: If they do not fit the source.
     """
     origin = recipe if recipe.trained is None else read_recipe(recipe.trained)
-    if origin.helper is None or origin.helper.rules is None:
+    if origin.auxiliary is None or origin.auxiliary.rules is None:
         return None
-    named, data = origin.helper.rules, labelled(recipe, "test")
+    named, data = origin.auxiliary.rules, labelled(recipe, "test")
     read = Rules.builtin(named) if named in TABLES else Rules.read(named)
     return read.bind(data.label_names, data.classes)
 
@@ -222,7 +225,7 @@ def helpers(recipe: Recipe, run: RunFolder, device: torch.device) -> list[nn.Mod
     folder = run.path if recipe.trained is None else Path(recipe.trained)
     made: list[nn.Module] = []
     for seed in recipe.seeds:
-        model = Pretrained.from_pretrained(need(folder, f"helper/{seed}", "helper"), device=device)
-        said = json.loads(need(folder, f"helper/{seed}/thresholds.json", "helper").read_text())
+        model = Pretrained.from_pretrained(need(folder, f"auxiliary/{seed}", "auxiliary"), device=device)
+        said = json.loads(need(folder, f"auxiliary/{seed}/thresholds.json", "auxiliary").read_text())
         made.append(Thresholded(model, torch.tensor(said["thresholds"], device=device)).eval())
     return made

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cvae import derive_seed
-from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, verdict
+from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, diagnose_set
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.per_image import one_number
 from perturbsets.recipe import Recipe
@@ -53,7 +53,7 @@ def measure(
             "beside": theorems.beside(error=necessary.search, bits_per_pixel=sufficient.bits_per_pixel),
             "warning": sufficient.warning,
         },
-        "findings": [finding.summary() for finding in verdict(summary, content["overapproximation"])],
+        "findings": [finding.summary() for finding in diagnose_set(summary, content["overapproximation"])],
     }
     content["approximation"]["share"] = content["approximation"]["mean"] / summary["identity"]["mean"]
     if second is not None:

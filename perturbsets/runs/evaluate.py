@@ -28,7 +28,7 @@ from perturbsets.runs.folder import RunFolder
 from perturbsets.sets import LatentBall, PerturbationSet
 
 MARKS = {True: "✓", False: "✗"}
-PLAIN = "perturbsets.Standard"  # the method whose classifier's examples the audit carries over
+PLAIN = "perturbsets.StandardTraining"  # the method whose classifier's examples the audit carries over
 KNOWN = {
     "clean": "clean images",
     "changed": "real changes",
@@ -106,7 +106,7 @@ class Bench:
         settings, ensemble = self.recipe.evaluate.audit, self.recipe.evaluate.robustness
         searches = dict(self.adversaries)
         if ensemble is not None:
-            climb = APGD(ensemble.steps, stop_when_reached=True)
+            climb = APGD(ensemble.steps, stop_on_success=True)
             searches |= {f"{name}: apgd-ce": Adversary(self.sets[name], ascent=climb) for name in ensemble.sets}
         audited = {name: adversary for name, adversary in searches.items() if _auditable(adversary)}
         plain = next((name for name, method in build.methods(self.recipe).items() if method == PLAIN), None)

@@ -1,4 +1,4 @@
-"""Attacks on the labels of a run's helper: by adversaries, by least changes, and by one change for all images."""
+"""Attacks on the labels of a run's auxiliary: by adversaries, by least changes, and by one change for all images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from perturbsets._types import Rows, States
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.universal import find_universal
 from perturbsets.evaluation.accuracy import BATCH
-from perturbsets.multi_label import label_linear_programme, multi_label_deepfool
-from perturbsets.objectives import BinaryCrossEntropy
+from perturbsets.multi_label import BinaryCrossEntropy, label_linear_programme, multi_label_deepfool
 from perturbsets.runs import build
 from perturbsets.runs.label_bench import Attacked, LabelBench
 
@@ -79,7 +78,7 @@ def universal(bench: LabelBench) -> dict[str, Any]:
         )
         rows = bench.standing(objective, bench.states)
         images = found.images(bench.images[rows])
-        attacked = Attacked(rows, images, bench.reached(objective, images, bench.states[rows]), None, None)
+        attacked = Attacked(rows, images, bench.success(objective, images, bench.states[rows]), None, None)
         entries[name] = bench.entry(name, attacked, None)
         entries[name]["objective"] = section.objective.described()
     return entries
@@ -89,9 +88,9 @@ def _searched(bench: LabelBench, name: str, adversary: Adversary, rows: Rows, wa
     """What an adversary finds, a batch at a time."""
     generator, begun = bench.generator(name), time.perf_counter()
     found = [
-        adversary.keep(part)(bench.model, bench.images[part], wanted[part], generator=generator)
+        adversary.select(part)(bench.model, bench.images[part], wanted[part], generator=generator)
         for part in rows.split(BATCH)
     ]
     images = torch.cat([part.images for part in found])
-    reached, calls = (torch.cat([getattr(part, key) for part in found]) for key in ("reached", "calls"))
-    return Attacked(rows, images, reached, calls, time.perf_counter() - begun)
+    success, calls = (torch.cat([getattr(part, key) for part in found]) for key in ("success", "calls"))
+    return Attacked(rows, images, success, calls, time.perf_counter() - begun)

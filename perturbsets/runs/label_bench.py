@@ -1,4 +1,4 @@
-"""The helper of a run and its test images: which labels an attack flips, which were meant to, and what it takes."""
+"""What attacks on labels are measured by: the images, what the auxiliary classifier predicts, what attacks return."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from torch import Tensor
 from augment import MultiLabelSource, group_numbers
 from cvae import derive_seed
 from perturbsets._types import Flags, Images, Rows, States
-from perturbsets.evaluation import flips, multi_label_scores, outcomes, success_at_k
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import independent, share_interval
-from perturbsets.label_states import altered
-from perturbsets.model_call import logits, untouched
-from perturbsets.objectives import MultiLabelObjective
+from perturbsets.label_states import target_labels
+from perturbsets.model_call import logits, preserve_state
+from perturbsets.multi_label import MultiLabelObjective, flips, multi_label_scores, outcomes, success_at_k
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
@@ -34,17 +33,17 @@ class Attacked(NamedTuple):
 
     rows: Rows
     images: Images
-    reached: Flags
+    success: Flags
     calls: Tensor | None
     seconds: float | None
 
 
 class LabelBench:
-    """Test images, and the helper that sees their labels: what is measured of every attack on them.
+    """Test images, and the auxiliary classifier that sees their labels: what is measured of every attack on them.
 
     Args:
         recipe: Has a section on labels.
-        run: Where the helper and learned sets are.
+        run: Where the auxiliary classifier and learned sets are.
         device: Where to work.
 
     Attributes:
@@ -80,14 +79,14 @@ class LabelBench:
     def standing(self, objective: MultiLabelObjective, wanted: States) -> Rows:
         """Images of which an objective asks something that the clean one does not show already."""
         rows = objective.attainable(wanted).nonzero()[:, 0]
-        return rows[~self.reached(objective, self.images[rows], wanted[rows])]
+        return rows[~self.success(objective, self.images[rows], wanted[rows])]
 
-    def reached(self, objective: MultiLabelObjective, images: Images, wanted: States) -> Flags:
+    def success(self, objective: MultiLabelObjective, images: Images, wanted: States) -> Flags:
         """Whether images reach an objective's goal."""
         if not len(images):
             return torch.zeros(0, dtype=torch.bool, device=images.device)
         nowhere = images.new_zeros(len(images), 0)
-        with untouched(self.model, self.device), torch.no_grad():
+        with preserve_state(self.model, self.device), torch.no_grad():
             return objective.at(self.model, images, wanted)(images, nowhere)[1]
 
     def entry(self, name: str, attacked: Attacked, asked: States | None, *, found_only: bool = False) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class LabelBench:
         logits = self._logits(attacked.images)
         before, after = self.logits[rows] > 0, logits > 0
         change = (attacked.images - self.images[rows]).flatten(1)
-        change = change[attacked.reached] if found_only else change
+        change = change[attacked.success] if found_only else change
         every = self.logits.index_copy(0, rows, logits)
         shown = slice(self.settings.shown)
         self.arrays |= {
@@ -111,7 +110,7 @@ class LabelBench:
         return {
             "images": count,
             "asked": None if asked is None else self._words(asked),
-            "reached": share_interval(attacked.reached, groups)._asdict(),
+            "success": share_interval(attacked.success, groups)._asdict(),
             "targeted": None if asked is None else outcomes(before, after, asked[rows], groups).summary(),
             "flips": flips(before, after, groups).summary(),
             "norms": {
@@ -128,11 +127,11 @@ class LabelBench:
 
     def asked(self, section: Any) -> States:
         """What is asked of each image: NaN where nothing is."""
-        return altered(torch.full_like(self.states, float("nan")), **self._numbers(section))
+        return target_labels(torch.full_like(self.states, float("nan")), **self._numbers(section))
 
     def pattern(self, section: Any) -> States:
         """The states predicted, but for those asked for."""
-        return altered((self.logits > 0).to(self.states), **self._numbers(section))
+        return target_labels((self.logits > 0).to(self.states), **self._numbers(section))
 
     def _numbers(self, section: Any) -> dict[str, list[int]]:
         return {key: [self.names.index(name) for name in getattr(section, key)] for key in ("hide", "show")}
@@ -145,7 +144,7 @@ class LabelBench:
         }
 
     def _logits(self, images: Images) -> Tensor:
-        with untouched(self.model, self.device), torch.no_grad():
+        with preserve_state(self.model, self.device), torch.no_grad():
             return torch.cat([logits(self.model, part) for part in images.split(BATCH)])
 
     def generator(self, name: str) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""Attacks on the labels of a run's helper, and what the rules between labels and classes detect."""
+"""Attacks on the labels of a run's auxiliary classifier, and what the rules between labels and classes detect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = "labels/labels.json"
 
 
 def labels(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Attacks the helper, measures which labels flip, and how well rules detect attacks on the classifiers."""
+    """Attacks the auxiliary classifier; measures which labels flip and how well rules detect attacks."""
     bench = LabelBench(recipe, run, accelerator.device)
     content = bench.about()
     with console.status("attacks on labels"):
@@ -47,7 +47,7 @@ def _shown(content: dict[str, Any]) -> Table:
         collateral = "" if targeted is None else f"{targeted['collateral']['mean']:.2f}"
         table.add_row(
             name,
-            f"{100 * entry['reached']['mean']:.1f}",
+            f"{100 * entry['success']['mean']:.1f}",
             collateral,
             *("" if one is None else f"{one:.3g}" for one in (entry["norms"]["l2"], entry["norms"]["linf"])),
             "" if entry["seconds"] is None else f"{1000 * entry['seconds']:.1f}",

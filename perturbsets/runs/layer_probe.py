@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import Images, Labels, PerImage
-from perturbsets.adversaries.adversary import Found
+from perturbsets.adversaries.adversary import AttackResult
 from perturbsets.intervals import mean_interval
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
-from perturbsets.model_call import class_logits, untouched
+from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.representations import (
     Bank,
     Description,
@@ -65,12 +65,12 @@ class Look:
     def features(self, images: Images, layer: str) -> Tensor:
         """What a layer makes of images, a row each."""
         outputs = LayerOutputs(self.model, [layer], self.activation)
-        with untouched(self.model, images.device), torch.no_grad():
+        with preserve_state(self.model, images.device), torch.no_grad():
             return torch.cat([outputs(part)[layer] for part in images.split(BATCH)])
 
     def predictions(self, images: Images) -> Labels:
         """The classes that the network takes images for."""
-        with untouched(self.model, images.device), torch.no_grad():
+        with preserve_state(self.model, images.device), torch.no_grad():
             return torch.cat([class_logits(self.model, part).argmax(1) for part in images.split(BATCH)])
 
     def guided(self, layer: str, images: Images, pairs: GuidedPairs, own: Labels, **how: Any) -> Looked:
@@ -118,7 +118,7 @@ class Look:
         """Whose labels adversaries get."""
         return label_outcomes(self.predictions(images), pairs.source_labels, pairs.guide_labels, pairs.groups)
 
-    def reached(self, layer: str, images: Images, pairs: GuidedPairs) -> dict[str, Any]:
+    def success(self, layer: str, images: Images, pairs: GuidedPairs) -> dict[str, Any]:
         """How near adversaries come to their guides, and whose labels they get, as plain values."""
         points = [self.features(some, layer) for some in (images, pairs.guides, pairs.sources)]
         ratio = distance_ratio(*points).cpu().double()
@@ -127,7 +127,7 @@ class Look:
     def carried(self, layer: str, images: Images, pairs: GuidedPairs, first: LabelOutcomes) -> dict[str, Any]:
         """The same for adversaries of another network, with the share of their successes that carries over."""
         return {
-            **self.reached(layer, images, pairs),
+            **self.success(layer, images, pairs),
             "carried": transfer(first, self.outcomes(images, pairs)).summary()["carried"],
         }
 
@@ -146,7 +146,7 @@ class Solved(NamedTuple):
     bounds: PerImage
 
     @classmethod
-    def of(cls, parts: Sequence[Found]) -> Solved:
+    def of(cls, parts: Sequence[AttackResult]) -> Solved:
         """Some pairs after the other."""
         bounds = [torch.full_like(part.values, math.inf) if part.bounds is None else part.bounds for part in parts]
         return cls(

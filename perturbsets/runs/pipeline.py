@@ -14,7 +14,7 @@ from perturbsets.runs.certifying import certify
 from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.labelling import labels
 from perturbsets.runs.representing import representations
-from perturbsets.runs.train_auxiliary import helper
+from perturbsets.runs.train_auxiliary import auxiliary
 from perturbsets.runs.training import train
 from perturbsets.runs.validate_names import check_names
 
@@ -24,7 +24,7 @@ STAGES: dict[str, Stage] = {
     "pairs": stages.pairs,
     "fit": stages.fit,
     "check": stages.check,
-    "helper": helper,
+    "auxiliary": auxiliary,
     "train": train,
     "evaluate": stages.evaluate,
     "certify": certify,
@@ -34,7 +34,7 @@ STAGES: dict[str, Stage] = {
 }
 """All stages in order, by the name of their command."""
 
-SHARED = ("fit", "helper", "train")  # stages in which every process takes part; the others run on the first one
+SHARED = ("fit", "auxiliary", "train")  # stages in which every process takes part; the others run on the first one
 
 
 def execute(recipe: Recipe, only: str | None = None) -> RunFolder:

@@ -100,7 +100,7 @@ class Study:
             for radius in sorted({*self.settings.radii, self.settings.radius}):
                 known = radius == self.settings.radius
                 images = self.adversaries[layer] if known else self._attack(self._adversary(layer, radius))
-                curve.append({"radius": radius, **self.look.reached(layer, images, self.pairs[self.first])})
+                curve.append({"radius": radius, **self.look.success(layer, images, self.pairs[self.first])})
         return curves
 
     def kinds(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class Study:
         found = {}
         for name in self.settings.sets:
             images = self._attack(Adversary(made[name], objective, ascent))
-            found[name] = self.look.reached(self.last, images, self.pairs[self.first])
+            found[name] = self.look.success(self.last, images, self.pairs[self.first])
             self.arrays |= {
                 f"sets/{name}/images": images[: self.settings.shown],
                 f"sets/{name}/predictions": self.look.predictions(images[: self.settings.shown]),

@@ -15,7 +15,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import independent, share_interval
 from perturbsets.knowledge import BoundRules, Consistent, rejection_threshold
-from perturbsets.model_call import class_logits, logits, untouched
+from perturbsets.model_call import class_logits, logits, preserve_state
 from perturbsets.recipe import Recipe
 from perturbsets.representations import detection_roc
 from perturbsets.runs import build
@@ -31,13 +31,15 @@ def detected(recipe: Recipe, run: RunFolder, device: torch.device) -> dict[str, 
     if section is None:
         return None
     sets = build.perturbation_sets(recipe, run)
-    helper, rules = build.helpers(recipe, run, device)[0], build.rules(recipe)
+    auxiliary, rules = build.helpers(recipe, run, device)[0], build.rules(recipe)
     if rules is None:
-        raise ValueError("labels.detector must come with rules of the helper, got none in the run `trained`")
+        raise ValueError(
+            "labels.detector must come with rules of the auxiliary classifier, got none in the run `trained`"
+        )
     classifiers = build.classifiers(recipe, run, device)
     found: dict[str, Any] = {"share": section.share, "weights": section.weights, "classifiers": {}}
     for name in section.classifiers:
-        detector = _Detector(recipe, classifiers[name][0], helper, rules, device)
+        detector = _Detector(recipe, classifiers[name][0], auxiliary, rules, device)
         adversaries = {key: build.adversary(recipe.adversaries[key], sets) for key in section.adversaries}
         found["classifiers"][name] = {
             **detector.natural(),
@@ -50,11 +52,11 @@ class _Detector:
     """One classifier with the rules that watch it."""
 
     def __init__(
-        self, recipe: Recipe, model: nn.Module, helper: nn.Module, rules: BoundRules, device: torch.device
+        self, recipe: Recipe, model: nn.Module, auxiliary: nn.Module, rules: BoundRules, device: torch.device
     ) -> None:
         assert recipe.labels is not None
         assert recipe.labels.detector is not None  # what it is for
-        self.model, self.helper, self.rules, self.seed = model, helper, rules, recipe.seed
+        self.model, self.auxiliary, self.rules, self.seed = model, auxiliary, rules, recipe.seed
         self.device = device
         held = build.labelled(recipe, "validation")
         _, _, scores = self._seen(held.batch(list(range(len(held))))[0].to(device))
@@ -80,14 +82,14 @@ class _Detector:
         }
 
     def attacked(self, adversary: Adversary, weights: list[float]) -> dict[str, Any]:
-        """What is detected of an attack as it is, and of the same attacker when it knows rules and helper."""
+        """What is detected of an attack as it is, and of the same attacker when it knows rules and auxiliary."""
         plain = self._searched(adversary)
         knowing = [
             self._searched(
                 replace(
                     adversary,
                     objective=Consistent(
-                        adversary.objective, self.rules, self.helper, weight=weight, limit=self.threshold
+                        adversary.objective, self.rules, self.auxiliary, weight=weight, limit=self.threshold
                     ),
                 )
             )
@@ -115,7 +117,7 @@ class _Detector:
     def _searched(self, adversary: Adversary) -> Images:
         generator = self._generator("detector")
         parts = [
-            adversary.keep(rows)(self.model, self.images[rows], self.labels[rows], generator=generator).images
+            adversary.select(rows)(self.model, self.images[rows], self.labels[rows], generator=generator).images
             for rows in torch.arange(len(self.images), device=self.device).split(BATCH)
         ]
         return torch.cat(parts)
@@ -136,8 +138,8 @@ class _Detector:
         return logits.argmax(1), (labels > 0).to(labels), self.rules.violation(logits, labels)
 
     def _passed(self, images: Images) -> tuple[Tensor, Tensor]:
-        with untouched(self.model, self.device), untouched(self.helper, self.device), torch.no_grad():
-            return class_logits(self.model, images), logits(self.helper, images)
+        with preserve_state(self.model, self.device), preserve_state(self.auxiliary, self.device), torch.no_grad():
+            return class_logits(self.model, images), logits(self.auxiliary, images)
 
     def _share(self, flags: Tensor) -> dict[str, float | None]:
         return share_interval(flags, self.groups)._asdict()

@@ -25,15 +25,15 @@ def train(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
     data: Any = build.source(recipe, "train")
     sets = build.perturbation_sets(recipe, run)
     validation = build.validation(recipe, sets)
-    helped = any(getattr(part, "helper_network", None) == "frozen" for part in (recipe.classifiers or {}).values())
+    helped = any(getattr(part, "auxiliary_network", None) == "frozen" for part in (recipe.classifiers or {}).values())
     helpers = build.helpers(recipe, run, accelerator.device) if helped else [None] * len(recipe.seeds)
     rules = build.rules(recipe)
     costs: dict[str, Any] = {}
     for name, part in (recipe.classifiers or {}).items():
-        for seed, helper in zip(recipe.seeds, helpers, strict=True):
+        for seed, auxiliary in zip(recipe.seeds, helpers, strict=True):
             model = build.classifier_for(recipe, part, data, seed)
-            shown = WithStates(data) if hasattr(part, "helper_network") else data
-            method = build.method(part, sets, helper, rules)
+            shown = WithStates(data) if hasattr(part, "auxiliary_network") else data
+            method = build.method(part, sets, auxiliary, rules)
             folder = run.path / "classifiers" / name / str(seed)
             train_classifier(
                 model,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from augment import MultiLabelSource
-from perturbsets.objectives import MultiLabelObjective
+from perturbsets.multi_label import MultiLabelObjective
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 
@@ -22,7 +22,7 @@ def check_names(recipe: Recipe) -> None:
             are named that there are not; all such faults are listed.
     """
     faults = list(_strange_classifiers(recipe))
-    if recipe.helper is not None or recipe.labels is not None:
+    if recipe.auxiliary is not None or recipe.labels is not None:
         build.rules(recipe)
         faults += _faults(recipe, build.labelled(recipe, "test"))
     if faults:
@@ -70,10 +70,10 @@ def _faults(recipe: Recipe, data: MultiLabelSource) -> Iterator[str]:
 def _objectives(recipe: Recipe) -> Iterator[tuple[str, MultiLabelObjective]]:
     """Every multi-label objective of a recipe, and where it stands."""
     users: dict[str, Any] = {}
-    if recipe.helper is not None and recipe.helper.adversary is not None:
-        users["helper.adversary"] = recipe.helper.adversary
+    if recipe.auxiliary is not None and recipe.auxiliary.adversary is not None:
+        users["auxiliary.adversary"] = recipe.auxiliary.adversary
     for name, part in (recipe.classifiers or {}).items():
-        if hasattr(part, "helper_network"):
+        if hasattr(part, "auxiliary_network"):
             users[f"classifiers.{name}"] = part
     if recipe.labels is not None:
         users |= {f"labels.attacks.{name}": attack for name, attack in recipe.labels.attacks.items()}

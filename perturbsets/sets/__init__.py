@@ -2,7 +2,7 @@
 
 from perturbsets.sets.ball import Ball, LinfBall, ProductBall
 from perturbsets.sets.base import PerturbationSet, Region
-from perturbsets.sets.composed import Compose
+from perturbsets.sets.composed import ComposedSet
 from perturbsets.sets.drawn import DrawnChanges
 from perturbsets.sets.l1 import L1Ball
 from perturbsets.sets.l2 import L2Ball

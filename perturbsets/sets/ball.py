@@ -1,6 +1,5 @@
 """A ball of offsets: the geometry that every perturbation set shares, written once a norm."""
 
-
 from __future__ import annotations
 
 import math
@@ -119,11 +118,7 @@ def uniform_draws(shape: int | torch.Size, generator: torch.Generator | None) ->
     return torch.rand(size, dtype=torch.float64, generator=generator, device=device).cpu()
 
 
-
-
 # The cube: the ball of the largest absolute value.
-
-
 
 
 @dataclass(frozen=True)
@@ -163,11 +158,7 @@ class LinfBall(Ball):
         return self.project(draws.to(like))
 
 
-
-
 # A product of balls: each group of coordinates keeps to a ball of its own.
-
-
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Region(ABC):
         """The samples at offsets, differentiable; zero offsets need not give the batch back."""
 
     @abstractmethod
-    def keep(self, rows: Rows) -> Region:
+    def select(self, rows: Rows) -> Region:
         """The region of some of the images."""
 
     def project(self, offsets: Offsets) -> Offsets:

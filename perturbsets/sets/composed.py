@@ -16,7 +16,7 @@ from perturbsets.sets.base import PerturbationSet, Region
 
 
 class ComposedRegion(Region):
-    """A :class:`Compose` bound to samples.
+    """A :class:`ComposedSet` bound to samples.
 
     The first part is bound once; the others are bound anew to whatever comes before them, at every decoding.
 
@@ -60,9 +60,9 @@ class ComposedRegion(Region):
         groups = [offsets / _divisor(radii) for offsets, radii in zip(drawn, self.radii, strict=True)]
         return self.project(torch.cat(groups, dim=1))
 
-    def keep(self, rows: Rows) -> ComposedRegion:
-        later, radii = [part.keep(rows) for part in self.later], [column[rows] for column in self.radii]
-        return ComposedRegion(self.ball.keep(rows), self.first.keep(rows), later, radii)
+    def select(self, rows: Rows) -> ComposedRegion:
+        later, radii = [part.select(rows) for part in self.later], [column[rows] for column in self.radii]
+        return ComposedRegion(self.ball.select(rows), self.first.select(rows), later, radii)
 
     def _scaled(self, offsets: Offsets) -> list[Tensor]:
         """The offsets of each part, in its own unit."""
@@ -75,7 +75,7 @@ def _divisor(radii: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Compose(PerturbationSet):
+class ComposedSet(PerturbationSet):
     r"""All samples that one set makes of what another made of x.
 
     .. math:: S(x) = \{\, g_2(g_1(x, r_1 u_1), r_2 u_2) : \|u_i\|_{(i)} \le r \,\}
@@ -92,7 +92,7 @@ class Compose(PerturbationSet):
 
     Example:
         >>> from perturbsets import PixelBall, SpatialBox
-        >>> region = Compose([SpatialBox(), PixelBall("linf", 0.1)]).at(torch.rand(2, 1, 8, 8))
+        >>> region = ComposedSet([SpatialBox(), PixelBall("linf", 0.1)]).at(torch.rand(2, 1, 8, 8))
         >>> region.decode(region.sample()).shape, region.size
         (torch.Size([2, 1, 8, 8]), 68)
     """

@@ -39,7 +39,7 @@ class DrawnRegion(Region):
         """Parameters as the change draws them."""
         return self.change.draw(len(self.images), generator=generator).to(self.centre())
 
-    def keep(self, rows: Rows) -> DrawnRegion:
+    def select(self, rows: Rows) -> DrawnRegion:
         return DrawnRegion(self.images[rows], self.change)
 
 
@@ -48,8 +48,8 @@ class DrawnChanges(PerturbationSet):
     """Everything that a change makes of an image: corruptions, movements, any pipeline.
 
     Parameters such as the number of a corruption or a seed have no neighbours, so nothing can climb in this set:
-    :class:`perturbsets.RandomSearch` measures its average and its worst draws, :class:`perturbsets.Augmented` trains on
-    it.
+    :class:`perturbsets.RandomSearch` measures its average and its worst draws, :class:`perturbsets.AugmentedTraining`
+    trains on it.
 
     Args:
         change: The change.

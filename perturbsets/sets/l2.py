@@ -1,6 +1,5 @@
 """The Euclidean ball."""
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from perturbsets.sets.ball import MOST_ROUNDS, Ball, uniform_draws
 # Conditioned on :math:`r \le \epsilon`, a draw is :math:`F^{-1}(U F(\epsilon))`. In many dimensions and small balls F
 # is far below the smallest double (at d = 4096 and r = 0.1 its logarithm is about -24,000), so there the equation is
 # solved for logarithms.
-
 
 
 SMALLEST = 1e-280
@@ -143,8 +141,6 @@ def _log_inverse(a: float, log_target: Array, start: Array) -> Array:
         if bool((np.abs(step) < 1e-14 * np.maximum(1.0, np.abs(t))).all()):
             break
     return t
-
-
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,9 @@ class LatentRegion(Region):
         rows = torch.randint(len(bank), (len(self.images),), generator=generator, device=device)
         return self.project(bank[rows.to(bank.device)].to(self.centre()))
 
-    def keep(self, rows: Rows) -> LatentRegion:
-        kept = LatentRegion(self.images[rows], self.perturbations, self.ball.keep(rows))
-        kept._features = self.perturbations.model.keep(self._features, rows)
+    def select(self, rows: Rows) -> LatentRegion:
+        kept = LatentRegion(self.images[rows], self.perturbations, self.ball.select(rows))
+        kept._features = self.perturbations.model.select(self._features, rows)
         kept.prior = DiagonalGaussian(self.prior.mean[rows], self.prior.log_scale[rows])
         return kept
 

@@ -58,8 +58,8 @@ class PixelRegion(Region):
     def box(self) -> tuple[Offsets, Offsets] | None:
         return None if self.ball.box(self.low) is None else (self.low, self.high)
 
-    def keep(self, rows: Rows) -> PixelRegion:
-        return PixelRegion(self.images[rows], self.ball.keep(rows), self.bounds)
+    def select(self, rows: Rows) -> PixelRegion:
+        return PixelRegion(self.images[rows], self.ball.select(rows), self.bounds)
 
 
 @dataclass(frozen=True)

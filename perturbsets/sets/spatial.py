@@ -47,8 +47,8 @@ class SpatialRegion(Region):
         spread = torch.where(shift < 0, self._below, self._above)
         return self.project(self.ball.radii(shift) * shift / spread.where(spread > 0, 1))
 
-    def keep(self, rows: Rows) -> SpatialRegion:
-        return SpatialRegion(self.images[rows], self.ball.keep(rows), self.change)
+    def select(self, rows: Rows) -> SpatialRegion:
+        return SpatialRegion(self.images[rows], self.ball.select(rows), self.change)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ class StandardizedRegion(Region):
     def decode(self, offsets: Offsets) -> Samples:
         return self.region.decode(self.scales * offsets)
 
-    def keep(self, rows: Rows) -> StandardizedRegion:
-        return StandardizedRegion(self.region.keep(rows), self.scales[rows], self.ball.keep(rows))
+    def select(self, rows: Rows) -> StandardizedRegion:
+        return StandardizedRegion(self.region.select(rows), self.scales[rows], self.ball.select(rows))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Standardized(PerturbationSet):
     decoding that meets it there; a pixel ball's, for one, cuts what it makes at the bounds.
 
     Args:
-        perturbations: A set with an L2 ball, or a :class:`Compose` of such sets.
+        perturbations: A set with an L2 ball, or a :class:`ComposedSet` of such sets.
         sigma: Standard deviation :math:`\sigma > 0` of the noise in the set's own unit (pixel values, prior standard
             deviations); of composed sets one for each part, in that part's own unit.
         radius: :math:`0 \le r \le \infty`, in standard deviations; a number, or one per image.

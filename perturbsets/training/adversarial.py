@@ -1,6 +1,5 @@
 """Adversarial training."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -13,21 +12,21 @@ from perturbsets._types import Classes, Labels, OneOrEach, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.ascents.climb import finite_radii, set_step_size
-from perturbsets.model_call import untouched
+from perturbsets.model_call import preserve_state
 from perturbsets.per_image import for_each
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import Method, OneUpdate, Update, cross_entropy
 
 
 @dataclass(frozen=True)
-class Adversarial(OneUpdate):
+class AdversarialTraining(OneUpdate):
     r"""Cross-entropy on the worst images an adversary finds.
 
     .. math:: \min_\theta \mathbb E \max_{x' \in S(x)} \ell(f_\theta(x'), y)
 
     With projected gradient it is Madry's training. One step alone may overfit all of a sudden to itself: see
-    :class:`FastAdversarial`. The worst image is that of the highest value of the adversary's objective, here and in
-    every method of training, whether or not it is misclassified.
+    :class:`FastAdversarialTraining`. The worst image is that of the highest value of the adversary's objective, here
+    and in every method of training, whether or not it is misclassified.
 
     Args:
         adversary: The inner maximisation, on any set.
@@ -38,7 +37,7 @@ class Adversarial(OneUpdate):
     Example:
         >>> from perturbsets import CrossEntropy, PixelBall, ProjectedGradient
         >>> climb = ProjectedGradient(40, step_size=0.01)
-        >>> madry = Adversarial(Adversary(PixelBall("linf", 0.3), CrossEntropy(), climb))
+        >>> madry = AdversarialTraining(Adversary(PixelBall("linf", 0.3), CrossEntropy(), climb))
     """
 
     adversary: Adversary | Worst
@@ -47,15 +46,11 @@ class Adversarial(OneUpdate):
         return self.adversary(bare, images, labels, generator=generator, rank="value").images
 
 
-
-
 # Training on the clean or the adversarial image, whichever is worse.
 
 
-
-
 @dataclass(frozen=True)
-class LargerOfBoth(OneUpdate):
+class LargerLossTraining(OneUpdate):
     r"""Per image the larger of the clean and the adversarial loss.
 
     .. math:: \max\{\ell(f_\theta(x), y),\ \ell(f_\theta(x'), y)\}
@@ -75,21 +70,17 @@ class LargerOfBoth(OneUpdate):
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         found = self.adversary(bare, images, labels, generator=generator, rank="value").images
-        with untouched(bare, images.device), torch.no_grad():
+        with preserve_state(bare, images.device), torch.no_grad():
             clean, changed = (cross_entropy(bare, x, labels)[0] for x in (images, found))
         chosen = (clean >= changed).view(-1, *[1] * (images.ndim - 1))
         return torch.where(chosen, images, found)
 
 
-
-
 # Fast adversarial training: one gradient pass from a random start.
 
 
-
-
 @dataclass(frozen=True)
-class FastAdversarial(OneUpdate):
+class FastAdversarialTraining(OneUpdate):
     r"""Cross-entropy where one steepest step from a random point of the ball ends.
 
     .. math:: u_0 \text{ uniform in } B, \qquad u = \Pi\big(u_0 + \eta\, d(\nabla_u \ell(f_\theta(g(x, u_0)), y))\big)
@@ -118,7 +109,7 @@ class FastAdversarial(OneUpdate):
         set_step_size(self)
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
-        with untouched(bare, images.device):
+        with preserve_state(bare, images.device):
             region = self.perturbations.at(images.detach())
             size = 1.25 * finite_radii(region) if self.step_size is None else self.step_size
             offsets = region.ball.uniform(region.centre(), generator).requires_grad_()
@@ -129,15 +120,11 @@ class FastAdversarial(OneUpdate):
                 return region.decode(region.project(offsets + step))
 
 
-
-
 # Free adversarial training: one backward pass for the weights and for the attack.
 
 
-
-
 @dataclass(frozen=True)
-class FreeAdversarial(Method):
+class FreeAdversarialTraining(Method):
     r"""Trains on each batch several times, and moves its offsets by the gradient of the same backward pass.
 
     .. math:: \theta \leftarrow \theta - \tau \nabla_\theta \ell, \qquad

@@ -1,6 +1,5 @@
 """A perturbation set as data augmentation."""
 
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,20 +16,16 @@ from perturbsets.training.method import OneUpdate
 # Training on clean images.
 
 
-
-
 @dataclass(frozen=True)
-class Standard(OneUpdate):
+class StandardTraining(OneUpdate):
     """Cross-entropy on the clean images."""
 
     def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         return images
 
 
-
-
 @dataclass(frozen=True)
-class Augmented(OneUpdate):
+class AugmentedTraining(OneUpdate):
     """Cross-entropy on draws from a set: the set as data augmentation.
 
     Args:
@@ -45,15 +40,11 @@ class Augmented(OneUpdate):
         return region.decode(region.sample(generator=generator))
 
 
-
-
 # Normal noise in a set's parameters as data augmentation: what randomised smoothing wants.
 
 
-
-
 @dataclass(frozen=True)
-class NoiseAugmented(OneUpdate):
+class NoiseAugmentedTraining(OneUpdate):
     r"""Cross-entropy on what normal noise in a set's parameters makes of the images.
 
     .. math:: \min_\theta \mathbb E\, \ell\big(f_\theta(g(x, \sigma \eta)), y\big), \qquad \eta \sim N(0, I)

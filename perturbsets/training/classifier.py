@@ -40,10 +40,10 @@ def train_classifier(
     Args:
         model: Images in [0, 1] to logits.
         data: Map-style data of (image, class number), or of (image, label map) for a model of logits per pixel. For
-            :class:`MultiLabel` of (image, states of labels); for methods that train with both of (image, class number,
-            states), of which other methods take their part. Images are uint8 or float, of Pillow, arrays or tensors;
-            classes may also be ``[1]`` per image. Parts of a tuple that are no numbers, such as file names, are left
-            out. Of mappings, such as the rows of a Hugging Face data set, ``fields`` are read.
+            :class:`MultiLabelTraining` of (image, states of labels); for methods that train with both of (image, class
+            number, states), of which other methods take their part. Images are uint8 or float, of Pillow, arrays or
+            tensors; classes may also be ``[1]`` per image. Parts of a tuple that are no numbers, such as file names,
+            are left out. Of mappings, such as the rows of a Hugging Face data set, ``fields`` are read.
         method: What the classifier is shown, and how that is judged.
         settings: Steps, batch size, learning rate and the like.
         fields: Names of image, and class or states, in the order above, where items are mappings;

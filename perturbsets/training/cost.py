@@ -1,4 +1,4 @@
-"""What a training method costs: passes through the classifier and through its helper, per image."""
+"""What a training method costs: passes through the classifier and through its auxiliary classifier, per image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import Samples
-from perturbsets.model_call import untouched
+from perturbsets.model_call import preserve_state
 from perturbsets.training.method import Method, Targets
 
 
@@ -43,9 +43,9 @@ def gradients_per_image(
     """Counts the passes of one training step on a batch.
 
     The optimizer takes no step, and the model is left as it was found. A method that takes several steps a batch is
-    counted with all of them. Of a network with a body that classifier and helper share, a pass that serves both counts
-    as one of the classifier's. What is counted on one batch is an estimate where an attack ends early on images it
-    turned.
+    counted with all of them. Of a network with a body that classifier and auxiliary classifier share, a pass that
+    serves both counts as one of the classifier's. What is counted on one batch is an estimate where an attack ends
+    early on images it turned.
 
     Args:
         method: The training method.
@@ -59,7 +59,7 @@ def gradients_per_image(
 
     Example:
         >>> from perturbsets import Adversarial, Adversary, OneStep, PixelBall
-        >>> method = Adversarial(Adversary(PixelBall("linf", 0.1), ascent=OneStep(or_stay=False)))
+        >>> method = AdversarialTraining(Adversary(PixelBall("linf", 0.1), ascent=OneStep(keep_best=False)))
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> gradients_per_image(method, model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).gradients
         2.0
@@ -70,14 +70,14 @@ def gradients_per_image(
         generator = torch.Generator()
         generator.seed()
     with (
-        _watched(method, model) as (classifier, helper),
-        untouched(model, images.device, "keep"),
+        _watched(method, model) as (classifier, auxiliary),
+        preserve_state(model, images.device, "keep"),
         _gradients_kept(model),
     ):
         for losses, _ in method(model, model, images, labels, generator):
             losses.mean().backward()
             model.zero_grad(set_to_none=True)
-    counts = (classifier.forward, classifier.backward, helper().forward, helper().backward)
+    counts = (classifier.forward, classifier.backward, auxiliary().forward, auxiliary().backward)
     return Cost(*(count / len(images) for count in counts))
 
 
@@ -94,30 +94,30 @@ class _Passes:
 
 @contextmanager
 def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callable[[], _Passes]]]:
-    """Passes of the classifier, and in the end those of the helper, while a method is at work."""
+    """Passes of the classifier, and in the end those of the auxiliary classifier, while a method is at work."""
     with ExitStack() as stack:
         if (branch := getattr(model, "label_branch", None)) is not None:
             body, head = model.class_branch  # type: ignore[misc]
             classifier = _count(head, stack)
-            helper = _count(body if branch[0] is body else branch[1], stack)
+            auxiliary = _count(body if branch[0] is body else branch[1], stack)
             alone = branch[0] is not body
         else:
             classifier, own = _count(model, stack), _helper_of(method)
-            helper = _Passes() if own is None else _count(own, stack)
+            auxiliary = _Passes() if own is None else _count(own, stack)
             alone = True
 
         def of_helper() -> _Passes:
             if alone:
-                return helper
-            return _Passes(helper.forward - classifier.forward, helper.backward - classifier.backward)
+                return auxiliary
+            return _Passes(auxiliary.forward - classifier.forward, auxiliary.backward - classifier.backward)
 
         yield classifier, of_helper
 
 
 def _helper_of(method: Method) -> nn.Module | None:
-    """The frozen helper of a method, or of the method inside it."""
+    """The frozen auxiliary classifier of a method, or of the method inside it."""
     inside = getattr(method, "method", None)
-    return getattr(method, "helper", None) if inside is None else _helper_of(inside)
+    return getattr(method, "auxiliary", None) if inside is None else _helper_of(inside)
 
 
 def _count(module: nn.Module, stack: ExitStack) -> _Passes:

@@ -12,14 +12,14 @@ from torch import nn
 from perturbsets._types import Classes, Flags, Labels, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.layer_outputs import LayerOutputs
-from perturbsets.model_call import untouched
+from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import class_numbers
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance, square
 from perturbsets.training.method import Classifier, OneUpdate, Update, together
 
 
 @dataclass(frozen=True)
-class FeatureAdversarial(OneUpdate):
+class FeatureAdversarialTraining(OneUpdate):
     r"""Cross-entropy on clean images, and on what a feature adversary makes of them.
 
     .. math:: \ell(f_\theta(x), y) + \lambda\, \ell(f_\theta(x'), y), \qquad
@@ -45,7 +45,7 @@ class FeatureAdversarial(OneUpdate):
     Example:
         >>> from perturbsets import PixelBall, ProjectedGradient
         >>> adversary = Adversary(PixelBall("linf", 0.1), FeatureDistance("layers.8"), ProjectedGradient(5))
-        >>> method = FeatureAdversarial(adversary)
+        >>> method = FeatureAdversarialTraining(adversary)
     """
 
     adversary: Adversary
@@ -79,7 +79,7 @@ class FeatureAdversarial(OneUpdate):
         """Images that every layer tells from their guides: of the others the objective has no unit."""
         objective = self.adversary.objective
         assert isinstance(objective, FeatureDistance | LinearFeatureDistance)
-        with untouched(bare, images.device, self.adversary.mode), torch.no_grad():
+        with preserve_state(bare, images.device, self.adversary.mode), torch.no_grad():
             outputs = LayerOutputs(bare, objective.layers, objective.activation)(images)
             return torch.stack([square(each, each[guides]) > 0 for each in outputs.values()]).all(0)
 

@@ -15,7 +15,7 @@ from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import Classifier, OneUpdate, Update
-from perturbsets.training.weight_perturbation import AdversarialWeights
+from perturbsets.training.weight_perturbation import AdversarialWeightPerturbation
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class GradientAlignment(OneUpdate):
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
-        if isinstance(self.method, AdversarialWeights):
+        if isinstance(self.method, AdversarialWeightPerturbation):
             raise ValueError(
-                "method must not move weights, got AdversarialWeights: write "
-                "AdversarialWeights(GradientAlignment(method, ...)), which aligns gradients at the moved weights"
+                "method must not move weights, got AdversarialWeightPerturbation: write "
+                "AdversarialWeightPerturbation(GradientAlignment(method, ...)), which aligns gradients there"
             )
 
     def shown(

@@ -1,6 +1,5 @@
 """What a training method is."""
 
-
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -18,8 +17,6 @@ from perturbsets.objectives.classification import check_logits
 from perturbsets.objectives.segmentation import check_maps, pixel_cross_entropy, right
 
 # What a batch tells of its images: classes, states of labels, or both; and how much of it a model has right.
-
-
 
 
 class DualTargets(NamedTuple):
@@ -98,7 +95,6 @@ def accuracy(logits: Tensor, targets: Targets) -> Tensor:
     if targets.is_floating_point():
         return ((logits > 0) == (targets == 1))[~targets.isnan()].float().mean()
     return right(logits.argmax(1), targets).float().mean()
-
 
 
 Classifier = Callable[[Samples], Tensor]
@@ -194,11 +190,7 @@ def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update
     return F.cross_entropy(logits, labels, reduction="none"), logits
 
 
-
-
 # Clean and changed images in one pass.
-
-
 
 
 def together(model: Classifier, clean: Samples, changed: Samples, labels: Labels) -> tuple[Logits, Logits]:

@@ -1,6 +1,5 @@
 """TRADES: accuracy on clean images against a prediction that stays the same."""
 
-
 from __future__ import annotations
 
 import math
@@ -30,18 +29,18 @@ class TRADES(OneUpdate):
         adversary: The inner maximisation, on any set, with the objective :class:`KLDivergence` and an ascent that
             starts away from the image, where the gradient of the divergence is zero, and goes on where the prediction
             is wrong.
-        weight: :math:`\beta \ge 0`; the paper's 1 to 6 trade accuracy for robustness.
+        beta: :math:`\beta \ge 0`; the paper's 1 to 6 trade accuracy for robustness.
 
     Raises:
         ValueError: If the objective or the starts of the adversary are others, its ascent stops at wrong predictions,
-            or the weight is not finite or negative.
+            or beta is not finite or negative.
 
     References:
         Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 and algorithm 1.
     """
 
     adversary: Adversary
-    weight: float = 6.0
+    beta: float = 6.0
 
     def __post_init__(self) -> None:
         objective, ascent = self.adversary.objective, self.adversary.ascent
@@ -55,13 +54,13 @@ class TRADES(OneUpdate):
                 f"adversary must not start at zero, where the divergence has no gradient, got {type(ascent).__name__}: "
                 'give an ascent with starts="uniform"'
             )
-        if getattr(ascent, "stop_when_reached", False):
+        if getattr(ascent, "stop_on_success", False):
             raise ValueError(
                 "adversary must go on where the prediction is wrong, since divergence may be higher elsewhere, got "
-                "stop_when_reached=True: write dataclasses.replace(ascent, stop_when_reached=False)"
+                "stop_on_success=True: write dataclasses.replace(ascent, stop_on_success=False)"
             )
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"beta must be a finite number of 0 or more, got {self.beta}")
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         return self.adversary(bare, images, labels, generator=generator, rank="value").images
@@ -69,14 +68,10 @@ class TRADES(OneUpdate):
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
         clean, changed = together(model, images, shown, labels)
         natural = F.cross_entropy(clean, labels, reduction="none")
-        return natural + self.weight * divergence(clean.log_softmax(1), changed), changed
-
-
+        return natural + self.beta * divergence(clean.log_softmax(1), changed), changed
 
 
 # MART: adversarial training that minds which images are misclassified.
-
-
 
 
 @dataclass(frozen=True)
@@ -90,21 +85,21 @@ class MART(OneUpdate):
 
     Args:
         adversary: The inner maximisation, on any set; the paper raises cross-entropy.
-        weight: :math:`\lambda \ge 0`.
+        beta: :math:`\beta \ge 0`.
 
     Raises:
-        ValueError: If the weight is not finite or negative.
+        ValueError: If beta is not finite or negative.
 
     References:
         Wang et al., *Improving adversarial robustness requires revisiting misclassified examples*, 2020.
     """
 
     adversary: Adversary | Worst
-    weight: float = 5.0
+    beta: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"beta must be a finite number of 0 or more, got {self.beta}")
 
     def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         return self.adversary(bare, images, labels, generator=generator, rank="value").images
@@ -112,7 +107,7 @@ class MART(OneUpdate):
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
         clean, changed = together(model, images, shown, labels)
         unsure = -torch.expm1(-F.cross_entropy(clean, labels, reduction="none"))
-        return boosted(changed, labels) + self.weight * unsure * divergence(clean.log_softmax(1), changed), changed
+        return boosted(changed, labels) + self.beta * unsure * divergence(clean.log_softmax(1), changed), changed
 
 
 def boosted(logits: Logits, labels: Labels) -> PerImage:

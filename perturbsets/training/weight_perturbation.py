@@ -16,7 +16,7 @@ from perturbsets.training.method import Classifier, OneUpdate, Update
 
 
 @dataclass(frozen=True)
-class AdversarialWeights(OneUpdate):
+class AdversarialWeightPerturbation(OneUpdate):
     r"""Another method's loss at weights moved, layer by layer, to where it is higher.
 
     .. math:: \min_\theta \ell(\theta + v), \qquad v_l = \gamma\, \|\theta_l\|\, \frac{g_l}{\|g_l\|}, \qquad
@@ -28,23 +28,25 @@ class AdversarialWeights(OneUpdate):
 
     Args:
         method: The method whose loss it is.
-        size: :math:`\gamma > 0`, the length of the move in lengths of the weights.
+        gamma: :math:`\gamma > 0`, the length of the move in lengths of the weights.
 
     Raises:
-        ValueError: If the size is not a finite number above 0, or the method is of this kind already.
+        ValueError: If gamma is not a finite number above 0, or the method is of this kind already.
 
     References:
         Wu, Xia and Wang, *Adversarial weight perturbation helps robust generalization*, 2020 (with one step).
     """
 
     method: OneUpdate
-    size: float = 0.005
+    gamma: float = 0.005
 
     def __post_init__(self) -> None:
-        if not 0 < self.size < math.inf:
-            raise ValueError(f"size must be a finite number above 0, got {self.size}")
-        if isinstance(self.method, AdversarialWeights):
-            raise ValueError("method must not move weights itself, got AdversarialWeights: give the method inside")
+        if not 0 < self.gamma < math.inf:
+            raise ValueError(f"gamma must be a finite number above 0, got {self.gamma}")
+        if isinstance(self.method, AdversarialWeightPerturbation):
+            raise ValueError(
+                "method must not move weights itself, got AdversarialWeightPerturbation: give the method inside"
+            )
 
     def targets(self, told: Sequence[Tensor]) -> Any:
         return self.method.targets(told)
@@ -80,7 +82,7 @@ class AdversarialWeights(OneUpdate):
 
     def _move(self, weight: Tensor, gradient: Tensor) -> Tensor:
         length = gradient.norm()
-        return self.size * weight.norm() * gradient / length.where(length > 0, 1.0)
+        return self.gamma * weight.norm() * gradient / length.where(length > 0, 1.0)
 
 
 def _at(model: nn.Module, tensors: dict[str, Tensor]) -> Classifier:

@@ -90,10 +90,10 @@ def rows(
         if name in verdicts:
             each = verdicts[name]
             row |= {
-                "standing": mean(verdict.standing for verdict in each),
-                "forward": mean(verdict.forward for verdict in each),
-                "backward": mean(verdict.backward for verdict in each),
-                "seeds": [asdict(verdict) for verdict in each],
+                "standing": mean(diagnose_set.standing for diagnose_set in each),
+                "forward": mean(diagnose_set.forward for diagnose_set in each),
+                "backward": mean(diagnose_set.backward for diagnose_set in each),
+                "seeds": [asdict(diagnose_set) for diagnose_set in each],
             }
         yield name, row
 

@@ -23,8 +23,8 @@ from scipy.optimize import minimize
 from timing import compare, ratios, write
 from torch import Tensor, nn
 
-from perturbsets import feature_opt
 from perturbsets.cli import keep_freed_memory
+from perturbsets.representations import feature_opt
 from perturbsets.representations.attacks import TOLERANCE
 
 FASTER, NEAR = 4.0, 1.01  # times SciPy's speed; of SciPy's mean ratio

@@ -74,17 +74,17 @@ def implementations(task: Task) -> dict[str, Attack]:
 def ours(task: Task, *, drop: bool) -> Attack:
     """This toolkit's."""
     ball = PixelBall(task.norm, task.radius)
-    climb = APGD(task.budget, stop_when_reached=drop)
+    climb = APGD(task.budget, stop_on_success=drop)
     adversary: Adversary | Worst
     if task.kind == "PGD":
-        adversary = Adversary(ball, ascent=ProjectedGradient(task.budget, task.step_size, stop_when_reached=drop))
+        adversary = Adversary(ball, ascent=ProjectedGradient(task.budget, task.step_size, stop_on_success=drop))
     elif task.kind == "APGD-CE":
         adversary = Adversary(ball, CrossEntropy(), climb)
     elif task.kind == "Square":
-        adversary = Adversary(ball, Margin(), Square(task.budget, stop_when_reached=drop))
+        adversary = Adversary(ball, Margin(), Square(task.budget, stop_on_success=drop))
     else:
         adversary = Worst(
-            [Adversary(ball, StrongestWrong(rank), climb) for rank in range(1, CLASSES)], drop_reached=drop
+            [Adversary(ball, StrongestWrong(rank), climb) for rank in range(1, CLASSES)], drop_successes=drop
         )
     return lambda model, x, y, seed: adversary(model, x, y, generator=torch.Generator().manual_seed(seed)).images
 

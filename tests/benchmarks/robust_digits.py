@@ -8,7 +8,7 @@ import torch
 
 from augment import MNIST
 from cvae import LoopSettings
-from perturbsets import Adversarial, Adversary, OneStep, PixelBall, SmallConvNet, train_classifier
+from perturbsets import AdversarialTraining, Adversary, OneStep, PixelBall, SmallConvNet, train_classifier
 
 RADIUS, STEP = 0.3, 0.375
 SETTINGS = LoopSettings(steps=3000, batch=128, learning_rate=2e-3, validate_every=3000)
@@ -26,6 +26,6 @@ def robust_digits(root: str, kept: Path = KEPT) -> SmallConvNet:
         torch.manual_seed(0)
         model = SmallConvNet()
         attack = Adversary(PixelBall("linf", RADIUS), ascent=OneStep(STEP, "uniform"))
-        train_classifier(model, MNIST("train", root), Adversarial(attack), SETTINGS, progress=True)
+        train_classifier(model, MNIST("train", root), AdversarialTraining(attack), SETTINGS, progress=True)
         model.save_pretrained(kept)
     return SmallConvNet.from_pretrained(kept).eval()

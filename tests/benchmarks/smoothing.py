@@ -39,7 +39,7 @@ def bare(ball: LatentBall, classifier: nn.Module, image: Tensor, votes: int, bat
         features = model.context(images)
         latents = model.prior(features).at(torch.randn(batch, model.latent))
         rest = torch.arange(votes % batch)
-        last = images[rest], model.keep(features, rest), latents[rest]
+        last = images[rest], model.select(features, rest), latents[rest]
 
     @torch.no_grad()
     def run() -> None:

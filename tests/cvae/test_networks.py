@@ -59,7 +59,7 @@ def test_training_and_evaluation_are_the_same_network(kind: Build) -> None:
 def test_kept_features_are_those_of_the_kept_images(kind: Build) -> None:
     model = small(kind).double()
     x, rows, u = pair()[0].double(), torch.tensor([2, 0]), torch.randn(2, 24).double()
-    kept = model.keep(model.context(x), rows)
+    kept = model.select(model.context(x), rows)
 
     assert_close(kept, model.context(x[rows]))
     assert_close(model.generator(x[rows], kept, model.prior(kept).at(u)), model.decode(x[rows], u))
@@ -172,7 +172,7 @@ def stored_for_the_gradient(height: int, width: int) -> int:
     model = UNetCVAE(3, height, width, latent=16, hidden=8, scales=3, maps=(0, 0, 0))
     tensors: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def select(tensor: Tensor) -> Tensor:
         tensors[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().size()
         return tensor
 

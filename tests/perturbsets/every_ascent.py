@@ -25,28 +25,28 @@ from perturbsets import (
 
 ASCENTS: list[Ascent] = [
     GradientAscent(0.1, steps=4),
-    GradientAscent(0.1, steps=7, stop_when_reached=True),
+    GradientAscent(0.1, steps=7, stop_on_success=True),
     OneStep(),
     OneStep(starts="uniform"),
     ProjectedGradient(4),
     ProjectedGradient(4, restarts=2, momentum=1.0, schedule="cosine"),
-    ProjectedGradient(7, schedule="linear", stop_when_reached=True),
+    ProjectedGradient(7, schedule="linear", stop_on_success=True),
     ProjectedAdam(4),
     ProjectedAdam(4, restarts=2, schedule="cosine"),
-    ProjectedAdam(7, stop_when_reached=True),
+    ProjectedAdam(7, stop_on_success=True),
     APGD(9),
     APGD(9, restarts=2, starts="sample"),
-    APGD(9, stop_when_reached=True),
+    APGD(9, stop_on_success=True),
     ProjectedLBFGS(8),
     ProjectedLBFGS(8, memory=2, restarts=2, starts="uniform"),
-    ProjectedLBFGS(8, stop_when_reached=True),
+    ProjectedLBFGS(8, stop_on_success=True),
     AcceleratedGradient(8),
-    AcceleratedGradient(8, stop_when_reached=True),
+    AcceleratedGradient(8, stop_on_success=True),
     RandomSearch(3),
     Square(12),
-    Square(12, stop_when_reached=True),
+    Square(12, stop_on_success=True),
     GridSearch(2),
-    GridSearch(3, stop_when_reached=True),
+    GridSearch(3, stop_on_success=True),
 ]
 
 Norm = Literal["l1", "l2", "linf"]
@@ -62,4 +62,4 @@ def pixels_or_else_places(
 
 def is_stopping(ascent: Ascent) -> bool:
     """Whether images that are reached leave the computation."""
-    return getattr(ascent, "stop_when_reached", False)
+    return getattr(ascent, "stop_on_success", False)

@@ -17,7 +17,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.utils.data import TensorDataset
 
 from cvae import LoopSettings, derive_seed
-from perturbsets import Adversary, PixelBall, ProjectedGradient, RobustValidation, correct_under, train_classifier
+from perturbsets import Adversary, PixelBall, ProjectedGradient, RobustValidation, train_classifier
+from perturbsets.evaluation import correct_under
 
 STEPS = 3
 

@@ -21,8 +21,8 @@ from perturbsets import (
     Loss,
     PixelBall,
     Region,
-    duality_gap,
 )
+from perturbsets.ascents import duality_gap
 
 DOUBLE = torch.float64
 
@@ -39,7 +39,7 @@ class LeastSquares(Loss):
         residual = torch.einsum("bij,bj->bi", self.matrix, offsets) - self.goal
         return -residual.square().sum(1), torch.zeros(len(offsets), dtype=torch.bool)
 
-    def keep(self, rows: Tensor) -> LeastSquares:
+    def select(self, rows: Tensor) -> LeastSquares:
         return LeastSquares(self.matrix[rows], self.goal[rows])
 
 
@@ -76,7 +76,7 @@ def test_tops_of_least_squares_in_a_box_are_reached_and_proven(
     rows: int, columns: int, condition: float, tolerance: float
 ) -> None:
     loss, region = systems(6, rows, columns, condition), box(6, columns, 0.4)
-    best = AcceleratedGradient(4000, tolerance, stop_when_reached=True)(region, loss)
+    best = AcceleratedGradient(4000, tolerance, stop_on_success=True)(region, loss)
     missing = exact(loss.matrix, loss.goal, region) - best.values
     gap, rounding = duality_gap(region, loss, best.offsets), 1e-9 * best.values.abs() + 1e-12
 
@@ -104,7 +104,7 @@ def test_tops_of_the_linear_network_are_those_of_its_matrix_written_out(layers: 
         matrices.append(torch.cat([s * part.reshape(-1, 25) for s, part in zip(scales.values(), parts, strict=True)]))
         goals.append(torch.cat([scales[name] * (near[name] - far[name])[row] for name in names]))
     perturbations = PixelBall("linf", 0.15)
-    ascent = AcceleratedGradient(2000, stop_when_reached=True)
+    ascent = AcceleratedGradient(2000, stop_on_success=True)
     found = Adversary(perturbations, LinearFeatureDistance(layers), ascent)(model, sources, guides)
     tops = exact(torch.stack(matrices).detach(), torch.stack(goals).detach(), perturbations.at(sources))
 
@@ -132,7 +132,7 @@ def test_the_gap_of_a_linear_loss_is_what_is_missing() -> None:
 def test_acceleration_takes_far_fewer_steps_than_the_plain_gradient_of_known_curvature() -> None:
     loss = systems(3, 60, 40, 100.0)
     region = PixelBall("linf", 10.0, (-10.0, 10.0)).at(torch.zeros(3, 40, dtype=DOUBLE))
-    best = AcceleratedGradient(4000, stop_when_reached=True)(region, loss)
+    best = AcceleratedGradient(4000, stop_on_success=True)(region, loss)
     largest = 2 * 100.0**2  # eigenvalue of the curvature
     u = region.centre()
     for _ in range(5 * int(best.calls.max())):
@@ -158,10 +158,10 @@ def test_every_point_tried_is_inside(dtype: torch.dtype) -> None:
 
 def test_an_image_alone_goes_the_way_it_goes_in_a_batch() -> None:
     loss, region = systems(4, 10, 8, 30.0), box(4, 8, 0.4)
-    together = AcceleratedGradient(80, 1e-5, stop_when_reached=True)(region, loss)
+    together = AcceleratedGradient(80, 1e-5, stop_on_success=True)(region, loss)
     for row in range(4):
         rows = torch.tensor([row])
-        alone = AcceleratedGradient(80, 1e-5, stop_when_reached=True)(region.keep(rows), loss.keep(rows))
+        alone = AcceleratedGradient(80, 1e-5, stop_on_success=True)(region.select(rows), loss.select(rows))
         assert_close(alone.offsets[0], together.offsets[row], atol=1e-9, rtol=0)
         assert alone.calls[0] == together.calls[row]
 

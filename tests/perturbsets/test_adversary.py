@@ -34,13 +34,11 @@ def test_images_that_are_reached_leave_and_the_others_lose_nothing() -> None:
     settings = {"steps": 20, "step_size": 0.05, "starts": "zero"}
 
     whole = Adversary(PixelBall("linf", 0.3), ascent=ProjectedGradient(**settings))(model, x, y)  # type: ignore[arg-type]
-    stopped = Adversary(PixelBall("linf", 0.3), ascent=ProjectedGradient(**settings, stop_when_reached=True))(
-        model, x, y
-    )  # type: ignore[arg-type]
+    stopped = Adversary(PixelBall("linf", 0.3), ascent=ProjectedGradient(**settings, stop_on_success=True))(model, x, y)  # type: ignore[arg-type]
 
-    assert_close(stopped.reached, whole.reached)
+    assert_close(stopped.success, whole.success)
     assert stopped.calls.sum() < whole.calls.sum()
-    assert_close(stopped.values[~whole.reached], whole.values[~whole.reached])
+    assert_close(stopped.values[~whole.success], whole.values[~whole.success])
     assert (whole.calls == 21).all()
 
 
@@ -55,7 +53,7 @@ def test_the_best_iterate_is_returned_not_the_last() -> None:
     x, y = torch.full((1, 1), 0.5), torch.tensor([0])
     found = Adversary(PixelBall("linf", 0.4), ascent=ProjectedGradient(7, step_size=0.1, starts="zero"))(Valley(), x, y)
 
-    assert found.reached.item()
+    assert found.success.item()
     assert_close(found.images, torch.full((1, 1), 0.6), atol=1e-5, rtol=0)
 
 
@@ -70,7 +68,7 @@ class Flat(nn.Module):
 def test_zero_gradient_is_no_success(norm: str) -> None:
     found = Adversary(PixelBall(norm, 0.1))(Flat(), torch.rand(3, 4), torch.zeros(3, dtype=torch.long))  # type: ignore[arg-type]
 
-    assert not found.reached.any()
+    assert not found.success.any()
     assert found.images.isfinite().all()
 
 
@@ -112,12 +110,12 @@ def test_targets_are_reached_and_signs_are_right() -> None:
 
     for objective in (CrossEntropy(targeted=True), Margin(targeted=True)):
         found = Adversary(PixelBall("linf", 1.0), objective, ProjectedGradient(40, restarts=2))(model, x, target)
-        assert_close(found.reached, model(found.images).argmax(1) == target)
+        assert_close(found.success, model(found.images).argmax(1) == target)
         assert (found.values >= objective.at(model, x, target)(x, x)[0] - 1e-5).all()
-    value, reached = Margin().at(model, x, target)(x, x)
+    value, success = Margin().at(model, x, target)(x, x)
     wrong = logits.clone().scatter(1, target[:, None], -math.inf).amax(1)
     assert_close(value.detach(), wrong - logits.gather(1, target[:, None])[:, 0])
-    assert_close(reached, logits.argmax(1) != target)
+    assert_close(success, logits.argmax(1) != target)
 
 
 def test_without_a_generator_attacks_differ_and_ignore_the_global_seed() -> None:

@@ -14,11 +14,8 @@ from torch.testing import assert_close
 from perturbsets import (
     APGD,
     Ascent,
-    Ball,
     Best,
     GradientAscent,
-    L2Ball,
-    LinfBall,
     Loss,
     OneStep,
     ProjectedAdam,
@@ -31,6 +28,7 @@ from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.base import replace_few_, replace_unasked_
 from perturbsets.ascents.climb import Adaptive, Direction, Plain, Steepest, check_schedule, shares
 from perturbsets.objectives.base import ByValue
+from perturbsets.sets import Ball, L2Ball, LinfBall
 from perturbsets.sets.base import check_starts
 from tests.perturbsets.every_ascent import ASCENTS
 
@@ -50,8 +48,8 @@ class Region(AnyRegion):
     def decode(self, offsets: Tensor) -> Tensor:
         return self.images + offsets
 
-    def keep(self, rows: Tensor) -> Region:
-        return Region(len(rows), self.size, self.ball.keep(rows))
+    def select(self, rows: Tensor) -> Region:
+        return Region(len(rows), self.size, self.ball.select(rows))
 
 
 class Linear(Loss):
@@ -66,7 +64,7 @@ class Linear(Loss):
         value = (images * self.weights).sum(1)
         return value, value.detach() > self.levels
 
-    def keep(self, rows: Tensor) -> Linear:
+    def select(self, rows: Tensor) -> Linear:
         return Linear(self.weights[rows], self.levels[rows], self.counter)
 
 
@@ -80,7 +78,7 @@ class Quadratic(Loss):
         value = -(images - self.centre).square().sum(1)
         return value, torch.zeros(len(value), dtype=torch.bool)
 
-    def keep(self, rows: Tensor) -> Quadratic:
+    def select(self, rows: Tensor) -> Quadratic:
         return Quadratic(self.centre[rows])
 
 
@@ -95,7 +93,7 @@ class Waves(Loss):
         self.seen.append(value.detach())
         return value, torch.zeros(len(value), dtype=torch.bool)
 
-    def keep(self, rows: Tensor) -> Waves:
+    def select(self, rows: Tensor) -> Waves:
         return self
 
 
@@ -229,21 +227,21 @@ def test_images_that_are_reached_cost_no_more_calls() -> None:
     settings: dict[str, Any] = {"steps": 20, "step_size": 0.05, "starts": "zero"}
     stopping, whole = Linear(weights, levels), Linear(weights, levels)
     region = Region(3, 2, LinfBall(1.0))
-    stopped = ProjectedGradient(**settings, stop_when_reached=True)(region, stopping)
+    stopped = ProjectedGradient(**settings, stop_on_success=True)(region, stopping)
     full = ProjectedGradient(**settings)(region, whole)
 
     # 0.1 a step: reached at steps 2 and 9, which is noticed at every fifth step.
     assert stopped.calls.tolist() == [5, 10, 21]
     assert sum(stopping.counter) == int(stopped.calls.sum())
     assert sum(whole.counter) == 3 * 21
-    assert stopped.reached.tolist() == full.reached.tolist() == [True, True, False]
+    assert stopped.success.tolist() == full.success.tolist() == [True, True, False]
     assert_close(stopped.offsets[2], full.offsets[2], rtol=0, atol=0)
     assert (stopped.values[:2] > levels[:2]).all()
 
 
 def test_images_reached_in_one_restart_leave_the_next() -> None:
     weights, levels = torch.ones(2, 2, dtype=torch.float64), torch.tensor([0.5, math.inf], dtype=torch.float64)
-    ascent = ProjectedGradient(10, restarts=3, stop_when_reached=True)
+    ascent = ProjectedGradient(10, restarts=3, stop_on_success=True)
     best = ascent(Region(2, 2, LinfBall(1.0)), Linear(weights, levels), generator=torch.Generator().manual_seed(0))
 
     assert best.calls[0] <= 11
@@ -259,18 +257,18 @@ def test_the_best_is_that_of_a_loop_over_images(some: bool, success_first: bool,
     for _ in range(40):
         rows = torch.randperm(6, generator=generator)[:4] if some else torch.arange(6)
         values = choices[torch.randint(6, (len(rows),), generator=generator)]
-        reached = torch.rand(len(rows), generator=generator) < 0.2
+        success = torch.rand(len(rows), generator=generator) < 0.2
         offsets = torch.rand(len(rows), 2, dtype=torch.float64, generator=generator)
-        best.update(offsets, 2 * offsets, values, reached, rows if some else None)
+        best.update(offsets, 2 * offsets, values, success, rows if some else None)
         for row, value, goal, place in zip(
-            rows.tolist(), values.tolist(), reached.tolist(), offsets.tolist(), strict=True
+            rows.tolist(), values.tolist(), success.tolist(), offsets.tolist(), strict=True
         ):
             held, top, where, finite, calls = kept[row]
             if math.isfinite(value) and (success_first * goal, value) > (success_first * held, top):
                 held, top, where = goal, value, place
             kept[row] = (held, top, where, finite and math.isfinite(value), calls + 1)
         flags, tops, places, finites, calls = (list(column) for column in zip(*kept, strict=True))
-        assert best.reached.tolist() == flags
+        assert best.success.tolist() == flags
         assert best.values.tolist() == tops
         assert best.offsets.tolist() == places
         assert (best.images == 2 * best.offsets).all()
@@ -313,13 +311,13 @@ def test_reaching_the_goal_counts_more_than_a_high_value() -> None:
         def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
             return images[:, 0], images.detach()[:, 0] < 0
 
-        def keep(self, rows: Tensor) -> Trap:
+        def select(self, rows: Tensor) -> Trap:
             return self
 
     start = torch.tensor([[-0.3]], dtype=torch.float64)
     best = ProjectedGradient(10, 0.1)(Region(1, 1, LinfBall(1.0)), Trap(), start=start)
 
-    assert best.reached.item()
+    assert best.success.item()
     assert -0.11 < best.offsets.item() < 0
 
 
@@ -415,7 +413,7 @@ class Ridge(Loss):
         along, across = images.sum(1), images[:, 0] - images[:, 1] - 0.05 * images[:, 2]
         return along - 40 * across.square() + 0.1 * (30 * along).sin(), torch.zeros(len(images), dtype=torch.bool)
 
-    def keep(self, rows: Tensor) -> Ridge:
+    def select(self, rows: Tensor) -> Ridge:
         return self
 
 
@@ -480,9 +478,9 @@ def test_directions_keep_what_belongs_to_the_rows(direction: Direction) -> None:
     for gradient in gradients[:2]:
         direction(region, gradient)
         other(region, gradient)
-    direction.keep(rows)
+    direction.select(rows)
 
-    assert_close(direction(region.keep(rows), gradients[2][rows]), other(region, gradients[2])[rows])
+    assert_close(direction(region.select(rows), gradients[2][rows]), other(region, gradients[2])[rows])
 
 
 def test_unknown_starts_are_refused() -> None:

@@ -17,8 +17,7 @@ from perturbsets import (
     Adversary,
     Audit,
     Averaged,
-    Check,
-    Compose,
+    ComposedSet,
     LatentBall,
     Margin,
     OneStep,
@@ -29,6 +28,7 @@ from perturbsets import (
     audit,
     share_interval,
 )
+from perturbsets.evaluation import Check
 
 RADIUS = 0.15
 ATTACK = Adversary(PixelBall("linf", RADIUS), ascent=ProjectedGradient(20))
@@ -193,7 +193,7 @@ def test_other_sets_are_audited_where_checks_apply(linear_cvae: Any) -> None:
     sets = [
         LatentBall(linear_cvae(), 1.0),
         SpatialBox(SpatialChange(rotation=20.0), radii),
-        Compose([SpatialBox(), PixelBall("linf", 0.05)]),
+        ComposedSet([SpatialBox(), PixelBall("linf", 0.05)]),
     ]
     for perturbations in sets:
         result = audit(Adversary(perturbations, ascent=ProjectedGradient(5)), model, x, y, batch=7, draws=5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.testing import assert_close
 
-from perturbsets import Ball, L1Ball, L2Ball, LinfBall
+from perturbsets.sets import Ball, L1Ball, L2Ball, LinfBall
 from perturbsets.sets.l2 import log_chi_cdf
 
 BALLS = [L1Ball, L2Ball, LinfBall]
@@ -65,7 +65,7 @@ def test_one_radius_per_image_and_the_ends_of_the_range(kind: type[Ball]) -> Non
     assert_close(mixed[1:2], kind(0.5).project(points[1:2]))
     assert_close(mixed[2], points[2])
     assert_close(
-        kind(torch.tensor([0.5, 0.7])).keep(torch.tensor([1])).project(points[:1]), kind(0.7).project(points[:1])
+        kind(torch.tensor([0.5, 0.7])).select(torch.tensor([1])).project(points[:1]), kind(0.7).project(points[:1])
     )
 
 

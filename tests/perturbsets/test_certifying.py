@@ -26,7 +26,7 @@ LEARNED: dict[str, Any] = {
     },
     "classifier": {"build": "perturbsets.SmallConvNet", "hidden": 8},
     "train": {"steps": 20, "batch": 16},
-    "classifiers": {"plain": {"build": "perturbsets.NoiseAugmented", "set": "learned", "sigma": 0.5}},
+    "classifiers": {"plain": {"build": "perturbsets.NoiseAugmentedTraining", "set": "learned", "sigma": 0.5}},
     "certify": {
         "coverage": COVERAGE,
         "radius": {**COVERAGE, "tolerance": 2.0, "relative": True},
@@ -97,7 +97,7 @@ def test_votes_need_neither_pairs_nor_a_learned_set(tmp_path: Path) -> None:
         "sets": {"pixels": LEARNED["sets"]["pixels"]},
         "classifier": LEARNED["classifier"],
         "train": {"steps": 2, "batch": 16},
-        "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+        "classifiers": {"plain": {"build": "perturbsets.StandardTraining"}},
         "certify": {"smoothing": {"pixel": {**VOTE, "set": "pixels"}}},
     }
     found, _ = read(folder_of(tmp_path, content).path)

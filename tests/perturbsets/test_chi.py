@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from perturbsets import L2Ball
+from perturbsets.sets import L2Ball
 from perturbsets.sets.l2 import log_chi_cdf, truncated_chi
 
 

@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
     "model": {"build": "cvae.SpatialCVAE", "latent": 2},
     "sets": {"learned": {"build": "perturbsets.LatentBall"}},
     "classifier": {"build": "perturbsets.SmallConvNet"},
-    "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+    "classifiers": {"plain": {"build": "perturbsets.StandardTraining"}},
     "adversaries": {"step": {"set": "learned", "ascent": {"build": "perturbsets.OneStep"}}},
 }
 

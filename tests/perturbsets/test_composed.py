@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from augment import SpatialChange
 from perturbsets import (
     Adversary,
-    Compose,
+    ComposedSet,
     LatentBall,
     Margin,
     OneStep,
@@ -37,7 +37,7 @@ def offsets(region: Region, generator: torch.Generator) -> Tensor:
 
 def test_decoding_is_that_of_the_parts_in_turn(generator: torch.Generator) -> None:
     x, noise = images(), PixelBall("l2", 0.5)
-    region = Compose([TURN, noise]).at(x)
+    region = ComposedSet([TURN, noise]).at(x)
     v = offsets(region, generator)
 
     turned = TURN.at(x).decode(v[:, :4])
@@ -48,7 +48,7 @@ def test_decoding_is_that_of_the_parts_in_turn(generator: torch.Generator) -> No
 
 def test_three_parts_and_parts_of_parts_are_the_same(generator: torch.Generator) -> None:
     x, parts = images(), [TURN, PixelBall("linf", 0.1), PixelBall("l2", 0.2)]
-    flat, nested = Compose(parts).at(x), Compose([Compose(parts[:2]), parts[2]]).at(x)
+    flat, nested = ComposedSet(parts).at(x), ComposedSet([ComposedSet(parts[:2]), parts[2]]).at(x)
     v = offsets(flat, generator)
 
     assert_close(nested.decode(v), flat.decode(v))
@@ -58,7 +58,7 @@ def test_three_parts_and_parts_of_parts_are_the_same(generator: torch.Generator)
 
 def test_gradients_flow_to_every_part(generator: torch.Generator) -> None:
     x = 0.3 + 0.4 * images(2)
-    region = Compose([TURN, PixelBall("l2", 0.1)]).at(x)
+    region = ComposedSet([TURN, PixelBall("l2", 0.1)]).at(x)
     v = (0.5 * offsets(region, generator)).requires_grad_()
 
     # Fixed points of the interpolation grid are kinks, which random offsets miss.
@@ -68,7 +68,7 @@ def test_gradients_flow_to_every_part(generator: torch.Generator) -> None:
 def test_gradients_flow_through_a_learned_set(linear_cvae: Any, generator: torch.Generator) -> None:
     x = 0.5 * torch.rand(3, 1, 2, 3)
     learned = LatentBall(linear_cvae(), 1.0)
-    region = Compose([PixelBall("linf", 0.1), learned]).at(x)
+    region = ComposedSet([PixelBall("linf", 0.1), learned]).at(x)
     v = (0.5 * offsets(region, generator)).requires_grad_()
     (gradient,) = torch.autograd.grad(region.decode(v).square().sum(), v)
 
@@ -82,7 +82,7 @@ def test_everything_found_is_within_each_radius(share: Any, generator: torch.Gen
     x, y = images(), torch.tensor([0, 1, 0])
     model = nn.Sequential(nn.Flatten(), nn.Linear(42, 2)).double()
     turn, noise = TURN, PixelBall("linf", torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64))
-    composed = Compose([turn, noise], radius=share)
+    composed = ComposedSet([turn, noise], radius=share)
     found = Adversary(composed, ascent=ProjectedGradient(5))(model, x, y, generator=generator)
 
     limit = torch.as_tensor(share, dtype=torch.float64).expand(3)
@@ -96,7 +96,7 @@ def test_two_cubes_are_the_cube_of_both_radii() -> None:
     x, y = torch.full((2, 1, 3, 4), 0.5, dtype=torch.float64), torch.tensor([0, 1])
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False)).double()
     gap = (model[1].weight[1] - model[1].weight[0]).detach()
-    twice = Compose([PixelBall("linf", 0.1), PixelBall("linf", 0.25)])
+    twice = ComposedSet([PixelBall("linf", 0.1), PixelBall("linf", 0.25)])
     found = Adversary(twice, Margin(), OneStep())(model, x, y)
 
     # Hölder: the most that two cubes together can add.
@@ -106,12 +106,12 @@ def test_two_cubes_are_the_cube_of_both_radii() -> None:
 def test_some_images_are_as_in_the_batch(generator: torch.Generator) -> None:
     x, rows = images(), torch.tensor([2, 0])
     radii = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
-    composed = Compose([PixelBall("l2", radii), TURN, PixelBall("linf", radii)], radius=2 * radii)
+    composed = ComposedSet([PixelBall("l2", radii), TURN, PixelBall("linf", radii)], radius=2 * radii)
     region = composed.at(x)
     v = 2 * offsets(region, generator)
-    kept = region.keep(rows)
+    kept = region.select(rows)
 
-    for other in (kept, composed.keep(rows).at(x[rows])):
+    for other in (kept, composed.select(rows).at(x[rows])):
         assert_close(other.images, x[rows])
         assert_close(other.decode(v[rows]), region.decode(v)[rows])
         assert_close(other.project(v[rows]), region.project(v)[rows])
@@ -128,7 +128,7 @@ def test_samples_are_drawn_from_each_part(generator: torch.Generator) -> None:
             region.sample = lambda *, generator=None: torch.full_like(region.low, 0.5)  # type: ignore[method-assign]
             return region
 
-    drawn = Compose([TURN, Corner()]).at(images()).sample(generator=generator)
+    drawn = ComposedSet([TURN, Corner()]).at(images()).sample(generator=generator)
 
     assert_close(drawn[:, 4:], torch.ones(3, 42, dtype=torch.float64))
     assert drawn[:, :4].abs().max() <= 1
@@ -140,10 +140,10 @@ def test_what_cannot_be_composed_is_refused() -> None:
             return TURN.at(images)
 
     with pytest.raises(ValueError, match="parts must be at least two sets, got 1"):
-        Compose([TURN])
+        ComposedSet([TURN])
     with pytest.raises(ValueError, match="radius must be 0 or more, a share of the parts' radii, got nan"):
-        Compose([TURN, TURN], radius=math.nan)
+        ComposedSet([TURN, TURN], radius=math.nan)
     with pytest.raises(ValueError, match="parts must have finite radii"):
-        Compose([TURN, PixelBall("l2", math.inf)]).at(images())
+        ComposedSet([TURN, PixelBall("l2", math.inf)]).at(images())
     with pytest.raises(ValueError, match="parts must have a radius for a share of it, got Bare"):
-        Compose([TURN, Bare()], radius=0.5).at(images())
+        ComposedSet([TURN, Bare()], radius=0.5).at(images())

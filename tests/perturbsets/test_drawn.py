@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from augment import Perturb, RandomCorruption, SpatialChange
-from perturbsets import APGD, Adversary, Compose, DrawnChanges, GridSearch, PixelBall, RandomSearch, SmallConvNet
+from perturbsets import APGD, Adversary, ComposedSet, DrawnChanges, GridSearch, PixelBall, RandomSearch, SmallConvNet
 
 NOISE = DrawnChanges(RandomCorruption(["gaussian_noise", "fog"]))
 
@@ -21,7 +21,7 @@ def test_draws_are_those_of_the_change(generator: torch.Generator) -> None:
     assert offsets.shape == (5, 4)
     assert_close(region.decode(offsets), NOISE.change.apply(x, offsets))
     rows = torch.tensor([1, 3])
-    assert_close(region.keep(rows).decode(offsets[rows]), region.decode(offsets)[rows])
+    assert_close(region.select(rows).decode(offsets[rows]), region.decode(offsets)[rows])
     assert_close(region.project(offsets), offsets, rtol=0, atol=0)
 
 
@@ -49,7 +49,7 @@ def test_composing_is_refused_and_perturbing_works() -> None:
     x = torch.rand(2, 3, 16, 16)
 
     with pytest.raises(ValueError, match="got a DrawnRegion"):
-        Compose([NOISE, PixelBall("linf", 0.1)]).at(x)
+        ComposedSet([NOISE, PixelBall("linf", 0.1)]).at(x)
     turned = Perturb(DrawnChanges(SpatialChange()))(x)
     assert turned.shape == x.shape
     with pytest.raises(ValueError, match=r"must lie within \[0, 1\]"):

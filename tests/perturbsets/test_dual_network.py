@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from perturbsets import Adversary, BinaryCrossEntropy, DualConvNet, PixelBall, SmallConvNet
+from perturbsets import Adversary, PixelBall, SmallConvNet
+from perturbsets.models import DualConvNet
+from perturbsets.multi_label import BinaryCrossEntropy
 
 SIZES: dict[str, Any] = {"channels": 2, "height": 9, "width": 16, "hidden": 12, "widths": (4, 8)}
 

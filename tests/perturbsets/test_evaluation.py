@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perturbsets import AccuracyTable, Adversary, PixelBall, ProjectedGradient, correct_under, evaluate, share_interval
+from perturbsets import AccuracyTable, Adversary, PixelBall, ProjectedGradient, evaluate, share_interval
+from perturbsets.evaluation import correct_under
 
 
 def classifier() -> nn.Module:

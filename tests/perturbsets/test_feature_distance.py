@@ -20,8 +20,8 @@ from perturbsets import (
     Objective,
     PixelBall,
     ProjectedGradient,
-    feature_opt,
 )
+from perturbsets.representations import feature_opt
 
 DOUBLE = torch.float64
 LAYERS = ["3", "5", "8"]
@@ -83,10 +83,10 @@ def test_the_value_is_minus_one_at_the_source(objective: Any) -> None:
 def test_the_value_is_zero_and_the_goal_reached_at_the_guide() -> None:
     model, (sources, guides) = network(), pairs(4)
     loss = FeatureDistance(LAYERS, ratio=0.0).at(model, sources, guides)
-    values, reached = loss(guides, guides.flatten(1))
+    values, success = loss(guides, guides.flatten(1))
 
     assert (values == 0).all()
-    assert reached.all()
+    assert success.all()
 
 
 def test_the_goal_is_a_ratio_of_distances() -> None:
@@ -98,9 +98,9 @@ def test_the_goal_is_a_ratio_of_distances() -> None:
     near, at, far = (LayerOutputs(model, "5")(images)["5"] for images in (guides, found.images, sources))
     ratio = (at - near).norm(dim=1) / (far - near).norm(dim=1)
 
-    assert 8 < found.reached.sum() < 24
-    assert torch.equal(found.reached, ratio <= 0.31)
-    assert not Adversary(PixelBall("linf", 0.2), FeatureDistance("5"))(model, sources, guides).reached.any()
+    assert 8 < found.success.sum() < 24
+    assert torch.equal(found.success, ratio <= 0.31)
+    assert not Adversary(PixelBall("linf", 0.2), FeatureDistance("5"))(model, sources, guides).success.any()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -109,7 +109,7 @@ def test_some_of_the_images_have_the_values_they_have_among_all(objective: Any) 
     images, rows = sources + 0.01, torch.tensor([4, 1])
     loss = objective(LAYERS).at(model, sources, guides)
 
-    assert_close(loss.keep(rows)(images[rows], images[rows].flatten(1))[0], loss(images, images.flatten(1))[0][rows])
+    assert_close(loss.select(rows)(images[rows], images[rows].flatten(1))[0], loss(images, images.flatten(1))[0][rows])
 
 
 @pytest.mark.parametrize("inplace", [False, True])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from perturbsets import Interval, flips, outcomes, share_interval, success_at_k
+from perturbsets import Interval, share_interval
+from perturbsets.multi_label import flips, outcomes, success_at_k
 
 NAN = math.nan
 
@@ -49,13 +50,13 @@ def test_outcomes_tell_what_was_asked_from_what_came_beside() -> None:
     found = outcomes(before, after, targets)
 
     assert found.asked.tolist() == [2, 2, 1, 0]
-    assert found.reached.tolist() == [2, 1, 1, 0]
+    assert found.success.tolist() == [2, 1, 1, 0]
     assert found.collateral.tolist() == [0, 1, 2, 1]  # the last: a label to be kept
     assert found.successful.tolist() == [True, False, True, False]
     summary = found.summary()
     assert summary["success"] == exact(2, 3)._asdict()
     assert summary["clean_success"] == exact(1, 3)._asdict()
-    assert summary["reached"]["mean"] == 4 / 5
+    assert summary["success"]["mean"] == 4 / 5
     assert summary["collateral"]["mean"] == 1
     assert summary["undisturbed"] == exact(1, 4)._asdict()
     assert summary["asked"] == 3
@@ -64,12 +65,12 @@ def test_outcomes_tell_what_was_asked_from_what_came_beside() -> None:
 def test_nothing_asked_is_no_success() -> None:
     states = torch.tensor([[1.0, 0.0]])
     summary = outcomes(states, states, states).summary()
-    assert summary["success"] is summary["clean_success"] is summary["reached"] is None
+    assert summary["success"] is summary["clean_success"] is summary["success"] is None
 
 
 def test_unknown_states_are_no_collateral_and_count_where_asked_for() -> None:
     found = outcomes(torch.tensor([[NAN, NAN]]), torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, NAN]]))
-    assert (found.asked.item(), found.reached.item(), found.collateral.item()) == (1, 1, 0)
+    assert (found.asked.item(), found.success.item(), found.collateral.item()) == (1, 1, 0)
 
 
 def test_success_at_k_needs_k_labels_above_every_label_that_is_on() -> None:

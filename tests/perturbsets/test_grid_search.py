@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import Adversary, GridSearch, L2Ball, LinfBall, Loss, Margin, PixelBall, Region, SpatialBox
+from perturbsets import Adversary, GridSearch, Loss, Margin, PixelBall, Region, SpatialBox
+from perturbsets.sets import L2Ball, LinfBall
 
 
 class Hills(Loss):
@@ -26,7 +27,7 @@ class Hills(Loss):
         value = (7 * offsets + self.phases).sin().sum(1)
         return value, value > self.levels
 
-    def keep(self, rows: Tensor) -> Hills:
+    def select(self, rows: Tensor) -> Hills:
         return Hills(self.phases[rows], self.levels[rows], self.seen)
 
 
@@ -53,7 +54,7 @@ class Line(Region):
     def decode(self, offsets: Tensor) -> Tensor:
         return self.images
 
-    def keep(self, rows: Tensor) -> Line:
+    def select(self, rows: Tensor) -> Line:
         return self
 
 
@@ -122,11 +123,11 @@ def test_images_that_are_reached_leave_and_the_others_lose_nothing() -> None:
     phases = torch.randn(3, 4)
     whole = GridSearch(3)(region, Hills(phases))
     levels = torch.stack([torch.tensor(-9.0), whole.values[1] + 1, whole.values[2] - 1e-4])
-    stopped = GridSearch(3, stop_when_reached=True)(region, Hills(phases, levels))
+    stopped = GridSearch(3, stop_on_success=True)(region, Hills(phases, levels))
 
     assert stopped.calls[0] == 5
     assert stopped.calls[1] == 81
-    assert stopped.reached.tolist() == [True, False, True]
+    assert stopped.success.tolist() == [True, False, True]
     assert_close(stopped.values[1:], whole.values[1:])
 
 

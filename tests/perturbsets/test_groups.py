@@ -10,7 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from augment import ChangedPairs, Digits, PairStore, RandomCorruption, write_pairs
-from perturbsets import Grouping, by_group, groups_of, mean_interval
+from perturbsets import by_group, mean_interval
+from perturbsets.criteria import Grouping, groups_of
 from perturbsets.criteria.groups import by_clean_image
 from tests.perturbsets.criteria_sets import LightPairs
 

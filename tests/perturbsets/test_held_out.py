@@ -10,12 +10,11 @@ import torch
 
 from augment import Change, ChangedPairs, Digits, PairStore, Perturb, SpatialChange, write_pairs
 from perturbsets import (
-    Compose,
+    ComposedSet,
     Coverage,
     DrawnChanges,
     LatentBall,
     NecessarySubset,
-    PairsUsed,
     PerturbationSet,
     PixelBall,
     SetQuality,
@@ -23,6 +22,7 @@ from perturbsets import (
     SufficientLikelihood,
     check_held_out,
 )
+from perturbsets.sets import PairsUsed
 from perturbsets.sets.pairs_used import pairs_used
 
 SPLITS = ("train", "validation", "test")
@@ -149,15 +149,15 @@ def enclosing(learned: LatentBall) -> Any:
 
 
 WRAPPED: dict[str, Any] = {
-    "composed": lambda s: Compose([PixelBall("linf", 0.1), s]),
+    "composed": lambda s: ComposedSet([PixelBall("linf", 0.1), s]),
     "standardized": lambda s: Standardized(s, 0.5),
-    "composed of standardized": lambda s: Compose([Standardized(s, 0.5, 1.0), PixelBall("l2", 0.1)]),
-    "standardized composition": lambda s: Standardized(Compose([PixelBall("l2", 0.1), s]), (0.5, 0.5)),
+    "composed of standardized": lambda s: ComposedSet([Standardized(s, 0.5, 1.0), PixelBall("l2", 0.1)]),
+    "standardized composition": lambda s: Standardized(ComposedSet([PixelBall("l2", 0.1), s]), (0.5, 0.5)),
     "a user's": Wrapper,
     "a user's around a user's": lambda s: Wrapper(Plain(Wrapper([PixelBall("l2", 0.1), s]))),
     "by name": lambda s: Wrapper({"first": (s, None)}),
     "replaced": lambda s: replace(Standardized(PixelBall("l2", 1.0), 0.5), perturbations=replace(s, radius=2.0)),
-    "for some images": lambda s: Standardized(replace(s, radius=torch.ones(5)), 0.5).keep(torch.arange(2)),
+    "for some images": lambda s: Standardized(replace(s, radius=torch.ones(5)), 0.5).select(torch.arange(2)),
     "a transform": lambda s: DrawnChanges(ChangeByFunction(Perturb(s))),
     "a function": lambda s: DrawnChanges(ChangeByFunction(enclosing(s))),
     "a method": lambda s: DrawnChanges(ChangeByFunction(partial(s.at))),
@@ -177,11 +177,11 @@ def test_sets_that_learned_from_splits_of_one_name_all_count(learned: LatentBall
     for order in (1, -1):
         parts = [learned, replace(learned, learned_from=(others,))][::order]
         with pytest.raises(ValueError, match=r"owes 100% to its fit \(train\)"):
-            check_held_out(Compose(parts), train)
+            check_held_out(ComposedSet(parts), train)
 
 
 def test_no_certificate_is_issued_on_pairs_that_a_wrapped_set_was_learned_from(learned: LatentBall, file: Path) -> None:
-    for wrapped in (Standardized(learned, 0.5, 1.0), Wrapper(Compose([Standardized(learned, 0.5, 1.0)] * 2))):
+    for wrapped in (Standardized(learned, 0.5, 1.0), Wrapper(ComposedSet([Standardized(learned, 0.5, 1.0)] * 2))):
         with pytest.raises(ValueError, match="pairs must be held out"):
             Coverage(share=0.9, alpha=0.05, steps=1, restarts=1)(wrapped, PairStore(file, "validation"))
 

@@ -22,28 +22,12 @@ from augment import (
     group_numbers,
     write_pairs,
 )
-from perturbsets import (
-    Adversary,
-    Coverage,
-    OneStep,
-    PixelBall,
-    Rules,
-    Smoothed,
-    SmoothedLabels,
-    SmoothedMaps,
-    audit,
-    evaluate,
-    evaluate_robustness,
-    flips,
-    label_outcomes,
-    multi_label_scores,
-    outcomes,
-    overlap_share,
-    rejecting,
-    success_at_k,
-    transfer,
-)
+from perturbsets import Adversary, Coverage, OneStep, PixelBall, Smoothed, audit, evaluate, evaluate_robustness
+from perturbsets.certificates import SmoothedLabels, SmoothedMaps
 from perturbsets.criteria.groups import by_clean_image
+from perturbsets.knowledge import Rules, rejecting
+from perturbsets.multi_label import flips, multi_label_scores, outcomes, success_at_k
+from perturbsets.representations import label_outcomes, overlap_share, transfer
 
 COUNT = 12
 ONCE, TWICE = torch.arange(COUNT), torch.arange(COUNT).repeat(2)

@@ -12,8 +12,8 @@ from scipy import stats
 from torch.nn.functional import adaptive_avg_pool2d
 
 from augment import Patches
-from perturbsets import AccuracyTable, Interval, difference_interval, mean_interval, share_interval, share_of
-from perturbsets.intervals import ends, exact_ends
+from perturbsets import AccuracyTable, Interval, difference_interval, mean_interval, share_interval
+from perturbsets.intervals import ends, exact_ends, share_of
 
 
 def width(interval: Interval) -> float:

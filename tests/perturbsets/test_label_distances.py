@@ -12,20 +12,9 @@ from scipy import optimize
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import (
-    Adversary,
-    BinaryCrossEntropy,
-    LabelMargin,
-    LabelRanking,
-    Objective,
-    OneStep,
-    PixelBall,
-    Priced,
-    ProjectedLBFGS,
-    TopK,
-    bisect,
-)
-from perturbsets.label_states import altered
+from perturbsets import Adversary, Objective, OneStep, Penalized, PixelBall, ProjectedLBFGS, bisect
+from perturbsets.label_states import target_labels
+from perturbsets.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, TopK
 
 DOUBLE = torch.float64
 
@@ -95,7 +84,9 @@ def least_change(model: nn.Linear, image: Tensor, pattern: Tensor, confidence: f
     return float(np.linalg.norm(solved.x))
 
 
-PRICED = Adversary(PixelBall("l2", math.inf), Priced(LabelMargin(targeted=True, confidence=0.002)), ProjectedLBFGS(30))
+PRICED = Adversary(
+    PixelBall("l2", math.inf), Penalized(LabelMargin(targeted=True, confidence=0.002)), ProjectedLBFGS(30)
+)
 
 
 def test_the_largest_price_turns_one_label_at_its_distance() -> None:
@@ -110,7 +101,7 @@ def test_the_largest_price_turns_one_label_at_its_distance() -> None:
 
 def test_the_largest_price_turns_patterns_between_the_least_changes_without_and_with_confidence() -> None:
     model, x = linear_labels()
-    target = altered((model(x) > 0).to(DOUBLE), hide=[0], show=[1])
+    target = target_labels((model(x) > 0).to(DOUBLE), hide=[0], show=[1])
     found = bisect(PRICED, model, x, target, over="weight", largest=1e4, rounds=12)
 
     assert torch.equal(model(found.images) > 0, target == 1)

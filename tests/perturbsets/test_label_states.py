@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from perturbsets.label_states import altered, check_label_logits, label_states
+from perturbsets.label_states import check_label_logits, label_states, target_labels
 
 NAN = float("nan")
 
@@ -46,12 +46,12 @@ def test_a_target_may_leave_every_label_of_an_image_open():
 )
 def test_labels_outside_of_the_label_space_are_refused(asked, words):
     with pytest.raises(ValueError, match=words):
-        altered(torch.zeros(1, 3), **asked)
+        target_labels(torch.zeros(1, 3), **asked)
 
 
 def test_a_pattern_leaves_its_states_alone():
     states = torch.zeros(1, 3)
-    altered(states, show=[0])
+    target_labels(states, show=[0])
     assert not states.any()
 
 

@@ -1,4 +1,4 @@
-"""The stages on labels, from recipe to report: the helper, methods that it helps, attacks, rules as a detector."""
+"""Recipes with labels: the auxiliary classifier is trained, others learn from it, its labels are attacked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from augment import SegmentDigits
 from cvae import Pretrained
-from perturbsets import DualConvNet, correct_under
+from perturbsets.evaluation import correct_under
+from perturbsets.models import DualConvNet
 from perturbsets.recipe import read_recipe
 from perturbsets.report import write_report
 from perturbsets.runs import execute
@@ -33,27 +34,27 @@ EASY = {
 RECIPE: dict[str, Any] = {
     "source": EASY,
     "sets": {"pixels": {"build": "perturbsets.PixelBall", "norm": "linf", "radius": 0.1}},
-    "helper": {"rules": "segments"},
+    "auxiliary": {"rules": "segments"},
     "classifier": {"build": "perturbsets.SmallConvNet", "widths": [8, 16], "hidden": 32},
     "train": {"steps": 120, "batch": 64, "learning_rate": 0.01},
     "seeds": [0, 1],
     "classifiers": {
-        "plain": {"build": "perturbsets.Standard"},
-        "control": {"build": "perturbsets.Adversarial", "set": "pixels", "ascent": STEP},
-        "frozen": {"build": "perturbsets.DualS1", "set": "pixels", "ascent": STEP},
+        "plain": {"build": "perturbsets.StandardTraining"},
+        "control": {"build": "perturbsets.AdversarialTraining", "set": "pixels", "ascent": STEP},
+        "frozen": {"build": "perturbsets.multi_label.DualS1", "set": "pixels", "ascent": STEP},
         "apart": {
-            "build": "perturbsets.DualS2",
+            "build": "perturbsets.multi_label.DualS2",
             "set": "pixels",
             "ascent": STEP,
-            "helper_network": "updated",
+            "auxiliary_network": "updated",
             "combine": "added",
             "own": {"set": "pixels", "ascent": {**CLIMB, "steps": 2}},
         },
         "shared": {
-            "build": "perturbsets.DualS2",
+            "build": "perturbsets.multi_label.DualS2",
             "set": "pixels",
             "ascent": STEP,
-            "helper_network": "shared",
+            "auxiliary_network": "shared",
             "rules_weight": 0.5,
         },
     },
@@ -70,11 +71,15 @@ RECIPE: dict[str, Any] = {
             "any": {"set": "pixels", "ascent": CLIMB},
             "hide": {
                 "set": "pixels",
-                "objective": {"build": "perturbsets.BinaryCrossEntropy", "targeted": True},
+                "objective": {"build": "perturbsets.multi_label.BinaryCrossEntropy", "targeted": True},
                 "ascent": CLIMB,
                 "hide": ["g"],
             },
-            "ranked": {"set": "pixels", "objective": {"build": "perturbsets.TopK", "k": 3}, "ascent": CLIMB},
+            "ranked": {
+                "set": "pixels",
+                "objective": {"build": "perturbsets.multi_label.TopK", "k": 3},
+                "ascent": CLIMB,
+            },
         },
         "least": {"hide": ["a"], "images": 4},
         "universal": {"one": {"set": "pixels", "images": 128, "epochs": 2}},
@@ -102,7 +107,7 @@ def found(run: Path) -> dict[str, Any]:
 
 
 def test_the_helper_knows_labels_better_than_their_shares_tell(run: Path) -> None:
-    scores = json.loads((run / "helper" / "scores.json").read_text())
+    scores = json.loads((run / "auxiliary" / "scores.json").read_text())
 
     assert [entry["seed"] for entry in scores["seeds"]] == [0, 1]
     for entry in scores["seeds"]:
@@ -123,11 +128,11 @@ def test_a_helper_that_learns_along_is_saved_with_its_classifier(run: Path) -> N
 
 def test_costs_count_the_gradients_of_both(run: Path) -> None:
     costs = json.loads((run / "classifiers" / "costs.json").read_text())["costs"]
-    spent = {name: (cost["classifier_backward"], cost["helper_backward"]) for name, cost in costs.items()}
+    spent = {name: (cost["classifier_backward"], cost["auxiliary_backward"]) for name, cost in costs.items()}
 
     assert spent["plain"] == (1, 0)
     assert spent["control"] == (2, 0)
-    assert spent["frozen"] == (2, 1)  # clean and changed images; one step against the helper
+    assert spent["frozen"] == (2, 1)  # clean and changed images; one step against the auxiliary classifier
     assert spent["apart"] == (3, 2)  # two steps against the one, one against the other, one example, a clean image
 
 
@@ -151,14 +156,14 @@ def test_an_attack_that_hides_a_label_meets_the_images_that_show_it(run: Path, f
 def test_images_of_which_nothing_can_be_asked_are_left_out(found: dict[str, Any]) -> None:
     assert found["attacks"]["ranked"]["images"] < 40
     assert found["attacks"]["ranked"]["success_at_k"]["mean"] == pytest.approx(
-        found["attacks"]["ranked"]["reached"]["mean"]
+        found["attacks"]["ranked"]["success"]["mean"]
     )
 
 
 def test_least_changes_leave_other_labels_alone(found: dict[str, Any]) -> None:
     assert set(found["least"]) == {"deepfool", "linear-programme-linf", "linear-programme-l1"}
     for entry in found["least"].values():
-        if entry["reached"]["mean"] == 1:
+        if entry["success"]["mean"] == 1:
             assert entry["targeted"]["collateral"]["mean"] == 0
     assert found["least"]["linear-programme-linf"]["norms"]["linf"] < found["least"]["deepfool"]["norms"]["linf"]
 
@@ -191,7 +196,7 @@ def test_classifiers_are_compared_image_by_image(run: Path) -> None:
 def test_the_report_shows_schemes_flips_and_the_detector(run: Path) -> None:
     page = write_report(run).read_text()
 
-    for section in ("helper", "schemes", "labels", "detector"):
+    for section in ("auxiliary", "schemes", "labels", "detector"):
         assert f'<section id="{section}">' in page
     for words in ("Against control", "hide g", "knowing the rules", "linear-programme-l1"):
         assert words in page
@@ -201,7 +206,7 @@ def test_the_report_shows_schemes_flips_and_the_detector(run: Path) -> None:
 
 def test_another_run_judges_the_same_helper(run: Path, tmp_path: Path) -> None:
     content = {
-        key: value for key, value in RECIPE.items() if key not in ("helper", "classifiers", "classifier", "train")
+        key: value for key, value in RECIPE.items() if key not in ("auxiliary", "classifiers", "classifier", "train")
     }
     labels = {"images": 10, "detector": {"classifiers": ["plain"], "adversaries": ["pgd"], "weights": [0.3]}}
     taken = carried_out(
@@ -264,13 +269,26 @@ def faulty(tmp_path: Path, *overrides: str) -> str:
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ("source={build: augment.Digits}", "helper must come with a source whose labels have states, one of augment"),
-        ("helper=null", "classifiers.frozen must come with a helper, got none: give one, or helper_network: updated"),
-        ("helper=null", "labels must come with a helper, trained here or in the run `trained`, got none"),
-        ("helper={}", "labels.detector must come with rules of the helper"),
-        ("helper={}", "classifiers.shared.rules_weight must come with rules of the helper"),
-        ("helper.adversary={set: lost, ascent: {build: perturbsets.OneStep}}", "helper.adversary.set must be one of"),
-        ("helper.adversary={set: pixels, ascent: {build: perturbsets.OneStep}, objective: {build: x}}", "objective"),
+        (
+            "source={build: augment.Digits}",
+            "auxiliary must come with a source whose labels have states, one of augment",
+        ),
+        (
+            "auxiliary=null",
+            "classifiers.frozen must come with an auxiliary classifier, got none: give one, "
+            "or auxiliary_network: updated",
+        ),
+        (
+            "auxiliary=null",
+            "labels must come with an auxiliary classifier, trained here or in the run `trained`, got none",
+        ),
+        ("auxiliary={}", "labels.detector must come with rules of the auxiliary"),
+        ("auxiliary={}", "classifiers.shared.rules_weight must come with rules of the auxiliary"),
+        (
+            "auxiliary.adversary={set: lost, ascent: {build: perturbsets.OneStep}}",
+            "auxiliary.adversary.set must be one of",
+        ),
+        ("auxiliary.adversary={set: pixels, ascent: {build: perturbsets.OneStep}, objective: {build: x}}", "objective"),
         (
             "classifiers.apart.own={set: lost, ascent: {build: perturbsets.OneStep}}",
             "classifiers.apart.own.set must be one of ['pixels'], got 'lost'",
@@ -283,15 +301,15 @@ def faulty(tmp_path: Path, *overrides: str) -> str:
         ("labels.least.hide=[a, a]", "names must differ"),
         ("labels.detector.classifiers=[lost]", "labels.detector.classifiers.0 must be one of"),
         ("labels.detector.adversaries=[lost]", "labels.detector.adversaries.0 must be one of ['pgd'], got 'lost'"),
-        ("classifiers.frozen.helper_adversarial=true", "must be false where helper_network is frozen"),
+        ("classifiers.frozen.auxiliary_adversarial=true", "must be false where auxiliary_network is frozen"),
         ("classifiers.frozen.weight=1.5", "weight must be a share in [0, 1], got 1.5"),
         (
             "classifier={build: perturbsets.Published, name: resnet18}",
-            "classifiers.apart.helper_network must be frozen beside the classifier perturbsets.Published",
+            "classifiers.apart.auxiliary_network must be frozen beside the classifier perturbsets.Published",
         ),
         ("evaluate.control=lost", "evaluate.control must be one of"),
-        ("helper.rules=ck+", "class Angry: it has a rule, but the data lack it"),
-        ("helper.rules=lost.yaml", "rules must be a YAML file"),
+        ("auxiliary.rules=ck+", "class Angry: it has a rule, but the data lack it"),
+        ("auxiliary.rules=lost.yaml", "rules must be a YAML file"),
         ("labels.least.show=[z]", "labels.least.show: 'z' is none of a, b, c"),
         ("labels.least.show=[a]", "labels.least: a cannot be hidden and shown"),
         ("source.classed=false", "classed"),
@@ -300,15 +318,15 @@ def faulty(tmp_path: Path, *overrides: str) -> str:
             "labels.attacks.ranked.objective: k must be below the number of labels",
         ),
         (
-            "classifiers.frozen.objective={build: perturbsets.BinaryCrossEntropy, weights: [1, 2]}",
+            "classifiers.frozen.objective={build: perturbsets.multi_label.BinaryCrossEntropy, weights: [1, 2]}",
             "classifiers.frozen.objective: weights must be",
         ),
         (
-            "classifiers.frozen.objective={build: perturbsets.LabelMargin, targeted: true}",
+            "classifiers.frozen.objective={build: perturbsets.multi_label.LabelMargin, targeted: true}",
             "objective must not be targeted here",
         ),
         (
-            "labels.universal.one.objective={build: perturbsets.LabelMargin, targeted: true}",
+            "labels.universal.one.objective={build: perturbsets.multi_label.LabelMargin, targeted: true}",
             "must not be targeted here",
         ),
         ("labels.detector.classifiers=[plain, plain]", "names must differ"),
@@ -320,6 +338,6 @@ def test_faults_are_told_before_any_work(tmp_path: Path, override: str, reason: 
 
 
 def test_helpers_differ_by_seed_alone(run: Path) -> None:
-    first, second = (load_file(run / "helper" / seed / "model.safetensors") for seed in ("0", "1"))
+    first, second = (load_file(run / "auxiliary" / seed / "model.safetensors") for seed in ("0", "1"))
     assert first.keys() == second.keys()
     assert any(not torch.equal(first[name], second[name]) for name in first)

@@ -93,7 +93,7 @@ def test_one_radius_per_image_and_some_of_the_images(linear_cvae: Any, images: t
     far = 10 * torch.randn(4, 2)
 
     assert_close(region.project(far).norm(dim=1), torch.cat([torch.tensor([0.0, 1.0, 2.0]), far[3:].norm(dim=1)]))
-    kept = region.keep(rows)
+    kept = region.select(rows)
     assert_close(kept.project(far[rows]), region.project(far)[rows])
     assert_close(kept.decode(far[rows]), region.decode(far)[rows])
 

@@ -40,9 +40,9 @@ def test_region_decodes_encodes_and_keeps_as_the_model_does(model: CVAE, images:
     assert (u.norm(dim=1) <= RADII).all()
     assert_close(region.decode(u), model.decode(images, u))
     assert_close(region.encode(images.flip(3)), model.encode(images, images.flip(3)))
-    kept = region.keep(rows)
+    kept = region.select(rows)
     assert_close(kept.decode(u[rows]), region.decode(u)[rows])
-    assert_close(kept.keep(torch.tensor([1])).decode(u[:1]), region.decode(u)[:1])
+    assert_close(kept.select(torch.tensor([1])).decode(u[:1]), region.decode(u)[:1])
 
 
 def test_saved_ball_is_the_same_ball(model: CVAE, images: Tensor, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_attack_raises_the_loss_within_the_ball(model: CVAE, images: Tensor, sto
     region = perturbations.at(images)
     labels = victim(region.decode(region.centre())).argmax(1)
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = Adversary(perturbations, CrossEntropy(), APGD(20, stop_when_reached=stop))(victim, images, labels)
+    found = Adversary(perturbations, CrossEntropy(), APGD(20, stop_on_success=stop))(victim, images, labels)
     start = nn.functional.cross_entropy(victim(region.decode(region.centre())), labels, reduction="none")
 
     assert (found.values >= start - 1e-12).all()

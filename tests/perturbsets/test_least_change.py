@@ -23,10 +23,9 @@ from perturbsets import (
     SmallestRadius,
     SpatialBox,
     bisect,
-    label_linear_programme,
-    multi_label_deepfool,
 )
 from perturbsets.adversaries import fast_minimum_norm
+from perturbsets.multi_label import label_linear_programme, multi_label_deepfool
 from perturbsets.multi_label.deepfool import least_norm
 
 NAN = math.nan

@@ -16,7 +16,6 @@ from perturbsets import (
     APGD,
     DLR,
     Adversary,
-    BinaryCrossEntropy,
     CrossEntropy,
     FunctionObjective,
     KLDivergence,
@@ -35,6 +34,7 @@ from perturbsets import (
 from perturbsets.adversaries import fast_minimum_norm
 from perturbsets.evaluation import correct_under
 from perturbsets.model_call import class_logits, logits
+from perturbsets.multi_label import BinaryCrossEntropy
 
 CLASSES = 4
 
@@ -179,10 +179,10 @@ def test_no_model_is_called_with_an_empty_batch() -> None:
 
     assert result.accuracy.mean == 0
     assert result.calls.tolist() == [1] * 6
-    for attack in (Adversary(PixelBall("linf", 0.1)), Worst([Adversary(PixelBall("l2", 0.1))], drop_reached=True)):
+    for attack in (Adversary(PixelBall("linf", 0.1)), Worst([Adversary(PixelBall("l2", 0.1))], drop_successes=True)):
         found = attack(model, x[:0], wrong[:0])
         assert found.images.shape == (0, 1, 4, 4)
-        assert found.reached.shape == found.calls.shape == (0,)
+        assert found.success.shape == found.calls.shape == (0,)
 
 
 def functions_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -234,7 +234,7 @@ def test_a_model_wrapped_for_several_processes_is_attacked_without_its_wrapper(m
             raise AssertionError("a pass of the wrapper waits for the other processes")
 
         monkeypatch.setattr(DistributedDataParallel, "forward", refused)
-        attack = Adversary(PixelBall("linf", 0.1), ascent=ProjectedGradient(12, stop_when_reached=True))
+        attack = Adversary(PixelBall("linf", 0.1), ascent=ProjectedGradient(12, stop_on_success=True))
         assert attack(model, x, y).images.shape == x.shape
         assert Worst([attack])(model, x, y).images.shape == x.shape
         assert evaluate_robustness(model, x, y, PixelBall("linf", 0.1), steps=3, queries=3).clean.mean <= 1
@@ -256,12 +256,12 @@ def test_lists_of_targets_are_shared_out_with_their_images() -> None:
         lambda output, given: torch.stack([row.mean() - one["limit"] for row, one in zip(output, given, strict=True)]),
         lambda output, given: torch.stack([row.mean() > one["limit"] for row, one in zip(output, given, strict=True)]),
     )
-    ascent = ProjectedGradient(20, stop_when_reached=True)
+    ascent = ProjectedGradient(20, stop_on_success=True)
     attack = Adversary(PixelBall("linf", 0.1), objective, ascent)
 
-    assert attack(model, x, targets).reached.tolist() == [True, False, True, False]
-    several = Worst([attack, attack], judge=objective, drop_reached=True)
-    assert several(model, x, targets).reached.tolist() == [True, False, True, False]
+    assert attack(model, x, targets).success.tolist() == [True, False, True, False]
+    several = Worst([attack, attack], judge=objective, drop_successes=True)
+    assert several(model, x, targets).success.tolist() == [True, False, True, False]
     assert correct_under(model, attack, x, targets, batch=3).tolist() == [False, True, False, True]
 
 
@@ -358,7 +358,7 @@ def test_label_maps_are_audited_by_their_objective() -> None:
 
     with pytest.raises(ValueError, match="labels must count somewhere in every image, got none in 6"):
         audit(attack, model, x, torch.full_like(maps, 255), draws=3)
-    assert result.accuracy.mean == float((~found.reached).double().mean())
+    assert result.accuracy.mean == float((~found.success).double().mean())
     assert [check.passed for check in result.checks if check.name == "gradients are sound"] == [True]
 
 

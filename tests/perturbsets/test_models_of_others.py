@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cvae import LoopSettings
 from perturbsets import (
     APGD,
-    Adversarial,
+    AdversarialTraining,
     Adversary,
     PixelBall,
     ProjectedGradient,
@@ -79,8 +79,8 @@ def test_classifiers_work_everywhere(name: str) -> None:
     before, modes = x.clone(), [module.training for module in model.modules()]
     y = predictions(model, x)
     ball = PixelBall("linf", 4 / 255)
-    found = Adversary(ball, ascent=ProjectedGradient(6, stop_when_reached=True))(model, x, y)
-    assert torch.equal(found.reached, predictions(model, found.images) != y)
+    found = Adversary(ball, ascent=ProjectedGradient(6, stop_on_success=True))(model, x, y)
+    assert torch.equal(found.success, predictions(model, found.images) != y)
     assert torch.equal(x, before)
     assert modes == [module.training for module in model.modules()]
 
@@ -91,7 +91,7 @@ def test_classifiers_work_everywhere(name: str) -> None:
     assert len(audit(Adversary(ball, ascent=APGD(4)), model, x, y, draws=2).checks) == 9
 
     data = torch.utils.data.TensorDataset(x, y)
-    method = Adversarial(Adversary(ball, ascent=ProjectedGradient(2)))
+    method = AdversarialTraining(Adversary(ball, ascent=ProjectedGradient(2)))
     records = train_classifier(model, data, method, LoopSettings(steps=3, batch=4, learning_rate=1e-3))
     assert all(torch.isfinite(torch.tensor(record["loss"])) for record in records)
     assert torch.equal(x, before)
@@ -116,7 +116,7 @@ def test_a_segmentation_model_works_in_tables_audits_and_training() -> None:
     records = train_classifier(
         model,
         torch.utils.data.TensorDataset(x, maps),
-        Adversarial(attack),
+        AdversarialTraining(attack),
         LoopSettings(steps=2, batch=4, learning_rate=1e-3),
     )
     assert len(records) > 0

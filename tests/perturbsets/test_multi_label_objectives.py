@@ -12,19 +12,8 @@ from scipy import special
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import (
-    Adversary,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    LabelMargin,
-    LabelRanking,
-    Margin,
-    Objective,
-    PixelBall,
-    ProjectedGradient,
-    RandomSearch,
-    TopK,
-)
+from perturbsets import Adversary, CrossEntropy, Margin, Objective, PixelBall, ProjectedGradient, RandomSearch
+from perturbsets.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, TopK
 from perturbsets.multi_label.objectives import binary_cross_entropy
 
 NAN = float("nan")
@@ -89,10 +78,10 @@ def test_cross_entropy_is_raised_from_the_truth_and_lowered_to_a_target() -> Non
 
 
 def test_weights_leave_the_goal_alone() -> None:
-    weighted, reached = judged(BinaryCrossEntropy(weights=(0.0, 1.0, 2.0, 0.0)))
+    weighted, success = judged(BinaryCrossEntropy(weights=(0.0, 1.0, 2.0, 0.0)))
 
     assert_close(weighted, binary_cross_entropy(LOGITS, STATES, torch.tensor([0.0, 1.0, 2.0, 0.0])))
-    assert reached.tolist() == judged(BinaryCrossEntropy())[1].tolist()
+    assert success.tolist() == judged(BinaryCrossEntropy())[1].tolist()
 
 
 @pytest.mark.parametrize(
@@ -263,12 +252,12 @@ def test_top_k_agrees_with_brute_force(k: int, smooth: bool) -> None:
 
 def test_one_high_label_satisfies_an_average_but_not_the_goal() -> None:
     logits, states = torch.tensor([[1.0, 5.0, -2.0]]), torch.tensor([[1.0, 0.0, 0.0]])
-    smooth, reached = judged(TopK(2, smooth=True), states, logits)
+    smooth, success = judged(TopK(2, smooth=True), states, logits)
     exact, _ = judged(TopK(2), states, logits)
 
     assert smooth.item() == 0.5
     assert exact.item() == -3.0
-    assert not reached.item()
+    assert not success.item()
 
 
 @pytest.mark.parametrize(
@@ -308,11 +297,11 @@ def test_one_label_on_is_one_class() -> None:
     logits, classes = torch.randn(30, 4, dtype=DOUBLE), torch.randint(0, 4, (30,))
     states = nn.functional.one_hot(classes, 4)
     for targeted in (False, True):
-        margins, reached = Margin(targeted).at(nn.Identity(), logits, classes)(logits, logits)
+        margins, success = Margin(targeted).at(nn.Identity(), logits, classes)(logits, logits)
         for objective in (LabelRanking(targeted), TopK(1, targeted), TopK(1, targeted, smooth=True)):
             values, same = judged(objective, states, logits)
             assert_close(values, margins)
-            assert torch.equal(same, reached)
+            assert torch.equal(same, success)
         pair = torch.stack([torch.zeros(30, dtype=DOUBLE), logits[:, 0]], 1)
         wanted = CrossEntropy(targeted).at(nn.Identity(), pair, states[:, 0])(pair, pair)
         found = judged(BinaryCrossEntropy(targeted), states[:, :1], logits[:, :1])
@@ -334,28 +323,28 @@ def test_unknown_labels_pull_at_nothing_unless_they_take_a_place(objective: Obje
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
 def test_states_of_any_type_do(objective: Objective, dtype: torch.dtype) -> None:
     logits, states = torch.randn(6, 5), patterns(6).nan_to_num()
-    wanted, reached = judged(objective, states, logits)
+    wanted, success = judged(objective, states, logits)
     value, same = judged(objective, states.to(dtype), logits)
 
     assert value.dtype == torch.float32
     assert torch.equal(value, wanted)
-    assert torch.equal(same, reached)
+    assert torch.equal(same, success)
 
 
 @pytest.mark.parametrize("objective", KINDS)
 def test_an_image_alone_and_some_of_the_images_give_what_the_batch_gives(objective: Objective) -> None:
     logits, states = torch.randn(6, 5, dtype=DOUBLE), patterns(6)
     loss = objective.at(nn.Identity(), logits, states)
-    value, reached = loss(logits, logits)
+    value, success = loss(logits, logits)
 
     for row in range(6):
         alone, flag = judged(objective, states[row : row + 1], logits[row : row + 1])
         assert_close(alone[0], value[row])
-        assert flag[0] == reached[row]
+        assert flag[0] == success[row]
     rows = torch.tensor([4, 1, 2])
-    kept, flags = loss.keep(rows).keep(torch.tensor([2, 0]))(logits[[2, 4]], logits[[2, 4]])
+    kept, flags = loss.select(rows).select(torch.tensor([2, 0]))(logits[[2, 4]], logits[[2, 4]])
     assert_close(kept, value[[2, 4]])
-    assert torch.equal(flags, reached[[2, 4]])
+    assert torch.equal(flags, success[[2, 4]])
 
 
 @pytest.mark.parametrize("objective", KINDS)
@@ -363,12 +352,12 @@ def test_an_image_alone_and_some_of_the_images_give_what_the_batch_gives(objecti
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_batches_of_any_type_and_size_are_attacked(objective: Objective, dtype: torch.dtype, count: int) -> None:
     x, states = torch.rand(count, 1, 4, 4).to(dtype), patterns(count)
-    found = Adversary(PixelBall("linf", 0.1), objective, ProjectedGradient(3, stop_when_reached=True))(
+    found = Adversary(PixelBall("linf", 0.1), objective, ProjectedGradient(3, stop_on_success=True))(
         net(dtype), x, states
     )
 
     assert found.images.dtype == dtype
-    assert found.values.shape == found.reached.shape == (count,)
+    assert found.values.shape == found.success.shape == (count,)
     assert found.values.isfinite().all()
     assert ((found.images - x).abs() <= 0.1 + 1e-6).all()
 
@@ -380,10 +369,10 @@ def test_attacks_raise_what_they_are_to_raise(objective: Objective) -> None:
     before, _ = loss(x, x.flatten(1))
     found = Adversary(PixelBall("linf", 0.5), objective, ProjectedGradient(20, starts="zero"))(model, x, states)
 
-    assert torch.equal(found.reached, loss(found.images, found.offsets)[1])
-    assert (found.values >= before)[~found.reached].all()
+    assert torch.equal(found.success, loss(found.images, found.offsets)[1])
+    assert (found.values >= before)[~found.success].all()
     assert found.values.mean() > before.mean()
-    assert found.reached.any()
+    assert found.success.any()
 
 
 @pytest.mark.parametrize("objective", KINDS)

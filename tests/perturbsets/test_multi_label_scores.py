@@ -13,7 +13,7 @@ from sklearn import metrics
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import multi_label_scores
+from perturbsets.multi_label import multi_label_scores
 
 NAN = math.nan
 

@@ -18,8 +18,8 @@ from perturbsets import (
     KLDivergence,
     Margin,
     Objective,
+    Penalized,
     PixelBall,
-    Priced,
     ProjectedGradient,
     SegmentationCrossEntropy,
     StrongestWrong,
@@ -34,19 +34,19 @@ def value(objective: Objective, labels: Tensor = LABELS) -> tuple[Tensor, Tensor
 
 
 def test_cross_entropy_agrees_with_its_formula() -> None:
-    losses, reached = value(CrossEntropy())
+    losses, success = value(CrossEntropy())
     logits = LOGITS.numpy()
     by_hand = special.logsumexp(logits, axis=1) - logits[np.arange(4), LABELS.numpy()]
 
     assert_close(losses, torch.from_numpy(by_hand))
-    assert reached.tolist() == [False, True, True, True]
+    assert success.tolist() == [False, True, True, True]
 
 
 def test_margin_agrees_with_its_formula() -> None:
-    losses, reached = value(Margin())
+    losses, success = value(Margin())
 
     assert_close(losses, torch.tensor([1.0 - 2.0, 3.0 - 0.0, 4.0 - 1.5, 0.3 - 0.1], dtype=torch.float64))
-    assert reached.tolist() == (losses > 0).tolist()
+    assert success.tolist() == (losses > 0).tolist()
 
 
 @pytest.mark.parametrize("kind", [CrossEntropy, Margin])
@@ -63,7 +63,7 @@ def test_losses_do_not_mix_images(kind: type[Objective]) -> None:
     rows = torch.tensor([3, 1])
     loss = kind().at(nn.Identity(), LOGITS, LABELS)
 
-    assert_close(loss.keep(rows)(LOGITS[rows], LOGITS[rows])[0], loss(LOGITS, LOGITS)[0][rows])
+    assert_close(loss.select(rows)(LOGITS[rows], LOGITS[rows])[0], loss(LOGITS, LOGITS)[0][rows])
 
 
 @pytest.mark.parametrize("kind", [CrossEntropy, Margin])
@@ -118,13 +118,13 @@ def test_margin_rises_where_cross_entropy_is_flat() -> None:
 def test_approximation_error_is_minus_the_mean_square() -> None:
     images, changed = torch.rand(3, 1, 2, 2), torch.rand(3, 1, 2, 2)
     loss = ApproximationError().at(None, images, changed)
-    losses, reached = loss(images, images.flatten(1))
+    losses, success = loss(images, images.flatten(1))
     rows = torch.tensor([2])
 
     for row in range(3):
         assert math.isclose(losses[row].item(), -((images[row] - changed[row]) ** 2).mean().item(), rel_tol=1e-5)
-    assert not reached.any()
-    assert_close(loss.keep(rows)(images[rows], images[rows].flatten(1))[0], losses[rows])
+    assert not success.any()
+    assert_close(loss.select(rows)(images[rows], images[rows].flatten(1))[0], losses[rows])
     with pytest.raises(ValueError, match="labels must be the changed images"):
         ApproximationError().at(None, images, changed[:, :, :1])
 
@@ -138,7 +138,7 @@ def test_an_error_within_tolerance_is_near_enough(tolerance: float | torch.Tenso
     wanted = [isinstance(tolerance, torch.Tensor), True, True]
     assert loss(images, images.flatten(1))[1].tolist() == wanted
     rows = torch.tensor([2, 0])
-    assert loss.keep(rows)(images[rows], images[rows].flatten(1))[1].tolist() == [wanted[2], wanted[0]]
+    assert loss.select(rows)(images[rows], images[rows].flatten(1))[1].tolist() == [wanted[2], wanted[0]]
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, math.nan, torch.tensor([0.1, -0.1])])
@@ -152,11 +152,11 @@ FIVE = torch.tensor([[3.0, 1.0, 0.5, -1.0, -2.0], [0.0, 2.0, 1.5, 4.0, -3.0]], d
 
 def test_dlr_agrees_with_its_formula() -> None:
     labels = torch.tensor([0, 1])
-    values, reached = DLR().at(nn.Identity(), FIVE, labels)(FIVE, FIVE)
+    values, success = DLR().at(nn.Identity(), FIVE, labels)(FIVE, FIVE)
     targeted, hit = DLR(targeted=True).at(nn.Identity(), FIVE, labels)(FIVE, FIVE)
 
     assert_close(values, torch.tensor([(1 - 3) / (3 - 0.5), (4 - 2) / (4 - 1.5)], dtype=torch.float64))
-    assert reached.tolist() == [False, True]
+    assert success.tolist() == [False, True]
     by_hand = [(3 - 1) / (3 - (0.5 - 1) / 2), (2 - 4) / (4 - (1.5 + 0.0) / 2)]
     assert_close(targeted, torch.tensor(by_hand, dtype=torch.float64))
     assert hit.tolist() == [True, False]
@@ -199,11 +199,11 @@ def test_dlr_needs_enough_classes(classes: int, targeted: bool, least: int) -> N
 def test_divergence_agrees_with_scipy_and_starts_flat() -> None:
     moved = (LOGITS + 0.3 * torch.randn(4, 3, dtype=torch.float64)).requires_grad_()
     loss = KLDivergence().at(nn.Identity(), LOGITS, LABELS)
-    values, reached = loss(moved, moved)
+    values, success = loss(moved, moved)
     clean, other = (special.softmax(logits.detach().numpy(), axis=1) for logits in (LOGITS, moved))
 
     assert_close(values.detach(), torch.from_numpy(special.rel_entr(clean, other).sum(1)))
-    assert reached.tolist() == (moved.argmax(1) != LABELS).tolist()
+    assert success.tolist() == (moved.argmax(1) != LABELS).tolist()
     still = LOGITS.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(still, still)[0].sum(), still)
     assert_close(gradient, torch.zeros_like(gradient), atol=1e-12, rtol=0)
@@ -220,13 +220,13 @@ def test_segmentation_averages_over_labelled_pixels() -> None:
     logits, labels = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
     labels[0, :2] = 255
     labels[1, 3, 4] = 255
-    values, reached = SegmentationCrossEntropy().at(nn.Identity(), logits, labels)(logits, logits.flatten(1))
+    values, success = SegmentationCrossEntropy().at(nn.Identity(), logits, labels)(logits, logits.flatten(1))
 
     for row in range(2):
         kept = labels[row] != 255
         expected = nn.functional.cross_entropy(logits[row][:, kept].T, labels[row][kept])
         assert_close(values[row], expected)
-    assert not reached.any()
+    assert not success.any()
 
 
 def test_segmentation_is_reached_when_few_pixels_are_right() -> None:
@@ -238,7 +238,7 @@ def test_segmentation_is_reached_when_few_pixels_are_right() -> None:
         loss = SegmentationCrossEntropy(goal).at(nn.Identity(), logits, labels)
         assert loss(logits, logits.flatten(1))[1].tolist() == expected
     assert_close(
-        loss.keep(torch.tensor([1]))(logits[1:], logits[1:].flatten(1))[0], loss(logits, logits.flatten(1))[0][1:]
+        loss.select(torch.tensor([1]))(logits[1:], logits[1:].flatten(1))[0], loss(logits, logits.flatten(1))[0][1:]
     )
 
 
@@ -275,7 +275,7 @@ def test_an_adversary_attacks_a_segmentation_model() -> None:
     right = (model(found.images).argmax(1) == labels).flatten(1).float().mean(1)
 
     assert (right < 1).all()
-    assert torch.equal(found.reached, right <= 0.5)
+    assert torch.equal(found.success, right <= 0.5)
 
 
 def test_any_function_does() -> None:
@@ -290,7 +290,7 @@ def test_any_function_does() -> None:
     assert (found.values > -1e-3).all()
     without = FunctionObjective(lambda output, _: output.flatten(1).sum(1)).at(None, x, None)
     assert not without(x, x.flatten(1))[1].any()
-    assert_close(without.keep(torch.tensor([1]))(x[1:], x[1:].flatten(1))[0], torch.tensor([2.0]))
+    assert_close(without.select(torch.tensor([1]))(x[1:], x[1:].flatten(1))[0], torch.tensor([2.0]))
 
 
 @pytest.mark.parametrize("returned", [torch.tensor(1.0), torch.rand(3), torch.tensor([1, 2]), 0.5])
@@ -312,12 +312,12 @@ def test_the_target_is_a_strongest_wrong_class_of_the_clean_sample(rank: int) ->
     targets = torch.tensor([row[rank - 1] for row in others])
 
     changed = torch.rand(6, 8)
-    value, reached = loss(changed, changed)
+    value, success = loss(changed, changed)
     assert_close(value, DLR(targeted=True).at(model, x, targets)(changed, changed)[0])
-    assert_close(reached, model(changed).argmax(1) != y)
+    assert_close(success, model(changed).argmax(1) != y)
     rows = torch.tensor([4, 1])
-    assert_close(loss.keep(rows)(changed[rows], changed[rows])[0], value[rows])
-    assert_close(loss.keep(rows)(changed[rows], changed[rows])[1], reached[rows])
+    assert_close(loss.select(rows)(changed[rows], changed[rows])[0], value[rows])
+    assert_close(loss.select(rows)(changed[rows], changed[rows])[1], success[rows])
 
 
 def test_strongest_wrong_refuses_what_it_cannot_do() -> None:
@@ -338,7 +338,7 @@ def test_strongest_wrong_refuses_what_it_cannot_do() -> None:
         (CrossEntropy(), 0),
         (KLDivergence(), 1),
         (StrongestWrong(1, Margin(targeted=True)), 1),
-        (Priced(KLDivergence()), 1),
+        (Penalized(KLDivergence()), 1),
     ],
 )
 def test_forward_passes_of_binding_are_counted(objective: Objective, calls: int) -> None:

@@ -15,15 +15,14 @@ from augment import RandomCorruption
 from cvae import CVAE
 from perturbsets import (
     DrawnChanges,
-    Finding,
     LatentBall,
     NecessarySubset,
     OverApproximation,
     PixelBall,
-    encodings,
+    diagnose_set,
     radius_from_pairs,
-    verdict,
 )
+from perturbsets.criteria import Finding, encodings
 from perturbsets.criteria.extremes import Diversity
 from tests.perturbsets.criteria_sets import (
     ClosedForm,
@@ -176,7 +175,7 @@ def found_in(model: CVAE, share: float = 1.0) -> list[Finding]:
     necessary = NecessarySubset(30, 1, curve=())(perturbations, pairs, generator=draw).summary()
     around = OverApproximation()(perturbations, pairs, generator=draw).summary()
     plain = json.loads(json.dumps([necessary, around], allow_nan=False))
-    findings = verdict(*plain)
+    findings = diagnose_set(*plain)
     json.dumps([finding.summary() for finding in findings], allow_nan=False)
     return findings
 
@@ -238,4 +237,4 @@ def test_a_set_that_cheats_on_half_of_the_images_is_named_with_how_many(model: A
 
 def test_summaries_of_something_else_are_refused() -> None:
     with pytest.raises(ValueError, match="got some without 'copied'"):
-        verdict({}, {})
+        diagnose_set({}, {})

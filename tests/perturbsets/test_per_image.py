@@ -17,41 +17,39 @@ from perturbsets import (
     APGD,
     Adversary,
     ApproximationError,
-    Compose,
+    ComposedSet,
     CrossEntropy,
     DrawnChanges,
     GradientAscent,
-    L1Ball,
-    L2Ball,
     LatentBall,
-    LinfBall,
     Margin,
     OneStep,
+    Penalized,
     PerturbationSet,
     PixelBall,
-    Priced,
     ProjectedAdam,
     ProjectedGradient,
     SpatialBox,
     Standardized,
     Worst,
     audit,
-    correct_under,
     evaluate_robustness,
 )
+from perturbsets.evaluation import correct_under
 from perturbsets.per_image import set_per_image
+from perturbsets.sets import L1Ball, L2Ball, LinfBall
 
 RADII = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]
 ROWS = torch.tensor([4, 1, 3])
 SETTINGS: dict[str, Any] = {
     "pixels": lambda r: PixelBall("l2", r),
     "spatial": lambda r: SpatialBox(radius=r),
-    "composed": lambda r: Compose([PixelBall("linf", 0.1), SpatialBox()], r),
+    "composed": lambda r: ComposedSet([PixelBall("linf", 0.1), SpatialBox()], r),
     "standardized": lambda r: Standardized(PixelBall("l2", 1.0), 0.5, r),
     "l1": L1Ball,
     "l2": L2Ball,
     "linf": LinfBall,
-    "price": lambda r: Priced(CrossEntropy(), r),
+    "price": lambda r: Penalized(CrossEntropy(), r),
     "tolerance": ApproximationError,
 }
 STEPS: dict[str, Any] = {
@@ -74,12 +72,12 @@ def test_numbers_sequences_arrays_and_tensors_mean_the_same_and_are_shared_out(m
         stored = value(make(given))
         assert isinstance(stored, Tensor)
         assert stored.tolist() == numbers
-        assert value(make(given).keep(ROWS)).tolist() == [numbers[row] for row in ROWS.tolist()]
+        assert value(make(given).select(ROWS)).tolist() == [numbers[row] for row in ROWS.tolist()]
     for one in (1.0, np.float64(1)):
         assert type(value(make(one))) is float
-        assert make(one).keep(ROWS) is not None
-        assert value(make(one).keep(ROWS)) == 1.0
-    assert value(make([0.5]).keep(torch.tensor([], dtype=torch.int64))).shape == (0,)
+        assert make(one).select(ROWS) is not None
+        assert value(make(one).select(ROWS)) == 1.0
+    assert value(make([0.5]).select(torch.tensor([], dtype=torch.int64))).shape == (0,)
 
 
 @pytest.mark.parametrize("make", [*SETTINGS.values(), *STEPS.values()], ids=[*SETTINGS, *STEPS])
@@ -90,7 +88,7 @@ def test_what_is_no_number_for_each_image_is_refused(make: Any) -> None:
         ):
             make(wrong)
     with pytest.raises(ValueError, match="got 2 numbers for 5 images or more: give one for each"):
-        make([0.5, 0.5]).keep(ROWS)
+        make([0.5, 0.5]).select(ROWS)
 
 
 @pytest.mark.parametrize("radius", [RADII, torch.tensor(RADII)])
@@ -102,7 +100,7 @@ def test_a_list_of_radii_bounds_each_image_by_its_own(radius: Any) -> None:
     assert_close((found.images - x).flatten(1).abs().amax(1), torch.tensor(RADII))
     with pytest.raises(ValueError, match=r"radius must be a number or one per image, got \[6\] numbers for 3 images"):
         PixelBall("l2", radius).at(x[:3])
-    kept = PixelBall("l2", radius).keep(torch.arange(3))  # as the message advises
+    kept = PixelBall("l2", radius).select(torch.arange(3))  # as the message advises
     assert_close(kept.at(x[:3]).ball.radii(torch.zeros(3, 1))[:, 0], torch.tensor(RADII[:3]))
 
 
@@ -133,8 +131,8 @@ def adversary(linear_cvae: Any, count: int) -> Adversary:
     """With a number for each image wherever there can be one."""
     numbers = torch.linspace(0.1, 1, count)
     learned, pixels = LatentBall(linear_cvae(), numbers), PixelBall("linf", 0.1 * numbers)
-    composed = Compose((learned, pixels), numbers)
-    return Adversary(composed, Priced(Margin(), 0.1 * numbers), ProjectedGradient(4, 0.2 * numbers, starts="zero"))
+    composed = ComposedSet((learned, pixels), numbers)
+    return Adversary(composed, Penalized(Margin(), 0.1 * numbers), ProjectedGradient(4, 0.2 * numbers, starts="zero"))
 
 
 def test_an_adversary_for_some_images_finds_what_it_finds_among_all(linear_cvae: Any) -> None:
@@ -142,7 +140,7 @@ def test_an_adversary_for_some_images_finds_what_it_finds_among_all(linear_cvae:
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
     y, rows = model(x).argmax(1), torch.tensor([6, 0, 5])
     whole = adversary(linear_cvae, 8)
-    kept = whole.keep(rows)
+    kept = whole.select(rows)
     found, some = whole(model, x, y), kept(model, x[rows], y[rows])
 
     assert_close(some.values, found.values[rows])
@@ -152,19 +150,19 @@ def test_an_adversary_for_some_images_finds_what_it_finds_among_all(linear_cvae:
     assert whole.objective.weight.shape == (8,)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("drop_reached", [True, False])
-def test_the_worst_of_several_for_some_images_is_that_among_all(drop_reached: bool) -> None:
+@pytest.mark.parametrize("drop_successes", [True, False])
+def test_the_worst_of_several_for_some_images_is_that_among_all(drop_successes: bool) -> None:
     x, model = torch.rand(40, 1, 4, 4), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     y, rows, numbers = model(x).argmax(1), torch.arange(25, 35), torch.linspace(0.01, 0.3, 40)
     climb = ProjectedGradient(4, numbers / 3, starts="zero")
     both = Worst(
         [Adversary(PixelBall("linf", numbers / 5), ascent=climb), Adversary(PixelBall("l2", numbers), ascent=climb)],
-        judge=Priced(Margin(), numbers),
-        drop_reached=drop_reached,
+        judge=Penalized(Margin(), numbers),
+        drop_successes=drop_successes,
     )
-    found, some = both(model, x, y), both.keep(rows)(model, x[rows], y[rows])
+    found, some = both(model, x, y), both.select(rows)(model, x[rows], y[rows])
 
-    assert 0 < int(found.reached.sum()) < 40
+    assert 0 < int(found.success.sum()) < 40
     assert_close(some.images, found.images[rows])
     assert_close(some.values, found.values[rows])
 
@@ -176,7 +174,7 @@ def test_evaluation_in_batches_takes_one_radius_per_image(radius: Any) -> None:
     attack = Adversary(PixelBall("linf", radius), ascent=OneStep())
     right = correct_under(model, attack, x, y)
 
-    assert torch.equal(right, ~attack(model, x, y).reached)
+    assert torch.equal(right, ~attack(model, x, y).success)
     with pytest.raises(ValueError, match="radius must be a number or one per image, got 200 numbers for 300 images"):
         correct_under(model, Adversary(PixelBall("linf", [0.1] * 200), ascent=OneStep()), x, y)
 
@@ -184,13 +182,13 @@ def test_evaluation_in_batches_takes_one_radius_per_image(radius: Any) -> None:
 def test_settings_without_a_number_for_each_image_stay_themselves() -> None:
     for settings in (
         PixelBall("l2", 0.5),
-        Compose([PixelBall("l2", 0.5), SpatialBox()]),
+        ComposedSet([PixelBall("l2", 0.5), SpatialBox()]),
         DrawnChanges(Fog()),
         Adversary(PixelBall("l2", 0.5)),
         ProjectedGradient(),
         ApproximationError(),
     ):
-        assert settings.keep(ROWS) is settings
+        assert settings.select(ROWS) is settings
 
 
 @dataclass(frozen=True)
@@ -215,17 +213,17 @@ class Plain(PerturbationSet):
 
 def test_a_wrapper_of_a_users_shares_out_what_it_holds() -> None:
     wrapped = Wrapper(Wrapper(PixelBall("l2", RADII), {}), {"other": PixelBall("l1", RADII)}, [1, 2, 3, 4, 5, 6])
-    kept = wrapped.keep(ROWS)
+    kept = wrapped.select(ROWS)
     expected = torch.tensor(RADII)[ROWS]
 
     assert_close(kept.inner.inner.radius, expected, check_dtype=False)  # type: ignore[attr-defined]
     assert_close(kept.named["other"].radius, expected, check_dtype=False)  # type: ignore[attr-defined]
     assert kept.radius.tolist() == [5, 2, 4]
     plain = Plain(PixelBall("l2", 0.5))
-    assert plain.keep(ROWS) is plain
+    assert plain.select(ROWS) is plain
     with pytest.raises(ValueError, match=r"Plain must be a dataclass to share out \['inner'\]"):
-        Plain(PixelBall("l2", RADII)).keep(ROWS)
-    assert replace(wrapped, radius=2.0).keep(ROWS).radius == 2.0
+        Plain(PixelBall("l2", RADII)).select(ROWS)
+    assert replace(wrapped, radius=2.0).select(ROWS).radius == 2.0
 
 
 @pytest.mark.parametrize("count", [3, 5])
@@ -237,7 +235,7 @@ def test_as_many_numbers_as_images_are_asked_for_where_batches_are_made(count: i
         lambda: correct_under(model, attack, x, y, batch=2),
         lambda: evaluate_robustness(model, x, y, ball, steps=2, queries=2, batch=2),
         lambda: audit(attack, model, x, y, draws=2, batch=2),
-        lambda: Worst([attack], drop_reached=True)(model, x, y),
+        lambda: Worst([attack], drop_successes=True)(model, x, y),
     ):
         with pytest.raises(ValueError, match=rf"radius must be .* one per image, got {count} numbers for 4 images"):
             call()

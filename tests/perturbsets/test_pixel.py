@@ -92,7 +92,7 @@ def test_radius_infinity_leaves_the_bounds_alone() -> None:
 
 def test_some_images_keep_their_own_radius() -> None:
     x, rows = torch.full((3, 4), 0.5), torch.tensor([2, 0])
-    region: Region = PixelBall("linf", torch.tensor([0.1, 0.2, 0.3])).at(x).keep(rows)
+    region: Region = PixelBall("linf", torch.tensor([0.1, 0.2, 0.3])).at(x).select(rows)
 
     assert_close(region.project(torch.ones(2, 4)), torch.tensor([[0.3], [0.1]]).expand(2, 4))
 
@@ -181,8 +181,8 @@ def test_linear_models_fall_to_the_optimum_inside_ball_and_bounds(norm: Any, asc
         else:  # the optimum is the projection of a point far along the weights
             region = PixelBall("l2", radius).at(x[row : row + 1])
             optimum = float(region.project(1e6 * weights[None])[0] @ weights)
-        reached = float(found.values[row] - x[row] @ weights)
-        assert 0.99 * optimum <= reached <= optimum + 1e-6
+        success = float(found.values[row] - x[row] @ weights)
+        assert 0.99 * optimum <= success <= optimum + 1e-6
 
 
 def test_pixel_regions_are_boxes_where_the_ball_is() -> None:

@@ -20,26 +20,22 @@ from perturbsets import (
     Adversary,
     ApproximationError,
     Ascent,
-    BinaryCrossEntropy,
-    Compose,
+    ComposedSet,
     CrossEntropy,
     FeatureDistance,
     FunctionObjective,
     GradientAscent,
     GridSearch,
     KLDivergence,
-    LabelMargin,
-    LabelRanking,
     LatentBall,
     LinearFeatureDistance,
-    LinfBall,
     Loss,
     Margin,
     Objective,
     OneStep,
+    Penalized,
     PerturbationSet,
     PixelBall,
-    Priced,
     ProjectedAdam,
     ProjectedGradient,
     ProjectedLBFGS,
@@ -49,8 +45,9 @@ from perturbsets import (
     SpatialBox,
     Square,
     StrongestWrong,
-    TopK,
 )
+from perturbsets.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, TopK
+from perturbsets.sets import LinfBall
 from tests.perturbsets.every_ascent import ASCENTS, is_stopping
 
 DOUBLE = torch.float64
@@ -79,8 +76,8 @@ class Lit(Region):
         contrast, brightness = offsets.view(-1, 2, 1, 1, 1).unbind(1)
         return (self.images * (1 + 0.2 * contrast) + 0.1 * brightness).clamp(0, 1).to(self.images.dtype)
 
-    def keep(self, rows: Tensor) -> Lit:
-        return Lit(self.images[rows], self.ball.keep(rows))
+    def select(self, rows: Tensor) -> Lit:
+        return Lit(self.images[rows], self.ball.select(rows))
 
 
 CHANGE = SpatialChange(rotation=20.0, scale=(0.8, 1.2), shift=0.1, shear=10.0)
@@ -90,8 +87,8 @@ SETS: dict[str, Callable[[Any], PerturbationSet]] = {
     "linf": lambda cvae: PixelBall("linf", 0.2 * RADII),
     "places": lambda cvae: SpatialBox(CHANGE, RADII),
     "learned": lambda cvae: LatentBall(cvae, 0.6 * RADII),
-    "learned-pixels": lambda cvae: Compose([LatentBall(cvae, 0.6 * RADII), PixelBall("linf", 0.1)]),
-    "places-pixels": lambda cvae: Compose([SpatialBox(CHANGE), PixelBall("l2", 0.2)], RADII),
+    "learned-pixels": lambda cvae: ComposedSet([LatentBall(cvae, 0.6 * RADII), PixelBall("linf", 0.1)]),
+    "places-pixels": lambda cvae: ComposedSet([SpatialBox(CHANGE), PixelBall("l2", 0.2)], RADII),
     "own": lambda cvae: Lighting(RADII),
 }
 
@@ -180,8 +177,8 @@ AIMS: dict[str, Aim] = {
     "divergence": Aim(KLDivergence(), binding=1),
     "segmentation": Aim(SegmentationCrossEntropy(goal=0.5), maps, segmenter),
     "function": Aim(FunctionObjective(confidence, is_wrong)),
-    "priced": Aim(Priced(CrossEntropy(targeted=True), 0.3), targets),
-    "priced per image": Aim(Priced(KLDivergence(), torch.tensor([0.1, 0.0, 2.0]).double()), binding=1),
+    "priced": Aim(Penalized(CrossEntropy(targeted=True), 0.3), targets),
+    "priced per image": Aim(Penalized(KLDivergence(), torch.tensor([0.1, 0.0, 2.0]).double()), binding=1),
     "approximation": Aim(ApproximationError(), lambda: images().flip(0), None),
     "labels": Aim(BinaryCrossEntropy(weights=(1.0, 2.0, 1.0, 0.5, 1.0)), states),
     "labels to": Aim(BinaryCrossEntropy(targeted=True), patterns),
@@ -212,12 +209,12 @@ class WatchedLoss(Loss):
         self.loss, self.rows, self.seen, self.calls = loss, rows, seen, loss.calls
 
     def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        value, reached = self.loss(images, offsets)
-        self.seen.append((self.rows, value.detach(), reached))
-        return value, reached
+        value, success = self.loss(images, offsets)
+        self.seen.append((self.rows, value.detach(), success))
+        return value, success
 
-    def keep(self, rows: Tensor) -> WatchedLoss:
-        return WatchedLoss(self.loss.keep(rows), self.rows[rows], self.seen)
+    def select(self, rows: Tensor) -> WatchedLoss:
+        return WatchedLoss(self.loss.select(rows), self.rows[rows], self.seen)
 
 
 def fitted(ascent: Ascent, region: Region) -> Ascent:
@@ -265,20 +262,20 @@ def test_whatever_is_found_is_inside_the_best_seen_and_honestly_counted(
     assert torch.equal(x, images())
 
     told: list[list[tuple[bool, float]]] = [[], [], []]
-    for rows, values, reached in watched.seen:
-        for row, value, goal in zip(rows.tolist(), values.tolist(), reached.tolist(), strict=True):
+    for rows, values, success in watched.seen:
+        for row, value, goal in zip(rows.tolist(), values.tolist(), success.tolist(), strict=True):
             told[row].append((goal, value))
-    assert list(zip(found.reached.tolist(), found.values.tolist(), strict=True)) == [max(each) for each in told]
+    assert list(zip(found.success.tolist(), found.values.tolist(), strict=True)) == [max(each) for each in told]
     assert found.calls.tolist() == [len(each) + chosen.binding for each in told]
     assert model is None or not chosen.asks or model.count == found.calls.sum()
 
     fresh = chosen.objective.at(None if chosen.model is None else chosen.model(), x, labels)
     again, at_zero = (fresh(region.decode(u), u) for u in (found.offsets, region.centre()))
     assert_close(found.values, again[0].detach(), rtol=1e-9, atol=1e-12)
-    assert torch.equal(found.reached, again[1])
+    assert torch.equal(found.success, again[1])
     if starts_at_zero(ascent):
-        assert (found.reached | ~at_zero[1]).all()
-        same = found.reached == at_zero[1]
+        assert (found.success | ~at_zero[1]).all()
+        same = found.success == at_zero[1]
         assert (found.values >= at_zero[0] - 1e-12)[same].all()
 
 

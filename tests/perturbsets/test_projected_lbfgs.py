@@ -33,7 +33,7 @@ class Landscape(Loss):
         self.points.append(offsets.detach())
         return value, value.detach() > self.level
 
-    def keep(self, rows: Tensor) -> Landscape:
+    def select(self, rows: Tensor) -> Landscape:
         return Landscape(self.function, *(each[rows] for each in self.parameters), level=self.level)
 
 
@@ -68,7 +68,7 @@ def rosenbrock(x: Tensor, top: Tensor) -> Tensor:
 
 def scipy_values(loss: Landscape, row: int, size: int, limit: float) -> list[float]:
     """Everything that SciPy's L-BFGS-B sees on the way to the optimum of one image."""
-    alone, seen = loss.keep(torch.tensor([row])), []
+    alone, seen = loss.select(torch.tensor([row])), []
 
     def look(u: Any) -> tuple[float, Any]:
         x = torch.tensor(u)[None].requires_grad_()
@@ -150,7 +150,7 @@ def test_an_image_alone_goes_the_way_it_goes_in_a_batch() -> None:
     together = ProjectedLBFGS(60, memory=4)(region, loss)
     for row in range(5):
         rows = torch.tensor([row])
-        alone = ProjectedLBFGS(60, memory=4)(region.keep(rows), loss.keep(rows))
+        alone = ProjectedLBFGS(60, memory=4)(region.select(rows), loss.select(rows))
         assert_close(alone.offsets[0], together.offsets[row], atol=1e-9, rtol=0)
         assert_close(alone.values[0], together.values[row])
 
@@ -202,9 +202,9 @@ def test_images_that_are_reached_or_at_rest_leave() -> None:
     top = torch.tensor([[0.5, 0.5], [0.9, 0.9], [0.0, 0.0]], dtype=torch.float64)
     tall = Landscape(lambda x, a, c, top: parabola(x, a, c) + top, matrix, top, torch.tensor([1.0, 0.0, 0.0]))
     tall.level = 0.9
-    best = ProjectedLBFGS(60, stop_when_reached=True)(box(3, 2, 1.0), tall)
+    best = ProjectedLBFGS(60, stop_on_success=True)(box(3, 2, 1.0), tall)
 
-    assert best.reached.tolist() == [True, False, False]
+    assert best.success.tolist() == [True, False, False]
     assert best.calls[0] == best.calls[2] == 5
     assert_close(best.offsets[1:], top[1:], atol=1e-7, rtol=0)
 
@@ -214,7 +214,7 @@ def test_images_that_hardly_rise_any_more_are_at_rest(tolerance: float) -> None:
     loss = Landscape(parabola, *quadratics(4, 30, 1e3))
     region = box(4, 30, 1.0)
     eager, patient = (
-        ProjectedLBFGS(300, tolerance=each, stop_when_reached=True)(region, loss) for each in (tolerance, 0.0)
+        ProjectedLBFGS(300, tolerance=each, stop_on_success=True)(region, loss) for each in (tolerance, 0.0)
     )
 
     assert (eager.calls < 0.7 * patient.calls).all()
@@ -281,7 +281,7 @@ def test_curvature_is_kept_and_forgotten_by_image() -> None:
         curvature.remember(move, 2 * move + 0.1 * move.roll(1, 1), every)
     gradient = torch.randn(4, 3, dtype=torch.float64)
     whole, _ = curvature.newton(gradient, free)
-    curvature.keep(rows)
+    curvature.select(rows)
     kept, _ = curvature.newton(gradient[rows], free[rows])
     curvature.forget(torch.tensor([True, False]))
 

@@ -16,7 +16,8 @@ from torchvision import models
 from torchvision.transforms.v2.functional import normalize
 
 from cvae import Pretrained
-from perturbsets import Adversary, LayerOutputs, PixelBall, Published, layer_names, randomized
+from perturbsets import Adversary, LayerOutputs, PixelBall, Published, layer_names
+from perturbsets.models import randomized
 from perturbsets.recipe import read_recipe
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -232,7 +233,7 @@ RECIPE = """
 output: runs/small
 source: {build: augment.Digits, size: 8, digit: 8}
 classifier: {build: perturbsets.Published, name: resnet18}
-classifiers: {plain: {build: perturbsets.Standard}}
+classifiers: {plain: {build: perturbsets.StandardTraining}}
 """
 
 

@@ -23,12 +23,9 @@ from perturbsets import (
     AcceleratedGradient,
     Adversary,
     Ascent,
-    BinaryCrossEntropy,
-    Compose,
+    ComposedSet,
     GradientAscent,
     KLDivergence,
-    LabelMargin,
-    LabelRanking,
     LatentBall,
     Margin,
     Objective,
@@ -42,9 +39,9 @@ from perturbsets import (
     Region,
     SpatialBox,
     Square,
-    TopK,
 )
 from perturbsets.ascents.square import Moves
+from perturbsets.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, TopK
 from tests.perturbsets.every_ascent import ASCENTS, is_stopping, pixels_or_else_places
 
 STAYING = [ascent for ascent in ASCENTS if not is_stopping(ascent)]
@@ -248,7 +245,7 @@ def test_results_are_ordinary_tensors_without_a_graph_in_any_context(ascent: Asc
         again = Adversary(pixels_or_else_places(ascent, x), ascent=ascent)(model, x, y, start=found.offsets)
 
     for result in (found, again):
-        for part in (result.images, result.offsets, result.values, result.reached, result.calls):
+        for part in (result.images, result.offsets, result.values, result.success, result.calls):
             assert part.grad_fn is None
             assert not part.requires_grad
             assert not part.is_inference()
@@ -261,7 +258,7 @@ def test_searches_made_of_attacks_give_ordinary_tensors_too(context: type) -> No
     one, two = Adversary(ball, ascent=OneStep()), Adversary(ball, KLDivergence(), RandomSearch(2))
     with context():
         x, y = batch()
-        worst = perturbsets.Worst([one, two], drop_reached=True)(model, x, y)
+        worst = perturbsets.Worst([one, two], drop_successes=True)(model, x, y)
         radii = perturbsets.bisect(one, model, x, y, largest=0.5, rounds=2)
         nearest = perturbsets.fast_minimum_norm(model, x, y, norm="l2", steps=3)
 
@@ -352,7 +349,7 @@ def test_empty_and_single_batches_work(ascent: Ascent, count: int, norm: Any) ->
 
     assert found.images.shape == x.shape
     assert found.offsets.shape == perturbations.at(x).centre().shape
-    assert found.values.shape == found.reached.shape == found.calls.shape == (count,)
+    assert found.values.shape == found.success.shape == found.calls.shape == (count,)
 
 
 class Sum(nn.Module):
@@ -395,7 +392,7 @@ def test_an_image_alone_gives_what_it_gives_in_a_batch(ascent: Ascent, norm: Any
     first = 0.02 * torch.randn(4, pixels_or_else_places(ascent, x, norm).at(x).size, dtype=torch.float64)
     single: Any = replace(ascent, restarts=1) if hasattr(ascent, "restarts") else ascent  # type: ignore[type-var]
 
-    def attack(rows: Tensor) -> perturbsets.Found:
+    def attack(rows: Tensor) -> perturbsets.AttackResult:
         def drawn_for_all(moves: Moves, below: int, *shape: int) -> Tensor:
             return torch.randint(below, (4, *shape), generator=moves.generator)[rows]
 
@@ -412,7 +409,7 @@ def test_an_image_alone_gives_what_it_gives_in_a_batch(ascent: Ascent, norm: Any
         # Some end once all images are at rest, so that how long they look depends on the others.
         together_only = isinstance(ascent, AcceleratedGradient | ProjectedLBFGS) and not is_stopping(ascent)
         calls = [] if together_only else ["calls"]
-        for name in ("images", "offsets", "values", "reached", *calls):
+        for name in ("images", "offsets", "values", "success", *calls):
             assert_close(getattr(alone, name)[0], getattr(together, name)[row], msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -423,7 +420,7 @@ def sets(linear_cvae: Any) -> Callable[[Any], dict[str, PerturbationSet]]:
     def at(share: Any) -> dict[str, PerturbationSet]:
         balls: dict[str, PerturbationSet] = {norm: PixelBall(norm, 0.2 * share) for norm in ("l1", "l2", "linf")}  # type: ignore[arg-type]
         learned = LatentBall(linear_cvae().double(), 0.5 * share)
-        after = Compose([SpatialBox(), PixelBall("linf", 0.1)], share)
+        after = ComposedSet([SpatialBox(), PixelBall("linf", 0.1)], share)
         return balls | {"places": SpatialBox(radius=share), "learned": learned, "composed": after}
 
     return at

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from augment import Digits, SpatialChange
-from perturbsets import InceptionFeatures, RandomFeatures, SetQuality, SpatialBox, frechet_distance, precision_recall
+from perturbsets import SetQuality, SpatialBox
+from perturbsets.criteria import InceptionFeatures, RandomFeatures, frechet_distance, precision_recall
 
 
 def normal(count: int, mean: Tensor, root: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from perturbsets import Grouping, LatentBall, encodings, radius_by_group, radius_from_pairs
+from perturbsets import LatentBall, radius_from_pairs
+from perturbsets.criteria import Grouping, encodings, radius_by_group
 from perturbsets.criteria.figures import holding
 from tests.perturbsets.criteria_sets import LightPairs, honest
 

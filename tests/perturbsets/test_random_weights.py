@@ -17,7 +17,8 @@ from torchvision.models import ResNet, VisionTransformer, mobilenet_v2
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FrozenBatchNorm2d
 
-from perturbsets import Normalized, SmallConvNet, randomized
+from perturbsets import Normalized, SmallConvNet
+from perturbsets.models import randomized
 
 
 class Tied(nn.Module):

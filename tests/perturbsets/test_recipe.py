@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from perturbsets import BinaryCrossEntropy, LabelMargin, LabelRanking, Objective, TopK
+from perturbsets import Objective
+from perturbsets.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, TopK
 from perturbsets.recipe import Recipe, read_recipe
 from perturbsets.recipe.parts import part
 
@@ -22,7 +23,7 @@ SMALL: dict[str, Any] = {
     "model": {"build": "cvae.SpatialCVAE"},
     "sets": {"learned": {"build": "perturbsets.LatentBall"}},
     "classifier": {"build": "perturbsets.SmallConvNet"},
-    "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+    "classifiers": {"plain": {"build": "perturbsets.StandardTraining"}},
     "adversaries": {"step": {"set": "learned", "ascent": {"build": "perturbsets.OneStep"}}},
 }
 
@@ -114,7 +115,7 @@ def test_unknown_names_of_sets_are_listed(small: Path) -> None:
             small,
             [
                 "adversaries.step.set=lerned",
-                "classifiers.more={build: perturbsets.Augmented, set: other}",
+                "classifiers.more={build: perturbsets.AugmentedTraining, set: other}",
                 "seeds=[1, 1]",
             ],
         )
@@ -129,7 +130,7 @@ def test_unknown_names_of_sets_are_listed(small: Path) -> None:
     ("overrides", "expected"),
     [
         (
-            ["fit.stray=3", "classifiers.plain={build: perturbsets.Augmented, set: nosuch}"],
+            ["fit.stray=3", "classifiers.plain={build: perturbsets.AugmentedTraining, set: nosuch}"],
             ["unknown key, got 3", "classifiers.plain.set must be one of ['learned'], got 'nosuch'"],
         ),
         (["change.rotation=-1", "change.scale=[2, 3]"], ["rotation must be", "scale must be"]),
@@ -183,7 +184,8 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
 
     assert set(faults(file)) == {"output", "recipe"}
     assert (
-        "must have pairs to make, a model to fit, classifiers or a helper to train or judge" in faults(file)["recipe"]
+        "must have pairs to make, a model to fit, classifiers or an auxiliary classifier to train or judge"
+        in faults(file)["recipe"]
     )
 
 
@@ -341,15 +343,15 @@ def test_schema_in_the_repository_is_that_of_the_code() -> None:
     ("said", "made"),
     [
         (
-            {"build": "perturbsets.BinaryCrossEntropy", "weights": [1.0, 2.0], "goal": "all"},
+            {"build": "perturbsets.multi_label.BinaryCrossEntropy", "weights": [1.0, 2.0], "goal": "all"},
             BinaryCrossEntropy(weights=(1.0, 2.0), goal="all"),
         ),
         (
-            {"build": "perturbsets.LabelMargin", "targeted": True, "scores": "probabilities"},
+            {"build": "perturbsets.multi_label.LabelMargin", "targeted": True, "scores": "probabilities"},
             LabelMargin(True, 0.0, "probabilities"),
         ),
-        ({"build": "perturbsets.LabelRanking"}, LabelRanking()),
-        ({"build": "perturbsets.TopK", "k": 2, "smooth": True}, TopK(2, smooth=True)),
+        ({"build": "perturbsets.multi_label.LabelRanking"}, LabelRanking()),
+        ({"build": "perturbsets.multi_label.TopK", "k": 2, "smooth": True}, TopK(2, smooth=True)),
     ],
 )
 def test_objectives_over_labels_may_be_said(said: dict[str, Any], made: Objective) -> None:
@@ -359,10 +361,10 @@ def test_objectives_over_labels_may_be_said(said: dict[str, Any], made: Objectiv
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"build": "perturbsets.TopK"}, "k\n.*Field required"),
-        ({"build": "perturbsets.TopK", "k": 0}, "k must be at least 1"),
-        ({"build": "perturbsets.LabelMargin", "confidence": -1}, "confidence must be in"),
-        ({"build": "perturbsets.BinaryCrossEntropy", "weights": [0.0, 0.0]}, "weights must be 0 or more"),
+        ({"build": "perturbsets.multi_label.TopK"}, "k\n.*Field required"),
+        ({"build": "perturbsets.multi_label.TopK", "k": 0}, "k must be at least 1"),
+        ({"build": "perturbsets.multi_label.LabelMargin", "confidence": -1}, "confidence must be in"),
+        ({"build": "perturbsets.multi_label.BinaryCrossEntropy", "weights": [0.0, 0.0]}, "weights must be 0 or more"),
         ({"build": "perturbsets.CrossEntropy"}, "perturbsets.CrossEntropy"),
     ],
 )

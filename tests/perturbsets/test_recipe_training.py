@@ -12,12 +12,12 @@ import yaml
 from cvae.schedule import tabulate
 from perturbsets import (
     TRADES,
-    Adversarial,
-    AdversarialWeights,
+    AdversarialTraining,
+    AdversarialWeightPerturbation,
     Adversary,
-    FeatureAdversarial,
+    FeatureAdversarialTraining,
     FeatureDistance,
-    FreeAdversarial,
+    FreeAdversarialTraining,
     GradientAlignment,
     KLDivergence,
     OneStep,
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
     "sets": {"pixels": {"build": "perturbsets.PixelBall", "norm": "linf", "radius": 0.1}},
     "classifier": {"build": "perturbsets.SmallConvNet"},
     "train": {"steps": 40, "learning_rate": 0.01},
-    "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+    "classifiers": {"plain": {"build": "perturbsets.StandardTraining"}},
     "adversaries": {"step": {"set": "pixels", "ascent": {"build": "perturbsets.OneStep"}}},
 }
 
@@ -55,7 +55,7 @@ def method(small: Path, text: str) -> Any:
 def test_trades_names_set_and_ascent_alone(small: Path) -> None:
     built = method(
         small,
-        "{build: perturbsets.TRADES, weight: 3, set: pixels, ascent: {build: perturbsets.ProjectedGradient, steps: 4}}",
+        "{build: perturbsets.TRADES, beta: 3, set: pixels, ascent: {build: perturbsets.ProjectedGradient, steps: 4}}",
     )
 
     assert isinstance(built, TRADES)
@@ -66,26 +66,32 @@ def test_trades_names_set_and_ascent_alone(small: Path) -> None:
 
 
 def test_free_training_names_its_set(small: Path) -> None:
-    assert method(small, "{build: perturbsets.FreeAdversarial, set: pixels, replays: 4}") == FreeAdversarial(BALL, 4)
+    assert method(
+        small, "{build: perturbsets.FreeAdversarialTraining, set: pixels, replays: 4}"
+    ) == FreeAdversarialTraining(BALL, 4)
 
 
 def test_feature_adversarial_training_names_its_layers(small: Path) -> None:
-    text = f"{{build: perturbsets.FeatureAdversarial, weight: 0.5, set: pixels, ascent: {STEP}, layers: LAYERS}}"
+    text = (
+        f"{{build: perturbsets.FeatureAdversarialTraining, weight: 0.5, set: pixels, ascent: {STEP}, layers: LAYERS}}"
+    )
     one = method(small, text.replace("LAYERS", "layers.8"))
     several = method(small, text.replace("LAYERS", '["layers.8", "layers.*"], activation: none'))
 
-    assert one == FeatureAdversarial(Adversary(BALL, FeatureDistance("layers.8"), OneStep(starts="uniform")), 0.5)
+    assert one == FeatureAdversarialTraining(
+        Adversary(BALL, FeatureDistance("layers.8"), OneStep(starts="uniform")), 0.5
+    )
     assert several.adversary.objective == FeatureDistance(["layers.8", "layers.*"], "none")
 
 
 def test_add_ons_hold_methods(small: Path) -> None:
-    inner = f"{{build: perturbsets.Adversarial, set: pixels, ascent: {STEP}}}"
+    inner = f"{{build: perturbsets.AdversarialTraining, set: pixels, ascent: {STEP}}}"
     aligned = f"{{build: perturbsets.GradientAlignment, weight: 0.5, set: pixels, method: {inner}}}"
-    built = method(small, f"{{build: perturbsets.AdversarialWeights, size: 0.01, method: {aligned}}}")
+    built = method(small, f"{{build: perturbsets.AdversarialWeightPerturbation, gamma: 0.01, method: {aligned}}}")
 
-    assert isinstance(built, AdversarialWeights)
+    assert isinstance(built, AdversarialWeightPerturbation)
     assert isinstance(built.method, GradientAlignment)
-    assert isinstance(built.method.method, Adversarial)
+    assert isinstance(built.method.method, AdversarialTraining)
     assert (built.size, built.method.weight, built.method.perturbations) == (0.01, 0.5, BALL)
 
 
@@ -98,44 +104,46 @@ def test_add_ons_hold_methods(small: Path) -> None:
             "must not start at zero, where the divergence has no gradient, got OneStep: give an ascent with starts",
         ),
         (
-            f"classifiers.plain={{build: perturbsets.TRADES, weight: -1, set: pixels, ascent: {STEP}}}",
+            f"classifiers.plain={{build: perturbsets.TRADES, beta: -1, set: pixels, ascent: {STEP}}}",
             "classifiers.plain",
             "weight must be a finite number of 0 or more, got -1",
         ),
         (
-            "classifiers.plain={build: perturbsets.AdversarialWeights, size: 0, method: {build: perturbsets.Standard}}",
+            "classifiers.plain={build: perturbsets.AdversarialWeightPerturbation, gamma: 0, "
+            "method: {build: perturbsets.StandardTraining}}",
             "classifiers.plain",
             "size must be a finite number above 0, got 0",
         ),
         (
-            "classifiers.plain={build: perturbsets.AdversarialWeights, method: "
-            "{build: perturbsets.FreeAdversarial, set: pixels}}",
+            "classifiers.plain={build: perturbsets.AdversarialWeightPerturbation, method: "
+            "{build: perturbsets.FreeAdversarialTraining, set: pixels}}",
             "classifiers.plain.method",
             "does not match any of the expected tags",
         ),
         (
-            "classifiers.plain={build: perturbsets.AdversarialWeights, method: "
-            "{build: perturbsets.Augmented, set: nosuch}}",
+            "classifiers.plain={build: perturbsets.AdversarialWeightPerturbation, method: "
+            "{build: perturbsets.AugmentedTraining, set: nosuch}}",
             "recipe",
             "classifiers.plain.method.set must be one of ['pixels'], got 'nosuch'",
         ),
         (
-            "classifiers.plain={build: perturbsets.NoiseAugmented, set: pixels, sigma: [0.5, 0]}",
+            "classifiers.plain={build: perturbsets.NoiseAugmentedTraining, set: pixels, sigma: [0.5, 0]}",
             "classifiers.plain",
             "sigma must be above 0 and finite, the noise's standard deviation, got (0.5, 0.0)",
         ),
         (
-            "classifiers.plain={build: perturbsets.FreeAdversarial, set: pixels, replays: 0}",
+            "classifiers.plain={build: perturbsets.FreeAdversarialTraining, set: pixels, replays: 0}",
             "classifiers.plain",
             "replays must be at least 1, got 0",
         ),
         (
-            f"classifiers.plain={{build: perturbsets.FeatureAdversarial, set: pixels, ascent: {STEP}}}",
+            f"classifiers.plain={{build: perturbsets.FeatureAdversarialTraining, set: pixels, ascent: {STEP}}}",
             "classifiers.plain.layers",
             "Field required",
         ),
         (
-            "classifiers.plain={build: perturbsets.FeatureAdversarial, weight: -1, set: pixels, layers: layers.8, "
+            "classifiers.plain={build: perturbsets.FeatureAdversarialTraining, weight: -1, set: pixels, "
+            "layers: layers.8, "
             f"ascent: {STEP}}}",
             "classifiers.plain",
             "weight must be a finite number of 0 or more, got -1",

@@ -34,7 +34,7 @@ RECIPE: dict[str, Any] = {
     "classifier": {"build": "perturbsets.SmallConvNet", "widths": [4, 8], "hidden": 16},
     "train": {"steps": 60, "batch": 64, "learning_rate": 0.01},
     "seeds": [0, 1],
-    "classifiers": {"plain": {"build": "perturbsets.Standard"}},
+    "classifiers": {"plain": {"build": "perturbsets.StandardTraining"}},
     "representations": SECTION,
 }
 MEASURES = {"ratio", "guide_ratio", "source_ratio", "neighbours", "rank_change", "drop", "consistency"}

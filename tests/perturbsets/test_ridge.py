@@ -53,10 +53,10 @@ def test_the_search_finds_the_best_point_of_a_bent_posterior(radius: float) -> N
     grid = torch.cartesian_prod(line, line)
     grid = grid[grid.norm(dim=1) <= radius]
     values = likelihood(grid[:, None].expand(-1, 3, -1))[0] - 0.5 * grid.square().sum(1, keepdim=True)
-    reached = likelihood(found[None])[0][0] - 0.5 * found.square().sum(1)
+    success = likelihood(found[None])[0][0] - 0.5 * found.square().sum(1)
 
     assert (found.norm(dim=1) <= radius * (1 + 1e-6)).all()
-    assert (reached > values.amax(0) - 0.2).all()
+    assert (success > values.amax(0) - 0.2).all()
 
 
 @torch.no_grad()

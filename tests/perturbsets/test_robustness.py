@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import Compose, LatentBall, PixelBall, Robustness, SpatialBox, evaluate_robustness, share_interval
+from perturbsets import ComposedSet, LatentBall, PixelBall, Robustness, SpatialBox, evaluate_robustness, share_interval
 from perturbsets.evaluation.robustness import STANDING, WRONG, ensemble
 
 
@@ -81,7 +81,7 @@ def test_several_sets_of_any_kind_are_tried_together(linear_cvae: Any) -> None:
     sets = {
         "learned": LatentBall(linear_cvae(), 1.0),
         "turns": SpatialBox(),
-        "both": Compose([SpatialBox(), PixelBall("l2", torch.full((12,), 0.1))]),
+        "both": ComposedSet([SpatialBox(), PixelBall("l2", torch.full((12,), 0.1))]),
         "pixels": PixelBall("l2", torch.linspace(0.01, 0.2, 12)),
     }
     result = evaluate_robustness(model, x, y, sets, batch=5, **SMALL)

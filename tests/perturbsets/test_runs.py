@@ -31,23 +31,27 @@ SMALL: dict[str, Any] = {
         "learned": {"build": "perturbsets.LatentBall"},
         "pixels": {"build": "perturbsets.PixelBall", "norm": "linf", "radius": 0.1},
     },
-    "helper": {"rules": "segments"},
+    "auxiliary": {"rules": "segments"},
     "classifier": {"build": "perturbsets.SmallConvNet", "hidden": 8},
     "train": {"steps": 2, "batch": 16},
     "classifiers": {
-        "plain": {"build": "perturbsets.Standard"},
-        "augmented": {"build": "perturbsets.Augmented", "set": "learned"},
+        "plain": {"build": "perturbsets.StandardTraining"},
+        "augmented": {"build": "perturbsets.AugmentedTraining", "set": "learned"},
         "adversarial": {
-            "build": "perturbsets.LargerOfBoth",
+            "build": "perturbsets.LargerLossTraining",
             "set": "learned",
             "ascent": {"build": "perturbsets.OneStep"},
         },
-        "helped": {"build": "perturbsets.DualS1", "set": "pixels", "ascent": {"build": "perturbsets.OneStep"}},
-        "shared": {
-            "build": "perturbsets.DualS2",
+        "helped": {
+            "build": "perturbsets.multi_label.DualS1",
             "set": "pixels",
             "ascent": {"build": "perturbsets.OneStep"},
-            "helper_network": "shared",
+        },
+        "shared": {
+            "build": "perturbsets.multi_label.DualS2",
+            "set": "pixels",
+            "ascent": {"build": "perturbsets.OneStep"},
+            "auxiliary_network": "shared",
             "rules_weight": 0.5,
         },
     },
@@ -86,7 +90,7 @@ SMALL: dict[str, Any] = {
             "any": {"set": "learned", "ascent": {"build": "perturbsets.OneStep"}},
             "hide": {
                 "set": "pixels",
-                "objective": {"build": "perturbsets.LabelMargin", "targeted": True},
+                "objective": {"build": "perturbsets.multi_label.LabelMargin", "targeted": True},
                 "ascent": {"build": "perturbsets.OneStep"},
                 "hide": ["g"],
                 "show": ["a"],
@@ -121,9 +125,9 @@ FILES = {
     "certificates/arrays.safetensors",
     "representations/representations.json",
     "representations/arrays.safetensors",
-    "helper/0/model.safetensors",
-    "helper/0/thresholds.json",
-    "helper/scores.json",
+    "auxiliary/0/model.safetensors",
+    "auxiliary/0/thresholds.json",
+    "auxiliary/scores.json",
     "classifiers/costs.json",
     "labels/labels.json",
     "labels/arrays.safetensors",
@@ -281,9 +285,9 @@ def test_classifiers_are_trained_by_any_method_with_schedule_and_validation(
     methods = {
         "trades": f"{{build: perturbsets.TRADES, set: learned, ascent: {start}}}",
         "mart": f"{{build: perturbsets.MART, set: pixels, ascent: {start}}}",
-        "free": "{build: perturbsets.FreeAdversarial, set: pixels, replays: 2}",
-        "aligned": "{build: perturbsets.GradientAlignment, set: pixels, method: {build: perturbsets.Standard}}",
-        "moved": "{build: perturbsets.AdversarialWeights, method: {build: perturbsets.Standard}}",
+        "free": "{build: perturbsets.FreeAdversarialTraining, set: pixels, replays: 2}",
+        "aligned": "{build: perturbsets.GradientAlignment, set: pixels, method: {build: perturbsets.StandardTraining}}",
+        "moved": "{build: perturbsets.AdversarialWeightPerturbation, method: {build: perturbsets.StandardTraining}}",
     }
     recipe = recipe_for(
         tmp_path / "run",
@@ -294,7 +298,7 @@ def test_classifiers_are_trained_by_any_method_with_schedule_and_validation(
         ],
     )
     run = RunFolder(recipe)
-    for former in ("set", "helper"):
+    for former in ("set", "auxiliary"):
         (run.path / former).symlink_to(finished.path / former)
     execute(recipe, "train")
     execute(recipe, "report")

@@ -59,8 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train={"steps": 2, "batch": 8},
         seeds=[0, 1],
         classifiers={
-            "plain": {"build": "perturbsets.Standard"},
-            "augmented": {"build": "perturbsets.Augmented", "set": "learned"},
+            "plain": {"build": "perturbsets.StandardTraining"},
+            "augmented": {"build": "perturbsets.AugmentedTraining", "set": "learned"},
         },
         adversaries=adversaries,
         evaluate={"images": 8},
@@ -202,9 +202,9 @@ def test_segmentation_under_changes_of_light(tmp_path: Path) -> None:
         classifier={"build": "perturbsets.SmallUNet", "widths": [4, 4]},
         train={"steps": 2, "batch": 2},
         classifiers={
-            "plain": {"build": "perturbsets.Standard"},
+            "plain": {"build": "perturbsets.StandardTraining"},
             "adversarial": {
-                "build": "perturbsets.Adversarial",
+                "build": "perturbsets.AdversarialTraining",
                 "set": "learned",
                 "objective": objective,
                 "ascent": climb,

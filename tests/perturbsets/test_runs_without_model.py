@@ -21,14 +21,14 @@ SMALL: dict[str, Any] = {
         "pixels": {"build": "perturbsets.PixelBall", "norm": "linf", "radius": 0.1},
         "endless": {"build": "perturbsets.PixelBall", "norm": "l2", "radius": float("inf")},
         "turns": {"build": "perturbsets.SpatialBox"},
-        "both": {"build": "perturbsets.Compose", "sets": ["turns", "pixels"]},
+        "both": {"build": "perturbsets.ComposedSet", "sets": ["turns", "pixels"]},
     },
     "classifier": {"build": "perturbsets.SmallConvNet", "hidden": 8, "widths": [4, 8]},
     "train": {"steps": 2, "batch": 16},
     "seeds": [0, 1],
     "classifiers": {
-        "plain": {"build": "perturbsets.Standard"},
-        "fast": {"build": "perturbsets.Adversarial", "set": "pixels", "ascent": {**STEP, "starts": "uniform"}},
+        "plain": {"build": "perturbsets.StandardTraining"},
+        "fast": {"build": "perturbsets.AdversarialTraining", "set": "pixels", "ascent": {**STEP, "starts": "uniform"}},
     },
     "adversaries": {
         "step": {"set": "pixels", "ascent": STEP},
@@ -143,7 +143,10 @@ def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
         ),
         (
             {"classifiers": None, "source": None},
-            ["recipe must have pairs to make, a model to fit, classifiers or a helper to train or judge"],
+            [
+                "recipe must have pairs to make, a model to fit, classifiers or an auxiliary classifier "
+                "to train or judge"
+            ],
         ),
         (
             {"sets": {**SMALL["sets"], "learned": {"build": "perturbsets.LatentBall"}}},

@@ -11,19 +11,19 @@ from torch.utils.data import TensorDataset
 
 from cvae import LoopSettings
 from perturbsets import (
-    Adversarial,
+    AdversarialTraining,
     Adversary,
-    Augmented,
+    AugmentedTraining,
     Method,
     PixelBall,
     ProjectedGradient,
     SegmentationCrossEntropy,
     SmallUNet,
-    Standard,
-    correct_under,
+    StandardTraining,
     evaluate,
     train_classifier,
 )
+from perturbsets.evaluation import correct_under
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ PIXELS = PixelBall("linf", 0.1)
 ATTACK = Adversary(PIXELS, SegmentationCrossEntropy(), ProjectedGradient(3))
 
 
-@pytest.mark.parametrize("method", [Standard(), Augmented(PIXELS), Adversarial(ATTACK)])
+@pytest.mark.parametrize("method", [StandardTraining(), AugmentedTraining(PIXELS), AdversarialTraining(ATTACK)])
 def test_every_pixel_is_learned(method: Method, scenes: TensorDataset) -> None:
     torch.manual_seed(0)
     model = SmallUNet(channels=1, height=12, width=18, classes=2, widths=(8, 8))

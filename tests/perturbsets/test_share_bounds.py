@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.testing import assert_close
 
-from perturbsets import chance_of_at_least, share_at_least, share_at_most, share_interval
+from perturbsets import share_interval
+from perturbsets.share_bounds import chance_of_at_least, share_at_least, share_at_most
 
 ALPHAS = [1e-6, 0.001, 0.05, 0.5, 0.9]
 

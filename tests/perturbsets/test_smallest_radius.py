@@ -14,16 +14,16 @@ from perturbsets import (
     CrossEntropy,
     LatentBall,
     Margin,
+    Penalized,
     PerturbationSet,
     PixelBall,
-    Priced,
     ProjectedGradient,
     ProjectedLBFGS,
     SmallestRadius,
     bisect,
-    multi_label_deepfool,
 )
 from perturbsets.adversaries import fast_minimum_norm
+from perturbsets.multi_label import multi_label_deepfool
 
 SEARCH = ProjectedGradient(40, starts="zero")
 
@@ -74,7 +74,7 @@ def test_learned_sets_have_a_smallest_radius_too(linear_cvae: Any) -> None:
 
     assert some.any()
     just = Adversary(LatentBall(linear_cvae(), found.radii[some] * 0.9), ascent=ProjectedGradient(20))
-    assert not just(model, x[some], model(x[some]).argmax(1)).reached.any()
+    assert not just(model, x[some], model(x[some]).argmax(1)).success.any()
 
 
 def test_clean_samples_and_offset_zero_of_a_learned_set_are_told_apart(linear_cvae: Any) -> None:
@@ -141,7 +141,7 @@ def test_sets_without_a_radius_are_refused() -> None:
         bisect(Adversary(Fixed()), nn.Linear(4, 2), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), largest=1.0)
 
 
-LABEL = Adversary(PixelBall("l2", math.inf), Priced(CrossEntropy(targeted=True)), ProjectedLBFGS(40))
+LABEL = Adversary(PixelBall("l2", math.inf), Penalized(CrossEntropy(targeted=True)), ProjectedLBFGS(40))
 
 
 @pytest.mark.parametrize("stop", [False, True])
@@ -151,7 +151,7 @@ def test_the_largest_price_leads_to_the_smallest_change_of_a_linear_model(stop: 
     with torch.no_grad():
         model.bias -= model(x).mean(0) + torch.tensor([0.05, 0.0], dtype=torch.float64)
     target = 1 - model(x).argmax(1)
-    adversary = replace(LABEL, ascent=ProjectedLBFGS(40, stop_when_reached=stop))  # a stop would come too early
+    adversary = replace(LABEL, ascent=ProjectedLBFGS(40, stop_on_success=stop))  # a stop would come too early
     found = bisect(adversary, model, x, target, over="weight", largest=100.0, rounds=12)
     weights = (model.weight[0] - model.weight[1]).detach()
     exact = (model(x)[:, 0] - model(x)[:, 1]).abs().detach() / weights.norm()
@@ -197,17 +197,17 @@ def test_prices_are_checked_and_shared_out() -> None:
     x, y = torch.rand(3, 4), torch.tensor([0, 1, 0])
     model, u = nn.Linear(4, 2), torch.rand(3, 4)
     weight = torch.tensor([0.0, 1.0, 2.0])
-    loss = Priced(Margin(), weight).at(model, x, y)
+    loss = Penalized(Margin(), weight).at(model, x, y)
     plain, flags = Margin().at(model, x, y)(x + u, u)
 
     assert_close(loss(x + u, u)[0], plain - weight * u.square().sum(1))
     assert_close(loss(x + u, u)[1], flags)
     rows = torch.tensor([2, 0])
-    assert_close(loss.keep(rows)((x + u)[rows], u[rows])[0], loss(x + u, u)[0][rows])
+    assert_close(loss.select(rows)((x + u)[rows], u[rows])[0], loss(x + u, u)[0][rows])
     with pytest.raises(ValueError, match="weight must be 0 or more and finite"):
-        Priced(Margin(), -1.0)
+        Penalized(Margin(), -1.0)
     with pytest.raises(ValueError, match=r"weight must be a number or one per image, got \[2\] numbers for 3 images"):
-        Priced(Margin(), torch.ones(2)).at(model, x, y)
+        Penalized(Margin(), torch.ones(2)).at(model, x, y)
 
 
 @pytest.mark.parametrize("over", ["radius", "weight"])
@@ -217,7 +217,7 @@ def test_step_sizes_are_shared_out_with_their_images(over: Any) -> None:
     y = model(x).argmax(1)
     one, each = (
         bisect(
-            Adversary(PixelBall("l2", 1.0), Priced(Margin()), replace(SEARCH, step_size=size)),
+            Adversary(PixelBall("l2", 1.0), Penalized(Margin()), replace(SEARCH, step_size=size)),
             model,
             x,
             y,
@@ -233,7 +233,7 @@ def test_step_sizes_are_shared_out_with_their_images(over: Any) -> None:
 
 def test_what_cannot_be_searched_over_is_refused() -> None:
     x, y = torch.rand(3, 4), torch.tensor([0, 1, 0])
-    with pytest.raises(ValueError, match="must have the objective Priced to bisect its weight, got Margin"):
+    with pytest.raises(ValueError, match="must have the objective Penalized to bisect its weight, got Margin"):
         bisect(Adversary(PixelBall("l2", 1.0), Margin()), nn.Linear(4, 2), x, y, over="weight", largest=1.0)
 
 

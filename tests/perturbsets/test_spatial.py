@@ -66,7 +66,7 @@ def test_ranges_without_width_are_no_trouble(generator: torch.Generator) -> None
 def test_some_images_keep_their_own_radius(generator: torch.Generator) -> None:
     x, rows = images(), torch.tensor([2, 0])
     region = SpatialBox(radius=torch.tensor([0.0, 0.5, 1.0])).at(x)
-    kept = region.keep(rows)
+    kept = region.select(rows)
 
     assert_close(kept.images, x[rows])
     assert_close(kept.project(torch.full((2, 4), 9.0)), torch.tensor([[1.0], [0.0]]).expand(2, 4))

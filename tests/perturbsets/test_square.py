@@ -28,7 +28,7 @@ class Linear(Loss):
         self.seen.append((offsets, value))
         return value, value > self.levels
 
-    def keep(self, rows: Tensor) -> Linear:
+    def select(self, rows: Tensor) -> Linear:
         return Linear(self.weights[rows], self.levels[rows], self.seen)
 
 
@@ -150,8 +150,8 @@ def test_windows_are_read_and_written_where_they_lie() -> None:
 
 
 def test_windows_shrink_on_the_published_schedule() -> None:
-    published = Square(10_000, share=0.8)._shares()
-    shorter = Square(1_000, share=0.8)._shares()
+    published = Square(10_000, p_init=0.8)._shares()
+    shorter = Square(1_000, p_init=0.8)._shares()
 
     assert [published[query] for query in (0, 10, 11, 50, 51, 201, 501, 1001, 2001, 4001, 6001, 8001, 9999)] == [
         0.8 / 2**halvings for halvings in (0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9)
@@ -176,7 +176,7 @@ def test_images_that_are_reached_leave_at_once_and_the_others_lose_nothing(norm:
     whole = Square(80)(region, Linear(weights), generator=draw())
     levels = torch.stack([whole.values * 0.6, whole.values + 1], 1).flatten()[:6]
     loss = Linear(weights, levels)
-    stopped = Square(80, stop_when_reached=True)(region, loss, generator=draw())
+    stopped = Square(80, stop_on_success=True)(region, loss, generator=draw())
     full = Linear(weights, levels)
     Square(80)(region, full, generator=draw())
 
@@ -185,7 +185,7 @@ def test_images_that_are_reached_leave_at_once_and_the_others_lose_nothing(norm:
         hits = first[:, row].nonzero()
         assert stopped.calls[row] == (int(hits[0]) + 1 if len(hits) else 80)
     assert sum(len(value) for _, value in loss.seen) == stopped.calls.sum()
-    missed = ~stopped.reached
+    missed = ~stopped.success
     assert missed.any()
     assert_close(stopped.offsets[missed], whole.offsets[missed])
 

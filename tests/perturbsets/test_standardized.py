@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from augment import RandomCorruption
-from perturbsets import Compose, DrawnChanges, LatentBall, PerturbationSet, PixelBall, SpatialBox, Standardized
+from perturbsets import ComposedSet, DrawnChanges, LatentBall, PerturbationSet, PixelBall, SpatialBox, Standardized
 from perturbsets.recipe import Recipe
 
 WIDE = PixelBall("l2", 2.0, bounds=(-math.inf, math.inf))
@@ -34,14 +34,14 @@ def test_offsets_count_standard_deviations_whatever_the_radius(
 @pytest.mark.parametrize("share", [1.0, 0.3, torch.tensor([0.1, 1.0, 2.0, 3.0])])
 def test_parts_of_a_composed_set_keep_their_own_units(linear_cvae: Any, images: torch.Tensor, share: Any) -> None:
     model, w = linear_cvae(), torch.randn(4, 8)
-    composed = Compose([LatentBall(model, 7.0), WIDE], share)
+    composed = ComposedSet([LatentBall(model, 7.0), WIDE], share)
     by_hand = LatentBall(model, 1.0).at(images).decode(1.5 * w[:, :2]) + (0.2 * w[:, 2:]).view_as(images)
 
     assert_close(Standardized(composed, (1.5, 0.2)).at(images).decode(w), by_hand)
 
 
 def test_the_ball_is_one_over_all_parts(linear_cvae: Any, images: torch.Tensor) -> None:
-    region = Standardized(Compose([LatentBall(linear_cvae(), 7.0), WIDE]), [1.5, 0.2], radius=2.0).at(images)
+    region = Standardized(ComposedSet([LatentBall(linear_cvae(), 7.0), WIDE]), [1.5, 0.2], radius=2.0).at(images)
     far = 10 * torch.randn(4, 8)
 
     assert_close(region.ball.norm(far), (far[:, :2].norm(dim=1) ** 2 + far[:, 2:].norm(dim=1) ** 2).sqrt())
@@ -50,11 +50,11 @@ def test_the_ball_is_one_over_all_parts(linear_cvae: Any, images: torch.Tensor) 
 
 def test_some_of_the_images(linear_cvae: Any, images: torch.Tensor) -> None:
     radii, rows, w = torch.tensor([0.5, 1.0, 2.0, 4.0]), torch.tensor([3, 0, 3]), 10 * torch.randn(4, 8)
-    sets = Compose([LatentBall(linear_cvae(), radii), WIDE])
+    sets = ComposedSet([LatentBall(linear_cvae(), radii), WIDE])
     whole = Standardized(sets, (1.5, 0.2), radii)
     region = whole.at(images)
 
-    for kept in (region.keep(rows), whole.keep(rows).at(images[rows])):
+    for kept in (region.select(rows), whole.select(rows).at(images[rows])):
         assert_close(kept.decode(w[rows]), region.decode(w)[rows])
         assert_close(kept.project(w[rows]), region.project(w)[rows])
 
@@ -73,11 +73,11 @@ def test_standard_deviations_that_are_none_are_refused(sigma: Any) -> None:
         (SpatialBox(), 0.1, "got a SpatialRegion with a LinfBall"),
         (DrawnChanges(RandomCorruption(["fog"])), 0.1, "got a DrawnRegion"),
         (PixelBall("l2", 1.0), (0.1, 0.2), "sigma must be one number for a set that is not composed"),
-        (Compose([SpatialBox(), PixelBall("l2", 1.0)]), (0.1, 0.2), r"every part .* L2 ball.* got \['LinfBall'\]"),
-        (Compose([Compose([WIDE, WIDE]), WIDE]), (0.1, 0.2), r"every part .* L2 ball.* got \['ProductBall'\]"),
-        (Compose([WIDE, WIDE]), 0.1, "sigma must be one number for each of the 2 parts"),
-        (Compose([WIDE, WIDE]), (0.1, 0.1, 0.1), "sigma must be one number for each of the 2 parts"),
-        (Compose([WIDE, PixelBall("l2", 0.0)]), (0.1, 0.1), "parts must have radii above 0"),
+        (ComposedSet([SpatialBox(), PixelBall("l2", 1.0)]), (0.1, 0.2), r"every part .* L2 ball.* got \['LinfBall'\]"),
+        (ComposedSet([ComposedSet([WIDE, WIDE]), WIDE]), (0.1, 0.2), r"every part .* L2 ball.* got \['ProductBall'\]"),
+        (ComposedSet([WIDE, WIDE]), 0.1, "sigma must be one number for each of the 2 parts"),
+        (ComposedSet([WIDE, WIDE]), (0.1, 0.1, 0.1), "sigma must be one number for each of the 2 parts"),
+        (ComposedSet([WIDE, PixelBall("l2", 0.0)]), (0.1, 0.1), "parts must have radii above 0"),
     ],
 )
 def test_sets_without_an_l2_ball_are_refused(perturbations: PerturbationSet, sigma: Any, message: str) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from cvae import ConvCVAE
-from perturbsets import LatentBall, NecessarySubset, SufficientLikelihood, Theorems, share_at_most
+from perturbsets import LatentBall, NecessarySubset, SufficientLikelihood, Theorems
 from perturbsets.criteria.theorems.bounds import norm_limit
 from perturbsets.criteria.theorems.tail import log_outside, outside_bound
+from perturbsets.share_bounds import share_at_most
 
 COUNT = 40
 RADIUS = 2.0

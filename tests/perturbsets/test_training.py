@@ -17,21 +17,21 @@ from cvae import LoopSettings
 from perturbsets import (
     MART,
     TRADES,
-    Adversarial,
-    AdversarialWeights,
+    AdversarialTraining,
+    AdversarialWeightPerturbation,
     Adversary,
-    Augmented,
+    AugmentedTraining,
     CrossEntropy,
-    FastAdversarial,
-    FeatureAdversarial,
+    FastAdversarialTraining,
+    FeatureAdversarialTraining,
     FeatureDistance,
-    FreeAdversarial,
+    FreeAdversarialTraining,
     GradientAlignment,
     KLDivergence,
-    LargerOfBoth,
+    LargerLossTraining,
     LatentBall,
     Method,
-    NoiseAugmented,
+    NoiseAugmentedTraining,
     OneStep,
     OneUpdate,
     PerturbationSet,
@@ -40,7 +40,7 @@ from perturbsets import (
     ProjectedLBFGS,
     Region,
     SpatialBox,
-    Standard,
+    StandardTraining,
     Worst,
     train_classifier,
 )
@@ -49,28 +49,28 @@ from perturbsets.fingerprint import digest
 ATTACK = Adversary(PixelBall("linf", 0.2), ascent=ProjectedGradient(3))
 FAST = Adversary(PixelBall("linf", 0.2), CrossEntropy(), OneStep(step_size=0.25, starts="uniform"))
 CROSS_ENTROPY = [
-    Standard(),
-    Augmented(SpatialBox()),
-    Augmented(PixelBall("l2", 0.5)),
-    Adversarial(ATTACK),
-    Adversarial(FAST),
-    LargerOfBoth(ATTACK),
-    NoiseAugmented(PixelBall("l2", 0.5), sigma=0.25),
+    StandardTraining(),
+    AugmentedTraining(SpatialBox()),
+    AugmentedTraining(PixelBall("l2", 0.5)),
+    AdversarialTraining(ATTACK),
+    AdversarialTraining(FAST),
+    LargerLossTraining(ATTACK),
+    NoiseAugmentedTraining(PixelBall("l2", 0.5), sigma=0.25),
 ]
 METHODS: list[Method] = [
     *CROSS_ENTROPY,
     TRADES(Adversary(PixelBall("l2", 0.5), KLDivergence(), ProjectedGradient(3))),
     MART(ATTACK),
-    FastAdversarial(PixelBall("linf", 0.2)),
-    FastAdversarial(SpatialBox(), step_size=0.5),
-    FreeAdversarial(PixelBall("linf", 0.2), replays=3),
-    FreeAdversarial(SpatialBox(), replays=2),
-    AdversarialWeights(Adversarial(ATTACK)),
-    AdversarialWeights(TRADES(Adversary(SpatialBox(), KLDivergence(), ProjectedGradient(2)))),
-    GradientAlignment(Adversarial(FAST), PixelBall("linf", 0.2)),
-    AdversarialWeights(GradientAlignment(MART(ATTACK), SpatialBox())),
-    FeatureAdversarial(Adversary(PixelBall("linf", 0.2), FeatureDistance("1"), ProjectedLBFGS(4))),
-    FeatureAdversarial(Adversary(SpatialBox(), FeatureDistance("1", activation="none"), ProjectedGradient(2))),
+    FastAdversarialTraining(PixelBall("linf", 0.2)),
+    FastAdversarialTraining(SpatialBox(), step_size=0.5),
+    FreeAdversarialTraining(PixelBall("linf", 0.2), replays=3),
+    FreeAdversarialTraining(SpatialBox(), replays=2),
+    AdversarialWeightPerturbation(AdversarialTraining(ATTACK)),
+    AdversarialWeightPerturbation(TRADES(Adversary(SpatialBox(), KLDivergence(), ProjectedGradient(2)))),
+    GradientAlignment(AdversarialTraining(FAST), PixelBall("linf", 0.2)),
+    AdversarialWeightPerturbation(GradientAlignment(MART(ATTACK), SpatialBox())),
+    FeatureAdversarialTraining(Adversary(PixelBall("linf", 0.2), FeatureDistance("1"), ProjectedLBFGS(4))),
+    FeatureAdversarialTraining(Adversary(SpatialBox(), FeatureDistance("1", activation="none"), ProjectedGradient(2))),
 ]
 SETTINGS = LoopSettings(steps=2, batch=4)
 
@@ -174,7 +174,7 @@ def test_losses_are_those_of_the_logits_and_carry_gradients(method: OneUpdate) -
 
 def test_standard_training_is_shown_the_clean_images() -> None:
     (x, y), model = batch(), classifier()
-    assert torch.equal(shown(Standard(), model, x, y)[0], x)
+    assert torch.equal(shown(StandardTraining(), model, x, y)[0], x)
 
 
 @pytest.mark.parametrize("perturbations", [SpatialBox(), PixelBall("linf", 0.1)])
@@ -182,7 +182,7 @@ def test_augmented_training_is_shown_draws_of_the_set(perturbations: Perturbatio
     (x, y), model = batch(), classifier()
     region = perturbations.at(x)
 
-    given = shown(Augmented(perturbations), model, x, y, seed=4)[0]
+    given = shown(AugmentedTraining(perturbations), model, x, y, seed=4)[0]
     assert_close(given, region.decode(region.sample(generator=torch.Generator().manual_seed(4))))
     assert (given - x).abs().max() > 0
 
@@ -191,7 +191,7 @@ def test_noise_augmented_training_is_shown_normal_noise_in_the_sets_own_unit() -
     x, y = torch.full((400, 1, 4, 4), 0.5), torch.zeros(400, dtype=torch.int64)
     wide = PixelBall("l2", 0.01, bounds=(-math.inf, math.inf))  # noise goes beyond the radius
 
-    noise = (shown(NoiseAugmented(wide, sigma=0.25), classifier(), x, y)[0] - x).flatten() / 0.25
+    noise = (shown(NoiseAugmentedTraining(wide, sigma=0.25), classifier(), x, y)[0] - x).flatten() / 0.25
     assert stats.kstest(noise.double().numpy(), "norm").pvalue > 0.01
 
 
@@ -199,7 +199,7 @@ def test_adversarial_training_is_shown_what_the_adversary_finds() -> None:
     (x, y), model = batch(), classifier()
     found = ATTACK(model, x, y, generator=torch.Generator().manual_seed(4))
 
-    assert torch.equal(shown(Adversarial(ATTACK), model, x, y, seed=4)[0], found.images)
+    assert torch.equal(shown(AdversarialTraining(ATTACK), model, x, y, seed=4)[0], found.images)
 
 
 def test_fast_adversarial_training_is_shown_one_step_from_a_random_start() -> None:
@@ -210,7 +210,7 @@ def test_fast_adversarial_training_is_shown_one_step_from_a_random_start() -> No
     F.cross_entropy(model(x + u.view_as(x)), y, reduction="sum").backward()
     model.train().zero_grad()
     stepped = (start + 0.25 * u.grad.sign()).clamp(-0.2, 0.2).view_as(x)
-    given = shown(Adversarial(FAST), model, x, y, seed=4)[0]
+    given = shown(AdversarialTraining(FAST), model, x, y, seed=4)[0]
 
     for image, first, second in zip(given, x + start.view_as(x), (x + stepped).clamp(0, 1), strict=True):
         assert any(torch.allclose(image, end, atol=1e-6) for end in (first, second))  # the worse of the two
@@ -233,7 +233,7 @@ class Mirrored(PerturbationSet):
             def decode(self, offsets: Tensor) -> Tensor:
                 return 1 - self.images + 0 * offsets[:, :, None, None]
 
-            def keep(self, rows: Tensor) -> Region:
+            def select(self, rows: Tensor) -> Region:
                 return Turned(self.images[rows])
 
         return Turned(images)
@@ -241,7 +241,7 @@ class Mirrored(PerturbationSet):
 
 def test_larger_of_both_takes_the_larger_loss_of_each_image() -> None:
     (x, y), model = batch(40), classifier().eval()
-    given, losses, _ = shown(LargerOfBoth(Adversary(Mirrored())), model, x, y)
+    given, losses, _ = shown(LargerLossTraining(Adversary(Mirrored())), model, x, y)
     with torch.no_grad():
         clean, turned = (F.cross_entropy(model(images), y, reduction="none") for images in (x, 1 - x))
 
@@ -251,7 +251,7 @@ def test_larger_of_both_takes_the_larger_loss_of_each_image() -> None:
     assert 0 < kept.sum() < 40
 
 
-@pytest.mark.parametrize("method", [Standard(), Adversarial(ATTACK)])
+@pytest.mark.parametrize("method", [StandardTraining(), AdversarialTraining(ATTACK)])
 @pytest.mark.parametrize(
     ("labels", "message"),
     [(torch.arange(12), "labels must be within 0 and 2"), (torch.full((12,), -1), "labels must be within 0 and 2")],
@@ -264,9 +264,9 @@ def test_labels_beyond_the_classes_are_refused(method: Method, labels: Tensor, m
 
 def test_metrics_and_checkpoint_are_kept_and_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     model, pairs = classifier(), data()
-    records = train_classifier(model, pairs, Standard(), SETTINGS, folder=tmp_path)
+    records = train_classifier(model, pairs, StandardTraining(), SETTINGS, folder=tmp_path)
     again = classifier()
-    repeated = train_classifier(again, pairs, Standard(), SETTINGS, folder=tmp_path)
+    repeated = train_classifier(again, pairs, StandardTraining(), SETTINGS, folder=tmp_path)
 
     assert list(tmp_path.iterdir())
     assert repeated == records
@@ -274,7 +274,7 @@ def test_metrics_and_checkpoint_are_kept_and_a_finished_training_is_not_repeated
         assert torch.equal(tensor, model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("method", [Standard(), Augmented(SpatialBox())])
+@pytest.mark.parametrize("method", [StandardTraining(), AugmentedTraining(SpatialBox())])
 def test_a_wrong_label_is_told_whenever_it_comes(method: Method) -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 12])
     with pytest.raises(ValueError, match="labels must be within 0 and 2"):
@@ -296,14 +296,18 @@ def test_another_set_does_not_continue_a_training(tmp_path: Path, linear_cvae: A
     with torch.no_grad():
         second._generator.basis[0, 0] += 1e-3
     bank = torch.randn(5, 2)
-    methods = [Augmented(LatentBall(model, 1.0, bank)) for model in (first, first, second)]
-    methods += [Augmented(LatentBall(first, 1.0, bank + 1e-4)), Augmented(LatentBall(first, 1.1, bank)), Standard()]
-    methods += [Adversarial(Worst([Adversary(method.perturbations)])) for method in methods[1:4:2]]
-    methods += [AdversarialWeights(method) for method in methods[1:4:2]]
+    methods = [AugmentedTraining(LatentBall(model, 1.0, bank)) for model in (first, first, second)]
+    methods += [
+        AugmentedTraining(LatentBall(first, 1.0, bank + 1e-4)),
+        AugmentedTraining(LatentBall(first, 1.1, bank)),
+        StandardTraining(),
+    ]
+    methods += [AdversarialTraining(Worst([Adversary(method.perturbations)])) for method in methods[1:4:2]]
+    methods += [AdversarialWeightPerturbation(method) for method in methods[1:4:2]]
     digests = [digest(method) for method in methods]
 
     assert digests[0] == digests[1]
     assert len(set(digests)) == len(digests) - 1
-    train_classifier(classifier(), data(), Augmented(SpatialBox()), SETTINGS, folder=tmp_path)
+    train_classifier(classifier(), data(), AugmentedTraining(SpatialBox()), SETTINGS, folder=tmp_path)
     with pytest.raises(ValueError, match="other settings"):
-        train_classifier(classifier(), data(), Augmented(PixelBall("l2", 0.5)), SETTINGS, folder=tmp_path)
+        train_classifier(classifier(), data(), AugmentedTraining(PixelBall("l2", 0.5)), SETTINGS, folder=tmp_path)

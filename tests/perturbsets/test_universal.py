@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from augment import RandomCorruption
 from perturbsets import (
     Adversary,
-    Compose,
+    ComposedSet,
     CrossEntropy,
     DrawnChanges,
     FunctionObjective,
@@ -88,8 +88,8 @@ def test_changes_turn_new_images_more_often_than_random_ones(kind: str) -> None:
     found = find_universal(chosen, objective, model, x[:100], labels[:100], generator=draws())
 
     def share(images: Tensor) -> float:
-        _, reached = objective.at(model, x[100:], labels[100:])(images, images.flatten(1))
-        return float(reached.float().mean())
+        _, success = objective.at(model, x[100:], labels[100:])(images, images.flatten(1))
+        return float(success.float().mean())
 
     random = max(
         share(
@@ -100,12 +100,12 @@ def test_changes_turn_new_images_more_often_than_random_ones(kind: str) -> None:
         for u in torch.randn(20, 36)
     )
     single = Adversary(chosen, objective)(model, x[100:], labels[100:], generator=draws())
-    assert random + 0.1 < share(found.images(x[100:])) <= float(single.reached.float().mean())
+    assert random + 0.1 < share(found.images(x[100:])) <= float(single.success.float().mean())
 
 
 @pytest.mark.parametrize(
     "perturbations",
-    [SpatialBox(), Compose([SpatialBox(), PixelBall("linf", 0.1)])],
+    [SpatialBox(), ComposedSet([SpatialBox(), PixelBall("linf", 0.1)])],
     ids=["spatial", "composed"],
 )
 def test_any_set_whose_offsets_compare_has_one(perturbations: PerturbationSet) -> None:

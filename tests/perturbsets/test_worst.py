@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from perturbsets import (
-    Adversarial,
+    AdversarialTraining,
     Adversary,
     CrossEntropy,
     GradientAscent,
@@ -16,8 +16,8 @@ from perturbsets import (
     LatentBall,
     Margin,
     OneStep,
+    Penalized,
     PixelBall,
-    Priced,
     ProjectedGradient,
     RandomSearch,
     StrongestWrong,
@@ -54,7 +54,7 @@ def test_the_worst_of_all_members_is_kept() -> None:
 
     assert_close(found.values, table.amax(0))
     assert torch.equal(found.member, table.argmax(0))
-    assert torch.equal(found.reached, (table > 0).any(0))
+    assert torch.equal(found.success, (table > 0).any(0))
     assert_close(margin(net, found.images, y), found.values)
     assert torch.equal(found.calls, sum(single.calls for single in singles) + 3)
 
@@ -64,7 +64,7 @@ def test_what_the_judge_asks_is_counted() -> None:
     x, y = batch(net)
     net.register_forward_hook(lambda *_: seen.append(1))
     found = Worst([WEAK, STRONG], StrongestWrong())(net, x, y)
-    price = Adversary(PixelBall("linf", 0.1), Priced(KLDivergence()), OneStep())
+    price = Adversary(PixelBall("linf", 0.1), Penalized(KLDivergence()), OneStep())
     price_calls = len(seen)
     searched = bisect(price, net, x, y, largest=1.0, over="weight", rounds=1)
 
@@ -77,12 +77,12 @@ def test_dropping_what_is_reached_costs_less_and_flags_the_same() -> None:
     net = model()
     x, y = batch(net)
     plain = Worst([STRONG, WEAK])(net, x, y, generator=torch.Generator().manual_seed(1))
-    dropped = Worst([STRONG, WEAK], drop_reached=True)(net, x, y, generator=torch.Generator().manual_seed(1))
+    dropped = Worst([STRONG, WEAK], drop_successes=True)(net, x, y, generator=torch.Generator().manual_seed(1))
 
-    assert plain.reached.sum() > 0
-    assert torch.equal(dropped.reached, plain.reached)
-    assert (dropped.calls[dropped.reached] < plain.calls[plain.reached]).all()
-    assert (dropped.member[dropped.reached] == 0).all()
+    assert plain.success.sum() > 0
+    assert torch.equal(dropped.success, plain.success)
+    assert (dropped.calls[dropped.success] < plain.calls[plain.success]).all()
+    assert (dropped.member[dropped.success] == 0).all()
 
 
 def test_sets_of_different_kinds_go_together(linear_cvae: Any) -> None:
@@ -101,10 +101,10 @@ def test_sets_of_different_kinds_go_together(linear_cvae: Any) -> None:
 def test_empty_and_single_batches(count: int, drop: bool) -> None:
     net = model()
     x, y = batch(net, count)
-    found = Worst([WEAK, STRONG], drop_reached=drop)(net, x, y)
+    found = Worst([WEAK, STRONG], drop_successes=drop)(net, x, y)
 
     assert found.images.shape == x.shape
-    assert found.values.shape == found.reached.shape == found.member.shape == found.calls.shape == (count,)
+    assert found.values.shape == found.success.shape == found.member.shape == found.calls.shape == (count,)
 
 
 def test_the_model_and_the_input_are_left_as_they_were() -> None:
@@ -113,7 +113,7 @@ def test_the_model_and_the_input_are_left_as_they_were() -> None:
     net.train()
     before, kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}, x.clone()
     random = torch.get_rng_state()
-    found = Worst([WEAK, STRONG], drop_reached=True)(net, x, y)
+    found = Worst([WEAK, STRONG], drop_successes=True)(net, x, y)
 
     assert all(module.training for module in net.modules())
     assert torch.equal(x, kept)
@@ -126,7 +126,7 @@ def test_the_model_and_the_input_are_left_as_they_were() -> None:
 def test_methods_train_against_several() -> None:
     net = model()
     x, y = batch(net)
-    ((losses, logits),) = Adversarial(Worst([WEAK, STRONG]))(net, net, x, y, torch.Generator().manual_seed(0))
+    ((losses, logits),) = AdversarialTraining(Worst([WEAK, STRONG]))(net, net, x, y, torch.Generator().manual_seed(0))
 
     assert losses.shape == (24,)
     assert logits.requires_grad

@@ -6,7 +6,6 @@ and far too high now and then. Two figures tell: the effective number of draws, 
 weights. All functions take logarithms of weights as a table ``[draws, pairs]`` in float64.
 """
 
-
 from __future__ import annotations
 
 import math
@@ -142,10 +141,7 @@ def _quartile(count: int) -> int:
     return int(count / 4 + 0.5) - 1
 
 
-
-
 # The likelihood of a changed image as a function of the offset: its value, and how pixels move there.
-
 
 
 TOGETHER = 256  # images decoded at a time
@@ -170,9 +166,9 @@ class OffsetLikelihood:
         self.region, self.changed, self.numbers = region, changed, numbers
         self.model = region.perturbations.model
 
-    def keep(self, rows: Rows) -> OffsetLikelihood:
+    def select(self, rows: Rows) -> OffsetLikelihood:
         """That of some of the pairs, or of the same ones several times."""
-        return OffsetLikelihood(self.region.keep(rows), self.changed[rows], self.numbers[rows])
+        return OffsetLikelihood(self.region.select(rows), self.changed[rows], self.numbers[rows])
 
     def __call__(self, offsets: Draws) -> tuple[LogWeights, LogWeights]:
         """Log-likelihood in nats, in float64, and mean squared error per pixel.
@@ -234,7 +230,7 @@ class OffsetLikelihood:
         """Pixels at all offsets, some draws at a time."""
         pairs = offsets.shape[1]
         for some in offsets.to(self.region.dtype).split(max(1, TOGETHER // pairs)):
-            many = self.region.keep(torch.arange(pairs, device=offsets.device).repeat(len(some)))
+            many = self.region.select(torch.arange(pairs, device=offsets.device).repeat(len(some)))
             yield many.decode(some.flatten(0, 1)).flatten(1).unflatten(0, some.shape[:2])
 
     def _refuse(self, bad: Bool[Tensor, "N B"]) -> None:

@@ -1,6 +1,5 @@
 r"""The peak of a posterior: in the ball, where images are generated, and in the whole space, for a linear generator."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from perturbsets.sets.l2 import chi_quantile, log_chi_cdf, norms_in_ball
 # p(\tilde x \mid T(y), x). An integral over the right side knows no boundary: any distribution of y puts all of its
 # mass inside the ball, and a posterior that is pressed against the surface of the ball has a smooth peak at a finite
 # y.
-
 
 
 LEAST_NORM = 1e-4  # below it the map is linear
@@ -53,7 +51,7 @@ class Transport:
         norms = self._norms(points)
         return points * (self._inside(norms) / norms)
 
-    def keep(self, rows: Rows) -> Transport:
+    def select(self, rows: Rows) -> Transport:
         """That of some of the pairs."""
         return Transport(self.radii[rows], self.size)
 
@@ -121,7 +119,6 @@ class Transport:
         return inside / norms, slope, bend.masked_fill(inside == 0, 0)
 
 
-
 ENOUGH = 0.1  # nats; a search that gains less in a step is over, and one that generates no images
 LEAST = 1e-6  # at this gain
 DAMPING, QUICKER, HOPELESS = 1e-3, 10.0, 1e6
@@ -154,14 +151,14 @@ def likeliest(likelihood: OffsetLikelihood, start: Offsets, lengths: Offsets, *,
     region = likelihood.region
 
     def value(offsets: Offsets, rows: Rows) -> PerImage:
-        return likelihood.keep(rows)(offsets[None])[0][0] - 0.5 * offsets.double().square().sum(1)
+        return likelihood.select(rows)(offsets[None])[0][0] - 0.5 * offsets.double().square().sum(1)
 
     def trial(offsets: Offsets, rows: Rows, damping: PerImage) -> Offsets:
-        _, pulled, curvature = expand(likelihood.keep(rows), offsets, lengths[rows], sides=1)
+        _, pulled, curvature = expand(likelihood.select(rows), offsets, lengths[rows], sides=1)
         here = offsets.double()
         values, basis = torch.linalg.eigh(_damped(curvature + torch.eye(region.size).to(curvature), damping))
         goal = values * (here[:, None] @ basis)[:, 0] - ((pulled + here)[:, None] @ basis)[:, 0]
-        part = region.ball.keep(rows)
+        part = region.ball.select(rows)
         best = _least_in_ball(values, goal, part.radii(here))
         return part.project((basis @ best[..., None])[..., 0].to(offsets))
 
@@ -198,9 +195,11 @@ class LinearPosterior:
     gradient: Offsets
     curvature: Matrices
 
-    def keep(self, rows: Rows) -> LinearPosterior:
+    def select(self, rows: Rows) -> LinearPosterior:
         """That of some of the pairs."""
-        return LinearPosterior(self.transport.keep(rows), self.offsets[rows], self.gradient[rows], self.curvature[rows])
+        return LinearPosterior(
+            self.transport.select(rows), self.offsets[rows], self.gradient[rows], self.curvature[rows]
+        )
 
     def value(self, points: Points) -> Float[Tensor, "*N B"]:
         """The logarithm, up to a constant."""
@@ -220,10 +219,10 @@ class LinearPosterior:
         """The point where it is highest."""
 
         def value(points: Offsets, rows: Rows) -> PerImage:
-            return self.keep(rows).value(points)
+            return self.select(rows).value(points)
 
         def trial(points: Offsets, rows: Rows, damping: PerImage) -> Offsets:
-            gradient, values, basis = self.keep(rows).around(points)
+            gradient, values, basis = self.select(rows).around(points)
             return points - torch.linalg.solve(_damped(basis @ torch.diag_embed(values) @ basis.mT, damping), gradient)
 
         return _climb(self.transport.back(self.offsets), value, trial, steps=PEAK_STEPS, enough=LEAST)

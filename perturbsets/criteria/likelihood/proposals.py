@@ -4,7 +4,6 @@
 all of its mass inside.
 """
 
-
 from __future__ import annotations
 
 import math
@@ -103,14 +102,11 @@ def normal_draws(count: int, like: torch.Tensor, generator: torch.Generator | No
     return drawn.to(like.device)
 
 
-
-
 # A proposal that follows the ridge of a posterior: Laplace's, bent where the generator bends. Where the likelihood is
 # sharp, the offsets that explain a changed image lie along a thin curved sheet: some directions are known to a
 # thousandth, others hardly at all, and the best value of the former changes with the latter. A Gaussian at the mode
 # leaves the sheet at once. This proposal draws the free directions first and then lets a Gauss-Newton step say where
 # the sharp ones are.
-
 
 
 SHORTEST, LONGEST = 1e-3, 0.3  # secants, in prior standard deviations

@@ -181,10 +181,10 @@ class SufficientLikelihood:
     with :math:`N_\epsilon` the standard normal conditioned on the ball, which T makes of the standard normal
     :math:`N_\infty` (:mod:`perturbsets.criteria.likelihood.mode`), so that no draw is outside of the ball. There
     are :math:`n_j` draws from each proposal :math:`r_j`: eight tenths from a heavy-tailed one that follows the ridge of
-    the posterior from its mode (:class:`~perturbsets.criteria.likelihood.proposals.Ridge`), one tenth from the recognition
-    distribution, one from the prior itself, for safety: no weight exceeds :math:`n / n_j` times its likelihood. With
-    more latent coordinates than ``ridge`` half of the draws are from either of the last two: at 128 the search for the
-    mode cost several times as much as all draws and raised the estimate by little.
+    the posterior from its mode (:class:`~perturbsets.criteria.likelihood.proposals.Ridge`), one tenth from the
+    recognition distribution, one from the prior itself, for safety: no weight exceeds :math:`n / n_j` times its
+    likelihood. With more latent coordinates than ``ridge`` half of the draws are from either of the last two: at 128
+    the search for the mode cost several times as much as all draws and raised the estimate by little.
 
     The mean logarithm bounds the logarithm of the property's level from below, and the estimate is itself low on
     average: by little where the weights are even, by any amount where a single draw carries them. The shape k of their

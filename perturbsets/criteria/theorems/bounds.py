@@ -5,7 +5,6 @@ recognition distribution q loses of it on average, :math:`G = c - R \ge \mathbb 
 The bounds take α, any upper bound of :math:`q(\|u\| > \epsilon)`: the mass itself, the lemma's or another.
 """
 
-
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -21,8 +20,6 @@ from perturbsets.criteria.theorems.tail import Number, divergence
 from perturbsets.sets.latent import LatentRegion
 
 # What the theorems start from: how far the recognition distribution of a pair reaches, and what it loses.
-
-
 
 
 class Loss(NamedTuple):
@@ -132,8 +129,6 @@ def normal(shape: tuple[int, ...], generator: torch.Generator | None) -> Offsets
     """Standard normal draws, on the generator's device."""
     device = "cpu" if generator is None else generator.device
     return torch.randn(shape, generator=generator, device=device)
-
-
 
 
 class Ceiling(NamedTuple):

@@ -5,7 +5,6 @@ one-dimensional. β falls below the smallest double in moderate balls (at d = 16
 is what is passed on.
 """
 
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -168,8 +167,8 @@ def _first(low: Tensor, high: Tensor, holds: Callable[[Tensor], Tensor]) -> Tens
     """The least point at which a condition holds that goes on to hold; it is known to at the upper end."""
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        reached = holds(middle)
-        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+        success = holds(middle)
+        low, high = torch.where(success, low, middle), torch.where(success, middle, high)
     return high
 
 
@@ -191,15 +190,11 @@ def _fraction(a: float, x: Any) -> Any:
     return value
 
 
-
-
 # The paper's form of the lemma: mass of a Gaussian outside of a ball, by the triangle inequality. An offset drawn
 # from the recognition distribution is :math:`u = \Delta + \rho \odot v` with v standard normal, :math:`\Delta =
 # (\mu_q - \mu_p)/\sigma_p` and :math:`\rho = \sigma_q/\sigma_p`. So :math:`\|u\| \le \|\Delta\| + B\|v\|` with
 # :math:`B = \max_j \rho_j`, and as twice the divergence is :math:`\|\Delta\|^2 + \sum_j (\rho_j^2 - 1 - \ln\rho_j^2)`
 # with no term below 0, a bound K of it gives :math:`\|\Delta\| \le \sqrt{2K}`.
-
-
 
 
 STEPS = 20  # of Newton's method; five suffice from where it starts

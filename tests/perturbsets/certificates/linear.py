@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from perturbsets import Compose, LatentBall, PerturbationSet, PixelBall
+from perturbsets import ComposedSet, LatentBall, PerturbationSet, PixelBall
 
 KINDS = ["pixels", "latents", "composed"]
 WIDE = PixelBall("l2", 2.0, bounds=(-math.inf, math.inf))
@@ -27,7 +27,7 @@ def case(kind: str, linear_cvae: Any) -> Case:
     return {
         "pixels": Case(WIDE, 0.3, 0.3),
         "latents": Case(latent, 2.0, 2.0),
-        "composed": Case(Compose([latent, WIDE]), (2.0, 0.1), 1.0),
+        "composed": Case(ComposedSet([latent, WIDE]), (2.0, 0.1), 1.0),
     }[kind]
 
 

@@ -17,14 +17,14 @@ from cvae import FitSettings, LoopSettings, SpatialCVAE, fit
 from perturbsets import (
     APGD,
     LatentBall,
-    NoiseAugmented,
+    NoiseAugmentedTraining,
     SmallConvNet,
     Smoothed,
     find_contradictions,
-    share_at_most,
     train_classifier,
 )
 from perturbsets.certificates.contradiction import MeanVote
+from perturbsets.share_bounds import share_at_most
 from tests.perturbsets.certificates.linear import KINDS, WIDE, case, distances, two_classes
 
 
@@ -68,11 +68,11 @@ def test_the_attack_on_the_mean_climbs_what_votes_follow() -> None:
     logits = torch.stack([model(images + 0.5 * (w + one).view_as(images)) for one in noise])
     by_hand = -logits.softmax(2).mean(0).gather(1, classes[:, None])[:, 0].log()
 
-    value, reached = loss(images, w)
+    value, success = loss(images, w)
     assert_close(value, by_hand)
-    assert torch.equal(reached, (logits.argmax(2) == classes).double().mean(0) < 0.5)
+    assert torch.equal(success, (logits.argmax(2) == classes).double().mean(0) < 0.5)
     assert_close(torch.autograd.grad(value.sum(), w), torch.autograd.grad(by_hand.sum(), w))
-    assert_close(loss.keep(torch.tensor([2, 0]))(images[[2, 0]], w[[2, 0]])[0], value[[2, 0]])
+    assert_close(loss.select(torch.tensor([2, 0]))(images[[2, 0]], w[[2, 0]])[0], value[[2, 0]])
 
 
 def test_nothing_certified_leaves_nothing_to_search() -> None:
@@ -120,7 +120,7 @@ def test_no_attack_inside_the_radius_contradicts_a_certificate_of_real_digits(ge
     fit(model, _pairs(train.images, generator), _pairs(validation.images, generator), settings)
     perturbations, sigma = LatentBall(model, 4.0), 0.5
     classifier = SmallConvNet()
-    method = NoiseAugmented(perturbations, sigma=sigma)
+    method = NoiseAugmentedTraining(perturbations, sigma=sigma)
     data = TensorDataset(train.images, train.labels)
     train_classifier(classifier, data, method, LoopSettings(steps=400, batch=128, learning_rate=2e-3))
     images, labels = (torch.cat([getattr(part, name) for part in (validation, test)]) for name in ("images", "labels"))

@@ -10,7 +10,10 @@ from scipy import stats
 from torch.testing import assert_close
 
 from augment import ChangedPairs, Digits, PairStore, SpatialChange, write_pairs
-from perturbsets import Coverage, LatentBall, PairsUsed, PixelBall, SpatialBox, coverage, share_at_least
+from perturbsets import Coverage, LatentBall, PixelBall, SpatialBox
+from perturbsets.certificates import coverage
+from perturbsets.sets import PairsUsed
+from perturbsets.share_bounds import share_at_least
 
 COUNT = 60
 

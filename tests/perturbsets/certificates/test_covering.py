@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from perturbsets import cover, coverage, one_per_source, sources_needed
+from perturbsets.certificates import coverage, one_per_source, sources_needed, tolerance_limit
 
 REPETITIONS = 2000
 COUNT, SHARE, ALPHA = 86, 0.8, 0.1
@@ -52,15 +52,15 @@ def test_statements_are_wrong_no_more_often_than_alpha(name: str, generator: tor
     wrong = {"limit": 0, "share": 0, "alpha": 0}
     for _ in range(REPETITIONS):
         numbers = draw(COUNT, generator)
-        wrong["limit"] += share_within(cover(numbers, share=SHARE, alpha=ALPHA).limit) < SHARE - 1e-9
-        wrong["share"] += cover(numbers, limit=LIMITS[name], alpha=ALPHA).share > SHARE
-        wrong["alpha"] += cover(numbers, limit=LIMITS[name], share=SHARE).alpha <= ALPHA
+        wrong["limit"] += share_within(tolerance_limit(numbers, share=SHARE, alpha=ALPHA).limit) < SHARE - 1e-9
+        wrong["share"] += tolerance_limit(numbers, limit=LIMITS[name], alpha=ALPHA).share > SHARE
+        wrong["alpha"] += tolerance_limit(numbers, limit=LIMITS[name], share=SHARE).alpha <= ALPHA
 
     assert max(wrong.values()) <= ALLOWED, wrong
     if name != "ten values":  # without ties they are wrong just as often as whole numbers let them be: 0.099 of times
         k = torch.arange(COUNT + 1)
         weights = stats.binom.pmf(k.numpy(), COUNT, SHARE)
-        rank = cover(numbers, share=SHARE, alpha=ALPHA).rank
+        rank = tolerance_limit(numbers, share=SHARE, alpha=ALPHA).rank
         exact = weights[rank:].sum()
         assert exact > 0.98 * ALPHA
         # All three are wrong where rank or more of the numbers are within the limit of the true share.
@@ -81,10 +81,10 @@ def test_pairs_of_one_source_must_not_count_as_independent(generator: torch.Gene
     for _ in range(REPETITIONS):
         errors, sources = clustered(generator)
         one = errors[one_per_source(sources, generator=generator)]
-        ours["limit"] += cover(one, share=SHARE, alpha=ALPHA).limit < SHARE
-        ours["share"] += cover(one, limit=SHARE, alpha=ALPHA).share > SHARE
-        ours["alpha"] += cover(one, limit=SHARE, share=SHARE).alpha <= ALPHA
-        naive += cover(errors, share=SHARE, alpha=ALPHA).limit < SHARE
+        ours["limit"] += tolerance_limit(one, share=SHARE, alpha=ALPHA).limit < SHARE
+        ours["share"] += tolerance_limit(one, limit=SHARE, alpha=ALPHA).share > SHARE
+        ours["alpha"] += tolerance_limit(one, limit=SHARE, share=SHARE).alpha <= ALPHA
+        naive += tolerance_limit(errors, share=SHARE, alpha=ALPHA).limit < SHARE
 
     assert max(ours.values()) <= ALLOWED, ours
     # As if there were ten times the sources: wrong about three times as often as it may be.
@@ -96,16 +96,16 @@ def test_the_rank_is_the_first_whose_binomial_tail_is_small_enough(count: int, s
     tails = stats.binom.sf(torch.arange(count).numpy(), count, share)  # of 1, 2, ... or more
     if tails[-1] > alpha:
         with pytest.raises(ValueError, match="held-out sources are needed"):
-            cover(torch.rand(count), share=share, alpha=alpha)
+            tolerance_limit(torch.rand(count), share=share, alpha=alpha)
         return
     numbers = torch.rand(count, dtype=torch.float64)
-    found = cover(numbers, share=share, alpha=alpha)
+    found = tolerance_limit(numbers, share=share, alpha=alpha)
 
     assert found.rank == int((tails > alpha).sum()) + 1
     assert found.limit == float(numbers.sort().values[found.rank - 1])
     # The three ways round agree: at this limit the bound is at least the share, and the chance at most alpha.
-    assert cover(numbers, limit=found.limit, alpha=alpha).share >= share * (1 - 1e-9)
-    assert cover(numbers, limit=found.limit, share=share).alpha <= alpha
+    assert tolerance_limit(numbers, limit=found.limit, alpha=alpha).share >= share * (1 - 1e-9)
+    assert tolerance_limit(numbers, limit=found.limit, share=share).alpha <= alpha
 
 
 @given(share=st.floats(0.01, 0.999), alpha=st.floats(1e-9, 0.99))
@@ -123,22 +123,22 @@ def test_sources_needed_are_the_published_ones(share: float, alpha: float, neede
 
 def test_too_few_sources_are_told_how_many_are_needed() -> None:
     with pytest.raises(ValueError, match=r"29 held-out sources are needed for share=0\.9 with alpha=0\.05, .* got 28"):
-        cover(torch.rand(28), share=0.9, alpha=0.05)
-    assert cover(torch.rand(29), share=0.9, alpha=0.05).rank == 29
+        tolerance_limit(torch.rand(28), share=0.9, alpha=0.05)
+    assert tolerance_limit(torch.rand(29), share=0.9, alpha=0.05).rank == 29
     with pytest.raises(ValueError, match="1 or more held-out sources are needed, got none"):
-        cover(torch.rand(0), limit=0.5, alpha=0.05)
+        tolerance_limit(torch.rand(0), limit=0.5, alpha=0.05)
 
 
 def test_what_is_not_finite_is_beyond_every_limit() -> None:
     numbers = torch.tensor([math.nan, math.inf] + [0.1] * 98)
 
-    assert cover(numbers, limit=1e9, alpha=0.05).rank == 98
-    assert cover(numbers, share=0.9, alpha=0.05).limit == pytest.approx(0.1)
-    assert math.isinf(cover(numbers, share=0.97, alpha=0.05).limit)
+    assert tolerance_limit(numbers, limit=1e9, alpha=0.05).rank == 98
+    assert tolerance_limit(numbers, share=0.9, alpha=0.05).limit == pytest.approx(0.1)
+    assert math.isinf(tolerance_limit(numbers, share=0.97, alpha=0.05).limit)
 
 
 def test_a_chance_is_never_zero() -> None:
-    assert 0 < cover(torch.zeros(100_000), limit=0.5, share=0.5).alpha < 1e-300
+    assert 0 < tolerance_limit(torch.zeros(100_000), limit=0.5, share=0.5).alpha < 1e-300
 
 
 @pytest.mark.parametrize(

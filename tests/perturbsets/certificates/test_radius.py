@@ -8,16 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from perturbsets import (
-    Adversary,
-    ApproximationError,
-    CoveringRadius,
-    LatentBall,
-    ProjectedLBFGS,
-    bisect,
-    covering_radius,
-    needed_radii,
-)
+from perturbsets import Adversary, ApproximationError, CoveringRadius, LatentBall, ProjectedLBFGS, bisect
+from perturbsets.certificates import covering_radius, needed_radii
 
 COUNT = 40
 

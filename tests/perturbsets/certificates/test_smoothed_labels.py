@@ -9,7 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from perturbsets import ABSTAIN, SmoothedLabels, share_at_least
+from perturbsets.certificates import ABSTAIN, SmoothedLabels
+from perturbsets.share_bounds import share_at_least
 from tests.perturbsets.certificates.linear import WIDE
 
 SIGMA = 0.3

@@ -9,7 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from perturbsets import ABSTAIN, SmallUNet, SmoothedMaps
+from perturbsets import SmallUNet
+from perturbsets.certificates import ABSTAIN, SmoothedMaps
 from perturbsets.certificates.segmentation import rejected
 from tests.perturbsets.certificates.linear import WIDE
 

@@ -13,20 +13,12 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import (
-    ABSTAIN,
-    Compose,
-    LatentBall,
-    PerturbationSet,
-    PixelBall,
-    Region,
-    Smoothed,
-    SpatialBox,
-    share_at_least,
-)
+from perturbsets import ComposedSet, LatentBall, PerturbationSet, PixelBall, Region, Smoothed, SpatialBox
+from perturbsets.certificates import ABSTAIN
 from perturbsets.certificates.smoothing import winners
 from perturbsets.certificates.votes import fewest
 from perturbsets.sets.l2 import L2Ball
+from perturbsets.share_bounds import share_at_least
 from tests.perturbsets.certificates.linear import KINDS, WIDE, case, distances, two_classes
 
 
@@ -306,7 +298,7 @@ class BrokenRegion(Region):
     def decode(self, offsets: Tensor) -> Tensor:
         return self.images / offsets[:, :1, None, None].sign().clamp_min(0)  # infinite half of the time
 
-    def keep(self, rows: Tensor) -> BrokenRegion:
+    def select(self, rows: Tensor) -> BrokenRegion:
         return BrokenRegion(self.images[rows])
 
 
@@ -325,7 +317,7 @@ class Broken(PerturbationSet):
         ({"batch": 0}, {}, "batch must be at least 1"),
         ({"perturbations": PixelBall("linf", 0.1)}, {}, "L2 ball"),
         ({"perturbations": SpatialBox()}, {}, "L2 ball"),
-        ({"perturbations": Compose([WIDE, PixelBall("linf", 0.1)]), "sigma": (1.0, 1.0)}, {}, "L2 ball"),
+        ({"perturbations": ComposedSet([WIDE, PixelBall("linf", 0.1)]), "sigma": (1.0, 1.0)}, {}, "L2 ball"),
         ({"perturbations": Broken()}, {}, "perturbations must decode to finite values"),
         ({"model": Constant([math.nan, 0.0])}, {}, "model must return finite values"),
         ({"model": Constant([math.inf, 0.0])}, {}, "model must return finite values"),

@@ -1,4 +1,4 @@
-"""The adaptive attacker: its formula, its goal, its counts, and that it leaves the helper alone."""
+"""The adaptive attacker: its formula, its goal, its counts, and that it leaves the auxiliary classifier alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from perturbsets import (
     Adversary,
     ApproximationError,
     Ascent,
-    BoundRules,
-    Consistent,
     CrossEntropy,
     FeatureDistance,
     KLDivergence,
@@ -25,14 +23,14 @@ from perturbsets import (
     Margin,
     Objective,
     OneStep,
+    Penalized,
     PixelBall,
-    Priced,
     ProjectedGradient,
     RandomSearch,
-    Rules,
     StrongestWrong,
     Worst,
 )
+from perturbsets.knowledge import BoundRules, Consistent, Rules
 from tests.perturbsets.every_ascent import ASCENTS, is_stopping, pixels_or_else_places
 
 DOUBLE = torch.float64
@@ -44,7 +42,7 @@ INNER: list[Objective] = [
     DLR(),
     KLDivergence(),
     StrongestWrong(1, Margin(targeted=True)),
-    Priced(KLDivergence(), 0.3),
+    Penalized(KLDivergence(), 0.3),
 ]
 
 
@@ -56,8 +54,8 @@ def four_rules() -> BoundRules:
 def networks(dtype: torch.dtype = DOUBLE, size: int = 36) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(3)
     classifier = nn.Sequential(nn.Flatten(), nn.Linear(size, 8), nn.Tanh(), nn.Linear(8, 4))
-    helper = nn.Sequential(nn.Flatten(), nn.Linear(size, 8), nn.Tanh(), nn.Linear(8, 3))
-    return classifier.to(dtype), helper.to(dtype)
+    auxiliary = nn.Sequential(nn.Flatten(), nn.Linear(size, 8), nn.Tanh(), nn.Linear(8, 3))
+    return classifier.to(dtype), auxiliary.to(dtype)
 
 
 def batch(count: int = 4, dtype: torch.dtype = DOUBLE) -> tuple[Tensor, Tensor]:
@@ -77,27 +75,27 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize("inner", INNER)
 @pytest.mark.parametrize("limit", [None, 0.6])
 def test_value_and_goal_are_those_of_the_formula(inner: Objective, limit: float | None) -> None:
-    (classifier, helper), (x, y), rules = networks(), batch(), four_rules()
+    (classifier, auxiliary), (x, y), rules = networks(), batch(), four_rules()
     changed = torch.rand_like(x)
     offsets = (changed - x).flatten(1)
-    loss = Consistent(inner, rules, helper, weight=0.7, limit=limit).at(classifier, x, y)
+    loss = Consistent(inner, rules, auxiliary, weight=0.7, limit=limit).at(classifier, x, y)
     plain = inner.at(classifier, x, y)
-    agreed = (classifier(changed).softmax(1) * rules.evidence(helper(changed)).exp()).sum(1)
-    value, reached = plain(changed, offsets)
+    agreed = (classifier(changed).softmax(1) * rules.evidence(auxiliary(changed)).exp()).sum(1)
+    value, success = plain(changed, offsets)
 
     assert loss.calls == plain.calls
     found = loss(changed, offsets)
     assert_close(found[0], value + 0.7 * agreed.log())
-    assert torch.equal(found[1], reached if limit is None else reached & (1 - agreed <= limit))
+    assert torch.equal(found[1], success if limit is None else success & (1 - agreed <= limit))
     rows = torch.tensor([2, 0])
-    kept = loss.keep(rows)(changed[rows], offsets[rows])
+    kept = loss.select(rows)(changed[rows], offsets[rows])
     assert_close(kept[0], found[0][rows])
     assert torch.equal(kept[1], found[1][rows])
 
 
 def test_its_gradient_is_that_of_both_terms() -> None:
-    (classifier, helper), (x, y), rules = networks(), batch(2), four_rules()
-    loss = Consistent(CrossEntropy(), rules, helper, weight=0.7).at(classifier, x, y)
+    (classifier, auxiliary), (x, y), rules = networks(), batch(2), four_rules()
+    loss = Consistent(CrossEntropy(), rules, auxiliary, weight=0.7).at(classifier, x, y)
 
     def value(images: Tensor) -> Tensor:
         return loss(images, images.flatten(1))[0]
@@ -106,10 +104,10 @@ def test_its_gradient_is_that_of_both_terms() -> None:
 
 
 def test_without_a_price_it_is_the_other_objective() -> None:
-    (classifier, helper), (x, y), rules = networks(), batch(), four_rules()
+    (classifier, auxiliary), (x, y), rules = networks(), batch(), four_rules()
     free, plain = (
         Adversary(PixelBall("linf", 0.2), objective, STILL)(classifier, x, y)
-        for objective in (Consistent(CrossEntropy(), rules, helper, weight=0.0), CrossEntropy())
+        for objective in (Consistent(CrossEntropy(), rules, auxiliary, weight=0.0), CrossEntropy())
     )
 
     assert_close(free.images, plain.images, rtol=0, atol=1e-12)
@@ -118,12 +116,12 @@ def test_without_a_price_it_is_the_other_objective() -> None:
 
 def test_a_weight_of_1_takes_back_the_pull_of_cross_entropy() -> None:
     """As its documentation warns: for certain predictions all that is left is the logarithm of their evidence."""
-    (classifier, helper), (x, _), rules = networks(), batch(), four_rules()
+    (classifier, auxiliary), (x, _), rules = networks(), batch(), four_rules()
     certain = nn.Sequential(classifier, Scaled(100.0))
     y = certain(x).argmax(1)
     images = x.clone().requires_grad_()
-    value = Consistent(CrossEntropy(), rules, helper, weight=1.0).at(certain, x, y)(images, images.flatten(1))[0]
-    alone = rules.evidence(helper(images)).gather(1, y[:, None])[:, 0]
+    value = Consistent(CrossEntropy(), rules, auxiliary, weight=1.0).at(certain, x, y)(images, images.flatten(1))[0]
+    alone = rules.evidence(auxiliary(images)).gather(1, y[:, None])[:, 0]
     clear = certain(x).softmax(1).amax(1) > 1 - 1e-6
 
     assert clear.any()
@@ -135,39 +133,39 @@ def test_a_weight_of_1_takes_back_the_pull_of_cross_entropy() -> None:
 
 def corner() -> tuple[nn.Module, nn.Module, BoundRules]:
     """The class is the sign of the first coordinate, the label that of the second, and both are to agree."""
-    classifier, helper = nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)
+    classifier, auxiliary = nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         classifier.weight.copy_(torch.tensor([[-5.0, 0.0], [5.0, 0.0]]))
-        helper.weight.copy_(torch.tensor([[0.0, 10.0]]))
-    return classifier, helper, Rules(("a",), {"low": "not a", "high": "a"}).bind(["a"], ["low", "high"])
+        auxiliary.weight.copy_(torch.tensor([[0.0, 10.0]]))
+    return classifier, auxiliary, Rules(("a",), {"low": "not a", "high": "a"}).bind(["a"], ["low", "high"])
 
 
 def test_who_knows_of_the_detector_gets_past_it() -> None:
-    classifier, helper, rules = corner()
+    classifier, auxiliary, rules = corner()
     x, y = torch.tensor([[-0.5, -0.5], [0.5, 0.5]]), torch.tensor([0, 1])
     ball = PixelBall("linf", 1.0, (-1.0, 1.0))
     plain, adaptive = (
         Adversary(ball, objective, STILL)(classifier, x, y)
-        for objective in (CrossEntropy(), Consistent(CrossEntropy(), rules, helper, limit=0.05))
+        for objective in (CrossEntropy(), Consistent(CrossEntropy(), rules, auxiliary, limit=0.05))
     )
-    violations = [rules.violation(classifier(found.images), helper(found.images)) for found in (plain, adaptive)]
+    violations = [rules.violation(classifier(found.images), auxiliary(found.images)) for found in (plain, adaptive)]
 
-    assert plain.reached.all()
-    assert adaptive.reached.all()
+    assert plain.success.all()
+    assert adaptive.success.all()
     assert (violations[0] > 0.95).all()
     assert (violations[1] < 0.05).all()
     assert_close(adaptive.images, -torch.sign(x) * 0.5, rtol=0, atol=1e-6)  # the far corner of the ball: both turned
 
 
 def test_a_goal_out_of_reach_is_not_reached() -> None:
-    classifier, helper, rules = corner()
+    classifier, auxiliary, rules = corner()
     x, y = torch.tensor([[-0.1, -0.9]]), torch.tensor([0])
-    objective = Consistent(CrossEntropy(), rules, helper, limit=0.05)
+    objective = Consistent(CrossEntropy(), rules, auxiliary, limit=0.05)
     ball = PixelBall("linf", 0.5, (-1.0, 1.0))
     found, without = (Adversary(ball, each, STILL)(classifier, x, y) for each in (objective, CrossEntropy()))
 
-    assert without.reached.all()
-    assert not found.reached.any()
+    assert without.success.all()
+    assert not found.success.any()
 
 
 TOWARDS = StrongestWrong(1, Margin(targeted=True))
@@ -178,24 +176,24 @@ TOWARDS = StrongestWrong(1, Margin(targeted=True))
     [(each, CrossEntropy()) for each in ASCENTS] + [(each, TOWARDS) for each in ASCENTS if is_stopping(each)],
 )
 def test_every_ascent_climbs_it_and_every_pass_is_counted(ascent: Ascent, inner: Objective) -> None:
-    (classifier, helper), (x, y) = networks(), batch()
-    seen = {"classifier": 0, "helper": 0}
-    for name, model in (("classifier", classifier), ("helper", helper)):
+    (classifier, auxiliary), (x, y) = networks(), batch()
+    seen = {"classifier": 0, "auxiliary": 0}
+    for name, model in (("classifier", classifier), ("auxiliary", auxiliary)):
         model.register_forward_hook(
             lambda _, given, __, name=name: seen.update({name: seen[name] + len(given[0])})  # type: ignore[misc]
         )
-    objective = Consistent(inner, four_rules(), helper, limit=0.7)
+    objective = Consistent(inner, four_rules(), auxiliary, limit=0.7)
     perturbations = pixels_or_else_places(ascent, x)
     binding = objective.at(classifier, x, y).calls * len(x)
-    seen.update(classifier=0, helper=0)
+    seen.update(classifier=0, auxiliary=0)
     found = Adversary(perturbations, objective, ascent)(classifier, x, y, generator=torch.Generator().manual_seed(0))
     passes = dict(seen)
 
     assert passes["classifier"] == found.calls.sum()
-    assert passes["helper"] == passes["classifier"] - binding
+    assert passes["auxiliary"] == passes["classifier"] - binding
     again = objective.at(classifier, x, y)(found.images, found.offsets)
     assert_close(again[0].detach(), found.values, rtol=1e-9, atol=1e-12)
-    assert torch.equal(again[1], found.reached)
+    assert torch.equal(again[1], found.success)
 
 
 class Noisy(nn.Module):
@@ -235,17 +233,17 @@ def everything(*models: nn.Module) -> list[Any]:
 @pytest.mark.parametrize("fails_at", [math.inf, 2])
 def test_the_helper_is_left_as_it_was(ascent: Ascent, mode: Any, fails_at: float) -> None:
     torch.manual_seed(0)
-    classifier, helper, (x, y) = Noisy(4), Noisy(3, fails_at), batch(dtype=torch.float32)
-    before, copy = everything(classifier, helper), x.clone()
-    adversary = Adversary(PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), helper), ascent, mode)
+    classifier, auxiliary, (x, y) = Noisy(4), Noisy(3, fails_at), batch(dtype=torch.float32)
+    before, copy = everything(classifier, auxiliary), x.clone()
+    adversary = Adversary(PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), auxiliary), ascent, mode)
     if fails_at < math.inf:
         with pytest.raises(RuntimeError, match="enough"):
             adversary(classifier, x, y)
     else:
         adversary(classifier, x, y)
 
-    assert everything(classifier, helper) == before
-    assert not any(helper.modes)  # in evaluation mode, whatever the classifier's
+    assert everything(classifier, auxiliary) == before
+    assert not any(auxiliary.modes)  # in evaluation mode, whatever the classifier's
     assert any(classifier.modes) is (mode == "keep")
     assert torch.equal(x, copy)
 
@@ -265,20 +263,20 @@ class Both(nn.Module):
 def test_a_helper_may_share_its_layers_with_the_classifier() -> None:
     torch.manual_seed(0)
     model, (x, y) = Both(), batch(dtype=torch.float32)
-    helper = nn.Sequential(model.trunk, model.labels)
-    before = everything(model, helper)
-    objective = Consistent(CrossEntropy(), four_rules(), helper)
+    auxiliary = nn.Sequential(model.trunk, model.labels)
+    before = everything(model, auxiliary)
+    objective = Consistent(CrossEntropy(), four_rules(), auxiliary)
     found = Adversary(PixelBall("linf", 0.1), objective, ProjectedGradient(3))(model, x, y)
 
     assert found.values.isfinite().all()
-    assert everything(model, helper) == before
+    assert everything(model, auxiliary) == before
 
 
 @pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_types_and_contexts_make_no_difference(context: Any, dtype: torch.dtype) -> None:
-    (classifier, helper), (x, y) = networks(dtype), batch(dtype=dtype)
-    adversary = Adversary(PixelBall("l2", 0.5), Consistent(Margin(), four_rules(), helper, limit=0.9))
+    (classifier, auxiliary), (x, y) = networks(dtype), batch(dtype=dtype)
+    adversary = Adversary(PixelBall("l2", 0.5), Consistent(Margin(), four_rules(), auxiliary, limit=0.9))
     with context():
         found = adversary(classifier, x, y)
 
@@ -290,16 +288,16 @@ def test_types_and_contexts_make_no_difference(context: Any, dtype: torch.dtype)
 @pytest.mark.parametrize("count", [0, 1])
 @pytest.mark.parametrize("ascent", [ascent for ascent in ASCENTS if is_stopping(ascent)])
 def test_empty_and_single_batches_work(count: int, ascent: Ascent) -> None:
-    (classifier, helper), (x, y) = networks(), batch(count)
-    objective = Consistent(CrossEntropy(), four_rules(), helper, limit=0.5)
+    (classifier, auxiliary), (x, y) = networks(), batch(count)
+    objective = Consistent(CrossEntropy(), four_rules(), auxiliary, limit=0.5)
     found = Adversary(pixels_or_else_places(ascent, x), objective, ascent)(classifier, x, y)
 
     assert found.images.shape == x.shape
 
 
 def test_one_image_alone_gives_what_it_gives_in_its_batch() -> None:
-    (classifier, helper), (x, y) = networks(), batch()
-    adversary = Adversary(PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), helper, limit=0.6), STILL)
+    (classifier, auxiliary), (x, y) = networks(), batch()
+    adversary = Adversary(PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), auxiliary, limit=0.6), STILL)
     whole = adversary(classifier, x, y)
     for row in range(len(x)):
         alone = adversary(classifier, x[row : row + 1], y[row : row + 1])
@@ -309,9 +307,9 @@ def test_one_image_alone_gives_what_it_gives_in_its_batch() -> None:
 
 def test_learned_sets_and_several_weights_do(linear_cvae: Any) -> None:
     cvae = linear_cvae().double().requires_grad_(False)
-    (classifier, helper), x = networks(size=6), 0.3 + 0.4 * torch.rand(3, 1, 2, 3, dtype=DOUBLE)
+    (classifier, auxiliary), x = networks(size=6), 0.3 + 0.4 * torch.rand(3, 1, 2, 3, dtype=DOUBLE)
     attacks = [
-        Adversary(LatentBall(cvae, 0.6), Consistent(Margin(), four_rules(), helper, weight))
+        Adversary(LatentBall(cvae, 0.6), Consistent(Margin(), four_rules(), auxiliary, weight))
         for weight in (0.1, 1.0, 10.0)
     ]
     found = Worst(attacks)(classifier, x, torch.tensor([0, 1, 2]))
@@ -335,14 +333,14 @@ def test_impossible_settings_are_refused(settings: dict[str, float], words: str)
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    (classifier, helper), (x, y), rules = networks(), batch(), four_rules()
+    (classifier, auxiliary), (x, y), rules = networks(), batch(), four_rules()
     with pytest.raises(ValueError, match="model must be a classifier for this objective, got None"):
-        Consistent(CrossEntropy(), rules, helper).at(None, x, y)
+        Consistent(CrossEntropy(), rules, auxiliary).at(None, x, y)
     with pytest.raises(ValueError, match=r"label_logits must be \[B, 3\], .* got \[4, 4\]"):
         Consistent(CrossEntropy(), rules, classifier).at(classifier, x, y)(x, x.flatten(1))
     with pytest.raises(ValueError, match=r"class_logits must be \[B, 4\], .* got \[4, 3\]"):
-        Consistent(CrossEntropy(), rules, helper).at(helper, x, y % 3)(x, x.flatten(1))
+        Consistent(CrossEntropy(), rules, auxiliary).at(auxiliary, x, y % 3)(x, x.flatten(1))
     with pytest.raises(ValueError, match="objective must ask the classifier for its logits at each call"):
-        Consistent(ApproximationError(), rules, helper).at(classifier, x, x.flip(0))(x, x.flatten(1))
+        Consistent(ApproximationError(), rules, auxiliary).at(classifier, x, x.flip(0))(x, x.flatten(1))
     with pytest.raises(ValueError, match="layer"):
-        Consistent(FeatureDistance("1", activation="none"), rules, helper).at(classifier, x, x.flip(0))
+        Consistent(FeatureDistance("1", activation="none"), rules, auxiliary).at(classifier, x, x.flip(0))

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perturbsets import Interval, Rejecting, rejecting, rejection_threshold, share_interval
+from perturbsets import Interval, share_interval
+from perturbsets.knowledge import Rejecting, rejecting, rejection_threshold
 
 
 def exact(successes: int, trials: int) -> Interval:

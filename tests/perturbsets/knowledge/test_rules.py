@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import BoundRules, Rules, share_interval
+from perturbsets import share_interval
 from perturbsets.fingerprint import digest
+from perturbsets.knowledge import BoundRules, Rules
 
 NAN = float("nan")
 CLASSES = ["Angry", "Contempt", "Disgust", "Fear", "Happy", "Sad", "Surprise"]

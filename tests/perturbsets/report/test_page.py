@@ -14,7 +14,7 @@ from cvae import SpatialCVAE
 from perturbsets import LatentBall
 from perturbsets.report import write_report
 
-SECTIONS = ["made-pairs", "pairs", "samples", "walk", "norms", "criteria", "helper", "training", "accuracy"]
+SECTIONS = ["made-pairs", "pairs", "samples", "walk", "norms", "criteria", "auxiliary", "training", "accuracy"]
 
 
 class Page(HTMLParser):

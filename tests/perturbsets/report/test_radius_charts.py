@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from perturbsets import coverage
+from perturbsets.certificates import coverage
 from perturbsets.report.radius_charts import certified_chart, coverage_chart, necessary_chart
 from perturbsets.report.representations import radius_chart
 

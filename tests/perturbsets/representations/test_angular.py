@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from torch.testing import assert_close
 
-from perturbsets import angular_consistency
+from perturbsets.representations import angular_consistency
 
 
 def on_circle(angles: Tensor, axes: Tensor) -> Tensor:

@@ -10,20 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from perturbsets import (
-    Adversary,
-    FeatureDistance,
-    LinearFeatureDistance,
-    OneStep,
-    PixelBall,
-    ProjectedGradient,
-    duality_gap,
-    feature_fgrad,
-    feature_linear,
-    feature_opt,
-    label_fgrad,
-    label_opt,
-)
+from perturbsets import Adversary, FeatureDistance, LinearFeatureDistance, OneStep, PixelBall, ProjectedGradient
+from perturbsets.ascents import duality_gap
+from perturbsets.representations import feature_fgrad, feature_linear, feature_opt, label_fgrad, label_opt
 
 DOUBLE = torch.float64
 LAYER = "4"
@@ -96,7 +85,7 @@ def test_one_step_to_a_label_is_the_sign_of_the_gradient_of_its_cross_entropy() 
     found = label_fgrad()(model, sources, targets)
 
     assert_close(found.images, (sources - 10 / 255 * gradient.sign()).clamp(0, 1))
-    assert torch.equal(found.reached, model(found.images).argmax(1) == targets)
+    assert torch.equal(found.success, model(found.images).argmax(1) == targets)
     assert found.calls.tolist() == [2] * 16
 
 
@@ -104,7 +93,7 @@ def test_steps_that_lower_the_value_are_returned_only_when_asked_for() -> None:
     model, (sources, guides) = network(), pairs()
     ball, objective = PixelBall("linf", 0.5), FeatureDistance(LAYER)
     staying, leaping = (
-        Adversary(ball, objective, OneStep(or_stay=stay))(model, sources, guides) for stay in (True, False)
+        Adversary(ball, objective, OneStep(keep_best=stay))(model, sources, guides) for stay in (True, False)
     )
     worse = leaping.values < -1
 

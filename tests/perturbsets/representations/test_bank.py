@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from perturbsets import FeatureBank, MemoryBank, nearest_neighbours, rank_in_class, write_bank
+from perturbsets.representations import FeatureBank, MemoryBank, nearest_neighbours, rank_in_class, write_bank
 from tests.perturbsets.representations.random_images import RandomImages
 
 MODEL = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 3))

@@ -13,7 +13,8 @@ from scipy import stats
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import detection_roc, share_interval
+from perturbsets import share_interval
+from perturbsets.representations import detection_roc
 
 
 def area_of_normals(difference: float) -> float:

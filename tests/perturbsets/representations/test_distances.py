@@ -5,7 +5,14 @@ import torch
 from torch.testing import assert_close
 
 from augment import Digits
-from perturbsets import MemoryBank, distance_ratio, guide_ratio, nearest_in_class, source_ratio, spread_in_class
+from perturbsets.representations import (
+    MemoryBank,
+    distance_ratio,
+    guide_ratio,
+    nearest_in_class,
+    source_ratio,
+    spread_in_class,
+)
 from perturbsets.representations import bank as bank_module
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perturbsets import draw_guided_pairs
+from perturbsets.representations import draw_guided_pairs
 
 
 class Numbered:

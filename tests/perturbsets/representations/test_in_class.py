@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from perturbsets import MemoryBank, nearest_in_predicted_class, neighbours_in_class
+from perturbsets.representations import MemoryBank, nearest_in_predicted_class, neighbours_in_class
 from perturbsets.representations import bank as bank_module
 
 

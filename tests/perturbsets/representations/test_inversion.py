@@ -18,10 +18,10 @@ from perturbsets import (
     ProjectedAdam,
     ProjectedLBFGS,
     SmallConvNet,
-    Standard,
-    randomized,
+    StandardTraining,
     train_classifier,
 )
+from perturbsets.models import randomized
 from perturbsets.representations import Inversion, alpha_norm, total_variation
 
 DOUBLE = torch.float64
@@ -37,7 +37,7 @@ def linear(outputs: int = 12) -> nn.Module:
 @pytest.fixture(scope="module")
 def trained() -> nn.Module:
     model = SmallConvNet(height=16, width=16, widths=(16, 32))
-    train_classifier(model, Digits("train", size=16, digit=14), Standard(), LoopSettings(steps=150, batch=64))
+    train_classifier(model, Digits("train", size=16, digit=14), StandardTraining(), LoopSettings(steps=150, batch=64))
     return model
 
 
@@ -47,7 +47,7 @@ def digits() -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "ascent", [ProjectedLBFGS(300), ProjectedLBFGS(300, stop_when_reached=True), ProjectedAdam(700, schedule="cosine")]
+    "ascent", [ProjectedLBFGS(300), ProjectedLBFGS(300, stop_on_success=True), ProjectedAdam(700, schedule="cosine")]
 )
 def test_what_an_invertible_layer_says_is_read_back_exactly(ascent: Ascent) -> None:
     model, x = linear(30), torch.rand(5, 3, 2, 2, dtype=DOUBLE)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from perturbsets import MemoryBank, neighbourhoods
+from perturbsets.representations import MemoryBank, neighbourhoods
 
 
 def fan(count: int) -> Tensor:

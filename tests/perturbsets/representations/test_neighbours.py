@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from augment import Digits
-from perturbsets import MemoryBank, SmallConvNet, nearest_neighbours, write_bank
+from perturbsets import SmallConvNet
 from perturbsets.layer_outputs import LayerOutputs
-from perturbsets.representations import Block
+from perturbsets.representations import Block, MemoryBank, nearest_neighbours, write_bank
 from tests.perturbsets.representations.random_images import RandomImages
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from perturbsets import label_outcomes, share_interval, transfer
+from perturbsets import share_interval
+from perturbsets.representations import label_outcomes, transfer
 
 SOURCE, GUIDE = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 2, 0, 2, 0, 1])
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from perturbsets import nearest_neighbours, neighbour_overlap, overlap_share
 from perturbsets.intervals import share_interval
+from perturbsets.representations import nearest_neighbours, neighbour_overlap, overlap_share
 
 
 def test_common_neighbours_of_hand_made_rows() -> None:

@@ -8,8 +8,9 @@ from scipy.stats import percentileofscore
 from torch.testing import assert_close
 
 from augment import Digits
-from perturbsets import MemoryBank, SmallConvNet, member_distances, rank_in_class, write_bank
+from perturbsets import SmallConvNet
 from perturbsets.layer_outputs import LayerOutputs
+from perturbsets.representations import MemoryBank, member_distances, rank_in_class, write_bank
 
 
 def test_ranks_of_points_on_a_line() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import active_overlap, sparsity_change
+from perturbsets.representations import active_overlap, sparsity_change
 
 SETS = [  # active units of two images among 10, I / U
     ({0, 1, 2}, {0, 1, 2}, 1.0),

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import (
+from perturbsets.representations import (
     MemoryBank,
     Surroundings,
     active_overlap,
     distance_ratio,
     guide_ratio,
+    layer_metrics,
     nearest_in_class,
     nearest_neighbours,
     neighbour_overlap,
@@ -23,7 +24,6 @@ from perturbsets import (
     sparsity_change,
     spread_in_class,
 )
-from perturbsets.representations import layer_metrics
 
 WIDTH, CLASSES = 24, 3
 

@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import ProbabilisticPCA, likelihood_drop
+from perturbsets.representations import ProbabilisticPCA, likelihood_drop
 
 
 def cloud(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from perturbsets import ProbabilisticPCA, choose_dimension
+from perturbsets.representations import ProbabilisticPCA, choose_dimension
 
 
 def planes(guides: int, count: int, width: int, dimension: int, generator: torch.Generator) -> Tensor:

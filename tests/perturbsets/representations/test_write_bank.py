@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from augment import Digits
-from perturbsets import SmallConvNet, write_bank
+from perturbsets import SmallConvNet
+from perturbsets.representations import write_bank
 from tests.perturbsets.representations.random_images import RandomImages
 
 

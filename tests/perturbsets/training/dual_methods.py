@@ -10,24 +10,21 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from perturbsets import (
-    AdversarialWeights,
+    AdversarialWeightPerturbation,
     Adversary,
-    BinaryCrossEntropy,
     CrossEntropy,
-    DualConvNet,
-    DualS1,
-    DualS2,
     Method,
-    MultiLabel,
     OneStep,
     PixelBall,
     ProjectedGradient,
     SpatialBox,
     Worst,
 )
+from perturbsets.models import DualConvNet
+from perturbsets.multi_label import BinaryCrossEntropy, DualS1, DualS2, MultiLabelTraining
 
 BALL = PixelBall("linf", 0.1)
-STEP = OneStep(or_stay=False)
+STEP = OneStep(keep_best=False)
 FOOL, OWN = (Adversary(BALL, objective, STEP) for objective in (BinaryCrossEntropy(), CrossEntropy()))
 CLIMB = ProjectedGradient(2)
 
@@ -40,7 +37,7 @@ def consistent(class_logits: Tensor, label_logits: Tensor) -> Tensor:
 
 
 def frozen() -> nn.Module:
-    """A helper of its own."""
+    """An auxiliary classifier of its own."""
     torch.manual_seed(5)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
 
@@ -48,23 +45,23 @@ def frozen() -> nn.Module:
 RULES = {"rules": consistent, "rules_weight": 0.5}
 LEARNING: list[Method] = [
     DualS1(FOOL),
-    DualS1(FOOL, weight=0.3, helper_adversarial=True, helper_weight=2.0),
+    DualS1(FOOL, weight=0.3, auxiliary_adversarial=True, auxiliary_weight=2.0),
     DualS1(Adversary(SpatialBox(), BinaryCrossEntropy(), CLIMB), **RULES),
     DualS2(FOOL, OWN),
-    DualS2(FOOL, OWN, helper_adversarial=True),
+    DualS2(FOOL, OWN, auxiliary_adversarial=True),
     DualS2(FOOL, Worst([OWN, Adversary(PixelBall("l2", 0.5))]), **RULES),
-    DualS2(FOOL, OWN, combine="added", helper_adversarial=True, **RULES),
+    DualS2(FOOL, OWN, combine="added", auxiliary_adversarial=True, **RULES),
     DualS2(
         *(Adversary(PixelBall("l2", 0.5), kind(), CLIMB) for kind in (BinaryCrossEntropy, CrossEntropy)),
         combine="added",
     ),
-    AdversarialWeights(DualS2(FOOL, OWN, **RULES)),
+    AdversarialWeightPerturbation(DualS2(FOOL, OWN, **RULES)),
 ]
 HELPED: list[Method] = [
-    DualS1(FOOL, helper=frozen()),
-    DualS2(FOOL, OWN, helper=frozen(), **RULES),
-    DualS2(FOOL, OWN, combine="added", helper=frozen()),
-    AdversarialWeights(DualS1(FOOL, helper=frozen(), **RULES)),
+    DualS1(FOOL, auxiliary=frozen()),
+    DualS2(FOOL, OWN, auxiliary=frozen(), **RULES),
+    DualS2(FOOL, OWN, combine="added", auxiliary=frozen()),
+    AdversarialWeightPerturbation(DualS1(FOOL, auxiliary=frozen(), **RULES)),
 ]
 
 
@@ -91,9 +88,9 @@ def labelled() -> TensorDataset:
 
 
 LABELLING: list[Method] = [
-    MultiLabel(),
-    MultiLabel(adversary=FOOL),
-    AdversarialWeights(MultiLabel(positive=(1.0, 2.0, 3.0), weights=(1.0, 0.0, 2.0))),
+    MultiLabelTraining(),
+    MultiLabelTraining(adversary=FOOL),
+    AdversarialWeightPerturbation(MultiLabelTraining(positive=(1.0, 2.0, 3.0), weights=(1.0, 0.0, 2.0))),
 ]
 TRAININGS: list[tuple[list[Method], Callable[[], nn.Module], Callable[[], TensorDataset]]] = [
     (LEARNING[::2], network, data),

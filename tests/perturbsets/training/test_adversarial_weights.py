@@ -13,15 +13,15 @@ from torch.testing import assert_close
 from perturbsets import (
     MART,
     TRADES,
-    Adversarial,
-    AdversarialWeights,
+    AdversarialTraining,
+    AdversarialWeightPerturbation,
     Adversary,
     GradientAlignment,
     KLDivergence,
     OneUpdate,
     PixelBall,
     ProjectedGradient,
-    Standard,
+    StandardTraining,
 )
 
 ATTACK = Adversary(PixelBall("linf", 0.2), ascent=ProjectedGradient(2))
@@ -42,7 +42,7 @@ def update(method: OneUpdate, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 def test_loss_and_gradient_are_those_at_the_moved_weights() -> None:
     (x, y), model = batch(), network()
-    method = AdversarialWeights(Standard(), size=0.3)
+    method = AdversarialWeightPerturbation(StandardTraining(), gamma=0.3)
     moved, other = copy.deepcopy(model), copy.deepcopy(model)
     F.cross_entropy(other(x), y).backward()
     with torch.no_grad():  # the definition, in place on a copy
@@ -62,16 +62,18 @@ def test_loss_and_gradient_are_those_at_the_moved_weights() -> None:
 @pytest.mark.parametrize(
     "inside",
     [
-        Standard(),
-        Adversarial(ATTACK),
+        StandardTraining(),
+        AdversarialTraining(ATTACK),
         MART(ATTACK),
         TRADES(Adversary(PixelBall("linf", 0.2), KLDivergence(), ProjectedGradient(2))),
-        GradientAlignment(Standard(), PixelBall("l2", 0.1), 1.0),
+        GradientAlignment(StandardTraining(), PixelBall("l2", 0.1), 1.0),
     ],
 )
 def test_moved_weights_have_the_higher_loss_of_any_method(inside: OneUpdate) -> None:
     (x, y), model = batch(), network()
-    plain, moved = (update(method, model, x, y) for method in (inside, AdversarialWeights(inside, size=1e-3)))
+    plain, moved = (
+        update(method, model, x, y) for method in (inside, AdversarialWeightPerturbation(inside, gamma=1e-3))
+    )
 
     assert moved.mean() > plain.mean()
 
@@ -79,7 +81,7 @@ def test_moved_weights_have_the_higher_loss_of_any_method(inside: OneUpdate) -> 
 def test_nothing_is_left_behind_but_one_pass_in_the_statistics() -> None:
     (x, y), model = batch(), network()
     before, twin = copy.deepcopy(model.state_dict()), copy.deepcopy(model)
-    method = AdversarialWeights(Standard(), size=0.1)
+    method = AdversarialWeightPerturbation(StandardTraining(), gamma=0.1)
     shown = method.shown(model, x, y, torch.Generator())
 
     for name, tensor in model.state_dict().items():
@@ -95,7 +97,7 @@ def test_layers_that_are_frozen_or_have_no_gradient_stay() -> None:
     (x, y), model = batch(), nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
     model[0].requires_grad_(False)
     model[0].bias.fill_(-100.0)  # nothing passes: the gradient of the last weight is zero
-    _, moves = AdversarialWeights(Standard()).shown(model, x, y, torch.Generator())
+    _, moves = AdversarialWeightPerturbation(StandardTraining()).shown(model, x, y, torch.Generator())
 
     assert moves[0] is moves[1] is moves[3] is None
     assert torch.equal(moves[2], torch.zeros(3, 4))
@@ -106,9 +108,12 @@ def test_layers_that_are_frozen_or_have_no_gradient_stay() -> None:
     [
         ({"size": 0.0}, "size must be a finite number above 0, got 0.0"),
         ({"size": math.nan}, "size must be a finite number above 0, got nan"),
-        ({"method": AdversarialWeights(Standard())}, "method must not move weights itself, got AdversarialWeights"),
+        (
+            {"method": AdversarialWeightPerturbation(StandardTraining())},
+            "method must not move weights itself, got AdversarialWeightPerturbation",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AdversarialWeights(**{"method": Standard(), **arguments})
+        AdversarialWeightPerturbation(**{"method": StandardTraining(), **arguments})

@@ -11,23 +11,10 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from cvae import LoopSettings
-from perturbsets import (
-    Adversary,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    DualS1,
-    DualS2,
-    DualTargets,
-    LabelRanking,
-    MultiLabel,
-    PixelBall,
-    Priced,
-    ProjectedGradient,
-    TopK,
-    Worst,
-    train_classifier,
-)
+from perturbsets import Adversary, CrossEntropy, Penalized, PixelBall, ProjectedGradient, Worst, train_classifier
+from perturbsets.multi_label import BinaryCrossEntropy, DualS1, DualS2, LabelRanking, MultiLabelTraining, TopK
 from perturbsets.multi_label.training import fool_labels
+from perturbsets.training import DualTargets
 from tests.perturbsets.training.dual_methods import OWN, STEP, frozen, network
 
 BALL = PixelBall("linf", 0.1)
@@ -38,7 +25,7 @@ STATES = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 0, 1], [0, 0, 0], [1, 1, 0], 
 ABLE = {  # rows of STATES
     "ranking": (RANKING, [0, 2, 4]),
     "pushing": (PUSHING, [0, 2]),
-    "priced": (Adversary(BALL, Priced(LabelRanking(), 0.1), STEP), [0, 2, 4]),
+    "priced": (Adversary(BALL, Penalized(LabelRanking(), 0.1), STEP), [0, 2, 4]),
     "any": (ANY, [0, 1, 2, 3, 4, 5]),
     "radius for each": (replace(RANKING, perturbations=PixelBall("linf", 0.02 * torch.arange(1.0, 7))), [0, 2, 4]),
     "worst": (Worst([RANKING, ANY, PUSHING], BinaryCrossEntropy()), [0, 2]),
@@ -57,7 +44,7 @@ def images() -> Tensor:
 def on_rows(adversary: Any, rows: Tensor) -> Any:
     if isinstance(adversary, Worst):
         return replace(adversary, adversaries=[on_rows(each, rows) for each in adversary.adversaries])
-    return replace(adversary, perturbations=adversary.perturbations.keep(rows))
+    return replace(adversary, perturbations=adversary.perturbations.select(rows))
 
 
 @pytest.mark.parametrize("kind", list(ABLE))
@@ -128,8 +115,8 @@ def test_training_goes_on_where_states_leave_nothing_to_reach(kind: str, adversa
         pytest.skip("several adversaries have no one set to add offsets of")
     own = Adversary(BALL, CrossEntropy(), STEP)
     methods: dict[str, Any] = {
-        "labels": lambda: MultiLabel(adversary=adversary),
-        "s1": lambda: DualS1(adversary, helper_adversarial=True),
+        "labels": lambda: MultiLabelTraining(adversary=adversary),
+        "s1": lambda: DualS1(adversary, auxiliary_adversarial=True),
         "two": lambda: DualS2(adversary, own),
         "added": lambda: DualS2(adversary, own, combine="added"),
     }
@@ -143,5 +130,8 @@ def test_places_that_there_are_too_few_labels_for_stop_a_training() -> None:
     data = TensorDataset(images(), STATES)
     with pytest.raises(ValueError, match="k must be below the number of labels, 3, got 3"):
         train_classifier(
-            frozen(), data, MultiLabel(adversary=replace(PUSHING, objective=TopK(3))), LoopSettings(steps=1, batch=3)
+            frozen(),
+            data,
+            MultiLabelTraining(adversary=replace(PUSHING, objective=TopK(3))),
+            LoopSettings(steps=1, batch=3),
         )

@@ -11,32 +11,27 @@ from torch.testing import assert_close
 from perturbsets import (
     MART,
     TRADES,
-    Adversarial,
-    AdversarialWeights,
+    AdversarialTraining,
+    AdversarialWeightPerturbation,
     Adversary,
-    Augmented,
-    BinaryCrossEntropy,
-    Cost,
+    AugmentedTraining,
     CrossEntropy,
-    DualS1,
-    DualS2,
-    DualTargets,
-    FastAdversarial,
-    FeatureAdversarial,
+    FastAdversarialTraining,
+    FeatureAdversarialTraining,
     FeatureDistance,
-    FreeAdversarial,
+    FreeAdversarialTraining,
     GradientAlignment,
     KLDivergence,
-    LargerOfBoth,
+    LargerLossTraining,
     LinearFeatureDistance,
     Method,
-    MultiLabel,
     OneStep,
     PixelBall,
     ProjectedGradient,
-    Standard,
-    gradients_per_image,
+    StandardTraining,
 )
+from perturbsets.multi_label import BinaryCrossEntropy, DualS1, DualS2, MultiLabelTraining
+from perturbsets.training import Cost, DualTargets, gradients_per_image
 from tests.perturbsets.training.dual_methods import (
     BALL,
     FOOL,
@@ -71,19 +66,22 @@ def climb(steps: int, objective: Any = None, **given: Any) -> Adversary:
 
 # Counted by hand, from what each method is said to do: passes of the attack, then those of the update.
 PLAIN: list[tuple[Method, tuple[float, float]]] = [
-    (Standard(), (1, 1)),
-    (Augmented(BALL), (1, 1)),
-    (Adversarial(Adversary(BALL, CrossEntropy(), STEP)), (2 + 1, 1 + 1)),  # the end is judged by a pass of its own
-    (Adversarial(Adversary(BALL, CrossEntropy(), OneStep())), (2 + 1, 1 + 1)),
-    (Adversarial(climb(7)), (8 + 1, 7 + 1)),
-    (Adversarial(climb(5, starts="uniform", restarts=3)), (3 * 6 + 1, 3 * 5 + 1)),
-    (FastAdversarial(BALL), (1 + 1, 1 + 1)),
-    (FreeAdversarial(BALL, replays=4), (4, 4)),
-    (LargerOfBoth(climb(3)), (4 + 2 + 1, 3 + 1)),
+    (StandardTraining(), (1, 1)),
+    (AugmentedTraining(BALL), (1, 1)),
+    (
+        AdversarialTraining(Adversary(BALL, CrossEntropy(), STEP)),
+        (2 + 1, 1 + 1),
+    ),  # the end is judged by a pass of its own
+    (AdversarialTraining(Adversary(BALL, CrossEntropy(), OneStep())), (2 + 1, 1 + 1)),
+    (AdversarialTraining(climb(7)), (8 + 1, 7 + 1)),
+    (AdversarialTraining(climb(5, starts="uniform", restarts=3)), (3 * 6 + 1, 3 * 5 + 1)),
+    (FastAdversarialTraining(BALL), (1 + 1, 1 + 1)),
+    (FreeAdversarialTraining(BALL, replays=4), (4, 4)),
+    (LargerLossTraining(climb(3)), (4 + 2 + 1, 3 + 1)),
     (MART(climb(3)), (4 + 2, 3 + 2)),
     (TRADES(climb(3, KLDivergence())), (1 + 4 + 2, 3 + 2)),  # and one for the clean prediction
-    (AdversarialWeights(Adversarial(climb(3))), (4 + 1 + 1, 3 + 1 + 1)),
-    (GradientAlignment(Standard(), BALL), (3, 2 + 3 + 1)),
+    (AdversarialWeightPerturbation(AdversarialTraining(climb(3))), (4 + 1 + 1, 3 + 1 + 1)),
+    (GradientAlignment(StandardTraining(), BALL), (3, 2 + 3 + 1)),
 ]
 
 
@@ -101,10 +99,10 @@ ONE = Adversary(BALL, BinaryCrossEntropy(), STEP)
 DUAL: list[tuple[Method, tuple[float, ...], tuple[float, ...]]] = [
     # Of separate networks, and of two heads on one body, where what serves both counts once.
     (DualS1(ONE), (2, 2, 2 + 1, 1 + 1), (2, 2, 2, 1)),
-    (DualS1(ONE, helper_adversarial=True), (2, 2, 2 + 2, 1 + 2), (2, 2, 2, 1)),
+    (DualS1(ONE, auxiliary_adversarial=True), (2, 2, 2 + 2, 1 + 2), (2, 2, 2, 1)),
     (DualS1(climb(5, BinaryCrossEntropy())), (2, 2, 6 + 1, 5 + 1), (2, 2, 6, 5)),
     (DualS2(ONE, OWN), (2 + 2, 1 + 2, 2 + 1, 1 + 1), (2 + 2, 1 + 2, 2 + 1, 1 + 1)),
-    (DualS2(ONE, OWN, helper_adversarial=True), (2 + 2, 1 + 2, 2 + 2, 1 + 2), (4, 3, 3, 2)),
+    (DualS2(ONE, OWN, auxiliary_adversarial=True), (2 + 2, 1 + 2, 2 + 2, 1 + 2), (4, 3, 3, 2)),
     (DualS2(ONE, OWN, combine="added"), (2 + 1, 1 + 1, 2 + 1, 1 + 1), (3, 2, 3, 2)),
     (DualS2(ONE, OWN, **RULES), (2 + 2, 1 + 2, 2 + 3, 1 + 3), (4, 3, 3, 2)),
 ]
@@ -120,9 +118,9 @@ def test_passes_of_two_networks_are_those_counted_by_hand(method: Method, apart:
 @pytest.mark.parametrize(
     ("method", "passes"),
     [
-        (DualS1(ONE, helper=frozen()), (2, 2, 2, 1)),
-        (DualS2(ONE, OWN, helper=frozen(), **RULES), (2 + 2, 1 + 2, 2 + 2, 1)),
-        (AdversarialWeights(DualS1(ONE, helper=frozen())), (2 + 2, 2 + 2, 2, 1)),
+        (DualS1(ONE, auxiliary=frozen()), (2, 2, 2, 1)),
+        (DualS2(ONE, OWN, auxiliary=frozen(), **RULES), (2 + 2, 1 + 2, 2 + 2, 1)),
+        (AdversarialWeightPerturbation(DualS1(ONE, auxiliary=frozen())), (2 + 2, 2 + 2, 2, 1)),
     ],
 )
 def test_passes_of_a_frozen_helper_are_those_counted_by_hand(method: Method, passes: tuple[float, ...]) -> None:
@@ -132,7 +130,7 @@ def test_passes_of_a_frozen_helper_are_those_counted_by_hand(method: Method, pas
 
 def test_training_of_many_labels_is_counted_too() -> None:
     x, labels = batch()
-    for method, passes in ((MultiLabel(), (1, 1, 0, 0)), (MultiLabel(adversary=FOOL), (3, 2, 0, 0))):
+    for method, passes in ((MultiLabelTraining(), (1, 1, 0, 0)), (MultiLabelTraining(adversary=FOOL), (3, 2, 0, 0))):
         assert counted(gradients_per_image(method, frozen(), x, labels.states, drawn())) == passes
 
 
@@ -141,7 +139,7 @@ def test_passes_that_end_inside_count(objective: Any, forward: int) -> None:
     """Three steps more are three passes more; of a network made linear, which is passed once, three gradients."""
     (x, labels), model = batch(), classifier()
     few, many = (
-        gradients_per_image(FeatureAdversarial(climb(steps, objective)), model, x, labels.classes, drawn())
+        gradients_per_image(FeatureAdversarialTraining(climb(steps, objective)), model, x, labels.classes, drawn())
         for steps in (2, 5)
     )
     assert many.classifier_forward - few.classifier_forward == forward
@@ -151,16 +149,16 @@ def test_passes_that_end_inside_count(objective: Any, forward: int) -> None:
 def test_images_that_an_attack_drops_cost_no_more() -> None:
     x, model = batch()[0], nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     wrong = (model(x).argmax(1) + 1) % 4  # turned before the first step
-    cost = gradients_per_image(Adversarial(climb(20, stop_when_reached=True)), model, x, wrong, drawn())
+    cost = gradients_per_image(AdversarialTraining(climb(20, stop_on_success=True)), model, x, wrong, drawn())
 
     assert cost.gradients < 21
 
 
-@pytest.mark.parametrize("method", [LEARNING[0], LEARNING[3], HELPED[1], FreeAdversarial(BALL, replays=2)])
+@pytest.mark.parametrize("method", [LEARNING[0], LEARNING[3], HELPED[1], FreeAdversarialTraining(BALL, replays=2)])
 def test_all_is_left_as_it_was(method: Method) -> None:
     x, labels = batch()
     model = network() if method in LEARNING else classifier()
-    targets = labels.classes if isinstance(method, FreeAdversarial) else labels
+    targets = labels.classes if isinstance(method, FreeAdversarialTraining) else labels
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
@@ -169,7 +167,7 @@ def test_all_is_left_as_it_was(method: Method) -> None:
     assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(bool((parameter.grad == 1).all()) for parameter in model.parameters())
-    for module in [*model.modules(), *(getattr(method, "helper", None) or nn.Identity()).modules()]:
+    for module in [*model.modules(), *(getattr(method, "auxiliary", None) or nn.Identity()).modules()]:
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
     assert all(module.training for module in model.modules())
@@ -179,14 +177,14 @@ def test_all_is_left_as_it_was(method: Method) -> None:
 def test_hooks_are_gone_when_the_method_refuses() -> None:
     (x, labels), model = batch(), classifier()
     with pytest.raises(ValueError, match="labels must be within"):
-        gradients_per_image(Standard(), model, x, labels.classes + 4, drawn())
+        gradients_per_image(StandardTraining(), model, x, labels.classes + 4, drawn())
     assert not model._forward_hooks
 
 
 def test_no_image_has_no_mean() -> None:
     x, labels = batch()
     with pytest.raises(ValueError, match="images must hold at least one, got none"):
-        gradients_per_image(Standard(), classifier(), x[:0], labels.classes[:0])
+        gradients_per_image(StandardTraining(), classifier(), x[:0], labels.classes[:0])
 
 
 def test_a_ball_of_another_norm_costs_the_same() -> None:

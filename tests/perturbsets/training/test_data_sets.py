@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchvision.transforms.v2.functional import normalize, pil_to_tensor, resize, to_dtype
 
 from cvae import LoopSettings
-from perturbsets import Method, MultiLabel, Normalized, Standard, train_classifier
+from perturbsets import Method, Normalized, StandardTraining, train_classifier
+from perturbsets.multi_label import MultiLabelTraining
 from tests.data_sets import Batches, Files, Texts, med_mnist, pictures, rows
 from tests.perturbsets.test_training import METHODS, classifier
 from tests.perturbsets.training.dual_methods import HELPED, LABELLING, LEARNING, TRAININGS, frozen
@@ -136,18 +137,20 @@ def test_what_is_no_map_style_data_set_is_refused_with_what_to_write(wrap: Calla
     inside = TensorDataset(*drawn(4, 3)[:2])
     data = wrap(inside)
     with pytest.raises(TypeError, match=f"data must be a map-style data set, .* got a {kind}: write") as caught:
-        trained(classifier(), data, Standard())
-    expected = trained(classifier(), inside, Standard())
+        trained(classifier(), data, StandardTraining())
+    expected = trained(classifier(), inside, StandardTraining())
     settings = replace(SETTINGS, batch=data.batch_size) if isinstance(data, DataLoader) else SETTINGS
 
-    assert_close(trained(classifier(), advised(caught, data=data), Standard(), settings), expected, rtol=0, atol=0)
+    assert_close(
+        trained(classifier(), advised(caught, data=data), StandardTraining(), settings), expected, rtol=0, atol=0
+    )
 
 
 def test_objects_without_items_and_data_without_an_item_are_refused() -> None:
     with pytest.raises(TypeError, match="got a object: give it methods __len__ and __getitem__"):
-        trained(classifier(), object(), Standard())
+        trained(classifier(), object(), StandardTraining())
     with pytest.raises(ValueError, match="data must hold at least one item, got none"):
-        trained(classifier(), [], Standard())
+        trained(classifier(), [], StandardTraining())
 
 
 @pytest.mark.parametrize("label", ["fine_label", "class"])
@@ -160,18 +163,18 @@ def test_fields_of_other_names_are_listed_with_those_to_name(label: str) -> None
     with pytest.raises(
         ValueError, match=rf"field 'image', got no such field beside \['id', '{label}', 'img'\]"
     ) as caught:
-        trained(classifier(), data, Standard())
-    expected = trained(classifier(), TensorDataset(images, labels), Standard())
+        trained(classifier(), data, StandardTraining())
+    expected = trained(classifier(), TensorDataset(images, labels), StandardTraining())
 
-    assert_close(trained(classifier(), data, Standard(), **advised(caught)), expected, rtol=0, atol=0)
+    assert_close(trained(classifier(), data, StandardTraining(), **advised(caught)), expected, rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"field 'id', got '\d+' .* fields=\('img', "):
-        trained(classifier(), data, Standard(), fields=("img", "id"))
+        trained(classifier(), data, StandardTraining(), fields=("img", "id"))
 
 
 def test_fields_of_tuples_are_refused() -> None:
     data = TensorDataset(*drawn(4, 3)[:2])
     with pytest.raises(ValueError, match=r"fields must be left out where data gives no mappings, got fields=\('img',"):
-        trained(classifier(), data, Standard(), fields=("img", "label"))
+        trained(classifier(), data, StandardTraining(), fields=("img", "label"))
 
 
 IMAGES, LABELS, STATES = drawn(4, 3)
@@ -187,21 +190,21 @@ IMAGES, LABELS, STATES = drawn(4, 3)
 )
 def test_images_on_another_scale_are_refused_and_the_advice_works(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        trained(classifier(), list(zip(given, LABELS, strict=True)), Standard())
+        trained(classifier(), list(zip(given, LABELS, strict=True)), StandardTraining())
     followed = [(advised(caught, image=image), label) for image, label in zip(given, LABELS, strict=True)]
 
-    expected = trained(classifier(), TensorDataset(IMAGES, LABELS), Standard())
-    assert_close(trained(classifier(), followed, Standard())["loss"], expected["loss"])
+    expected = trained(classifier(), TensorDataset(IMAGES, LABELS), StandardTraining())
+    assert_close(trained(classifier(), followed, StandardTraining())["loss"], expected["loss"])
 
 
 def test_normalised_images_are_refused_and_a_model_with_normalisation_is_the_same() -> None:
     images = IMAGES.float() / 255
     data = TensorDataset(normalize(images, [0.5], [0.2]), LABELS)
     with pytest.raises(ValueError, match=r"got -2\.\d* to 2\.\d*: leave a normalisation out"):
-        trained(classifier(), data, Standard())
+        trained(classifier(), data, StandardTraining())
 
-    expected = trained(classifier(), data, Standard(), bounds=(-2.5, 2.5))  # or whoever means it says so
-    found = trained(Normalized(classifier(), [0.5], [0.2]), TensorDataset(images, LABELS), Standard())
+    expected = trained(classifier(), data, StandardTraining(), bounds=(-2.5, 2.5))  # or whoever means it says so
+    found = trained(Normalized(classifier(), [0.5], [0.2]), TensorDataset(images, LABELS), StandardTraining())
     assert_close(found["loss"], expected["loss"], rtol=1e-4, atol=1e-5)
 
 
@@ -213,11 +216,11 @@ def test_pictures_of_other_modes_are_refused_and_the_advice_works(mode: str) -> 
     channels = 1 if mode == "I;16" else 3
     model = nn.Sequential(nn.Flatten(), nn.Linear(16 * channels, 3))
     with pytest.raises(ValueError, match=f"images must have mode .* got '{mode}': write") as caught:
-        trained(model, [(image, 0)] * 4, Standard())
+        trained(model, [(image, 0)] * 4, StandardTraining())
     followed = advised(caught, image=image)
     kept = followed if isinstance(followed, Tensor) else pil_to_tensor(followed)
 
-    trained(model, [(followed, 0)] * 4, Standard())
+    trained(model, [(followed, 0)] * 4, StandardTraining())
     assert kept.shape == (channels, 4, 4)
     assert len(kept.unique()) == {"1": 2, "P": 6}.get(mode, 16)  # none of the picture's greys is lost
 
@@ -225,25 +228,33 @@ def test_pictures_of_other_modes_are_refused_and_the_advice_works(mode: str) -> 
 def test_pictures_of_several_sizes_are_refused_and_the_advice_works() -> None:
     pairs = [(pictures(resize(IMAGES, [4 + number % 2, 4]))[number], 0) for number in range(12)]
     with pytest.raises(ValueError, match=r"parts of one shape, got \[1, 4, 4\] and \[1, 5, 4\] as part 0 of") as caught:
-        trained(classifier(), pairs, Standard())
+        trained(classifier(), pairs, StandardTraining())
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
 
-    trained(model, [(advised(caught, image=image, width=4, height=4), y) for image, y in pairs], Standard())
+    trained(model, [(advised(caught, image=image, width=4, height=4), y) for image, y in pairs], StandardTraining())
 
 
 @pytest.mark.parametrize(
     ("method", "item", "message"),
     [
-        (Standard(), (IMAGES[0], "cat"), r"got no number beside the image: give classes .* names.index\(name\)"),
-        (Standard(), IMAGES[0], "got no number beside the image"),
         (
-            Standard(),
+            StandardTraining(),
+            (IMAGES[0], "cat"),
+            r"got no number beside the image: give classes .* names.index\(name\)",
+        ),
+        (StandardTraining(), IMAGES[0], "got no number beside the image"),
+        (
+            StandardTraining(),
             {"image": IMAGES[0], "label": "cat"},
             "got 'cat' .*give fields that hold image and label",
         ),
-        (Standard(), ("0.png", 0), r"must give items that begin with image, got \[\[\]\] as shapes"),
-        (Standard(), ("0.png",), r"must give items that begin with image, got \[\]"),
-        (MultiLabel(), (IMAGES[0], "cat"), r"must give \(image, states of labels\) for this method, got no number"),
+        (StandardTraining(), ("0.png", 0), r"must give items that begin with image, got \[\[\]\] as shapes"),
+        (StandardTraining(), ("0.png",), r"must give items that begin with image, got \[\]"),
+        (
+            MultiLabelTraining(),
+            (IMAGES[0], "cat"),
+            r"must give \(image, states of labels\) for this method, got no number",
+        ),
         (LEARNING[0], (IMAGES[0], 0), r"got 2 parts: of mappings, name all three"),
         (HELPED[0], {"image": IMAGES[0], "label": 0}, r"got 2 parts: of mappings, name all three"),
     ],

@@ -17,23 +17,21 @@ from augment import Digits
 from cvae import LoopSettings
 from perturbsets import (
     Adversary,
-    BinaryCrossEntropy,
     CrossEntropy,
-    DualConvNet,
-    DualS1,
-    DualS2,
-    DualTargets,
     LatentBall,
     Method,
     OneStep,
     PixelBall,
     ProjectedGradient,
-    Standard,
+    StandardTraining,
     Worst,
     train_classifier,
 )
 from perturbsets.fingerprint import digest
+from perturbsets.models import DualConvNet
+from perturbsets.multi_label import BinaryCrossEntropy, DualS1, DualS2
 from perturbsets.recipe.parts import part
+from perturbsets.training import DualTargets
 from tests.perturbsets.training.dual_methods import (
     FOOL,
     HELPED,
@@ -109,7 +107,7 @@ def test_s1_is_the_written_formula(shared: bool, weight: float) -> None:
     (x, labels), model = batch(), network(shared)
     y, z = labels
     fooling, _ = by_hand(model, x, labels)
-    losses, logits = judged(DualS1(WIDE_FOOL, weight, helper_weight=0.7), model, x, labels)
+    losses, logits = judged(DualS1(WIDE_FOOL, weight, auxiliary_weight=0.7), model, x, labels)
     clean_loss, fooled_loss = (cross_entropy(model(images), y) for images in (x, fooling))
 
     want = (1 - weight) * clean_loss + weight * fooled_loss + 0.7 * label_loss(model.label_branch(x), z)
@@ -123,7 +121,7 @@ def test_s2_on_two_examples_is_the_written_formula(shared: bool, weight: float) 
     (x, labels), model = batch(), network(shared)
     y, z = labels
     fooling, own = by_hand(model, x, labels)
-    losses, logits = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight, helper_adversarial=True), model, x, labels)
+    losses, logits = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight, auxiliary_adversarial=True), model, x, labels)
 
     lesson = (label_loss(model.label_branch(x), z) + label_loss(model.label_branch(fooling), z)) / 2
     want = (1 - weight) * cross_entropy(model(own), y) + weight * cross_entropy(model(fooling), y) + lesson
@@ -146,33 +144,34 @@ def test_added_offsets_keep_where_they_agree_and_cancel_where_they_do_not(shared
 
 
 def test_added_offsets_are_projected_to_the_one_radius_of_any_set(linear_cvae: Any) -> None:
-    cvae, helper = linear_cvae(), nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    cvae, auxiliary = linear_cvae(), nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
     x, labels = torch.rand(5, 1, 2, 3), DualTargets(torch.arange(5) % 4, torch.eye(5, 3))
     labels.states[3:, 0] = 1
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
     ball = LatentBall(cvae, 0.8, torch.randn(5, 2))
     fool, own = (Adversary(ball, objective, STEP) for objective in (BinaryCrossEntropy(), CrossEntropy()))
-    first, second = (fool(helper, x, labels.states).offsets, own(model, x, labels.classes).offsets)
+    first, second = (fool(auxiliary, x, labels.states).offsets, own(model, x, labels.classes).offsets)
     total = first + second
     projected = total * (0.8 / total.norm(dim=1, keepdim=True)).clamp_max(1)
 
-    _, logits = judged(DualS2(fool, own, combine="added", helper=helper), model, x, labels)
+    _, logits = judged(DualS2(fool, own, combine="added", auxiliary=auxiliary), model, x, labels)
     assert_close(logits, model(ball.at(x).decode(projected)))
 
 
 def test_a_helper_of_its_own_gives_what_the_same_branch_gives() -> None:
     (x, labels), model = batch(), network()
-    helper, alone = copy.deepcopy(model.label_branch), model.class_branch
+    auxiliary, alone = copy.deepcopy(model.label_branch), model.class_branch
     for learning, helped in (
-        (DualS1(FOOL), DualS1(FOOL, helper=helper)),
-        (DualS2(FOOL, OWN), DualS2(FOOL, OWN, helper=helper)),
-        (DualS2(FOOL, OWN, combine="added"), DualS2(FOOL, OWN, combine="added", helper=helper)),
+        (DualS1(FOOL), DualS1(FOOL, auxiliary=auxiliary)),
+        (DualS2(FOOL, OWN), DualS2(FOOL, OWN, auxiliary=auxiliary)),
+        (DualS2(FOOL, OWN, combine="added"), DualS2(FOOL, OWN, combine="added", auxiliary=auxiliary)),
     ):
         losses, logits = judged(learning, model, x, labels)
         without, same_logits = judged(helped, alone, x, labels)
         assert_close(logits, same_logits)
         assert_close(losses - without, label_loss(model.label_branch(x), labels.states))
-        # What the classifier is taught knows nothing of the helper's lesson, and the other way round: two steps in one.
+        # What the classifier is taught knows nothing of the auxiliary classifier's lesson, and the other way round: two
+        # steps in one.
         assert_close(gradients(losses, model.class_branch), gradients(without, alone))
         lesson = label_loss(model.label_branch(x), labels.states)
         assert_close(gradients(losses, model.label_branch), gradients(lesson, model.label_branch))
@@ -197,11 +196,13 @@ def test_rules_judge_all_that_the_classifier_is_shown(weight: float) -> None:
     losses, _ = judged(DualS2(WIDE_FOOL, WIDE_OWN, 0.3, **rules), model, x, labels)
     assert_same(losses, 0.3 * full(fooling) + 0.7 * full(own) + lesson(), model)
 
-    helper = copy.deepcopy(model.label_branch)
-    frozen_losses, _ = judged(DualS2(WIDE_FOOL, WIDE_OWN, 0.3, helper=helper, **rules), model.class_branch, x, labels)
+    auxiliary = copy.deepcopy(model.label_branch)
+    frozen_losses, _ = judged(
+        DualS2(WIDE_FOOL, WIDE_OWN, 0.3, auxiliary=auxiliary, **rules), model.class_branch, x, labels
+    )
     assert_close(frozen_losses, 0.3 * full(fooling) + 0.7 * full(own))
     frozen_losses.mean().backward()
-    assert all(parameter.grad is None for parameter in helper.parameters())
+    assert all(parameter.grad is None for parameter in auxiliary.parameters())
 
 
 class Seen(nn.Module):
@@ -220,12 +221,12 @@ class Seen(nn.Module):
     ("method", "rows", "classes", "labels"),
     [
         (DualS1(FOOL), 2, slice(0, None), slice(0, 8)),
-        (DualS1(FOOL, helper_adversarial=True), 2, slice(0, None), slice(0, 16)),
+        (DualS1(FOOL, auxiliary_adversarial=True), 2, slice(0, None), slice(0, 16)),
         (DualS1(FOOL, **RULES), 2, slice(0, None), slice(0, 16)),
         (DualS2(FOOL, OWN), 3, slice(8, None), slice(0, 8)),
-        (DualS2(FOOL, OWN, helper_adversarial=True), 3, slice(8, None), slice(0, 16)),
+        (DualS2(FOOL, OWN, auxiliary_adversarial=True), 3, slice(8, None), slice(0, 16)),
         (DualS2(FOOL, OWN, combine="added"), 2, slice(8, None), slice(0, 8)),
-        (DualS2(FOOL, OWN, combine="added", helper_adversarial=True), 3, slice(16, None), slice(0, 16)),
+        (DualS2(FOOL, OWN, combine="added", auxiliary_adversarial=True), 3, slice(16, None), slice(0, 16)),
         (DualS2(FOOL, OWN, **RULES), 3, slice(8, None), slice(0, 24)),
     ],
 )
@@ -263,40 +264,43 @@ def test_two_steps_change_the_weights_the_same_way_each_time(method: Method) -> 
 
 @pytest.mark.parametrize("method", HELPED)
 def test_a_frozen_helper_is_left_as_it_was(method: Any) -> None:
-    helper = getattr(method, "method", method).helper.train()
-    helper[1].eval()
-    before, modes = copy.deepcopy(helper.state_dict()), [module.training for module in helper.modules()]
-    grads = [parameter.requires_grad for parameter in helper.parameters()]
+    auxiliary = getattr(method, "method", method).auxiliary.train()
+    auxiliary[1].eval()
+    before, modes = copy.deepcopy(auxiliary.state_dict()), [module.training for module in auxiliary.modules()]
+    grads = [parameter.requires_grad for parameter in auxiliary.parameters()]
     train_classifier(classifier(), data(), method, SETTINGS)
 
-    assert_close(helper.state_dict(), before, rtol=0, atol=0)
-    assert [module.training for module in helper.modules()] == modes
-    assert [parameter.requires_grad for parameter in helper.parameters()] == grads
-    assert all(parameter.grad is None for parameter in helper.parameters())
+    assert_close(auxiliary.state_dict(), before, rtol=0, atol=0)
+    assert [module.training for module in auxiliary.modules()] == modes
+    assert [parameter.requires_grad for parameter in auxiliary.parameters()] == grads
+    assert all(parameter.grad is None for parameter in auxiliary.parameters())
 
 
 def test_helper_and_settings_are_in_the_name() -> None:
     def other() -> nn.Module:
-        helper = frozen()
+        auxiliary = frozen()
         with torch.no_grad():
-            helper[1].weight += 1e-3
-        return helper
+            auxiliary[1].weight += 1e-3
+        return auxiliary
 
     methods: list[Any] = [*LEARNING, *HELPED]
-    methods += [replace(HELPED[0], helper=other()), replace(HELPED[0], weight=0.4)]  # type: ignore[type-var]
+    methods += [replace(HELPED[0], auxiliary=other()), replace(HELPED[0], weight=0.4)]  # type: ignore[type-var]
     methods += [replace(HELPED[1], rules=torch.add), replace(HELPED[1], rules_weight=0.4)]  # type: ignore[type-var]
     assert len({digest(method) for method in methods}) == len(methods)
-    assert digest(replace(HELPED[0], helper=frozen())) == digest(HELPED[0])  # type: ignore[type-var]
+    assert digest(replace(HELPED[0], auxiliary=frozen())) == digest(HELPED[0])  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"helper_weight": -1.0}, "helper_weight must be a finite number of 0 or more, got -1.0"),
-        ({"helper_weight": math.nan}, "helper_weight must be"),
+        ({"auxiliary_weight": -1.0}, "auxiliary_weight must be a finite number of 0 or more, got -1.0"),
+        ({"auxiliary_weight": math.nan}, "auxiliary_weight must be"),
         ({"rules": consistent, "rules_weight": math.inf}, "rules_weight must be a finite number"),
         ({"rules_weight": 0.5}, "rules_weight must be 0 without rules, got 0.5"),
-        ({"helper": nn.Flatten(), "helper_adversarial": True}, "helper_adversarial must be False with a frozen helper"),
+        (
+            {"auxiliary": nn.Flatten(), "auxiliary_adversarial": True},
+            "auxiliary_adversarial must be False with a frozen auxiliary",
+        ),
         ({"weight": 1.5}, r"weight must be a share in \[0, 1\], got 1.5"),
         ({"weight": math.nan}, "weight must be a share"),
     ],
@@ -319,10 +323,10 @@ def test_offsets_of_different_sets_are_not_added(own: Any) -> None:
 
 @pytest.mark.parametrize(
     ("method", "model", "got"),
-    [(DualS1(FOOL), classifier(), "neither for a Sequential"), (DualS1(FOOL, helper=frozen()), network(), "both")],
+    [(DualS1(FOOL), classifier(), "neither for a Sequential"), (DualS1(FOOL, auxiliary=frozen()), network(), "both")],
 )
 def test_there_must_be_one_helper(method: Method, model: nn.Module, got: str) -> None:
-    with pytest.raises(ValueError, match=f"helper must be given, or be the label branch .* got {got}"):
+    with pytest.raises(ValueError, match=f"auxiliary must be given, or be the label branch .* got {got}"):
         train_classifier(model, data(), method, SETTINGS)
 
 
@@ -350,13 +354,13 @@ def test_an_objective_of_classes_does_not_fool_a_helper() -> None:
 
 
 def test_a_recipe_says_the_settings_and_the_run_gives_the_rest() -> None:
-    said = {"build": "perturbsets.DualS2", "combine": "added", "rules_weight": 0.5}
+    said = {"build": "perturbsets.multi_label.DualS2", "combine": "added", "rules_weight": 0.5}
     made = TypeAdapter(part("dual method")).validate_python(said)
 
-    method = made.make(helper_adversary=FOOL, adversary=OWN, helper=None, rules=consistent)
+    method = made.make(auxiliary_adversary=FOOL, adversary=OWN, auxiliary=None, rules=consistent)
     assert method == DualS2(FOOL, OWN, combine="added", rules=consistent, rules_weight=0.5)
-    with pytest.raises(ValidationError, match="helper_adversary"):
-        TypeAdapter(part("dual method")).validate_python(said | {"helper_adversary": "mine"})
+    with pytest.raises(ValidationError, match="auxiliary_adversary"):
+        TypeAdapter(part("dual method")).validate_python(said | {"auxiliary_adversary": "mine"})
 
 
 LIT = ["abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg"]
@@ -372,10 +376,10 @@ def test_helped_training_of_digits_withstands_more_than_plain_training() -> None
     states = torch.tensor([[float(segment in lit) for segment in "abcdefg"] for lit in LIT])
     pairs = TensorDataset(images, classes, states[classes])
     kept = []
-    for method in (Standard(), DualS2(fool, own)):
+    for method in (StandardTraining(), DualS2(fool, own)):
         torch.manual_seed(0)
         model = DualConvNet(1, 16, 16, classes=10, labels=7, hidden=32, widths=(8, 16))
         train_classifier(model, pairs, method, LoopSettings(steps=250, batch=64, learning_rate=0.01))
-        kept.append((~judge(model, x, y, generator=drawn()).reached).double().mean().item())
+        kept.append((~judge(model, x, y, generator=drawn()).success).double().mean().item())
 
     assert kept[1] > kept[0] + 0.2

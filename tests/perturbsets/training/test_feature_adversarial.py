@@ -17,7 +17,7 @@ from cvae import LoopSettings
 from perturbsets import (
     Adversary,
     CrossEntropy,
-    FeatureAdversarial,
+    FeatureAdversarialTraining,
     FeatureDistance,
     LinearFeatureDistance,
     PerturbationSet,
@@ -26,7 +26,7 @@ from perturbsets import (
     ProjectedLBFGS,
     SmallConvNet,
     SpatialBox,
-    Standard,
+    StandardTraining,
     train_classifier,
 )
 from perturbsets.objectives.feature_distance import FeatureLoss
@@ -67,7 +67,7 @@ def classes_of(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
 @pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
 def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
     (x, y), model = batch(), network().eval()
-    method = FeatureAdversarial(ATTACK, weight)
+    method = FeatureAdversarialTraining(ATTACK, weight)
     changed = method.shown(model, x, y, drawn())
     losses, logits = method.losses(model, x, changed, y)
     p, q = (model(images).double().softmax(1)[torch.arange(8), y] for images in (x, changed))
@@ -81,7 +81,7 @@ def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
 
 def test_guides_are_images_of_other_classes_and_sources_are_all_images() -> None:
     (x, y), objective = batch(), Noted("1")
-    FeatureAdversarial(Adversary(BALL, objective, ProjectedGradient(1))).shown(network(), x, y, drawn())
+    FeatureAdversarialTraining(Adversary(BALL, objective, ProjectedGradient(1))).shown(network(), x, y, drawn())
     ((sources, guides),) = objective.seen
 
     assert torch.equal(sources, x)
@@ -103,7 +103,7 @@ def test_what_is_shown_is_what_the_adversary_finds() -> None:
     generator = drawn()
     found = ATTACK(model, x, x[others(y, generator)], generator=generator)
 
-    assert torch.equal(FeatureAdversarial(ATTACK).shown(model, x, y, drawn()), found.images)
+    assert torch.equal(FeatureAdversarialTraining(ATTACK).shown(model, x, y, drawn()), found.images)
     assert (-found.values < 0.9).all()  # nearer to the guides' representations than the sources are
     assert ((found.images - x).abs() <= 0.2 + 1e-6).all()
 
@@ -113,14 +113,14 @@ def test_what_is_shown_is_what_the_adversary_finds() -> None:
 def test_any_set_and_both_objectives_take_part(objective: Any, perturbations: PerturbationSet) -> None:
     (x, y), model = batch(), network()
     adversary = Adversary(perturbations, objective, ProjectedLBFGS(3))
-    changed = FeatureAdversarial(adversary).shown(model, x, y, drawn())
+    changed = FeatureAdversarialTraining(adversary).shown(model, x, y, drawn())
 
     assert changed.shape == x.shape
     assert ((changed - x).flatten(1).norm(dim=1) > 1e-3).sum() >= 6
 
 
 def test_images_without_a_guide_stand_for_themselves() -> None:
-    (x, _), model, method = batch(), network().eval(), FeatureAdversarial(ATTACK, weight=2.0)
+    (x, _), model, method = batch(), network().eval(), FeatureAdversarialTraining(ATTACK, weight=2.0)
     for count in (1, 8):
         alone = torch.ones(count, dtype=torch.int64)
         changed = method.shown(model, x[:count], alone, drawn())
@@ -136,7 +136,7 @@ def test_guides_that_a_layer_cannot_tell_from_their_sources_are_no_end_of_the_tr
         model[1].weight.abs_()
         model[1].bias.fill_(-0.4)
     dark, bright = 0.01 * torch.rand(4, 1, 4, 4), 0.5 + 0.5 * torch.rand(4, 1, 4, 4)
-    method = FeatureAdversarial(Adversary(BALL, FeatureDistance("2"), ProjectedLBFGS(5)))
+    method = FeatureAdversarialTraining(Adversary(BALL, FeatureDistance("2"), ProjectedLBFGS(5)))
 
     halves = torch.tensor([0, 0, 1, 1])
     assert torch.equal(method.shown(model, dark, halves, drawn()), dark)
@@ -157,7 +157,7 @@ def test_the_search_leaves_the_model_and_the_global_states_as_they_were() -> Non
         torch.get_rng_state(),
         [m.training for m in model.modules()],
     )
-    FeatureAdversarial(ATTACK).shown(model, x, y, drawn())
+    FeatureAdversarialTraining(ATTACK).shown(model, x, y, drawn())
 
     assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), state)
@@ -168,25 +168,27 @@ def test_the_search_leaves_the_model_and_the_global_states_as_they_were() -> Non
 
 def test_label_maps_are_refused() -> None:
     with pytest.raises(ValueError, match="labels must be one whole class number per image"):
-        FeatureAdversarial(ATTACK).shown(network(), batch()[0], torch.zeros(8, 4, 4, dtype=torch.int64), drawn())
+        FeatureAdversarialTraining(ATTACK).shown(
+            network(), batch()[0], torch.zeros(8, 4, 4, dtype=torch.int64), drawn()
+        )
 
 
 def test_objectives_of_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="objective FeatureDistance or LinearFeatureDistance, got CrossEntropy: write"):
-        FeatureAdversarial(Adversary(BALL, CrossEntropy()))
+        FeatureAdversarialTraining(Adversary(BALL, CrossEntropy()))
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_weights_that_cannot_be_meant_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match=f"weight must be a finite number of 0 or more, got {weight}"):
-        FeatureAdversarial(ATTACK, weight)
+        FeatureAdversarialTraining(ATTACK, weight)
 
 
 def test_training_makes_representations_of_digits_harder_to_move() -> None:
     """After both trainings a stronger search than the one trained against, towards guides of other classes."""
     data, (x, y) = Digits("train", size=16, digit=14), Digits("test", size=16, digit=14).batch(range(150))
     ball, layer = PixelBall("linf", 0.15), FeatureDistance("layers.6")
-    methods = [Standard(), FeatureAdversarial(Adversary(ball, layer, ProjectedGradient(4)))]
+    methods = [StandardTraining(), FeatureAdversarialTraining(Adversary(ball, layer, ProjectedGradient(4)))]
     guides, kept, clean = others(y, drawn()), [], []
     for method in methods:
         torch.manual_seed(0)

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
 from cvae import LoopSettings
-from perturbsets import FreeAdversarial, LatentBall, PerturbationSet, PixelBall, SpatialBox, train_classifier
+from perturbsets import FreeAdversarialTraining, LatentBall, PerturbationSet, PixelBall, SpatialBox, train_classifier
 
 
 def linear() -> nn.Module:
@@ -18,7 +18,7 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
 
 
-def run(method: FreeAdversarial, model: nn.Module, x: Tensor, y: Tensor, rate: float) -> list[Tensor]:
+def run(method: FreeAdversarialTraining, model: nn.Module, x: Tensor, y: Tensor, rate: float) -> list[Tensor]:
     """Plain gradient descent with the method; the losses on the way."""
     values = []
     for losses, _ in method(model, model, x, y, torch.Generator().manual_seed(5)):
@@ -33,7 +33,7 @@ def run(method: FreeAdversarial, model: nn.Module, x: Tensor, y: Tensor, rate: f
 
 def test_steps_are_those_of_the_algorithm() -> None:
     x, y, model, twin = torch.rand(5, 1, 2, 3), torch.randint(0, 3, (5,)), linear(), linear()
-    values = run(FreeAdversarial(PixelBall("linf", 0.1), replays=4, step_size=0.05), model, x, y, rate=0.2)
+    values = run(FreeAdversarialTraining(PixelBall("linf", 0.1), replays=4, step_size=0.05), model, x, y, rate=0.2)
     region = PixelBall("linf", 0.1).at(x)
     offset = region.random_start(generator=torch.Generator().manual_seed(5)).view_as(x)
     for number in range(4):  # algorithm 1 of the paper for one batch
@@ -54,7 +54,7 @@ def test_steps_are_those_of_the_algorithm() -> None:
 @pytest.mark.parametrize("perturbations", [PixelBall("l2", 0.3), PixelBall("l1", 1.0), SpatialBox()])
 def test_where_the_weights_stay_the_loss_of_a_linear_model_climbs(perturbations: PerturbationSet) -> None:
     x, y = torch.rand(20, 1, 2, 3), torch.randint(0, 3, (20,))
-    values = run(FreeAdversarial(perturbations, replays=6, step_size=0.1), linear(), x, y, rate=0.0)
+    values = run(FreeAdversarialTraining(perturbations, replays=6, step_size=0.1), linear(), x, y, rate=0.0)
 
     assert values[-1].mean() > values[0].mean()
 
@@ -63,7 +63,7 @@ def test_the_default_step_is_the_radius() -> None:
     x, y = torch.rand(5, 1, 2, 3), torch.randint(0, 3, (5,))
     radii = torch.linspace(0.05, 0.2, 5)
     default, given = (
-        run(FreeAdversarial(PixelBall("linf", radii), 3, size), linear(), x, y, 0.1) for size in (None, radii)
+        run(FreeAdversarialTraining(PixelBall("linf", radii), 3, size), linear(), x, y, 0.1) for size in (None, radii)
     )
 
     assert_close(default, given, rtol=0, atol=0)
@@ -73,7 +73,7 @@ def test_a_learned_set_gathers_no_gradients(linear_cvae: Any) -> None:
     ball = LatentBall(linear_cvae(), 1.0)
     ball.model.requires_grad_(True)
     data = TensorDataset(torch.rand(8, 1, 2, 3), torch.randint(0, 3, (8,)))
-    train_classifier(linear(), data, FreeAdversarial(ball, replays=2), LoopSettings(steps=2, batch=4))
+    train_classifier(linear(), data, FreeAdversarialTraining(ball, replays=2), LoopSettings(steps=2, batch=4))
 
     assert all(parameter.grad is None for parameter in ball.model.parameters())
 
@@ -84,4 +84,4 @@ def test_a_learned_set_gathers_no_gradients(linear_cvae: Any) -> None:
 )
 def test_settings_outside_their_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FreeAdversarial(PixelBall("linf", 0.1), **settings)
+        FreeAdversarialTraining(PixelBall("linf", 0.1), **settings)

@@ -17,11 +17,11 @@ from torch.utils.data import TensorDataset
 from perturbsets import (
     MART,
     TRADES,
-    Adversarial,
+    AdversarialTraining,
     Adversary,
     CrossEntropy,
     KLDivergence,
-    LargerOfBoth,
+    LargerLossTraining,
     Method,
     PixelBall,
     ProjectedGradient,
@@ -54,8 +54,8 @@ def cross_entropy(model: nn.Module, x: Tensor, changed: Tensor, y: Tensor) -> Te
     [
         (TRADES(Adversary(BALL, KLDivergence(), CLIMB)), divergence),
         (MART(Adversary(BALL, CrossEntropy(), CLIMB)), cross_entropy),
-        (Adversarial(Worst([Adversary(BALL, CrossEntropy(), CLIMB)], judge=CrossEntropy())), cross_entropy),
-        (LargerOfBoth(Adversary(BALL, CrossEntropy(), CLIMB)), cross_entropy),
+        (AdversarialTraining(Worst([Adversary(BALL, CrossEntropy(), CLIMB)], judge=CrossEntropy())), cross_entropy),
+        (LargerLossTraining(Adversary(BALL, CrossEntropy(), CLIMB)), cross_entropy),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -122,19 +122,19 @@ def test_validation_counts_successes() -> None:
     attack = Adversary(BALL, CrossEntropy(), ProjectedGradient(1, step_size=1e-9, restarts=30))
     ranked = {rank: attack(Model(), x, y, rank=rank, generator=drawn()) for rank in ("success", "value")}
 
-    assert ranked["success"].reached.tolist() == [True]
-    assert ranked["value"].reached.tolist() == [False]
+    assert ranked["success"].success.tolist() == [True]
+    assert ranked["value"].success.tolist() == [False]
     assert ranked["value"].values > ranked["success"].values
     assert RobustValidation(attack, x, y)(Model())["robust_accuracy"] == 0
 
 
 def test_a_search_that_stops_at_wrong_predictions_is_refused_and_the_advice_works() -> None:
-    ascent = ProjectedGradient(2, stop_when_reached=True)
-    with pytest.raises(ValueError, match="stop_when_reached=True: write ") as caught:
+    ascent = ProjectedGradient(2, stop_on_success=True)
+    with pytest.raises(ValueError, match="stop_on_success=True: write ") as caught:
         TRADES(Adversary(BALL, KLDivergence(), ascent))
     advised = eval(str(caught.value).partition("write ")[2], {"dataclasses": dataclasses, "ascent": ascent})
 
-    assert advised == dataclasses.replace(ascent, stop_when_reached=False)
+    assert advised == dataclasses.replace(ascent, stop_on_success=False)
     TRADES(Adversary(BALL, KLDivergence(), advised))
 
 

@@ -13,22 +13,19 @@ from torch.utils.data import TensorDataset
 
 from cvae import LoopSettings
 from perturbsets import (
-    Adversarial,
-    AdversarialWeights,
+    AdversarialTraining,
+    AdversarialWeightPerturbation,
     Adversary,
-    BinaryCrossEntropy,
-    DualTargets,
-    MultiLabel,
     OneStep,
     PixelBall,
     ProjectedGradient,
-    Standard,
-    Thresholded,
-    balancing_weights,
-    choose_thresholds,
+    StandardTraining,
     train_classifier,
 )
 from perturbsets.fingerprint import digest
+from perturbsets.models import Thresholded
+from perturbsets.multi_label import BinaryCrossEntropy, MultiLabelTraining, balancing_weights, choose_thresholds
+from perturbsets.training import DualTargets
 from perturbsets.training.method import accuracy
 
 NAN = math.nan
@@ -74,7 +71,7 @@ def test_loss_and_gradient_are_those_of_the_formula(weights: Any, positive: Any,
     x, z, model = torch.rand(6, 1, 4, 4), states(6), network().eval()
     given = {"weights": weights, "positive": positive}
     kind = torch.tensor if tensors else lambda values: tuple(map(float, values))
-    method = MultiLabel(**{name: None if value is None else kind(value) for name, value in given.items()})
+    method = MultiLabelTraining(**{name: None if value is None else kind(value) for name, value in given.items()})
     ((losses, logits),) = method(model, model, x, z, drawn())
     expected = loss_by_hand(model(x), z, weights or [1.0] * 3, positive or [1.0] * 3)
 
@@ -87,7 +84,7 @@ def test_loss_and_gradient_are_those_of_the_formula(weights: Any, positive: Any,
 def test_unknown_states_teach_nothing() -> None:
     x, z, model = torch.rand(6, 1, 4, 4), states(6), network()
     z[:, 1] = NAN
-    ((losses, _),) = MultiLabel()(model, model, x, z, drawn())
+    ((losses, _),) = MultiLabelTraining()(model, model, x, z, drawn())
     losses.mean().backward()
 
     assert not model[4].weight.grad[1].any()
@@ -97,16 +94,16 @@ def test_unknown_states_teach_nothing() -> None:
 def test_an_adversarys_images_are_shown() -> None:
     x, z, model = torch.rand(6, 1, 4, 4), states(6), network().eval()
     found = ATTACK(model, x, z, generator=drawn(4))
-    ((losses, _),) = MultiLabel(adversary=ATTACK)(model, model, x, z, drawn(4))
+    ((losses, _),) = MultiLabelTraining(adversary=ATTACK)(model, model, x, z, drawn(4))
 
     assert_close(losses, loss_by_hand(model(found.images), z, [1.0] * 3, [1.0] * 3).float())
     assert (losses > loss_by_hand(model(x), z, [1.0] * 3, [1.0] * 3)).all()
 
 
 METHODS = [
-    MultiLabel(),
-    MultiLabel(adversary=ATTACK),
-    AdversarialWeights(MultiLabel(positive=(1.0, 2.0, 3.0))),
+    MultiLabelTraining(),
+    MultiLabelTraining(adversary=ATTACK),
+    AdversarialWeightPerturbation(MultiLabelTraining(positive=(1.0, 2.0, 3.0))),
 ]
 
 
@@ -133,14 +130,14 @@ def test_training_learns_labels_whose_states_are_half_unknown() -> None:
     known[:, 0] |= ~known.any(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     data = TensorDataset(x, truth.masked_fill(~known, NAN))
-    records = train_classifier(model, data, MultiLabel(), LoopSettings(steps=300, batch=100, learning_rate=0.5))
+    records = train_classifier(model, data, MultiLabelTraining(), LoopSettings(steps=300, batch=100, learning_rate=0.5))
 
     assert records[-1]["accuracy"] > 0.95
     fresh = torch.rand(2000, 1, 4, 4)
     assert accuracy(model(fresh), (fresh.flatten(1)[:, :3] > 0.5).float()) > 0.95
 
 
-@pytest.mark.parametrize("method", [Standard(), Adversarial(Adversary(BALL, ascent=OneStep()))])
+@pytest.mark.parametrize("method", [StandardTraining(), AdversarialTraining(Adversary(BALL, ascent=OneStep()))])
 def test_methods_for_classes_take_the_classes_of_dual_data(method: Any) -> None:
     x, y, z = torch.rand(12, 1, 4, 4), torch.arange(12) % 4, states(12)
     ends = []
@@ -178,13 +175,16 @@ def test_accuracy_is_the_share_of_what_is_known() -> None:
 def test_what_does_not_fit_is_refused(z: Tensor, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_classifier(
-            network(), TensorDataset(torch.rand(12, 1, 4, 4), z), MultiLabel(**given), LoopSettings(steps=1, batch=12)
+            network(),
+            TensorDataset(torch.rand(12, 1, 4, 4), z),
+            MultiLabelTraining(**given),
+            LoopSettings(steps=1, batch=12),
         )
 
 
 def test_states_are_refused_by_methods_for_classes() -> None:
     with pytest.raises(ValueError, match=r"data must give \(image, class number\) .* got \[4, 3\] of torch.float32"):
-        train_classifier(network(), TensorDataset(torch.rand(12, 1, 4, 4), states(12)), Standard(), SETTINGS)
+        train_classifier(network(), TensorDataset(torch.rand(12, 1, 4, 4), states(12)), StandardTraining(), SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -200,16 +200,16 @@ def test_states_are_refused_by_methods_for_classes() -> None:
 )
 def test_weights_that_cannot_be_meant_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        MultiLabel(**given)
+        MultiLabelTraining(**given)
 
 
 def test_every_setting_is_in_the_name() -> None:
     methods = [
-        MultiLabel(),
-        MultiLabel(positive=(1.0, 2.0)),
-        MultiLabel(positive=(2.0, 1.0)),
-        MultiLabel(weights=(2.0, 1.0)),
-        MultiLabel(adversary=ATTACK),
+        MultiLabelTraining(),
+        MultiLabelTraining(positive=(1.0, 2.0)),
+        MultiLabelTraining(positive=(2.0, 1.0)),
+        MultiLabelTraining(weights=(2.0, 1.0)),
+        MultiLabelTraining(adversary=ATTACK),
     ]
     assert len({digest(method) for method in methods}) == len(methods)
 

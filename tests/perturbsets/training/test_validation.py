@@ -13,11 +13,11 @@ from torch.utils.data import TensorDataset
 from cvae import LoopSettings
 from perturbsets import (
     MART,
-    Adversarial,
-    AdversarialWeights,
+    AdversarialTraining,
+    AdversarialWeightPerturbation,
     Adversary,
     CrossEntropy,
-    FreeAdversarial,
+    FreeAdversarialTraining,
     GradientAlignment,
     Loss,
     Method,
@@ -26,10 +26,10 @@ from perturbsets import (
     PixelBall,
     ProjectedGradient,
     RobustValidation,
-    Standard,
-    correct_under,
+    StandardTraining,
     train_classifier,
 )
+from perturbsets.evaluation import correct_under
 
 COUNT = 20
 SETTINGS = LoopSettings(steps=12, batch=4, validate_every=2, learning_rate=0.01)
@@ -43,7 +43,7 @@ class ScriptedLoss(Loss):
     def __call__(self, images: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         return offsets.sum(1), self.turned
 
-    def keep(self, rows: Tensor) -> Loss:
+    def select(self, rows: Tensor) -> Loss:
         return ScriptedLoss(self.turned[rows])
 
 
@@ -82,7 +82,7 @@ def scripted(*shares: float, drop: float = 0.2) -> tuple[RobustValidation, list[
 def test_numbers_are_those_of_the_evaluation() -> None:
     images, labels = data().tensors
     model = classifier()
-    train_classifier(model, data(), Standard(), SETTINGS)
+    train_classifier(model, data(), StandardTraining(), SETTINGS)
     record = RobustValidation(ATTACK, images, labels, batch=COUNT)(model.train())
     robust = [
         correct_under(model, ATTACK, images, labels, generator=torch.Generator().manual_seed(seed)) for seed in range(5)
@@ -108,7 +108,7 @@ def test_every_call_gives_the_same_numbers(batch: int) -> None:
 def test_the_weights_of_the_best_robust_accuracy_are_kept() -> None:
     validation, weights = scripted(0.3, 0.5, 0.8, 0.7, 0.8, 0.75)
     model = classifier()
-    records = train_classifier(model, data(), Standard(), SETTINGS, validation=validation)
+    records = train_classifier(model, data(), StandardTraining(), SETTINGS, validation=validation)
 
     assert [r["robust_accuracy"] for r in records if "score" in r] == [0.3, 0.5, 0.8, 0.7, 0.8, 0.75]
     assert_close(model[1].weight.detach(), weights[2], rtol=0, atol=0)  # of equal ones, the first
@@ -119,14 +119,14 @@ def test_a_fall_ends_the_training_with_the_best_weights_and_starting_again_chang
     script = (0.3, 0.6, 0.45, 0.35, 0.9, 0.9)  # 0.25 below the best at the fourth
     validation, weights = scripted(*script)
     model, again = classifier(), classifier()
-    records = train_classifier(model, data(), Standard(), SETTINGS, validation=validation, folder=tmp_path)
+    records = train_classifier(model, data(), StandardTraining(), SETTINGS, validation=validation, folder=tmp_path)
     assert records[-1]["step"] == 8
     assert_close(model[1].weight.detach(), weights[1], rtol=0, atol=0)
 
-    fresh, untouched = scripted(*script)
-    repeated = train_classifier(again, data(), Standard(), SETTINGS, validation=fresh, folder=tmp_path)
+    fresh, preserve_state = scripted(*script)
+    repeated = train_classifier(again, data(), StandardTraining(), SETTINGS, validation=fresh, folder=tmp_path)
     assert repeated == records
-    assert untouched == []
+    assert preserve_state == []
     assert len(weights) == 4
     assert_close(dict(again.named_parameters()), dict(model.named_parameters()), rtol=0, atol=0)
 
@@ -154,9 +154,9 @@ def test_fall_is_measured_from_the_best(shares: list[float], drop: float, fallen
 @pytest.mark.parametrize(
     "method",
     [
-        Adversarial(ATTACK),
-        FreeAdversarial(PixelBall("linf", 0.1), replays=3),
-        AdversarialWeights(GradientAlignment(MART(ATTACK), PixelBall("linf", 0.1))),
+        AdversarialTraining(ATTACK),
+        FreeAdversarialTraining(PixelBall("linf", 0.1), replays=3),
+        AdversarialWeightPerturbation(GradientAlignment(MART(ATTACK), PixelBall("linf", 0.1))),
     ],
 )
 def test_a_killed_training_with_validation_and_schedule_continues_to_the_same_weights(
@@ -200,11 +200,11 @@ class Killed(TensorDataset):
 
 def test_another_validation_does_not_continue_a_training(tmp_path: Path) -> None:
     first = RobustValidation(ATTACK, *data().tensors)
-    train_classifier(classifier(), data(), Standard(), SETTINGS, validation=first, folder=tmp_path)
+    train_classifier(classifier(), data(), StandardTraining(), SETTINGS, validation=first, folder=tmp_path)
     others = [None, RobustValidation(ATTACK, *data().tensors, drop=0.3), RobustValidation(ATTACK, *data(19).tensors)]
     for other in others:
         with pytest.raises(ValueError, match="other settings"):
-            train_classifier(classifier(), data(), Standard(), SETTINGS, validation=other, folder=tmp_path)
+            train_classifier(classifier(), data(), StandardTraining(), SETTINGS, validation=other, folder=tmp_path)
 
 
 @pytest.mark.parametrize(
