@@ -192,7 +192,7 @@ def tolerance_limit(
         ValueError: If not just two are given, one is out of range, or the numbers are none or too few.
 
     Example:
-        >>> cover(torch.arange(100.0), share=0.9, alpha=0.05).limit  # the 96th smallest
+        >>> tolerance_limit(torch.arange(100.0), share=0.9, alpha=0.05).limit  # the 96th smallest
         95.0
     """
     check_two(limit=limit, share=share, alpha=alpha)

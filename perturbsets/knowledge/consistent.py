@@ -113,7 +113,7 @@ class Consistent(Objective):
         >>> rules = Rules(("a", "b"), {"x": "a", "y": "b and not a"}).bind(["a", "b"], ["x", "y"])
         >>> classifier, auxiliary = (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)) for _ in range(2))
         >>> adaptive = Adversary(PixelBall("linf", 0.1), Consistent(CrossEntropy(), rules, auxiliary, limit=0.5))
-        >>> adaptive(classifier, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])).reached.shape
+        >>> adaptive(classifier, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])).success.shape
         torch.Size([3])
     """
 

@@ -177,7 +177,7 @@ def multi_label_deepfool(
 
     Example:
         >>> import torch
-        >>> from perturbsets.label_states import altered
+        >>> from perturbsets.multi_label import target_labels
         >>> from torch import nn
         >>> model = nn.Linear(3, 3)
         >>> _ = nn.init.eye_(model.weight), nn.init.constant_(model.bias, -0.4)

@@ -109,7 +109,7 @@ def attack_tables(found: Content, attacked: Mapping[str, Content]) -> list[Table
             )
             for name, entry in attacked.items()
         ],
-        f"On the auxiliary classifier of seed {found['seed']}. Each attack meets images that leave something to reach and "
+        f"On the auxiliary classifier of seed {found['seed']}. Each attack gets the images whose goal is open and "
         f"do not reach it clean. Goals: {_goals(attacked)}. Flips are labels whose predicted state changed, "
         "collateral ones those not asked for.",
     )

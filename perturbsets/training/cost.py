@@ -58,7 +58,7 @@ def gradients_per_image(
         ValueError: If there is no image, or as the method.
 
     Example:
-        >>> from perturbsets import Adversarial, Adversary, OneStep, PixelBall
+        >>> from perturbsets import AdversarialTraining, Adversary, OneStep, PixelBall
         >>> method = AdversarialTraining(Adversary(PixelBall("linf", 0.1), ascent=OneStep(keep_best=False)))
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> gradients_per_image(method, model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).gradients

@@ -59,7 +59,7 @@ def test_trades_names_set_and_ascent_alone(small: Path) -> None:
     )
 
     assert isinstance(built, TRADES)
-    assert built.weight == 3
+    assert built.beta == 3
     assert built.adversary.objective == KLDivergence()
     assert built.adversary.ascent == ProjectedGradient(4)
     assert built.adversary.perturbations is BALL
@@ -92,7 +92,7 @@ def test_add_ons_hold_methods(small: Path) -> None:
     assert isinstance(built, AdversarialWeightPerturbation)
     assert isinstance(built.method, GradientAlignment)
     assert isinstance(built.method.method, AdversarialTraining)
-    assert (built.size, built.method.weight, built.method.perturbations) == (0.01, 0.5, BALL)
+    assert (built.gamma, built.method.weight, built.method.perturbations) == (0.01, 0.5, BALL)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_add_ons_hold_methods(small: Path) -> None:
         (
             f"classifiers.plain={{build: perturbsets.TRADES, beta: -1, set: pixels, ascent: {STEP}}}",
             "classifiers.plain",
-            "weight must be a finite number of 0 or more, got -1",
+            "beta must be a finite number of 0 or more, got -1",
         ),
         (
             "classifiers.plain={build: perturbsets.AdversarialWeightPerturbation, gamma: 0, "
             "method: {build: perturbsets.StandardTraining}}",
             "classifiers.plain",
-            "size must be a finite number above 0, got 0",
+            "gamma must be a finite number above 0, got 0",
         ),
         (
             "classifiers.plain={build: perturbsets.AdversarialWeightPerturbation, method: "

@@ -241,9 +241,9 @@ def test_a_region_that_does_not_fit_is_refused_without_an_adversary_too() -> Non
     ("settings", "message"),
     [
         ({"queries": 0}, "queries must be at least 1"),
-        ({"share": 0.0}, "share must be in"),
-        ({"share": 1.1}, "share must be in"),
-        ({"share": math.nan}, "share must be in"),
+        ({"p_init": 0.0}, "p_init must be in"),
+        ({"p_init": 1.1}, "p_init must be in"),
+        ({"p_init": math.nan}, "p_init must be in"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -57,5 +57,5 @@ def test_images_shown_are_those_the_adversary_finds() -> None:
 
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_weights_that_cannot_be_meant_are_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match=f"weight must be a finite number of 0 or more, got {weight}"):
+    with pytest.raises(ValueError, match=f"beta must be a finite number of 0 or more, got {weight}"):
         MART(ATTACK, weight)

@@ -76,5 +76,5 @@ def test_adversaries_that_would_find_nothing_are_refused(adversary: Adversary, m
 
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_weights_that_cannot_be_meant_are_refused(weight: Any) -> None:
-    with pytest.raises(ValueError, match=f"weight must be a finite number of 0 or more, got {weight}"):
+    with pytest.raises(ValueError, match=f"beta must be a finite number of 0 or more, got {weight}"):
         TRADES(ATTACK, weight)
