@@ -109,8 +109,8 @@ def attack_tables(found: Content, attacked: Mapping[str, Content]) -> list[Table
             )
             for name, entry in attacked.items()
         ],
-        f"On the auxiliary classifier of seed {found['seed']}. Each attack gets the images whose goal is open and "
-        f"do not reach it clean. Goals: {_goals(attacked)}. Flips are labels whose predicted state changed, "
+        f"On the auxiliary classifier of seed {found['seed']}. Each attack gets the images whose goal is "
+        f"still open. Goals: {_goals(attacked)}. Flips are labels whose predicted state changed, "
         "collateral ones those not asked for.",
     )
     price = Table(
