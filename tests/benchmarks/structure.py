@@ -48,7 +48,7 @@ def sizes() -> dict[str, Any]:
     }
 
 
-class _Reached(Exception):
+class _ReachedError(Exception):
     """The call that ends the count."""
 
 
@@ -64,7 +64,7 @@ def passed(call: Callable[[], object], until: str | None = None) -> tuple[list[s
         if name == "<module>" or name.startswith("<"):
             return
         if name == until:
-            raise _Reached
+            raise _ReachedError
         where = str(file.relative_to(ROOT))
         concept = f"{where}:{name.split('.')[0]}"
         files.append(where) if where not in files else None
@@ -73,7 +73,7 @@ def passed(call: Callable[[], object], until: str | None = None) -> tuple[list[s
     sys.setprofile(watch)
     try:
         call()
-    except _Reached:
+    except _ReachedError:
         pass
     finally:
         sys.setprofile(None)
