@@ -60,7 +60,7 @@ class LayerOutputs:
         {'1': (5, 3), '3': (5, 2)}
     """
 
-    def __init__(self, model: nn.Module, layers: str | Sequence[str], activation: Activation = "relu") -> None:
+    def __init__(self, model: nn.Module, layers: str | Sequence[str], *, activation: Activation = "relu") -> None:
         check_activation(activation)
         self.model, self.activation = model, activation
         self._layers = _chosen(model, layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
@@ -27,8 +27,8 @@ class AttackResult:
     Attributes:
         images: The worst samples, of the type and shape of the input.
         offsets: Where in the set they are, ``[B, Z]``.
-        values: The objective there.
-        reached: Whether the goal is reached there.
+        loss: The objective there, higher is worse for the model.
+        success: Whether the goal is reached there.
         calls: Forward passes spent, those of binding the objective among them; of a gradient ascent's, all but one of
             each start had a backward pass.
         bounds: Values that no point of the set exceeds, where the ascent proves such
@@ -37,7 +37,7 @@ class AttackResult:
 
     images: Samples
     offsets: Offsets
-    values: PerImage
+    loss: PerImage
     success: Flags
     calls: Tensor
     bounds: PerImage | None = None
@@ -73,6 +73,7 @@ class Adversary(PerImageSettings):
     perturbations: PerturbationSet
     objective: Objective = field(default_factory=CrossEntropy)
     ascent: Ascent = field(default_factory=ProjectedGradient)
+    _: KW_ONLY
     mode: Mode = "eval"
 
     def __post_init__(self) -> None:
@@ -123,7 +124,7 @@ class Adversary(PerImageSettings):
             start = None if start is None else _first(ordinary(start), region)
             if not len(images):
                 best = Best(region, None)
-                return AttackResult(best.images, best.offsets, best.values, best.success, best.calls)
+                return AttackResult(best.images, best.offsets, best.loss, best.success, best.calls)
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss if rank == "success" else ByValue(loss), start=start, generator=generator)
             calls = best.calls + loss.calls
@@ -132,7 +133,7 @@ class Adversary(PerImageSettings):
                 f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
-        return AttackResult(best.images, best.offsets, best.values, best.success, calls, best.bounds)
+        return AttackResult(best.images, best.offsets, best.loss, best.success, calls, best.bounds)
 
 
 def check_rank(rank: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
@@ -24,14 +24,14 @@ class WorstResult:
 
     Attributes:
         images: The worst samples, of the type and shape of the input.
-        values: The judge's objective there.
-        reached: Whether the judge's goal is reached.
+        loss: The judge's objective there, higher is worse for the model.
+        success: Whether the judge's goal is reached.
         member: Number of the adversary that found it.
         calls: Forward passes spent by all of them, the judge's included.
     """
 
     images: Samples
-    values: PerImage
+    loss: PerImage
     success: Flags
     member: Tensor
     calls: Tensor
@@ -64,6 +64,7 @@ class Worst(PerImageSettings):
     """
 
     adversaries: Sequence[Adversary]
+    _: KW_ONLY
     judge: Objective = field(default_factory=Margin)
     drop_successes: bool = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 
@@ -80,6 +80,7 @@ class AcceleratedGradient(Ascent):
     """
 
     steps: int = 500
+    _: KW_ONLY
     tolerance: float = 1e-3
     absolute: float = 1e-6
     stop_on_success: bool = False
@@ -135,7 +136,7 @@ class _Climber(Climber):
         self.speed = start.new_ones(len(start), 1)  # a in the formula
         self.curvature = torch.zeros_like(self.speed)
         self.done: Flags = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-        best.bounds = torch.full_like(best.values, float("inf"))
+        best.bounds = torch.full_like(best.loss, float("inf"))
 
     def look(self, tolerance: float, absolute: float, *, last: bool) -> None:
         """Value, gradient and gap at the trial points; at the last of all nobody needs the gradient."""
@@ -155,7 +156,7 @@ class _Climber(Climber):
         assert self.best.bounds is not None
         rows = slice(None) if self.rows is None else self.rows
         self.best.bounds[rows] = self.best.bounds[rows].minimum(bound.to(self.best.bounds))
-        return self.best.bounds[rows], self.best.values[rows]
+        return self.best.bounds[rows], self.best.loss[rows]
 
     def begin(self) -> None:
         """Makes the curvatures so low that the first step is as long as the box."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class APGD(Restarted):
     """
 
     steps: int = 100
+    _: KW_ONLY
     step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"

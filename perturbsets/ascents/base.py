@@ -28,15 +28,15 @@ class Best:
     Attributes:
         offsets: Best offsets ``[B, Z]``.
         images: The samples there; decoded once more where the region is ``cheap``, kept otherwise.
-        values: Their values.
-        reached: Whether the goal is reached at that point.
+        loss: Their values.
+        success: Whether the goal is reached at that point.
         calls: Forward passes spent on each image.
         finite: Whether every value seen was finite.
         bounds: Values that no point of the region exceeds; ``None`` where the ascent proves none.
     """
 
     offsets: Offsets
-    values: PerImage
+    loss: PerImage
     success: Flags
     calls: Tensor
     finite: Flags
@@ -47,7 +47,7 @@ class Best:
         self.offsets = region.centre()
         self._region, self._success_first = region, loss is None or loss.success_first
         self._images = None if region.cheap else region.images.detach().clone()
-        self.values = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
+        self.loss = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
         self.success = torch.zeros(count, dtype=torch.bool, device=region.images.device)
         self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
         self.finite = torch.ones_like(self.success)
@@ -57,22 +57,22 @@ class Best:
         self, offsets: Offsets, images: Samples, values: PerImage, success: Flags, rows: Rows | None = None
     ) -> None:
         """Takes in one evaluation of all images, or of some rows of the batch."""
-        values = values.detach().to(self.values.dtype)
+        values = values.detach().to(self.loss.dtype)
         finite = values.isfinite()
         success = success & finite  # NaN is not a success
-        old, held = (self.values, self.success) if rows is None else (self.values[rows], self.success[rows])
+        old, held = (self.loss, self.success) if rows is None else (self.loss[rows], self.success[rows])
         higher = values > old
         better = finite & (torch.where(success ^ held, success, higher) if self._success_first else higher)
         held = torch.where(better, success, held)
         if rows is None:
             self.calls += 1
             self.finite &= finite
-            self.values = torch.where(better, values, old)
+            self.loss = torch.where(better, values, old)
             self.success = held
         else:
             self.calls[rows] += 1
             self.finite[rows] &= finite
-            self.values[rows] = torch.where(better, values, old)
+            self.loss[rows] = torch.where(better, values, old)
             self.success[rows] = held
         rows = self._every if rows is None else rows
         # Few rows are copied at most steps; but to ask how many they are would make a GPU wait.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 
@@ -34,16 +34,17 @@ class GradientAscent(Ascent):
     .. math:: u_{t+1} = \Pi_B(u_t + \eta \nabla_t)
 
     Args:
-        step_size: Step :math:`\eta > 0` per unit of gradient; a number, or one per image.
         steps: Number of steps.
+        step_size: Step :math:`\eta > 0` per unit of gradient; a number, or one per image.
         stop_on_success: Whether images that reached the goal leave the computation.
 
     Raises:
         ValueError: If there are no steps, or the step size is not above 0.
     """
 
-    step_size: OneOrEach
     steps: int = 20
+    _: KW_ONLY
+    step_size: OneOrEach
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class GradientAscent(Ascent):
 # One step to the edge: the fast gradient sign method and its relatives.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OneStep(Ascent):
     r"""One steepest step, FGSM in L-inf and FGM in L2.
 
@@ -162,6 +163,7 @@ class ProjectedGradient(Restarted):
     """
 
     steps: int = 20
+    _: KW_ONLY
     step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"
@@ -218,6 +220,7 @@ class ProjectedAdam(Restarted):
     """
 
     steps: int = 50
+    _: KW_ONLY
     step_size: OneOrEach | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     restarts: int = 1

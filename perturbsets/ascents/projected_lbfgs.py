@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -157,6 +157,7 @@ class ProjectedLBFGS(Restarted):
     """
 
     steps: int = 50
+    _: KW_ONLY
     memory: int = 10
     backtracks: int = 10
     tolerance: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -83,6 +83,7 @@ class GridSearch(Ascent):
     """
 
     points: int | tuple[int, ...] = 5
+    _: KW_ONLY
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:

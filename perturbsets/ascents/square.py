@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from jaxtyping import Float, Int64
@@ -221,6 +221,7 @@ class Square(Ascent):
     """
 
     queries: int = 5000
+    _: KW_ONLY
     p_init: float = 0.8
     stop_on_success: bool = False
 

@@ -32,7 +32,7 @@ class ApproximationLoss(Loss):
         return ApproximationLoss(self.changed[rows], self.tolerance[rows])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ApproximationError(Objective):
     r"""Minus the squared error per pixel between a member of the set and a given changed image.
 

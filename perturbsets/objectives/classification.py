@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
@@ -109,7 +109,7 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
 # Cross-entropy, the loss that most attacks raise.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Objective):
     r"""Cross-entropy of the true class (raised), or of a target class (lowered).
 
@@ -139,7 +139,7 @@ def _cross_entropy(logits: Logits, labels: Labels) -> PerImage:
 # The margin between the best wrong class and the true one.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Margin(Objective):
     r"""How far the best wrong class lies above the true one (raised), or a target below the rest (lowered).
 
@@ -177,7 +177,7 @@ def margin(logits: Logits, labels: Labels) -> PerImage:
 SMALLEST = 1e-12  # where all logits are equal there is no scale to divide by
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DLR(Objective):
     r"""Margin over a spread of the logits; blind to their scale and offset, unlike cross-entropy.
 
@@ -251,6 +251,7 @@ class StrongestWrong(Objective):
     """
 
     rank: int = 1
+    _: KW_ONLY
     objective: Objective = field(default_factory=lambda: DLR(targeted=True))
 
     def __post_init__(self) -> None:

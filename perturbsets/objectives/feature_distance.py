@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -95,6 +95,7 @@ class FeatureDistance(Objective):
     """
 
     layers: str | Sequence[str]
+    _: KW_ONLY
     activation: Activation = "relu"
     ratio: float | None = None
 
@@ -145,7 +146,7 @@ def listen(
         raise ValueError(
             f"guides must be other images than their sources, got the same in {named_rows(same)}: leave them out"
         )
-    return LayerOutputs(model, layers, activation)
+    return LayerOutputs(model, layers, activation=activation)
 
 
 def guided(outputs: LayerOutputs, sources: Mapping[str, Features], guides: Samples) -> Guides:
@@ -282,6 +283,7 @@ class LinearFeatureDistance(Objective):
     """
 
     layers: str | Sequence[str]
+    _: KW_ONLY
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -171,6 +171,7 @@ class ProductBall(Ball):
         sizes: Number of coordinates of each group.
     """
 
+    _: KW_ONLY
     kinds: tuple[Ball, ...]
     sizes: tuple[int, ...]
 

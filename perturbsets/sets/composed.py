@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -98,6 +98,7 @@ class ComposedSet(PerturbationSet):
     """
 
     parts: Sequence[PerturbationSet]
+    _: KW_ONLY
     radius: OneOrEach = 1.0
 
     def __post_init__(self) -> None:
@@ -121,7 +122,9 @@ class ComposedSet(PerturbationSet):
             radii = [region.ball.radii(like) / _divisor(shares) for region in regions]
         if not all(bool(column.isfinite().all()) for column in radii):
             raise ValueError("parts must have finite radii to be composed: offsets count in shares of them")
-        ball = ProductBall(self.radius, tuple(region.ball for region in regions), tuple(r.size for r in regions))
+        ball = ProductBall(
+            self.radius, kinds=tuple(region.ball for region in regions), sizes=tuple(r.size for r in regions)
+        )
         return ComposedRegion(ball, regions[0], parts[1:], radii)
 
 

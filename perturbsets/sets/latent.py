@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +116,7 @@ class LatentBall(PerturbationSet):
 
     model: CVAE
     radius: OneOrEach
+    _: KW_ONLY
     bank: Tensor | None = None
     draw: Draw | None = None
     learned_from: tuple[PairsUsed, ...] = ()
@@ -211,7 +212,7 @@ class LatentBall(PerturbationSet):
                 bank = safetensors.torch.load_file(folder / "bank.safetensors")["bank"]
             except (safetensors.SafetensorError, KeyError) as error:
                 raise ValueError(f"{folder / 'bank.safetensors'} is corrupted ({error}); save the set again") from error
-        return cls(CVAE.from_pretrained(folder), radius, bank, draw, read(said, folder))
+        return cls(CVAE.from_pretrained(folder), radius, bank=bank, draw=draw, learned_from=read(said, folder))
 
 
 def _frozen(model: CVAE) -> CVAE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
@@ -88,6 +88,7 @@ class PixelBall(PerturbationSet):
 
     norm: Literal["l1", "l2", "linf"]
     radius: OneOrEach
+    _: KW_ONLY
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:

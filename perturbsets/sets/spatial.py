@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor
@@ -67,6 +67,7 @@ class SpatialBox(PerturbationSet):
     """
 
     change: SpatialChange = field(default_factory=SpatialChange)
+    _: KW_ONLY
     radius: OneOrEach = 1.0
 
     def __post_init__(self) -> None:

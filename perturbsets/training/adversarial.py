@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import nn
@@ -103,6 +103,7 @@ class FastAdversarialTraining(OneUpdate):
     """
 
     perturbations: PerturbationSet
+    _: KW_ONLY
     step_size: OneOrEach | None = None
 
     def __post_init__(self) -> None:
@@ -147,6 +148,7 @@ class FreeAdversarialTraining(Method):
     """
 
     perturbations: PerturbationSet
+    _: KW_ONLY
     replays: int = 8
     step_size: OneOrEach | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -49,6 +49,7 @@ class RobustValidation:
     adversary: Adversary | Worst
     images: Samples
     labels: Any
+    _: KW_ONLY
     drop: float = 0.2
     batch: int = 256
     seed: int = 0

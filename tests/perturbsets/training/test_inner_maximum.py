@@ -124,7 +124,7 @@ def test_validation_counts_successes() -> None:
 
     assert ranked["success"].success.tolist() == [True]
     assert ranked["value"].success.tolist() == [False]
-    assert ranked["value"].values > ranked["success"].values
+    assert ranked["value"].loss > ranked["success"].loss
     assert RobustValidation(attack, x, y)(Model())["robust_accuracy"] == 0
 
 
