@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples, check_choice
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.model_call import Mode, ordinary, preserve_state
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.classification import CrossEntropy
-from perturbsets.per_image import PerImageSettings
+from perturbsets.rows import PerImageSettings
 from perturbsets.sets.base import PerturbationSet, Region
 
 Rank = Literal["success", "value"]
@@ -77,8 +77,7 @@ class Adversary(PerImageSettings):
     mode: Mode = "eval"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("eval", "keep"):
-            raise ValueError(f'mode must be "eval" or "keep", got {self.mode!r}')
+        check_choice("mode", self.mode, Mode)
         if self.mode == "keep" and getattr(self.ascent, "stop_on_success", False):
             raise ValueError('mode="keep" drops no image: set stop_on_success=False in the ascent')
 
@@ -111,7 +110,7 @@ class Adversary(PerImageSettings):
             ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent
                 does not fit the set, or the model returns NaN.
         """
-        check_rank(rank)
+        check_choice("rank", rank, Rank)
         if generator is None:
             generator = torch.Generator()
             generator.seed()
@@ -134,16 +133,6 @@ class Adversary(PerImageSettings):
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
         return AttackResult(best.images, best.offsets, best.loss, best.success, calls, best.bounds)
-
-
-def check_rank(rank: str) -> None:
-    """Refuses an unknown rank.
-
-    Raises:
-        ValueError: Naming those there are.
-    """
-    if rank not in get_args(Rank):
-        raise ValueError(f"rank must be one of {list(get_args(Rank))}, got {rank!r}")
 
 
 def _first(start: Tensor, region: Region) -> Offsets:

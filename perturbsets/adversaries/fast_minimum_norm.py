@@ -12,10 +12,10 @@ from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.ascents.apgd import APGD
-from perturbsets.ascents.climb import slope
+from perturbsets.ascents.base import slope
 from perturbsets.model_call import ordinary, preserve_state
-from perturbsets.objectives.base import Loss, class_numbers
-from perturbsets.objectives.classification import Margin
+from perturbsets.objectives.base import Loss
+from perturbsets.objectives.classification import Margin, class_numbers
 from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}

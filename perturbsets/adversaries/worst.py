@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, PerImage, Samples
-from perturbsets.adversaries.adversary import Adversary, Rank, check_rank
+from perturbsets._types import Flags, Model, PerImage, Samples, check_choice
+from perturbsets.adversaries.adversary import Adversary, Rank
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import Margin
-from perturbsets.per_image import PerImageSettings, check_count
-from perturbsets.rows import check_rows, take_rows
+from perturbsets.rows import PerImageSettings, check_count, check_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Worst(PerImageSettings):
         Raises:
             ValueError: As :meth:`Adversary.__call__`.
         """
-        check_rank(rank)
+        check_choice("rank", rank, Rank)
         count, device = len(images), images.device
         if self.drop_successes:
             check_rows("labels", labels, count)

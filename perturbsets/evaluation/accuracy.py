@@ -14,11 +14,9 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.intervals import Interval, difference_interval, independent, share_interval
 from perturbsets.model_call import class_logits, preserve_state
-from perturbsets.objectives.base import class_numbers
-from perturbsets.objectives.classification import check_finite, check_logits
+from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
-from perturbsets.per_image import check_count
-from perturbsets.rows import as_tensor, check_rows, take_rows
+from perturbsets.rows import as_tensor, check_count, check_rows, take_rows
 
 BATCH = 256
 

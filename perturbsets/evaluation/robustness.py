@@ -22,8 +22,8 @@ from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
 from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
-from perturbsets.objectives.base import class_numbers
-from perturbsets.per_image import check_count
+from perturbsets.objectives.classification import class_numbers
+from perturbsets.rows import check_count
 from perturbsets.sets.base import PerturbationSet
 
 # A progress bar that shows what an ensemble has left standing.

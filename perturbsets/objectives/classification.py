@@ -12,7 +12,8 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.model_call import class_logits
-from perturbsets.objectives.base import Loss, Objective, class_numbers
+from perturbsets.objectives.base import Loss, Objective
+from perturbsets.rows import as_tensor
 
 Score = Callable[[Logits, Labels], PerImage]
 
@@ -57,6 +58,38 @@ class ClassifierLoss(Loss):
         kept = ClassifierLoss(self.model, self.labels[rows], self.score, targeted=self.targeted, truth=truth)
         kept._checked = self._checked
         return kept
+
+
+def class_numbers(labels: Any, images: Samples) -> Labels:
+    """Labels as one class number per image, on the device of the images.
+
+    Args:
+        labels: Whole numbers ``[B]`` or ``[B, 1]``, as a tensor, array or list.
+        images: The images that they belong to.
+
+    Raises:
+        ValueError: If shape or type are others; the message names what came.
+    """
+    labels, count = as_tensor(labels), len(images)
+    if labels.shape not in ((count,), (count, 1)) or labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"labels must be one whole class number per image, [{count}] or [{count}, 1], got {list(labels.shape)} of "
+            f"{labels.dtype}: {_advice(labels, count)}"
+        )
+    return labels.reshape(count).to(images.device).long()
+
+
+def _advice(labels: Tensor, count: int) -> str:
+    """What to write in place of labels that are no class numbers."""
+    if labels.ndim == 0:
+        return "one image needs a batch too, write images[None] and labels[None]"
+    if labels.shape in ((count,), (count, 1)):
+        return "write labels.long() where they are classes, and take a FunctionObjective for another target"
+    if labels.ndim == 2 and len(labels) == count:
+        return "write labels.argmax(1) where they are one-hot, and take BinaryCrossEntropy for several labels per image"
+    if labels.ndim > 2 and len(labels) == count:
+        return "take SegmentationCrossEntropy for a class per pixel"
+    return "give one for each image"
 
 
 def bind(model: Model | None, images: Samples, labels: Any, score: Score, *, targeted: bool) -> ClassifierLoss:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
-from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples, check_choice
+from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.rows import named_rows
 
@@ -100,7 +100,7 @@ class FeatureDistance(Objective):
     ratio: float | None = None
 
     def __post_init__(self) -> None:
-        check_activation(self.activation)
+        check_choice("activation", self.activation, Activation)
         if self.ratio is not None and not self.ratio >= 0:  # NaN fails too
             raise ValueError(f"ratio must be 0 or more, got {self.ratio}: it is a share of the source's distance")
 
@@ -287,7 +287,7 @@ class LinearFeatureDistance(Objective):
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        check_activation(self.activation)
+        check_choice("activation", self.activation, Activation)
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> LinearFeatureLoss:
         """Binds to a model, source images and, in the place of labels, guide images.

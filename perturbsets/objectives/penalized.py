@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from perturbsets._types import Flags, Model, Offsets, OneOrEach, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.per_image import for_each, set_per_image
+from perturbsets.rows import for_each, set_per_image
 
 
 class PricedLoss(Loss):

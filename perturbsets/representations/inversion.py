@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows
+from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows, check_choice
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.base import Ascent
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
-from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
+from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.sets.pixel import PixelBall
@@ -80,7 +80,7 @@ class Inversion:
     ascent: Ascent = field(default_factory=lambda: ProjectedLBFGS(steps=300))
 
     def __post_init__(self) -> None:
-        check_activation(self.activation)
+        check_choice("activation", self.activation, Activation)
         if not 1 <= self.alpha < math.inf:
             raise ValueError(f"alpha must be a finite number of 1 or more, got {self.alpha}: it is an exponent")
         for name in ("alpha_weight", "variation_weight"):

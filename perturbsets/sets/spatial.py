@@ -9,9 +9,8 @@ from torch import Tensor
 
 from augment import SpatialChange
 from perturbsets._types import Images, Offsets, OneOrEach, Rows
-from perturbsets.per_image import set_per_image
-from perturbsets.sets.ball import Ball, LinfBall
-from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets.rows import set_per_image
+from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region, check_bounds
 
 
 class SpatialRegion(Region):

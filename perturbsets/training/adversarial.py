@@ -11,9 +11,9 @@ from torch import nn
 from perturbsets._types import Classes, Labels, OneOrEach, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
-from perturbsets.ascents.climb import finite_radii, set_step_size
+from perturbsets.ascents.base import finite_radii, set_step_size
 from perturbsets.model_call import preserve_state
-from perturbsets.per_image import for_each
+from perturbsets.rows import for_each
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import Method, OneUpdate, Update, cross_entropy
 

@@ -13,7 +13,7 @@ from perturbsets._types import Classes, Flags, Labels, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.layer_outputs import LayerOutputs
 from perturbsets.model_call import preserve_state
-from perturbsets.objectives.base import class_numbers
+from perturbsets.objectives.classification import class_numbers
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance, square
 from perturbsets.training.method import Classifier, OneUpdate, Update, together
 

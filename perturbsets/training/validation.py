@@ -15,7 +15,7 @@ from perturbsets._types import Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.evaluation import correct_under
-from perturbsets.objectives.base import class_numbers
+from perturbsets.objectives.classification import class_numbers
 
 ROUNDING = 1e-9  # accuracies are counts divided: their differences are not exact
 

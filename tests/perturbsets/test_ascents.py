@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -24,12 +23,13 @@ from perturbsets import (
     Square,
 )
 from perturbsets import Region as AnyRegion
+from perturbsets._types import check_choice
 from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.base import replace_few_, replace_unasked_
-from perturbsets.ascents.climb import Adaptive, Direction, Plain, Steepest, check_schedule, shares
+from perturbsets.ascents.projected_gradient import AdamClimb, Climb, Schedule, SteepestClimb, shares
 from perturbsets.objectives.base import ByValue
 from perturbsets.sets import Ball, L2Ball, LinfBall
-from perturbsets.sets.base import check_starts
+from perturbsets.sets.base import Starts
 from tests.perturbsets.every_ascent import ASCENTS
 
 EVERY = [ascent for ascent in ASCENTS if not isinstance(ascent, Square)]  # which wants images
@@ -474,27 +474,30 @@ def test_apgd_beats_steps_of_one_size_on_a_ridge() -> None:
     assert apgd.loss.mean() > plain.loss.mean()
 
 
-@pytest.mark.parametrize("direction", [Steepest(0.9), Adaptive((0.9, 0.99), 1e-12), Plain()])
-def test_directions_keep_what_belongs_to_the_rows(direction: Direction) -> None:
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(SteepestClimb, {"momentum": 0.9}), (AdamClimb, {"betas": (0.9, 0.99)}), (Climb, {})],
+)
+def test_climbs_remember_what_belongs_to_the_rows(kind: type[Climb], settings: dict[str, Any]) -> None:
     region, rows = Region(4, 3, L2Ball(1.0)), torch.tensor([3, 1])
     gradients = torch.randn(3, 4, 3, dtype=torch.float64)
-    other = copy.deepcopy(direction)
+    some, all_ = (kind(region, Waves(), region.centre(), Best(region, Waves()), 0.1, **settings) for _ in range(2))
     for gradient in gradients[:2]:
-        direction(region, gradient)
-        other(region, gradient)
-    direction.select(rows)
+        some.direction(gradient)
+        all_.direction(gradient)
+    some.select(rows)
 
-    assert_close(direction(region.select(rows), gradients[2][rows]), other(region, gradients[2])[rows])
+    assert_close(some.direction(gradients[2][rows]), all_.direction(gradients[2])[rows])
 
 
 def test_unknown_starts_are_refused() -> None:
     with pytest.raises(ValueError, match="starts must be one of"):
-        check_starts("bank")
+        check_choice("starts", "bank", Starts)
 
 
 def test_unknown_schedules_are_refused() -> None:
     with pytest.raises(ValueError, match="schedule must be one of"):
-        check_schedule("exponential")
+        check_choice("schedule", "exponential", Schedule)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 from torchvision.models import resnet18
 
 from perturbsets import LayerOutputs, layer_names
-from perturbsets.layer_outputs import check_activation
+from perturbsets._types import check_choice
+from perturbsets.layer_outputs import Activation
 
 
 def small(inplace: bool = False) -> nn.Sequential:
@@ -244,4 +245,4 @@ def test_memory_formats_and_types_are_those_of_the_model() -> None:
 
 def test_unknown_activations_are_refused() -> None:
     with pytest.raises(ValueError, match=r"activation must be one of \['relu', 'none'\], got 'tanh'"):
-        check_activation("tanh")
+        check_choice("activation", "tanh", Activation)

@@ -36,7 +36,7 @@ from perturbsets import (
     evaluate_robustness,
 )
 from perturbsets.evaluation import correct_under
-from perturbsets.per_image import set_per_image
+from perturbsets.rows import set_per_image
 from perturbsets.sets import L1Ball, L2Ball, LinfBall
 
 RADII = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]

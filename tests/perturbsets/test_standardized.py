@@ -91,7 +91,9 @@ def test_a_radius_that_is_none_is_refused() -> None:
 
 
 def test_recipes_may_say_one_standard_deviation_or_one_a_part() -> None:
-    schema = json.dumps(Recipe.model_json_schema()["$defs"]["perturbsets_NoiseAugmentedTraining"]["properties"]["sigma"])
+    schema = json.dumps(
+        Recipe.model_json_schema()["$defs"]["perturbsets_NoiseAugmentedTraining"]["properties"]["sigma"]
+    )
 
     assert '"number"' in schema
     assert '"array"' in schema
