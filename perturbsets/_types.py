@@ -5,7 +5,7 @@ take samples of any shape behind the batch; sets that know about pictures ask fo
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -19,7 +19,7 @@ Offsets = Float[Tensor, "B Z"]
 Logits = Float[Tensor, "B K"]
 PerImage = Float[Tensor, " B"]
 OneOrEach = float | Sequence[Any] | PerImage
-"""A number for all images, or one for each; what a sequence holds is checked by :func:`per_image.set_per_image`."""
+"""A number for all images, or one for each; :func:`~perturbsets.rows.set_per_image` checks what a sequence holds."""
 LogWeights = Float[Tensor, "N B"]
 """One number per draw and image, mostly a logarithm of a density or weight."""
 Draws = Float[Tensor, "N B Z"]
@@ -34,3 +34,18 @@ LabelLogits = Float[Tensor, "B L"]
 """A logit for each label of each image; the label is on where it is above 0."""
 PerLabel = Float[Tensor, " L"]
 Rows = Int64[Tensor, " N"]
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Refuses a setting that is none of a few words.
+
+    Args:
+        name: Name of the setting.
+        value: What was given.
+        choices: The ``Literal`` of the words.
+
+    Raises:
+        ValueError: Naming the words there are.
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {list(get_args(choices))}, got {value!r}")

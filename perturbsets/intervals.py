@@ -189,7 +189,7 @@ def mean_interval(
     groups: Tensor | None = None,
     *,
     over: Tensor | None = None,
-    seed: int = 0,
+    generator: torch.Generator | None = None,
 ) -> Interval:
     r"""A mean of real numbers, or a ratio of means, with its interval.
 
@@ -203,7 +203,7 @@ def mean_interval(
         values: One number per row, ``[N]``.
         groups: Number of each row's independent unit; by default every row is its own.
         over: Denominators: the figure is then mean(values) / mean(over).
-        seed: Seed of the resampling; the same seed gives the same interval.
+        generator: For the resampling; one of seed 0 if not given, so that the same values give the same interval.
 
     Returns:
         The figure and its interval. There is none below 5 groups, where all groups have the same figure (nothing tells
@@ -229,7 +229,7 @@ def mean_interval(
         return Interval(figure, None, None)
     deviation = math.sqrt(count / (count - 1) * float(rest.square().sum())) / total
     student = float(stats.t.ppf(1 - _TAIL, count - 1))
-    low, high = _studentised(rest, below, seed)
+    low, high = _studentised(rest, below, generator or torch.Generator().manual_seed(0))
     ends = figure - deviation * max(high, student), figure - deviation * min(low, -student)
     return Interval(figure, *ends) if all(map(math.isfinite, ends)) else Interval(figure, None, None)
 
@@ -289,13 +289,12 @@ def _effective(rest: Tensor, weights: Tensor, variance: float, unseen: float) ->
     return max(kish, variance / (seen + unseen / kish**2))
 
 
-def _studentised(rest: Tensor, weights: Tensor, seed: int) -> tuple[float, float]:
+def _studentised(rest: Tensor, weights: Tensor, generator: torch.Generator) -> tuple[float, float]:
     """Lower and upper quantile of the studentised figure over resamples of groups; infinite where these all agree."""
     count = len(rest)
-    generator = torch.Generator().manual_seed(seed)
     found = []
     for some in torch.arange(RESAMPLES).split(max(1, _CHUNK // count)):
-        rows = torch.randint(count, (len(some), count), generator=generator)
+        rows = torch.randint(count, (len(some), count), generator=generator, device=generator.device).cpu()
         r, w = rest[rows], weights[rows]
         shift = r.sum(1)
         spread = (r - (shift / w.sum(1))[:, None] * w).square().sum(1).nan_to_num(nan=0.0, posinf=0.0)

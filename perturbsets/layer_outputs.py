@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from perturbsets._types import Samples
+from perturbsets._types import Samples, check_choice
 from perturbsets.model_call import output
 
 Activation = Literal["relu", "none"]
@@ -60,8 +60,8 @@ class LayerOutputs:
         {'1': (5, 3), '3': (5, 2)}
     """
 
-    def __init__(self, model: nn.Module, layers: str | Sequence[str], activation: Activation = "relu") -> None:
-        check_activation(activation)
+    def __init__(self, model: nn.Module, layers: str | Sequence[str], *, activation: Activation = "relu") -> None:
+        check_choice("activation", activation, Activation)
         self.model, self.activation = model, activation
         self._layers = _chosen(model, layers)
         self.names = [layer.name for layer in self._layers]
@@ -162,16 +162,6 @@ def layer_names(model: nn.Module, layers: str | Sequence[str]) -> list[str]:
         ['0', '1', '2']
     """
     return [layer.name for layer in _chosen(model, layers)]
-
-
-def check_activation(activation: str) -> None:
-    """Refuses an activation that is none.
-
-    Raises:
-        ValueError: If it is unknown.
-    """
-    if activation not in get_args(Activation):
-        raise ValueError(f"activation must be one of {list(get_args(Activation))}, got {activation!r}")
 
 
 @dataclass(frozen=True)

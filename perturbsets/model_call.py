@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from perturbsets._types import Model, Samples
-from perturbsets.reachable import reachable
 
+Mode = Literal["eval", "keep"]
+FOREIGN = {"torch", "torchvision", "numpy"}  # libraries whose functions refer to nothing of the user's
 NAMES = ("logits", "out")  # of logits among several outputs: Hugging Face transformers, torchvision segmentation
 
 
@@ -81,15 +86,19 @@ def two_classes(found: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(found), found], dim=1) if found.shape[1] == 1 else found
 
 
-def unwrapped(model: Any) -> Any:
+def unwrapped(model: Any, tops: Sequence[nn.Module] | None = None) -> Any:
     """The module inside a wrapper for several processes, whose passes would wait for the other processes.
+
+    Args:
+        model: Any callable.
+        tops: Its :func:`roots`, where they are known.
 
     Raises:
         ValueError: If a function calls such a wrapper, so that nothing can be put in its place.
     """
     if isinstance(model, DistributedDataParallel):
         return model.module
-    if any(isinstance(top, DistributedDataParallel) for top in roots(model)):
+    if any(isinstance(top, DistributedDataParallel) for top in (roots(model) if tops is None else tops)):
         raise ValueError(
             "model must not be a function over a DistributedDataParallel, whose passes wait for the other processes: "
             "write the function over its `.module`"
@@ -131,12 +140,6 @@ def _first_part(returned: Any) -> str:
     return "".join(f".{name}" for name in list(getattr(returned, "__dict__", {}))[:1])
 
 
-# Leaving a model as it was found.
-
-
-Mode = Literal["eval", "keep"]
-
-
 @contextmanager
 def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
     """Runs a block that leaves no trace, also when it raises.
@@ -155,6 +158,7 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
     """
     python, numpy = random.getstate(), np.random.get_state()
     tops = roots(model)
+    called = unwrapped(model, tops)
     modules = [module for top in tops for module in top.modules()]
     flags = [module.training for module in modules]
     if mode == "eval" and any(flags):
@@ -169,7 +173,7 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
-            yield unwrapped(model)
+            yield called
     finally:
         for module, flag in zip(modules, flags, strict=True):
             module.training = flag
@@ -183,3 +187,52 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
 def ordinary(given: Any) -> Any:
     """A copy of what was made in inference mode, since autograd refuses it; anything else itself."""
     return given.clone() if isinstance(given, Tensor) and given.is_inference() else given
+
+
+def reachable(given: Any, is_wanted: Callable[[Any], bool]) -> Iterator[Any]:
+    """What an object is made of, as far as it is wanted, each thing once.
+
+    Attributes, slots, items of collections, and what functions, methods and ``partial`` enclose or name are followed;
+    what is wanted is not taken apart itself.
+
+    Args:
+        given: Anything.
+        is_wanted: Tells what to yield.
+    """
+    waiting, seen = deque([given]), {id(given): given}  # kept alive: no number comes twice
+    while waiting:
+        part = waiting.popleft()
+        if is_wanted(part):
+            yield part
+            continue
+        new = {id(each): each for each in _parts(part) if id(each) not in seen}
+        seen |= new
+        waiting.extend(new.values())
+
+
+def _parts(given: Any) -> Iterator[Any]:
+    """What an object refers to, one level down."""
+    if isinstance(given, type | ModuleType | Tensor | str | bytes):
+        return
+    if isinstance(given, Mapping):
+        yield from given.values()
+    elif isinstance(given, list | tuple | set | frozenset):
+        yield from given
+    elif isinstance(given, partial):
+        yield from (given.func, *given.args, *given.keywords.values())
+    elif isinstance(given, MethodType):
+        yield from (given.__self__, given.__func__)
+    elif isinstance(given, FunctionType):
+        if (given.__module__ or "").partition(".")[0] in FOREIGN:
+            return
+        yield from given.__defaults__ or ()
+        for cell in given.__closure__ or ():
+            with suppress(ValueError):  # what it refers to is not there yet
+                yield cell.cell_contents
+        with suppress(ValueError):
+            yield from inspect.getclosurevars(given).globals.values()
+    yield from getattr(given, "__dict__", {}).values()
+    for kind in type(given).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        names = (slots,) if isinstance(slots, str) else slots
+        yield from (getattr(given, name) for name in names if hasattr(given, name))

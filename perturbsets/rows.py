@@ -1,21 +1,20 @@
-"""Some rows of a batch, of whatever holds one entry for each of its images."""
+"""Some rows of a batch: of labels, and of settings that may be one number for each image, such as a radius."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from numbers import Number
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from perturbsets._types import Rows
-
-# Names the rows of a batch that an error is about.
-
+from perturbsets._types import Flags, OneOrEach, PerImage, Rows
 
 SHOWN = 8  # row numbers named in an error
+Kind = TypeVar("Kind", bound="PerImageSettings")
 
 
 def named_rows(flags: Tensor) -> str:
@@ -91,3 +90,180 @@ def check_rows(name: str, given: Any, count: int) -> None:
             f"{name} must have one entry for each of {count} images, got {len(given)}: give a list of one target per "
             "image, or bind what is the same for all images into the function, e.g. by functools.partial"
         )
+
+
+class PerImageSettings:
+    """Settings that can be shared out to some images of a batch: those of sets, objectives, ascents and adversaries.
+
+    Attributes:
+        per_image: Names of the fields that may hold one number for each image.
+    """
+
+    per_image: ClassVar[tuple[str, ...]] = ()
+
+    def select(self: Kind, rows: Rows) -> Kind:
+        """The same settings for some images of a batch.
+
+        A number for each image is shared out, here and in whatever settings this holds: the parts of a composed set,
+        the set, objective and ascent of an adversary.
+
+        Args:
+            rows: Positions of the images.
+
+        Raises:
+            ValueError: If there is a number for each image, but none at some of the positions, or something is to be
+                shared out and this is no dataclass.
+        """
+        held = {name: getattr(self, name) for name in _names(self)}
+        kept = {
+            name: _shared_out(value, rows, name) if name in self.per_image else _kept(value, rows)
+            for name, value in held.items()
+        }
+        changed = {name: value for name, value in kept.items() if value is not held[name]}
+        if changed and not is_dataclass(self):
+            raise ValueError(
+                f"{type(self).__name__} must be a dataclass to share out {sorted(changed)} to some images: write "
+                "@dataclass(frozen=True) above it, or give it a method keep(rows)"
+            )
+        return replace(self, **changed) if changed else self  # type: ignore[type-var]
+
+
+def check_count(settings: PerImageSettings, count: int) -> None:
+    """Refuses numbers for each image that are not as many as the images, in settings and whatever settings they hold.
+
+    To be called where a batch is still whole: some of its images cannot tell how many there are.
+
+    Args:
+        settings: A set, an adversary or the like.
+        count: Number of images.
+
+    Raises:
+        ValueError: If there are more or fewer.
+    """
+    for part in _nested(settings):
+        for name in part.per_image:
+            value = getattr(part, name, None)  # not every ascent has a step size
+            numbers = None if value is None else _numbers(value)
+            if numbers is not None and numbers.ndim and len(numbers) != count:
+                raise ValueError(
+                    f"{name} must be a number or one per image, got {len(numbers)} numbers for {count} images: give "
+                    "one for each"
+                )
+
+
+def set_per_image(settings: Any, name: str, allowed: Callable[[Tensor], Tensor], expected: str) -> None:
+    """Checks a field of a frozen dataclass, and stores it as a float or as one tensor ``[B]``.
+
+    To be called in ``__post_init__``. A sequence becomes a tensor in double precision.
+
+    Args:
+        settings: The dataclass.
+        name: Name of the field; ``None`` in it passes.
+        allowed: From numbers to flags, so that NaN fails.
+        expected: What is allowed, for the error.
+
+    Raises:
+        ValueError: If the field is neither a number nor one per image, or a number is not allowed.
+    """
+    value = getattr(settings, name)
+    if value is not None:
+        object.__setattr__(settings, name, _checked(value, name, allowed, expected))
+
+
+def for_each(value: Any, like: Tensor, name: str) -> PerImage:
+    """A setting as one number for each image of a batch.
+
+    Args:
+        value: A number, or one per image.
+        like: A tensor with a row per image, which gives dtype and device too.
+        name: Name of the setting, for the error.
+
+    Raises:
+        ValueError: If there is one per image, but not for this number of images.
+    """
+    numbers = _numbers(value).to(like.dtype).to(like.device)  # in this order: not every device has doubles
+    if numbers.ndim and numbers.shape != like.shape[:1]:
+        raise ValueError(
+            f"{name} must be a number or one per image, got {list(numbers.shape)} numbers for {len(like)} images: "
+            "`keep(rows)` of the set or the adversary shares them out to some images"
+        )
+    return numbers.expand(len(like))
+
+
+def one_number(value: OneOrEach, name: str) -> float:
+    """A setting as a float, where one per image makes no sense.
+
+    Args:
+        value: The setting.
+        name: Its name, for the error.
+
+    Raises:
+        ValueError: If there is one per image.
+    """
+    if isinstance(value, Sequence) or (isinstance(value, Tensor) and value.ndim):
+        raise ValueError(f"{name} must be one number here, got {len(value)}, one per image: take one for all images")
+    return float(value)
+
+
+def _checked(value: Any, name: str, allowed: Callable[[Tensor], Flags], expected: str) -> float | PerImage:
+    try:
+        numbers = _numbers(value)
+        wrong = ~allowed(numbers)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be {expected}; got {value!r}, which is no number") from None
+    if numbers.ndim > 1:
+        raise ValueError(f"{name} must be {expected}; got numbers of shape {list(numbers.shape)}, give one per image")
+    if bool(wrong.any()):
+        where = f" for image {int(wrong.nonzero()[0])} of {len(numbers)}" if numbers.ndim else ""
+        raise ValueError(f"{name} must be {expected}, got {float(numbers[wrong][0]):g}{where}")
+    return numbers if numbers.ndim else float(numbers)
+
+
+def _numbers(value: Any) -> Tensor:
+    """A number, or numbers, as a tensor of floating point; what is one already is returned itself."""
+    numbers = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+    return numbers if numbers.is_floating_point() else numbers.to(torch.float64)
+
+
+def _shared_out(value: Any, rows: Rows, name: str) -> Any:
+    if value is None:
+        return None
+    numbers = _numbers(value)
+    if not numbers.ndim:
+        return value
+    if len(rows) and int(rows.max()) >= len(numbers):
+        raise ValueError(
+            f"{name} must be a number or one per image, got {len(numbers)} numbers for {int(rows.max()) + 1} images or "
+            "more: give one for each"
+        )
+    return numbers[rows.to(numbers.device)]
+
+
+def _nested(value: Any) -> Iterator[PerImageSettings]:
+    """Settings, and the settings in their attributes and in collections of such."""
+    if isinstance(value, PerImageSettings):
+        yield value
+        value = [getattr(value, name) for name in _names(value)]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _nested(part)
+
+
+def _names(settings: PerImageSettings) -> list[str]:
+    return [field.name for field in fields(settings) if field.init] if is_dataclass(settings) else list(vars(settings))
+
+
+def _kept(value: Any, rows: Rows) -> Any:
+    """Settings, or a collection of such, shared out; anything else itself."""
+    if isinstance(value, PerImageSettings):
+        return value.select(rows)
+    if isinstance(value, list | tuple):
+        kept = [_kept(part, rows) for part in value]
+        same = all(new is old for new, old in zip(kept, value, strict=True))
+        return value if same else type(value)(kept)
+    if isinstance(value, Mapping):
+        named = {name: _kept(part, rows) for name, part in value.items()}
+        return named if any(named[name] is not part for name, part in value.items()) else value
+    return value

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples, check_choice
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.model_call import Mode, ordinary, preserve_state
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.classification import CrossEntropy
-from perturbsets.per_image import PerImageSettings
+from perturbsets.rows import PerImageSettings
 from perturbsets.sets.base import PerturbationSet, Region
 
 Rank = Literal["success", "value"]
@@ -27,8 +27,8 @@ class AttackResult:
     Attributes:
         images: The worst samples, of the type and shape of the input.
         offsets: Where in the set they are, ``[B, Z]``.
-        values: The objective there.
-        reached: Whether the goal is reached there.
+        loss: The objective there, higher is worse for the model.
+        success: Whether the goal is reached there.
         calls: Forward passes spent, those of binding the objective among them; of a gradient ascent's, all but one of
             each start had a backward pass.
         bounds: Values that no point of the set exceeds, where the ascent proves such
@@ -37,7 +37,7 @@ class AttackResult:
 
     images: Samples
     offsets: Offsets
-    values: PerImage
+    loss: PerImage
     success: Flags
     calls: Tensor
     bounds: PerImage | None = None
@@ -73,11 +73,11 @@ class Adversary(PerImageSettings):
     perturbations: PerturbationSet
     objective: Objective = field(default_factory=CrossEntropy)
     ascent: Ascent = field(default_factory=ProjectedGradient)
+    _: KW_ONLY
     mode: Mode = "eval"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("eval", "keep"):
-            raise ValueError(f'mode must be "eval" or "keep", got {self.mode!r}')
+        check_choice("mode", self.mode, Mode)
         if self.mode == "keep" and getattr(self.ascent, "stop_on_success", False):
             raise ValueError('mode="keep" drops no image: set stop_on_success=False in the ascent')
 
@@ -110,7 +110,7 @@ class Adversary(PerImageSettings):
             ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent
                 does not fit the set, or the model returns NaN.
         """
-        check_rank(rank)
+        check_choice("rank", rank, Rank)
         if generator is None:
             generator = torch.Generator()
             generator.seed()
@@ -123,7 +123,7 @@ class Adversary(PerImageSettings):
             start = None if start is None else _first(ordinary(start), region)
             if not len(images):
                 best = Best(region, None)
-                return AttackResult(best.images, best.offsets, best.values, best.success, best.calls)
+                return AttackResult(best.images, best.offsets, best.loss, best.success, best.calls)
             loss = self.objective.at(model, images.detach(), labels)
             best = self.ascent(region, loss if rank == "success" else ByValue(loss), start=start, generator=generator)
             calls = best.calls + loss.calls
@@ -132,17 +132,7 @@ class Adversary(PerImageSettings):
                 f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
                 f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
             )
-        return AttackResult(best.images, best.offsets, best.values, best.success, calls, best.bounds)
-
-
-def check_rank(rank: str) -> None:
-    """Refuses an unknown rank.
-
-    Raises:
-        ValueError: Naming those there are.
-    """
-    if rank not in get_args(Rank):
-        raise ValueError(f"rank must be one of {list(get_args(Rank))}, got {rank!r}")
+        return AttackResult(best.images, best.offsets, best.loss, best.success, calls, best.bounds)
 
 
 def _first(start: Tensor, region: Region) -> Offsets:

@@ -12,10 +12,10 @@ from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.ascents.apgd import APGD
-from perturbsets.ascents.climb import slope
+from perturbsets.ascents.base import slope
 from perturbsets.model_call import ordinary, preserve_state
-from perturbsets.objectives.base import Loss, class_numbers
-from perturbsets.objectives.classification import Margin
+from perturbsets.objectives.base import Loss
+from perturbsets.objectives.classification import Margin, class_numbers
 from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
@@ -36,6 +36,7 @@ def fast_minimum_norm(
     rate: float = 0.05,
     bounds: tuple[float, float] = (0.0, 1.0),
     largest: float | None = None,
+    generator: torch.Generator | None = None,
 ) -> SmallestRadius:
     r"""Follows the margin's gradient on a ball whose radius moves to the decision boundary.
 
@@ -67,6 +68,7 @@ def fast_minimum_norm(
         bounds: Smallest and largest value; infinite for none.
         largest: Radius of the attack on images that the climb does not reach, above 0 and finite; the distance to the
             farthest corner of the bounds if not given.
+        generator: For the random starts of that attack; one of seed 0 if not given.
 
     Returns:
         Radii, samples and calls. A radius is infinite only where that attack failed too.
@@ -100,7 +102,7 @@ def fast_minimum_norm(
     with preserve_state(model, images.device) as model:
         images = images.detach().clone()
         labels = class_numbers(ordinary(labels), images)
-        box = PixelBall(norm, math.inf, bounds).at(images)
+        box = PixelBall(norm, math.inf, bounds=bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)
         climb = _Climb(norm, steps, step_size * unit, rate)
         u, nearest = climb(box, loss, box.centre())
@@ -110,8 +112,8 @@ def fast_minimum_norm(
         if len(rows):
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
             ascent = APGD(steps, restarts=RESTARTS, stop_on_success=True)
-            attack = Adversary(PixelBall(norm, corner, bounds), Margin(targeted=targeted), ascent)
-            draws, y = torch.Generator().manual_seed(0), labels[rows]
+            attack = Adversary(PixelBall(norm, corner, bounds=bounds), Margin(targeted=targeted), ascent)
+            draws, y = generator or torch.Generator().manual_seed(0), labels[rows]
             found = attack(model, images[rows], y, generator=draws)
             calls[rows] += found.calls
             rows = rows[found.success]

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, PerImage, Samples
+from perturbsets._types import Flags, Model, PerImage, Samples, check_choice
 from perturbsets.adversaries.adversary import Adversary, AttackResult
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.penalized import Penalized
 from perturbsets.rows import take_rows
 
+Over = Literal["radius", "weight"]
 _Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], AttackResult]
 HALVINGS = 20.0  # of the largest price: down to a millionth of it
 
@@ -66,7 +67,7 @@ def bisect(
     labels: Any,
     *,
     largest: float,
-    over: Literal["radius", "weight"] = "radius",
+    over: Over = "radius",
     rounds: int = 10,
     generator: torch.Generator | None = None,
 ) -> SmallestRadius:
@@ -162,8 +163,7 @@ def _at_price(adversary: Adversary, largest: float, halvings: PerImage) -> _Atta
 
 
 def _check(adversary: Adversary, largest: float, over: str, rounds: int) -> None:
-    if over not in ("radius", "weight"):
-        raise ValueError(f'over must be "radius" or "weight", got {over!r}')
+    check_choice("over", over, Over)
     if over == "radius" and not hasattr(adversary.perturbations, "radius"):
         kind = type(adversary.perturbations).__name__
         raise ValueError(f"adversary must search a set with a radius, got {kind}: there is nothing to bisect")

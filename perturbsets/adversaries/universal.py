@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
-from perturbsets.ascents.climb import finite_radii, shares, slope
+from perturbsets.ascents.base import finite_radii, slope
+from perturbsets.ascents.projected_gradient import shares
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.rows import as_tensor

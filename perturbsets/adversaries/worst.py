@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, PerImage, Samples
-from perturbsets.adversaries.adversary import Adversary, Rank, check_rank
+from perturbsets._types import Flags, Model, PerImage, Samples, check_choice
+from perturbsets.adversaries.adversary import Adversary, Rank
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import Margin
-from perturbsets.per_image import PerImageSettings, check_count
-from perturbsets.rows import check_rows, take_rows
+from perturbsets.rows import PerImageSettings, check_count, check_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,14 @@ class WorstResult:
 
     Attributes:
         images: The worst samples, of the type and shape of the input.
-        values: The judge's objective there.
-        reached: Whether the judge's goal is reached.
+        loss: The judge's objective there, higher is worse for the model.
+        success: Whether the judge's goal is reached.
         member: Number of the adversary that found it.
         calls: Forward passes spent by all of them, the judge's included.
     """
 
     images: Samples
-    values: PerImage
+    loss: PerImage
     success: Flags
     member: Tensor
     calls: Tensor
@@ -64,6 +63,7 @@ class Worst(PerImageSettings):
     """
 
     adversaries: Sequence[Adversary]
+    _: KW_ONLY
     judge: Objective = field(default_factory=Margin)
     drop_successes: bool = False
 
@@ -97,7 +97,7 @@ class Worst(PerImageSettings):
         Raises:
             ValueError: As :meth:`Adversary.__call__`.
         """
-        check_rank(rank)
+        check_choice("rank", rank, Rank)
         count, device = len(images), images.device
         if self.drop_successes:
             check_rows("labels", labels, count)

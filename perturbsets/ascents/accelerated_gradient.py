@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 
-from perturbsets._types import Flags, Offsets, PerImage
-from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import CHECK_EVERY, Climber, check_steps, slope
+from perturbsets._types import Flags, Offsets, PerImage, Rows
+from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, slope
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
@@ -46,7 +45,7 @@ def duality_gap(region: Region, loss: Loss, offsets: Offsets) -> PerImage:
 
 
 @dataclass(frozen=True)
-class AcceleratedGradient(Ascent):
+class AcceleratedGradient(GradientBased):
     r"""Nesterov's accelerated projected gradient with restarts, until a duality gap proves the top near.
 
     .. math:: x_{t+1} = \Pi_B\Big(u_t + \frac1L \nabla f(u_t)\Big), \qquad
@@ -69,7 +68,7 @@ class AcceleratedGradient(Ascent):
         steps: Number of points tried beside the start; each costs one forward and one backward pass.
         tolerance: :math:`\tau \ge 0`, a share of the value.
         absolute: :math:`\tau_0 \ge 0`, in the unit of the value, for losses whose top is 0.
-        stop_on_success: Whether images that reached the goal, or are done, leave the computation.
+        stop_on_success: Whether images whose attack succeeded, or that are done, leave the computation.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -80,12 +79,13 @@ class AcceleratedGradient(Ascent):
     """
 
     steps: int = 500
+    _: KW_ONLY
     tolerance: float = 1e-3
     absolute: float = 1e-6
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
+        super().__post_init__()
         for name, number in (("tolerance", self.tolerance), ("absolute", self.absolute)):
             if not number >= 0:  # NaN fails too
                 raise ValueError(f"{name} must be 0 or more, got {number}: it is a distance from the top")
@@ -96,30 +96,22 @@ class AcceleratedGradient(Ascent):
             return "it needs a box of finite sides, for its duality gap: take an L-inf ball, or ProjectedLBFGS"
         return why
 
-    def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Best:
-        best = Best(region, loss)
-        climber = _Climber(region, loss, best, region.project(region.centre() if start is None else start).detach())
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        climb = _Climb(region, loss, best, region.project(start).detach())
         for step in range(self.steps + 1):
-            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.done, drop=self.stop_on_success):
-                break
-            last = step == self.steps
-            climber.look(self.tolerance, self.absolute, last=last)
+            if step % CHECK_EVERY == 0 and not climb.goes_on(drop=self.stop_on_success, done=climb.done):
+                return
+            if step == self.steps:
+                climb.evaluate(climb.trial)
+                return
+            climb.look(self.tolerance, self.absolute)
             if step == 0:
-                climber.begin()
-            if not last:
-                climber.move()
-        return best
+                climb.begin()
+            climb.move()
 
 
-class _Climber(Climber):
-    """One climb: the points of every image, and what it knows of its curvature.
+class _Climb(Active):
+    """The points of every image, and what is known of its curvature.
 
     Args:
         region: A box.
@@ -130,32 +122,27 @@ class _Climber(Climber):
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets) -> None:
         super().__init__(region, loss, best)
+        self.box = region.box()
         self.u = self.x = self.trial = start
         self.gradient = self.trial_gradient = torch.zeros_like(start)
         self.speed = start.new_ones(len(start), 1)  # a in the formula
         self.curvature = torch.zeros_like(self.speed)
         self.done: Flags = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-        best.bounds = torch.full_like(best.values, float("inf"))
+        best.bounds = torch.full_like(best.loss, float("inf"))
 
-    def look(self, tolerance: float, absolute: float, *, last: bool) -> None:
-        """Value, gradient and gap at the trial points; at the last of all nobody needs the gradient."""
-        u = self.trial.detach().requires_grad_(not last)
-        with torch.set_grad_enabled(not last):
-            images = self.region.decode(u)
-            value, reached = self.loss(images, u)
-        self.best.update(u, images, value, reached, self.rows)
-        if not last:
-            self.trial_gradient = slope(value, u)
-            assert self.box is not None
-            bound, highest = self._bound(value.detach() + _gap(self.trial_gradient, self.trial, self.box))
-            self.done = self.done | (bound - highest <= (tolerance * highest.abs()).clamp_min(absolute))
+    def look(self, tolerance: float, absolute: float) -> None:
+        """Value, gradient and gap at the trial points."""
+        value, self.trial_gradient = self.differentiate(self.trial)
+        assert self.box is not None
+        bound, highest = self._bound(value + _gap(self.trial_gradient, self.trial, self.box))
+        self.done = self.done | (bound - highest <= (tolerance * highest.abs()).clamp_min(absolute))
 
     def _bound(self, bound: PerImage) -> tuple[PerImage, PerImage]:
         """The lowest bound on the top so far, with the one given, and the highest value."""
         assert self.best.bounds is not None
         rows = slice(None) if self.rows is None else self.rows
         self.best.bounds[rows] = self.best.bounds[rows].minimum(bound.to(self.best.bounds))
-        return self.best.bounds[rows], self.best.values[rows]
+        return self.best.bounds[rows], self.best.loss[rows]
 
     def begin(self) -> None:
         """Makes the curvatures so low that the first step is as long as the box."""
@@ -180,8 +167,12 @@ class _Climber(Climber):
         speed = torch.where(anew, 1.0, self.speed)
         self.speed = (1 + (1 + 4 * speed.square()).sqrt()) / 2
         self.x = ahead
-        reached = self.region.project(torch.addcmul(ahead, (speed - 1) / self.speed, move))
-        self.trial = torch.where(self.done[:, None], self.trial, reached)
+        ahead = self.region.project(torch.addcmul(ahead, (speed - 1) / self.speed, move))
+        self.trial = torch.where(self.done[:, None], self.trial, ahead)
+
+    def select(self, left: Rows) -> None:
+        super().select(left)
+        self.box = self.region.box()
 
 
 def _gap(gradient: Offsets, offsets: Offsets, box: tuple[Offsets, Offsets]) -> PerImage:

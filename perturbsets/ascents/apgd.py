@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
-from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, OneOrEach, PerImage, Rows
-from perturbsets.ascents.base import Best, Restarted
-from perturbsets.ascents.climb import CHECK_EVERY, check_steps, finite_radii, set_step_size, slope
+from perturbsets._types import Flags, Offsets, OneOrEach
+from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, finite_radii
 from perturbsets.objectives.base import Loss
-from perturbsets.per_image import for_each
-from perturbsets.sets.base import Region, Starts, check_starts
+from perturbsets.rows import for_each
+from perturbsets.sets.base import Region, Starts
 
 
 @dataclass(frozen=True)
-class APGD(Restarted):
+class APGD(GradientBased):
     r"""Projected gradient with momentum whose step halves, image by image, where progress stalls.
 
     .. math:: z = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big), \qquad
@@ -35,7 +33,7 @@ class APGD(Restarted):
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
         momentum_weight: Weight :math:`\alpha` of the new step beside the momentum, in (0, 1].
         rho: Share :math:`\rho` of steps in which the loss must have risen for the step to stay, in [0, 1].
-        stop_on_success: Whether images that reached the goal leave the computation.
+        stop_on_success: Whether images whose attack succeeded leave the computation.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -46,6 +44,7 @@ class APGD(Restarted):
     """
 
     steps: int = 100
+    _: KW_ONLY
     step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"
@@ -54,9 +53,7 @@ class APGD(Restarted):
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
-        set_step_size(self)
-        check_starts(self.starts, self.restarts)
+        super().__post_init__()
         if not 0 < self.momentum_weight <= 1:
             raise ValueError(f"momentum_weight must be in (0, 1], got {self.momentum_weight}")
         if not 0 <= self.rho <= 1:
@@ -64,15 +61,15 @@ class APGD(Restarted):
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         size = 2 * finite_radii(region) if self.step_size is None else self.step_size
-        climber = _Climber(region, loss, best, region.project(start).detach(), size)
+        climb = _Climb(region, loss, best, region.project(start).detach(), size)
         marks = checkpoints(self.steps)
         for step in range(self.steps):
-            if self.stop_on_success and step % CHECK_EVERY == 0 and not climber.drop_successes():
+            if step % CHECK_EVERY == 0 and not climb.goes_on(drop=self.stop_on_success):
                 return
-            climber.step(self.momentum_weight if step else 1.0, last=step + 1 == self.steps)
+            climb.step(self.momentum_weight if step else 1.0, last=step + 1 == self.steps)
             if step + 1 in marks:
                 since = step + 1 - max(mark for mark in marks if mark <= step)
-                climber.judge(self.rho * since)
+                climb.judge(self.rho * since)
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -83,8 +80,8 @@ def checkpoints(steps: int) -> list[int]:
     return sorted({math.ceil(round(share * steps, 9)) for share in shares if share <= 1})
 
 
-class _Climber:
-    """One climb: where every image is, where it was, and the highest point it has seen.
+class _Climb(Active):
+    """Where every image is, where it was, and the highest point it has seen.
 
     Args:
         region: Where to stay.
@@ -95,33 +92,24 @@ class _Climber:
     """
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, size: OneOrEach) -> None:
-        self.region, self.loss, self.best = region, loss, best
-        self.rows: Rows | None = None
+        super().__init__(region, loss, best)
         self.u = self.former = self.top_u = start
-        self.value, self.gradient = self._look(start, last=False)
+        self.value, self.gradient = self.differentiate(start)
         self.top_value, self.top_gradient = self.value, self.gradient
         self.size = for_each(size, start, "step_size")[:, None]
         self.rises = torch.zeros_like(self.value)
         self.judged_value = self.top_value
-        self.halved: Flags = torch.ones_like(self.value, dtype=torch.bool)  # the first checkpoint asks for rises only
-
-    def _look(self, u: Offsets, *, last: bool) -> tuple[PerImage, Offsets]:
-        """Value and gradient at offsets; after the last step nobody needs the gradient."""
-        u = u.detach().requires_grad_(not last)
-        with torch.set_grad_enabled(not last):
-            images = self.region.decode(u)
-            value, success = self.loss(images, u)
-        self.best.update(u, images, value, success, self.rows)
-        if last:
-            return value.detach(), torch.zeros_like(u)
-        return value.detach(), slope(value, u)
+        self.halved: Flags = torch.ones_like(self.rises, dtype=torch.bool)  # the first checkpoint asks for rises only
 
     def step(self, share: float, *, last: bool) -> None:
-        """One step of every image; ``share`` weighs it against momentum."""
+        """One step of every image, of which only the value counts if it is the last; ``share`` is that of the step."""
         target = self.region.project(torch.addcmul(self.u, self.size, self.region.steepest(self.gradient)))
         if share < 1:
             target = self.region.project(self.u + share * (target - self.u) + (1 - share) * (self.u - self.former))
-        value, gradient = self._look(target, last=last)
+        if last:
+            self.evaluate(target)
+            return
+        value, gradient = self.differentiate(target)
         self.rises = self.rises + (value > self.value)
         higher = value > self.top_value
         self.top_u = target.where(higher[:, None], self.top_u)
@@ -139,15 +127,3 @@ class _Climber:
         self.gradient = self.top_gradient.where(column, self.gradient)
         self.value = self.top_value.where(self.halved, self.value)
         self.judged_value, self.rises = self.top_value, torch.zeros_like(self.rises)
-
-    def drop_successes(self) -> bool:
-        """Leaves out the images that reached the goal; tells whether any is left."""
-        success = self.best.success if self.rows is None else self.best.success[self.rows]
-        if bool(success.any()):
-            left = (~success).nonzero()[:, 0]
-            self.rows = left if self.rows is None else self.rows[left]
-            self.region, self.loss = self.region.select(left), self.loss.select(left)
-            for name, value in vars(self).items():
-                if isinstance(value, Tensor) and name != "rows":
-                    setattr(self, name, value[left])
-        return self.rows is None or len(self.rows) > 0

@@ -1,25 +1,27 @@
-"""What an ascent is, and how it keeps the best it has seen."""
+"""What ascents share: the best point of every image, the images still attacked, and gradients."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
+from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples, check_choice
 from perturbsets.objectives.base import Loss
-from perturbsets.per_image import PerImageSettings
+from perturbsets.rows import PerImageSettings, set_per_image
 from perturbsets.sets.base import Region, Starts
+
+CHECK_EVERY = 5  # steps between looks at which images are done, so that a GPU need not wait each step
 
 
 class Best:
-    """Per image the best point seen: reached before not reached, then the higher value; or the higher value alone.
+    """The best point seen for each image: success before failure, then the higher loss; or the higher loss alone.
 
-    An attack counts successes, and a correct image may have cross-entropy ln K where a fooled one has ln 2: there value
-    alone does not tell. A maximum, such as the inner one of adversarial training, is the highest value. The loss says
-    which of the two is asked for.
+    An attack counts successes, and a correctly classified image may have cross-entropy ln K where a misclassified one
+    has ln 2. A maximum, such as the inner one of adversarial training, is the highest loss. ``loss.success_first`` says
+    which of the two is wanted.
 
     Args:
         region: The region that is searched.
@@ -27,54 +29,51 @@ class Best:
 
     Attributes:
         offsets: Best offsets ``[B, Z]``.
-        images: The samples there; decoded once more where the region is ``cheap``, kept otherwise.
-        values: Their values.
-        reached: Whether the goal is reached at that point.
+        images: The samples there; decoded once more where the region is ``cheap``, stored otherwise.
+        loss: Their loss.
+        success: Whether the goal is reached there.
         calls: Forward passes spent on each image.
-        finite: Whether every value seen was finite.
-        bounds: Values that no point of the region exceeds; ``None`` where the ascent proves none.
+        finite: Whether every loss seen was finite.
+        bounds: Losses that no point of the region exceeds; ``None`` where the ascent proves none.
     """
 
     offsets: Offsets
-    values: PerImage
+    loss: PerImage
     success: Flags
     calls: Tensor
     finite: Flags
     bounds: PerImage | None = None
 
     def __init__(self, region: Region, loss: Loss | None) -> None:
-        count = len(region.images)
+        count, device = len(region.images), region.images.device
         self.offsets = region.centre()
         self._region, self._success_first = region, loss is None or loss.success_first
         self._images = None if region.cheap else region.images.detach().clone()
-        self.values = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
-        self.success = torch.zeros(count, dtype=torch.bool, device=region.images.device)
-        self.calls = torch.zeros(count, dtype=torch.int64, device=region.images.device)
+        self.loss = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
+        self.success = torch.zeros(count, dtype=torch.bool, device=device)
+        self.calls = torch.zeros(count, dtype=torch.int64, device=device)
         self.finite = torch.ones_like(self.success)
-        self._every = torch.arange(count, device=region.images.device)
+        self._every = torch.arange(count, device=device)
 
     def update(
-        self, offsets: Offsets, images: Samples, values: PerImage, success: Flags, rows: Rows | None = None
+        self, offsets: Offsets, images: Samples, loss: PerImage, success: Flags, rows: Rows | None = None
     ) -> None:
         """Takes in one evaluation of all images, or of some rows of the batch."""
-        values = values.detach().to(self.values.dtype)
-        finite = values.isfinite()
+        loss = loss.detach().to(self.loss.dtype)
+        finite = loss.isfinite()
         success = success & finite  # NaN is not a success
-        old, held = (self.values, self.success) if rows is None else (self.values[rows], self.success[rows])
-        higher = values > old
+        old, held = (self.loss, self.success) if rows is None else (self.loss[rows], self.success[rows])
+        higher = loss > old
         better = finite & (torch.where(success ^ held, success, higher) if self._success_first else higher)
-        held = torch.where(better, success, held)
+        held, loss = torch.where(better, success, held), torch.where(better, loss, old)
         if rows is None:
             self.calls += 1
             self.finite &= finite
-            self.values = torch.where(better, values, old)
-            self.success = held
+            self.loss, self.success, rows = loss, held, self._every
         else:
             self.calls[rows] += 1
             self.finite[rows] &= finite
-            self.values[rows] = torch.where(better, values, old)
-            self.success[rows] = held
-        rows = self._every if rows is None else rows
+            self.loss[rows], self.success[rows] = loss, held
         # Few rows are copied at most steps; but to ask how many they are would make a GPU wait.
         replace_ = replace_few_ if better.device.type == "cpu" else replace_unasked_
         replace_(self.offsets, offsets.detach().to(self.offsets.dtype), better, rows)
@@ -101,6 +100,79 @@ def replace_unasked_(kept: Tensor, seen: Tensor, better: Flags, rows: Rows) -> N
     kept.index_copy_(0, rows, torch.cat([kept, seen]).index_select(0, chosen))
 
 
+class Active:
+    """The images of a batch that are still attacked, with region and loss of these alone.
+
+    Subclasses hold what they know of each image in tensors with a row per image, or in objects with a ``select``:
+    when images leave, all attributes follow.
+
+    Args:
+        region: Where to stay.
+        loss: What to raise.
+        best: Takes in every point evaluated.
+
+    Attributes:
+        rows: The rows of the batch that are still attacked; all if ``None``.
+    """
+
+    def __init__(self, region: Region, loss: Loss, best: Best) -> None:
+        self.region, self.loss, self.best = region, loss, best
+        self.rows: Rows | None = None
+
+    def of(self, batch: Tensor) -> Tensor:
+        """The rows of those images, of a tensor with a row for each image of the batch."""
+        return batch if self.rows is None else batch[self.rows]
+
+    def evaluate(self, offsets: Offsets) -> PerImage:
+        """The loss at offsets."""
+        with torch.no_grad():
+            return self._look(offsets)
+
+    def differentiate(self, offsets: Offsets) -> tuple[PerImage, Offsets]:
+        """The loss at offsets, and its gradient there.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        with torch.enable_grad():
+            offsets = offsets.detach().requires_grad_()
+            value = self._look(offsets)
+        return value.detach(), slope(value, offsets)
+
+    def _look(self, offsets: Offsets) -> PerImage:
+        images = self.region.decode(offsets)
+        value, success = self.loss(images, offsets)
+        self.best.update(offsets, images, value, success, self.rows)
+        return value
+
+    def goes_on(self, *, drop: bool, done: Flags | None = None) -> bool:
+        """Whether any image is left to attack.
+
+        Args:
+            drop: Whether images that are done, or whose attack succeeded, leave.
+            done: Which of those that are still attacked need no more steps; none if not given.
+        """
+        if drop:
+            success = self.of(self.best.success)
+            done = success if done is None else done | success
+            if bool(done.any()):
+                left = (~done).nonzero()[:, 0]
+                if len(left):
+                    self.select(left)
+                return len(left) > 0
+        return drop or done is None or not len(done) or not bool(done.all())
+
+    def select(self, left: Rows) -> None:
+        """Leaves out all but some of the images that are still attacked."""
+        rows = left if self.rows is None else self.rows[left]
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[left])
+            elif hasattr(value, "select"):
+                setattr(self, name, value.select(left))
+        self.rows = rows
+
+
 class Ascent(PerImageSettings, ABC):
     """A way to climb; one frozen dataclass of settings each. A ``step_size`` may be one per image."""
 
@@ -124,7 +196,7 @@ class Ascent(PerImageSettings, ABC):
             generator: For random starts and draws.
 
         Returns:
-            Per image the best point seen, the start included.
+            The best point seen for each image, the start included.
         """
 
     def misfit(self, region: Region) -> str | None:
@@ -138,19 +210,27 @@ class Ascent(PerImageSettings, ABC):
         return None
 
 
-# Climbing from several starts.
-
-
-class Restarted(Ascent):
-    """An ascent that climbs once from each of its starts; subclasses say how.
+class GradientBased(Ascent):
+    """An ascent along gradients, once from each of its starts; subclasses say how.
 
     Attributes:
+        steps: Number of steps per start.
         restarts: Number of starts.
         starts: Where they lie.
     """
 
-    restarts: int
-    starts: Starts
+    steps: int = 1
+    restarts: int = 1
+    starts: Starts = "zero"
+
+    def __post_init__(self) -> None:
+        check_at_least_one(steps=self.steps)
+        if hasattr(self, "step_size"):
+            set_step_size(self)
+        check_at_least_one(restarts=self.restarts)
+        check_choice("starts", self.starts, Starts)
+        if self.restarts > 1 and self.starts == "zero":
+            raise ValueError(f'starts must be random for {self.restarts} restarts, got "zero": all would be the same')
 
     def __call__(
         self,
@@ -170,3 +250,52 @@ class Restarted(Ascent):
     @abstractmethod
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         """Climbs from one start; every point visited goes to ``best``."""
+
+
+def slope(value: PerImage, offsets: Offsets) -> Offsets:
+    """The gradient of each image's value at its offsets.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    gradient = None
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value.sum(), offsets, allow_unused=True)  # images are independent
+    if gradient is None:
+        raise ValueError(
+            "objective must have a gradient at the offsets for this ascent, got values without one: let no step from "
+            "samples to values detach or count, or take an ascent without gradients, such as Square or RandomSearch"
+        )
+    return gradient
+
+
+def check_at_least_one(**counts: int) -> None:
+    """Refuses numbers of steps, draws and the like below 1.
+
+    Raises:
+        ValueError: Naming the first that is.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def set_step_size(settings: Any) -> None:
+    """Checks the ``step_size`` of a frozen dataclass, and stores it as a float, a tensor ``[B]`` or ``None``.
+
+    Raises:
+        ValueError: If a step size is not above 0.
+    """
+    set_per_image(settings, "step_size", lambda size: size > 0, "above 0, in the unit of the set's radius")
+
+
+def finite_radii(region: Region) -> PerImage:
+    """Radii of a region, one per image, for step sizes that are shares of them.
+
+    Raises:
+        ValueError: If a radius is infinite.
+    """
+    radii = region.ball.radii(region.centre())[:, 0]
+    if not bool(radii.isfinite().all()):
+        raise ValueError("step_size must be given where the radius is infinite: by default it is a share of it")
+    return radii

@@ -1,83 +1,182 @@
-"""Projected gradient ascent: BIM, PGD and, with momentum, MI-FGSM."""
+"""Projected gradient ascent: FGSM, BIM, PGD and, with momentum, MI-FGSM; and Adam."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 import torch
 
-from perturbsets._types import Offsets, OneOrEach
-from perturbsets.ascents.base import Ascent, Best, Restarted
-from perturbsets.ascents.climb import (
-    Adaptive,
-    Plain,
-    Schedule,
-    Steepest,
-    check_schedule,
-    check_steps,
-    climb,
+from perturbsets._types import Offsets, OneOrEach, check_choice
+from perturbsets.ascents.base import (
+    CHECK_EVERY,
+    Active,
+    Best,
+    GradientBased,
     finite_radii,
-    set_step_size,
     slope,
 )
 from perturbsets.objectives.base import Loss
-from perturbsets.per_image import for_each
-from perturbsets.sets.base import Region, Starts, check_starts
+from perturbsets.rows import for_each
+from perturbsets.sets.base import Region, Starts
 
-# Plain gradient ascent.
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+def shares(schedule: Schedule, steps: int) -> list[float]:
+    r"""The share of the step size that each of the steps takes.
+
+    .. math:: 1, \qquad 1 - t/T, \qquad \tfrac12 \big(1 + \cos(\pi t/T)\big), \qquad t = 0, \dots, T-1
+
+    for ``"constant"``, ``"linear"`` and ``"cosine"``: all begin with the whole step, and the latter two shrink towards
+    zero, for fine searches.
+
+    Args:
+        schedule: Which of them.
+        steps: Number of steps :math:`T`.
+
+    Returns:
+        A share per step, in [0, 1].
+
+    References:
+        Loshchilov and Hutter, *SGDR: stochastic gradient descent with warm restarts*, 2017, eq. 5 (cosine).
+    """
+    if schedule == "linear":
+        return [1 - step / steps for step in range(steps)]
+    if schedule == "cosine":
+        return [(1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)]
+    return [1.0] * steps
+
+
+class Climb(Active):
+    r"""Projected steps along the gradient itself; subclasses turn the gradient into another direction.
+
+    .. math:: u_{t+1} = \Pi_B\big(u_t + s_t \eta\, d_t\big)
+
+    with :math:`d_t` the direction made of the gradients so far, and :math:`s_t` the schedule's share of the step.
+
+    Args:
+        region: Where to stay, and how to decode.
+        loss: What to raise.
+        start: First offsets, in the region.
+        best: Takes in every point visited.
+        step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.
+    """
+
+    def __init__(self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach) -> None:
+        super().__init__(region, loss, best)
+        self.u, self.sizes = start.detach(), for_each(step_size, start, "step_size")[:, None]
+
+    def direction(self, gradient: Offsets) -> Offsets:
+        """The next step, before its size."""
+        return gradient
+
+    def run(self, steps: int, *, schedule: Schedule = "constant", stop_on_success: bool = False) -> None:
+        """Takes the steps.
+
+        Args:
+            steps: Number of steps; each costs one forward and one backward pass, and one forward more in all.
+            schedule: How the step shrinks.
+            stop_on_success: Whether images whose attack succeeded leave the computation.
+        """
+        for step, share in enumerate(shares(schedule, steps)):
+            if step % CHECK_EVERY == 0 and not self.goes_on(drop=stop_on_success):
+                return
+            _, gradient = self.differentiate(self.u)
+            self.u = self.region.project(torch.addcmul(self.u, share * self.sizes, self.direction(gradient)))
+        if steps % CHECK_EVERY or self.goes_on(drop=stop_on_success):
+            self.evaluate(self.u)
+
+
+class SteepestClimb(Climb):
+    r"""The unit step of the region's own norm, along a running sum of gradients.
+
+    .. math:: m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}
+
+    Args:
+        region: As for :class:`Climb`, like all but the last.
+        loss: What to raise.
+        start: First offsets.
+        best: Takes in every point visited.
+        step_size: Step.
+        momentum: Weight :math:`\mu \ge 0` of former gradients; 0 follows the present one alone.
+    """
+
+    def __init__(
+        self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach, momentum: float = 0.0
+    ) -> None:
+        super().__init__(region, loss, start, best, step_size)
+        self.momentum, self.velocity = momentum, torch.zeros_like(self.u)
+
+    def direction(self, gradient: Offsets) -> Offsets:
+        if self.momentum:
+            mean = gradient.abs().mean(1, keepdim=True)
+            self.velocity = gradient = self.momentum * self.velocity + gradient / mean.where(mean > 0, 1)
+        return self.region.steepest(gradient)
+
+
+class AdamClimb(Climb):
+    r"""Adam's step: the mean gradient over the root of the mean squared one, coordinate by coordinate.
+
+    .. math:: m_t = \beta_1 m_{t-1} + (1-\beta_1) \nabla_t, \quad v_t = \beta_2 v_{t-1} + (1-\beta_2) \nabla_t^2, \quad
+        d_t = \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \delta}
+
+    with :math:`\delta`, against division by zero, near the smallest number.
+
+    Args:
+        region: As for :class:`Climb`, like all but the last.
+        loss: What to raise.
+        start: First offsets.
+        best: Takes in every point visited.
+        step_size: Step.
+        betas: :math:`(\beta_1, \beta_2)`.
+
+    References:
+        Kingma and Ba, *Adam: a method for stochastic optimization*, 2015, algorithm 1.
+    """
+
+    def __init__(
+        self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach, betas: tuple[float, float]
+    ) -> None:
+        super().__init__(region, loss, start, best, step_size)
+        self.betas, self.steps = betas, 0
+        self.mean, self.square = torch.zeros_like(self.u), torch.zeros_like(self.u)
+
+    def direction(self, gradient: Offsets) -> Offsets:
+        (first, second), self.steps = self.betas, self.steps + 1
+        self.mean, self.square = self.mean.lerp(gradient, 1 - first), self.square.lerp(gradient.square(), 1 - second)
+        root = (self.square / (1 - second**self.steps)).sqrt()
+        return self.mean / (1 - first**self.steps) / (root + torch.finfo(root.dtype).tiny ** 0.5)
 
 
 @dataclass(frozen=True)
-class GradientAscent(Ascent):
+class GradientAscent(GradientBased):
     r"""Steps along the gradient itself, not its direction; projected only where the region has a limit.
 
     .. math:: u_{t+1} = \Pi_B(u_t + \eta \nabla_t)
 
     Args:
-        step_size: Step :math:`\eta > 0` per unit of gradient; a number, or one per image.
         steps: Number of steps.
-        stop_on_success: Whether images that reached the goal leave the computation.
+        step_size: Step :math:`\eta > 0` per unit of gradient; a number, or one per image.
+        stop_on_success: Whether images whose attack succeeded leave the computation.
 
     Raises:
         ValueError: If there are no steps, or the step size is not above 0.
     """
 
-    step_size: OneOrEach
     steps: int = 20
+    _: KW_ONLY
+    step_size: OneOrEach
     stop_on_success: bool = False
 
-    def __post_init__(self) -> None:
-        check_steps(self.steps)
-        set_step_size(self)
-
-    def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Best:
-        best = Best(region, loss)
-        climb(
-            region,
-            loss,
-            region.centre() if start is None else region.project(start),
-            best,
-            steps=self.steps,
-            step_size=self.step_size,
-            direction=Plain(),
-            stop_on_success=self.stop_on_success,
-        )
-        return best
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        Climb(region, loss, start, best, self.step_size).run(self.steps, stop_on_success=self.stop_on_success)
 
 
-# One step to the edge: the fast gradient sign method and its relatives.
-
-
-@dataclass(frozen=True)
-class OneStep(Ascent):
-    r"""One steepest step, FGSM in L-inf and FGM in L2.
+@dataclass(frozen=True, kw_only=True)
+class OneStep(GradientBased):
+    r"""One steepest step: FGSM in L-inf, FGM in L2.
 
     .. math:: u = \Pi_B\big(u_0 + \eta\, d(\nabla)\big)
 
@@ -85,8 +184,8 @@ class OneStep(Ascent):
         step_size: Step :math:`\eta > 0` in the set's own unit; the radius if not given.
         starts: Where :math:`u_0` lies: at ``"zero"``, ``"uniform"`` in the region (fast adversarial training), or at
             a ``"sample"`` of the set's own distribution.
-        keep_best: Whether the start is returned where the step lowers the value. Without it the step counts wherever it
-            leads, as the attack was published.
+        keep_best: Whether the start is returned where the step lowers the loss. Without it the end of the step is,
+            as the attack was published.
 
     Raises:
         ValueError: If the step size is not above 0, or the starts are unknown.
@@ -100,42 +199,21 @@ class OneStep(Ascent):
     starts: Starts = "zero"
     keep_best: bool = True
 
-    def __post_init__(self) -> None:
-        set_step_size(self)
-        check_starts(self.starts)
-
-    def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Best:
-        first = region.start(self.starts, generator=generator) if start is None else region.project(start)
-        size = finite_radii(region) if self.step_size is None else self.step_size
-        best = Best(region, loss)
+    def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
+        climb = SteepestClimb(
+            region, loss, start, best, finite_radii(region) if self.step_size is None else self.step_size
+        )
         if self.keep_best:
-            climb(region, loss, first, best, steps=1, step_size=size, direction=Steepest())
-        else:
-            _leap(region, loss, first, best, size)
-        return best
-
-
-def _leap(region: Region, loss: Loss, start: Offsets, best: Best, size: OneOrEach) -> None:
-    """The step, of which only the end goes to ``best``."""
-    u = start.detach().requires_grad_()
-    gradient = slope(loss(region.decode(u), u)[0], u)
-    best.calls += 1
-    sizes = for_each(size, u, "step_size")[:, None]
-    with torch.no_grad():
-        u = region.project(u + sizes * region.steepest(gradient))
-        images = region.decode(u)
-        best.update(u, images, *loss(images, u))
+            climb.run(1)
+            return
+        u = climb.u.requires_grad_()
+        gradient = slope(loss(region.decode(u), u)[0], u)
+        best.calls += 1
+        climb.evaluate(region.project(u.detach() + climb.sizes * region.steepest(gradient)))
 
 
 @dataclass(frozen=True)
-class ProjectedGradient(Restarted):
+class ProjectedGradient(GradientBased):
     r"""Steepest steps, each projected back into the region; several starts, the best point of all.
 
     .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big)
@@ -149,7 +227,7 @@ class ProjectedGradient(Restarted):
             training against a learned set, near changes that do happen), or at ``"zero"``, once.
         momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
         schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
-        stop_on_success: Whether images that reached the goal leave the computation, also before later
+        stop_on_success: Whether images whose attack succeeded leave the computation, also before later
             starts. Leave it off in training.
 
     Raises:
@@ -162,6 +240,7 @@ class ProjectedGradient(Restarted):
     """
 
     steps: int = 20
+    _: KW_ONLY
     step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"
@@ -170,32 +249,19 @@ class ProjectedGradient(Restarted):
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
-        set_step_size(self)
-        check_starts(self.starts, self.restarts)
-        check_schedule(self.schedule)
+        super().__post_init__()
+        check_choice("schedule", self.schedule, Schedule)
         if not self.momentum >= 0:
             raise ValueError(f"momentum must be 0 or more, got {self.momentum}")
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
-        climb(
-            region,
-            loss,
-            start,
-            best,
-            steps=self.steps,
-            step_size=finite_radii(region) / 4 if self.step_size is None else self.step_size,
-            direction=Steepest(self.momentum),
-            schedule=self.schedule,
-            stop_on_success=self.stop_on_success,
-        )
-
-
-# Adam on projected offsets.
+        size = finite_radii(region) / 4 if self.step_size is None else self.step_size
+        climb = SteepestClimb(region, loss, start, best, size, self.momentum)
+        climb.run(self.steps, schedule=self.schedule, stop_on_success=self.stop_on_success)
 
 
 @dataclass(frozen=True)
-class ProjectedAdam(Restarted):
+class ProjectedAdam(GradientBased):
     r"""Adam's steps, each projected back into the region; for losses whose coordinates differ much in scale.
 
     .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, m_t / (\sqrt{v_t} + \delta)\big)
@@ -207,8 +273,8 @@ class ProjectedAdam(Restarted):
         betas: Weights of the former mean and mean square, each in [0, 1).
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
-        schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
-        stop_on_success: Whether images that reached the goal leave the computation.
+        schedule: As for :class:`ProjectedGradient`.
+        stop_on_success: As for :class:`ProjectedGradient`.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -218,6 +284,7 @@ class ProjectedAdam(Restarted):
     """
 
     steps: int = 50
+    _: KW_ONLY
     step_size: OneOrEach | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     restarts: int = 1
@@ -226,22 +293,12 @@ class ProjectedAdam(Restarted):
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
-        set_step_size(self)
-        check_starts(self.starts, self.restarts)
-        check_schedule(self.schedule)
+        super().__post_init__()
+        check_choice("schedule", self.schedule, Schedule)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
-        climb(
-            region,
-            loss,
-            start,
-            best,
-            steps=self.steps,
-            step_size=finite_radii(region) / 10 if self.step_size is None else self.step_size,
-            direction=Adaptive(self.betas, delta=torch.finfo(start.dtype).tiny ** 0.5),
-            schedule=self.schedule,
-            stop_on_success=self.stop_on_success,
-        )
+        size = finite_radii(region) / 10 if self.step_size is None else self.step_size
+        climb = AdamClimb(region, loss, start, best, size, self.betas)
+        climb.run(self.steps, schedule=self.schedule, stop_on_success=self.stop_on_success)

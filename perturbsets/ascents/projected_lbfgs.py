@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
 from augment.double_precision import in_double
 from perturbsets._types import Flags, Offsets, Rows
-from perturbsets.ascents.base import Best, Restarted
-from perturbsets.ascents.climb import CHECK_EVERY, Climber, check_steps, slope
+from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, check_at_least_one
 from perturbsets.objectives.base import Loss
-from perturbsets.sets.base import Region, Starts, check_starts
+from perturbsets.sets.base import Region, Starts
 from perturbsets.sets.l2 import L2Ball
-
-# What a quasi-Newton ascent remembers of the way, image by image.
 
 
 class Curvature:
@@ -100,9 +97,10 @@ class Curvature:
         step = torch.addcmul((weights.to(gradient)[:, None] @ pairs)[:, 0], scale.to(gradient), gradient) * free
         return step, (scale[:, 0] > 0).to(gradient.device)
 
-    def select(self, rows: Rows) -> None:
-        """Forgets all but some of the images."""
+    def select(self, rows: Rows) -> Curvature:
+        """Itself, without all but some of the images."""
         self._pairs, self._lengths, self._count = self._pairs[rows], self._lengths[rows], self._count[rows]
+        return self
 
 
 def _bends_down(bend: Tensor, length: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
@@ -123,7 +121,7 @@ GROWTH = 4.0  # of the step where the loss does not bend down and nothing tells 
 
 
 @dataclass(frozen=True)
-class ProjectedLBFGS(Restarted):
+class ProjectedLBFGS(GradientBased):
     r"""Limited-memory quasi-Newton steps, projected, with a line search for every image.
 
     .. math:: u(\alpha) = \Pi_B\big(u_t + \alpha H_t \nabla_t\big), \qquad
@@ -145,7 +143,7 @@ class ProjectedLBFGS(Restarted):
             as far as rounding allows.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
-        stop_on_success: Whether images that reached the goal, or are at rest, leave the computation.
+        stop_on_success: Whether images whose attack succeeded, or that are at rest, leave the computation.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -157,6 +155,7 @@ class ProjectedLBFGS(Restarted):
     """
 
     steps: int = 50
+    _: KW_ONLY
     memory: int = 10
     backtracks: int = 10
     tolerance: float = 0.0
@@ -165,28 +164,25 @@ class ProjectedLBFGS(Restarted):
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
-        check_starts(self.starts, self.restarts)
-        for name, number in (("memory", self.memory), ("backtracks", self.backtracks)):
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1, got {number}")
+        super().__post_init__()
+        check_at_least_one(memory=self.memory, backtracks=self.backtracks)
         if not self.tolerance >= 0:  # NaN fails too
             raise ValueError(f"tolerance must be 0 or more, got {self.tolerance}: it is a share of the value")
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
-        climber = _Climber(region, loss, best, region.project(start).detach(), min(self.memory, self.steps))
+        climb = _Climb(region, loss, best, region.project(start).detach(), min(self.memory, self.steps))
         for step in range(self.steps + 1):
-            if step % CHECK_EVERY == 0 and not climber.goes_on(climber.resting, drop=self.stop_on_success):
+            if step % CHECK_EVERY == 0 and not climb.goes_on(drop=self.stop_on_success, done=climb.resting):
                 return
-            last = step == self.steps
-            climber.look(last=last)
-            if not last:
-                climber.judge(self.backtracks, self.tolerance)
-                climber.propose()
+            if step == self.steps:
+                climb.evaluate(climb.trial)
+                return
+            climb.judge(self.backtracks, self.tolerance)
+            climb.propose()
 
 
-class _Climber(Climber):
-    """One climb: where every image is, which point it tries next, and what it knows of the curvature.
+class _Climb(Active):
+    """Where every image is, which point it tries next, and what it knows of the curvature.
 
     Args:
         region: Where to stay.
@@ -198,10 +194,11 @@ class _Climber(Climber):
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, memory: int) -> None:
         super().__init__(region, loss, best)
+        self.box = region.box()
         self.curvature = Curvature(start, memory)
         self.u = self.trial = start
-        self.gradient = self.trial_gradient = torch.zeros_like(start)
-        self.value = self.trial_value = start.new_full((len(start),), float("-inf"))
+        self.gradient = torch.zeros_like(start)
+        self.value = start.new_full((len(start),), float("-inf"))  # the loss at u
         self.gain = torch.zeros_like(self.value)  # what the gradient promises for the trial
         self.size = torch.ones_like(self.value)  # of the step along the direction
         self.length = torch.ones_like(self.value)  # of the next step along the gradient
@@ -210,26 +207,16 @@ class _Climber(Climber):
         self.plain: Flags = torch.ones_like(self.value, dtype=torch.bool)
         self.resting: Flags = torch.zeros_like(self.plain)
 
-    def look(self, *, last: bool) -> None:
-        """Value and gradient at the trial points; at the last of all nobody needs the gradient."""
-        u = self.trial.detach().requires_grad_(not last)
-        with torch.set_grad_enabled(not last):
-            images = self.region.decode(u)
-            value, success = self.loss(images, u)
-        self.best.update(u, images, value, success, self.rows)
-        if not last:
-            self.trial_gradient = slope(value, u)
-            self.trial_value = value.detach().to(self.value.dtype)
-
     def judge(self, backtracks: int, tolerance: float) -> None:
         """Moves the images whose trial rose enough; shortens the steps of the others."""
-        start = self.value.isneginf()
-        rise = self.trial_value - self.value
+        value, gradient = self.differentiate(self.trial)
+        value, start = value.to(self.value.dtype), self.value.isneginf()
+        rise = value - self.value
         enough = (self.gain > 0) & (rise >= ENOUGH * self.gain)
-        taken = self.trial_value.isfinite() & (start | enough)
+        taken = value.isfinite() & (start | enough)
         column = taken[:, None]
         move = self.trial - self.u
-        paired = self.curvature.remember(move, self.gradient - self.trial_gradient, taken & ~start)
+        paired = self.curvature.remember(move, self.gradient - gradient, taken & ~start)
         cut = move.norm(dim=1) < self.reach / 2
         growth = torch.where(paired | cut | start, 1.0, GROWTH).to(self.size)
         longest = 1 / torch.finfo(self.size.dtype).eps  # a longer step would drown where it began
@@ -239,11 +226,11 @@ class _Climber(Climber):
             taken, torch.where(paired, 1.0, (growth * self.size).clamp_max(longest)), shrink * self.size
         )
         self.u = self.trial.where(column, self.u)
-        self.gradient = self.trial_gradient.where(column, self.gradient)
-        self.value = self.trial_value.where(taken, self.value)
+        self.gradient = gradient.where(column, self.gradient)
+        self.value = value.where(taken, self.value)
         self.failures = (self.failures + 1).masked_fill(taken, 0)
         ended = ~taken & ((self.failures >= backtracks) | (self.gain <= 0))
-        settled = taken & ~start & (rise <= tolerance * self.trial_value.abs())
+        settled = taken & ~start & (rise <= tolerance * value.abs())
         self.resting = self.resting | (ended & self.plain) | settled
         lost = ended & ~self.plain
         self.curvature.forget(lost)
@@ -277,4 +264,4 @@ class _Climber(Climber):
 
     def select(self, left: Rows) -> None:
         super().select(left)
-        self.curvature.select(left)
+        self.box = self.region.box()

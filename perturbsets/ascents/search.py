@@ -1,21 +1,20 @@
-"""Trying every point of a grid."""
+"""Searches without gradients: random draws, and every point of a grid."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets
-from perturbsets.ascents.base import Ascent, Best
-from perturbsets.ascents.climb import CHECK_EVERY
+from perturbsets.ascents.base import CHECK_EVERY, Active, Ascent, Best, check_at_least_one
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
-# Trying draws of the set's own distribution.
+MOST_POINTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,7 @@ class RandomSearch(Ascent):
     draws: int = 10
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise ValueError(f"draws must be at least 1, got {self.draws}")
+        check_at_least_one(draws=self.draws)
 
     def misfit(self, region: Region) -> str | None:
         return None
@@ -46,17 +44,12 @@ class RandomSearch(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        best = Best(region, loss)
+        active = Active(region, loss, Best(region, loss))
         with torch.no_grad():
             for draw in range(self.draws):
                 first = start if draw == 0 else None
-                offsets = region.sample(generator=generator) if first is None else region.project(first)
-                images = region.decode(offsets)
-                best.update(offsets, images, *loss(images, offsets))
-        return best
-
-
-MOST_POINTS = 100_000
+                active.evaluate(region.sample(generator=generator) if first is None else region.project(first))
+        return active.best
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ class GridSearch(Ascent):
         points: Number of points along each coordinate, evenly spaced and both ends among them; the centre is added
             where the number is even, and is the only point where it is 1. One number for all coordinates, or one
             each. The grid may have 100 000 points at most, each of which costs one forward pass.
-        stop_on_success: Whether images that reached the goal leave the computation.
+        stop_on_success: Whether images whose attack succeeded leave the computation.
 
     Raises:
         ValueError: If there are no points.
@@ -83,6 +76,7 @@ class GridSearch(Ascent):
     """
 
     points: int | tuple[int, ...] = 5
+    _: KW_ONLY
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
@@ -108,22 +102,14 @@ class GridSearch(Ascent):
         start: Offsets | None = None,
         generator: torch.Generator | None = None,
     ) -> Best:
-        box, best = region.box(), Best(region, loss)
+        box, active = region.box(), Active(region, loss, Best(region, loss))
         if box is None:
             raise ValueError(f"region must fit GridSearch: {self.misfit(region)}")
-        here, judge, rows = region, loss, torch.arange(len(box[0]), device=box[0].device)
-        with torch.no_grad():
-            for number, offsets in enumerate(self._points(*box, start)):
-                if self.stop_on_success and number % CHECK_EVERY == 0 and bool(best.success[rows].any()):
-                    rows = (~best.success).nonzero()[:, 0]
-                    if not len(rows):
-                        break
-                    here, judge = region.select(rows), loss.select(rows)
-                inside = here.project(offsets[rows])
-                images = here.decode(inside)
-                value, success = judge(images, inside)
-                best.update(inside, images, value, success, rows)
-        return best
+        for number, offsets in enumerate(self._points(*box, start)):
+            if number % CHECK_EVERY == 0 and not active.goes_on(drop=self.stop_on_success):
+                break
+            active.evaluate(active.region.project(active.of(offsets)))
+        return active.best
 
     def _numbers(self, size: int) -> tuple[int, ...]:
         return (self.points,) * size if isinstance(self.points, int) else self.points

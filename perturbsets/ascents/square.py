@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from perturbsets._types import Offsets, Rows
-from perturbsets.ascents.base import Ascent, Best
+from perturbsets.ascents.base import Active, Ascent, Best, check_at_least_one
 from perturbsets.objectives.base import Loss
-from perturbsets.sets.ball import LinfBall
-from perturbsets.sets.base import Region
+from perturbsets.sets.base import LinfBall, Region
 from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.pixel import PixelRegion
 
@@ -210,7 +209,7 @@ class Square(Ascent):
     Args:
         queries: Number of points tried, the start included; each costs one forward pass.
         p_init: Share of the pixels that the first windows cover, in (0, 1].
-        stop_on_success: Whether images that reached the goal leave the computation, each at once.
+        stop_on_success: Whether images whose attack succeeded leave the computation, each at once.
 
     Raises:
         ValueError: If a setting is outside its range.
@@ -221,12 +220,12 @@ class Square(Ascent):
     """
 
     queries: int = 5000
+    _: KW_ONLY
     p_init: float = 0.8
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
-        if self.queries < 1:
-            raise ValueError(f"queries must be at least 1, got {self.queries}")
+        check_at_least_one(queries=self.queries)
         if not 0 < self.p_init <= 1:
             raise ValueError(f"p_init must be in (0, 1], got {self.p_init}: it is a share of the pixels")
 
@@ -250,26 +249,18 @@ class Square(Ascent):
     ) -> Best:
         if not isinstance(region, PixelRegion):
             raise ValueError(f"region must fit Square: {self.misfit(region)}")
-        best, here, judge = Best(region, loss), region, loss
+        active = Active(region, loss, Best(region, loss))
         moves = (BallMoves if isinstance(region.ball, L2Ball) else CubeMoves)(region, generator)
-        rows = torch.arange(len(region.images), device=region.images.device)
-        with torch.no_grad():
-            for query, share in enumerate(self._shares()):
-                if self.stop_on_success and bool(best.success[rows].any()):
-                    rows = (~best.success).nonzero()[:, 0]
-                    if not len(rows):
-                        break
-                    here, judge = region.select(rows), loss.select(rows)
-                if query:
-                    pixels = best.offsets[rows].unflatten(1, (region.images.shape[1], -1))
-                    offsets = moves.following(pixels, share, rows).flatten(1)
-                else:
-                    offsets = moves.first().flatten(1) if start is None else start
-                offsets = here.project(offsets)
-                images = here.decode(offsets)
-                value, success = judge(images, offsets)
-                best.update(offsets, images, value, success, rows)
-        return best
+        every = torch.arange(len(region.images), device=region.images.device)
+        offsets = moves.first().flatten(1) if start is None else start
+        for query, share in enumerate(self._shares()):
+            if not active.goes_on(drop=self.stop_on_success):
+                break
+            if query:
+                pixels = active.of(active.best.offsets).unflatten(1, (region.images.shape[1], -1))
+                offsets = moves.following(pixels, share, active.of(every)).flatten(1)
+            active.evaluate(active.region.project(offsets))
+        return active.best
 
     def _shares(self) -> list[float]:
         """Of the pixels in a window, query by query."""

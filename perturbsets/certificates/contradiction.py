@@ -111,7 +111,7 @@ def find_contradictions(
     found: list[list[Offsets]] = [[], []]
     for part in rows.split(max(1, smoothed.batch // noises)):  # with all their noise they are one pass
         radii = certified.radii[part] / smoothed.scaled(torch.ones_like(certified.radii[part]))
-        inside = Standardized(smoothed.perturbations.select(part), smoothed.sigma, radii)
+        inside = Standardized(smoothed.perturbations.select(part), sigma=smoothed.sigma, radius=radii)
         for offsets, objective in zip(found, (CrossEntropy(), MeanVote(inside, noises, generator)), strict=True):
             attack = Adversary(inside, objective, ascent or APGD(50))
             labels = certified.classes[part].to(images.device)

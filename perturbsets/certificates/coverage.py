@@ -237,7 +237,7 @@ class Coverage:
             region = perturbations.at(clean)
             start = region.encode(changed) if isinstance(region, LatentRegion) else None
             nearest = adversary(None, clean, changed, start=start, generator=generator)
-            rows.append([-nearest.values.cpu(), source, (clean - changed).square().flatten(1).mean(1).cpu()])
+            rows.append([-nearest.loss.cpu(), source, (clean - changed).square().flatten(1).mean(1).cpu()])
         errors, sources, changes = (torch.cat(column) for column in zip(*rows, strict=True))
         return coverage(
             errors,

@@ -175,7 +175,7 @@ def needed_radii(
         level = largest[rows] if number == 0 else (low[rows] + high[rows]) / 2
         ball = replace(perturbations, radius=level.to(best))
         ascent = ProjectedLBFGS(steps, restarts=1 if number else restarts, starts="uniform", stop_on_success=True)
-        adversary = Adversary(ball, ApproximationError(tolerance[rows]), ascent)
+        adversary = Adversary(ball, ApproximationError(tolerance=tolerance[rows]), ascent)
         found = adversary(None, clean[rows], changed[rows], start=best[rows], generator=generator)
         success = found.success.to(rows.device)
         won, lost = rows[success], rows[~success]

@@ -26,7 +26,7 @@ from perturbsets._types import Flags, Labels, PerImage, Samples
 from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading, fewest
 from perturbsets.intervals import independent, share_interval
 from perturbsets.model_call import two_classes
-from perturbsets.objectives.base import class_numbers
+from perturbsets.objectives.classification import class_numbers
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
 

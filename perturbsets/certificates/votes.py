@@ -176,7 +176,7 @@ class NoiseVote(ABC):
     @property
     def standardized(self) -> Standardized:
         """The set in units of the noise."""
-        return Standardized(self.perturbations, self.sigma)
+        return Standardized(self.perturbations, sigma=self.sigma)
 
     @abstractmethod
     def read(self, outputs: Tensor) -> Reading:

@@ -156,7 +156,7 @@ def nearest_members(
         regions = [replace(perturbations, radius=radius).at(clean) for radius in radii]
         search = climbing(regions[main], ProjectedLBFGS(steps))
         found[main] = search(regions[main], loss, start=start)
-        left = (-found[main].values > HELD * identity).nonzero()[:, 0]
+        left = (-found[main].loss > HELD * identity).nonzero()[:, 0]
         if restarts > 1 and len(left) and isinstance(search, ProjectedLBFGS):
             again = replace(search, restarts=restarts - 1, starts="uniform")
             other = again(regions[main].select(left), loss.select(left), generator=_given(generator))
@@ -167,7 +167,7 @@ def nearest_members(
         for place in range(main + 1, len(radii)):
             found[place] = walk(regions[place], loss, start=found[place - 1].offsets)
     ordered = [found[place] for place in range(len(radii))]
-    errors, offsets = -torch.stack([best.values for best in ordered]), torch.stack([best.offsets for best in ordered])
+    errors, offsets = -torch.stack([best.loss for best in ordered]), torch.stack([best.offsets for best in ordered])
     for place in range(1, len(radii)):
         nearer = errors[place - 1] < errors[place]
         errors[place] = torch.where(nearer, errors[place - 1], errors[place])
@@ -195,7 +195,7 @@ def farthest_members(
         loss: Loss = FunctionObjective(squared_difference).at(None, clean, clean)
         region = perturbations.at(clean)
         best = climbing(region, ascent)(region, loss, generator=_given(generator))
-    return Farthest(best.values, best.offsets, best.finite)
+    return Farthest(best.loss, best.offsets, best.finite)
 
 
 def climbing(region: Region, ascent: Ascent) -> Ascent:
@@ -241,7 +241,7 @@ def _given(generator: torch.Generator | None) -> torch.Generator:
 
 def _take(best: Best, other: Best, rows: Tensor) -> None:
     """Takes over what another search found better for some rows."""
-    better = other.values > best.values[rows]
-    best.values[rows] = torch.where(better, other.values, best.values[rows])
+    better = other.loss > best.loss[rows]
+    best.loss[rows] = torch.where(better, other.loss, best.loss[rows])
     best.offsets[rows] = torch.where(better[:, None], other.offsets, best.offsets[rows])
     best.finite[rows] &= other.finite

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from perturbsets._types import OneOrEach, PerImage
 from perturbsets.intervals import mean_interval
-from perturbsets.per_image import one_number
+from perturbsets.rows import one_number
 
 Figure = dict[str, float | None]
 

@@ -14,13 +14,16 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.intervals import Interval, difference_interval, independent, share_interval
 from perturbsets.model_call import class_logits, preserve_state
-from perturbsets.objectives.base import class_numbers
-from perturbsets.objectives.classification import check_finite, check_logits
+from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
-from perturbsets.per_image import check_count
-from perturbsets.rows import as_tensor, check_rows, take_rows
+from perturbsets.rows import as_tensor, check_count, check_rows, take_rows
 
 BATCH = 256
+
+
+def initial_seed(generator: torch.Generator | None) -> int:
+    """The seed that a generator began with, 0 if there is none: what is drawn then depends on no earlier draws."""
+    return 0 if generator is None else generator.initial_seed()
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def evaluate(
     labels: Any,
     *,
     groups: Tensor | None = None,
-    seed: int = 0,
+    generator: torch.Generator | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> AccuracyTable:
     """Judges classifiers under adversaries. An attack's success is a lower bound on the error.
@@ -191,7 +194,8 @@ def evaluate(
         labels: As for :func:`correct_under`.
         groups: Number of each image's independent unit: its photograph, scene or person, as ``source.groups`` of many
             sources tells. Intervals are over these; by default every image is its own.
-        seed: Seed of the adversaries' draws; every classifier meets the same draws.
+        generator: Gives the seed of the adversaries' draws, its initial one (0 without a generator): every classifier
+            is attacked with the same draws.
         advance: Called after each cell of the table.
 
     Returns:
@@ -206,8 +210,8 @@ def evaluate(
         for column, adversary in adversaries.items():
             flags = []
             for number, model in enumerate(trained):
-                generator = torch.Generator().manual_seed(seed + number)
-                flags.append(correct_under(model, adversary, images, labels, generator=generator))
+                draws = torch.Generator().manual_seed(initial_seed(generator) + number)
+                flags.append(correct_under(model, adversary, images, labels, generator=draws))
                 advance()
             correct[row, column] = torch.stack(flags)
     return AccuracyTable(correct, groups)

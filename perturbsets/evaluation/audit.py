@@ -11,7 +11,7 @@ from torch import Tensor
 from perturbsets._types import Model, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation import checks
-from perturbsets.evaluation.accuracy import BATCH
+from perturbsets.evaluation.accuracy import BATCH, initial_seed
 from perturbsets.evaluation.checks import Check, Trial
 from perturbsets.intervals import Interval, ends, share_interval
 
@@ -59,7 +59,7 @@ def audit(
     groups: Tensor | None = None,
     draws: int = 100,
     batch: int = BATCH,
-    seed: int = 0,
+    generator: torch.Generator | None = None,
 ) -> Audit:
     """Looks for the known signs that an attack fails for other reasons than the model's strength.
 
@@ -80,7 +80,7 @@ def audit(
         groups: Number of each image's independent unit; by default every image is its own.
         draws: Random draws for each image.
         batch: Images attacked at a time.
-        seed: Seed of all draws.
+        generator: Gives the seed of all draws, its initial one (0 without a generator): every attack draws the same.
 
     Returns:
         The checks, each with its figure.
@@ -105,7 +105,7 @@ def audit(
     first = adversary.perturbations.select(torch.zeros(1, dtype=torch.long)).at(images[:1])
     if not bool(first.ball.radii(images[:1]).isfinite().all()):
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")
-    trial = Trial(adversary, model, images, labels, batch, seed)
+    trial = Trial(adversary, model, images, labels, batch, initial_seed(generator))
     base = trial.attack(adversary)
     accuracy = share_interval(base.standing, groups)
     return Audit(

@@ -17,8 +17,7 @@ from perturbsets.ascents import OneStep, ProjectedGradient, RandomSearch
 from perturbsets.intervals import Interval
 from perturbsets.model_call import logits, preserve_state
 from perturbsets.objectives.segmentation import check_counted, label_maps
-from perturbsets.per_image import check_count
-from perturbsets.rows import check_rows, take_rows
+from perturbsets.rows import check_count, check_rows, take_rows
 from perturbsets.sets.pixel import PixelBall
 
 # Attacks on one model and some images, again and again under other settings.

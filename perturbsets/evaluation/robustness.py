@@ -16,14 +16,14 @@ from cvae import derive_seed
 from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
-from perturbsets.evaluation.accuracy import BATCH, correct_under
+from perturbsets.evaluation.accuracy import BATCH, correct_under, initial_seed
 from perturbsets.evaluation.resumable import Parts
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
 from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
-from perturbsets.objectives.base import class_numbers
-from perturbsets.per_image import check_count
+from perturbsets.objectives.classification import class_numbers
+from perturbsets.rows import check_count
 from perturbsets.sets.base import PerturbationSet
 
 # A progress bar that shows what an ensemble has left standing.
@@ -152,7 +152,7 @@ def ensemble(
     members = [Member(f"{name}: apgd-ce", Adversary(chosen, CrossEntropy(), climb)) for name, chosen in sets.items()]
     for name, chosen in sets.items():
         for rank in range(1, min(targets, classes - 1) + 1):
-            adversary = Adversary(chosen, StrongestWrong(rank, toward), climb)
+            adversary = Adversary(chosen, StrongestWrong(rank, objective=toward), climb)
             members.append(Member(f"{name}: apgd-{kind}-t", adversary))
     for name, chosen in sets.items():
         fits = square.misfit(chosen.select(torch.arange(len(images[:1]))).at(images[:1])) is None
@@ -173,7 +173,7 @@ def evaluate_robustness(
     groups: Tensor | None = None,
     batch: int = BATCH,
     folder: Path | str | None = None,
-    seed: int = 0,
+    generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Robustness:
     """Attacks with a fixed ensemble; each member meets only the images that no earlier one turned.
@@ -190,7 +190,8 @@ def evaluate_robustness(
             by default every image is its own.
         batch: Images attacked at a time.
         folder: Where each batch's result is kept, so that a killed evaluation continues to the same result.
-        seed: Seed of all draws.
+        generator: Gives the seed of all draws, its initial one (0 without a generator), so that a continued evaluation
+            draws what an uninterrupted one draws.
         progress: Whether to show a bar with the share of images still standing.
 
     Returns:
@@ -228,6 +229,7 @@ def evaluate_robustness(
     right = correct_under(model, None, images, labels, batch=batch)
     members = ensemble(named, images, classes, steps=steps, queries=queries, targets=targets)
     names = tuple(dict.fromkeys(member.name for member in members))
+    seed = initial_seed(generator)
     parts = Parts(folder, digest([model, images, labels, members, batch, seed]))
     broken_by = torch.where(right, STANDING, WRONG)
     found_images = images.detach().clone()
@@ -237,8 +239,8 @@ def evaluate_robustness(
             left = (broken_by == STANDING).nonzero()[:, 0]
             chunks = left.split(batch) if len(left) else ()
             for chunk, rows in enumerate(chunks):
-                generator = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
-                attack = partial(_attacked, model, member.adversary, images, labels, rows, generator)
+                draws = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
+                attack = partial(_attacked, model, member.adversary, images, labels, rows, draws)
                 found = parts.get(f"{number:03d}-{chunk:05d}", attack)
                 won = rows[found["success"].to(rows.device)]
                 broken_by[won] = names.index(member.name)

@@ -16,7 +16,7 @@ from perturbsets.intervals import Interval, share_interval
 from perturbsets.knowledge.formula import Formula, LabelIs, log_truth, negated
 from perturbsets.knowledge.logic import implications, outright, surely
 from perturbsets.label_states import label_states
-from perturbsets.objectives.base import class_numbers
+from perturbsets.objectives.classification import class_numbers
 
 UNDECIDED = -1
 """Class number where states tell no class, or several."""

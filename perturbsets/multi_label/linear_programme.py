@@ -76,7 +76,7 @@ def label_linear_programme(
         model,
         images,
         targets,
-        PixelBall(norm, math.inf, bounds),
+        PixelBall(norm, math.inf, bounds=bounds),
         partial(_least, largest=norm == "linf"),
         BALLS[norm](math.inf).norm,
         steps=steps,

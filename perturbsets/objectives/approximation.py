@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Model, Offsets, OneOrEach, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.per_image import for_each, set_per_image
+from perturbsets.rows import for_each, set_per_image
 
 
 class ApproximationLoss(Loss):
@@ -32,7 +32,7 @@ class ApproximationLoss(Loss):
         return ApproximationLoss(self.changed[rows], self.tolerance[rows])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ApproximationError(Objective):
     r"""Minus the squared error per pixel between a member of the set and a given changed image.
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import Tensor
-
-from perturbsets._types import Flags, Labels, Model, Offsets, PerImage, Rows, Samples
-from perturbsets.per_image import PerImageSettings
-from perturbsets.rows import as_tensor
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
+from perturbsets.rows import PerImageSettings
 
 
 class Loss(ABC):
@@ -76,35 +73,3 @@ class Objective(PerImageSettings, ABC):
         Raises:
             ValueError: If labels do not fit the samples.
         """
-
-
-def class_numbers(labels: Any, images: Samples) -> Labels:
-    """Labels as one class number per image, on the device of the images.
-
-    Args:
-        labels: Whole numbers ``[B]`` or ``[B, 1]``, as a tensor, array or list.
-        images: The images that they belong to.
-
-    Raises:
-        ValueError: If shape or type are others; the message names what came.
-    """
-    labels, count = as_tensor(labels), len(images)
-    if labels.shape not in ((count,), (count, 1)) or labels.is_floating_point() or labels.is_complex():
-        raise ValueError(
-            f"labels must be one whole class number per image, [{count}] or [{count}, 1], got {list(labels.shape)} of "
-            f"{labels.dtype}: {_advice(labels, count)}"
-        )
-    return labels.reshape(count).to(images.device).long()
-
-
-def _advice(labels: Tensor, count: int) -> str:
-    """What to write in place of labels that are no class numbers."""
-    if labels.ndim == 0:
-        return "one image needs a batch too, write images[None] and labels[None]"
-    if labels.shape in ((count,), (count, 1)):
-        return "write labels.long() where they are classes, and take a FunctionObjective for another target"
-    if labels.ndim == 2 and len(labels) == count:
-        return "write labels.argmax(1) where they are one-hot, and take BinaryCrossEntropy for several labels per image"
-    if labels.ndim > 2 and len(labels) == count:
-        return "take SegmentationCrossEntropy for a class per pixel"
-    return "give one for each image"

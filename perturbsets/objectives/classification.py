@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Labels, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.model_call import class_logits
-from perturbsets.objectives.base import Loss, Objective, class_numbers
+from perturbsets.objectives.base import Loss, Objective
+from perturbsets.rows import as_tensor
 
 Score = Callable[[Logits, Labels], PerImage]
 
@@ -57,6 +58,38 @@ class ClassifierLoss(Loss):
         kept = ClassifierLoss(self.model, self.labels[rows], self.score, targeted=self.targeted, truth=truth)
         kept._checked = self._checked
         return kept
+
+
+def class_numbers(labels: Any, images: Samples) -> Labels:
+    """Labels as one class number per image, on the device of the images.
+
+    Args:
+        labels: Whole numbers ``[B]`` or ``[B, 1]``, as a tensor, array or list.
+        images: The images that they belong to.
+
+    Raises:
+        ValueError: If shape or type are others; the message names what came.
+    """
+    labels, count = as_tensor(labels), len(images)
+    if labels.shape not in ((count,), (count, 1)) or labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"labels must be one whole class number per image, [{count}] or [{count}, 1], got {list(labels.shape)} of "
+            f"{labels.dtype}: {_advice(labels, count)}"
+        )
+    return labels.reshape(count).to(images.device).long()
+
+
+def _advice(labels: Tensor, count: int) -> str:
+    """What to write in place of labels that are no class numbers."""
+    if labels.ndim == 0:
+        return "one image needs a batch too, write images[None] and labels[None]"
+    if labels.shape in ((count,), (count, 1)):
+        return "write labels.long() where they are classes, and take a FunctionObjective for another target"
+    if labels.ndim == 2 and len(labels) == count:
+        return "write labels.argmax(1) where they are one-hot, and take BinaryCrossEntropy for several labels per image"
+    if labels.ndim > 2 and len(labels) == count:
+        return "take SegmentationCrossEntropy for a class per pixel"
+    return "give one for each image"
 
 
 def bind(model: Model | None, images: Samples, labels: Any, score: Score, *, targeted: bool) -> ClassifierLoss:
@@ -109,7 +142,7 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
 # Cross-entropy, the loss that most attacks raise.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Objective):
     r"""Cross-entropy of the true class (raised), or of a target class (lowered).
 
@@ -139,7 +172,7 @@ def _cross_entropy(logits: Logits, labels: Labels) -> PerImage:
 # The margin between the best wrong class and the true one.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Margin(Objective):
     r"""How far the best wrong class lies above the true one (raised), or a target below the rest (lowered).
 
@@ -177,7 +210,7 @@ def margin(logits: Logits, labels: Labels) -> PerImage:
 SMALLEST = 1e-12  # where all logits are equal there is no scale to divide by
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DLR(Objective):
     r"""Margin over a spread of the logits; blind to their scale and offset, unlike cross-entropy.
 
@@ -251,6 +284,7 @@ class StrongestWrong(Objective):
     """
 
     rank: int = 1
+    _: KW_ONLY
     objective: Objective = field(default_factory=lambda: DLR(targeted=True))
 
     def __post_init__(self) -> None:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from perturbsets._types import Flags, Labels, Logits, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.model_call import class_logits
-from perturbsets.objectives.base import Loss, Objective, class_numbers
-from perturbsets.objectives.classification import check_logits
+from perturbsets.objectives.base import Loss, Objective
+from perturbsets.objectives.classification import check_logits, class_numbers
 
 
 class DivergenceLoss(Loss):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
-from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples, check_choice
+from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.rows import named_rows
 
@@ -95,11 +95,12 @@ class FeatureDistance(Objective):
     """
 
     layers: str | Sequence[str]
+    _: KW_ONLY
     activation: Activation = "relu"
     ratio: float | None = None
 
     def __post_init__(self) -> None:
-        check_activation(self.activation)
+        check_choice("activation", self.activation, Activation)
         if self.ratio is not None and not self.ratio >= 0:  # NaN fails too
             raise ValueError(f"ratio must be 0 or more, got {self.ratio}: it is a share of the source's distance")
 
@@ -145,7 +146,7 @@ def listen(
         raise ValueError(
             f"guides must be other images than their sources, got the same in {named_rows(same)}: leave them out"
         )
-    return LayerOutputs(model, layers, activation)
+    return LayerOutputs(model, layers, activation=activation)
 
 
 def guided(outputs: LayerOutputs, sources: Mapping[str, Features], guides: Samples) -> Guides:
@@ -282,10 +283,11 @@ class LinearFeatureDistance(Objective):
     """
 
     layers: str | Sequence[str]
+    _: KW_ONLY
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        check_activation(self.activation)
+        check_choice("activation", self.activation, Activation)
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> LinearFeatureLoss:
         """Binds to a model, source images and, in the place of labels, guide images.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -64,6 +64,7 @@ class FunctionObjective(Objective):
     """
 
     function: Function
+    _: KW_ONLY
     success: Function | None = None
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> FunctionLoss:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from perturbsets._types import Flags, Model, Offsets, OneOrEach, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.per_image import for_each, set_per_image
+from perturbsets.rows import for_each, set_per_image
 
 
 class PricedLoss(Loss):
@@ -51,6 +51,7 @@ class Penalized(Objective):
 
     per_image: ClassVar[tuple[str, ...]] = ("weight",)
     objective: Objective
+    _: KW_ONLY
     weight: OneOrEach = 1.0
 
     def __post_init__(self) -> None:

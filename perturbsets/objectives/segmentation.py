@@ -125,7 +125,7 @@ class SegmentationLoss(Loss):
         return SegmentationLoss(self.model, self.labels[rows], self.goal)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmentationCrossEntropy(Objective):
     r"""Cross-entropy of the true class of every pixel, averaged over the labelled pixels of an image.
 

@@ -76,7 +76,9 @@ def _objective(section: Any) -> Objective:
     if hasattr(section, "objective"):
         made: Objective = section.objective.make()
         return made
-    return FeatureDistance(section.layers, section.activation) if hasattr(section, "layers") else KLDivergence()
+    return (
+        FeatureDistance(section.layers, activation=section.activation) if hasattr(section, "layers") else KLDivergence()
+    )
 
 
 def method(part: Any, sets: dict[str, PerturbationSet], **given: Any) -> Method:

@@ -13,9 +13,9 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.objectives.approximation import ApproximationError
-from perturbsets.per_image import one_number
 from perturbsets.report.findings import percent
 from perturbsets.report.pictures import Grid, Group, Row
+from perturbsets.rows import one_number
 from perturbsets.sets.latent import Draw, LatentBall
 
 SHOWN = 10

@@ -60,11 +60,11 @@ def feature_opt(
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> sources, guides = torch.rand(2, 5, 1, 4, 4)
         >>> found = feature_opt("1")(model, sources, guides)
-        >>> bool(((-found.values).sqrt() < 1).all())
+        >>> bool(((-found.loss).sqrt() < 1).all())
         True
     """
     ascent = ProjectedLBFGS(steps, tolerance=TOLERANCE, stop_on_success=True)
-    return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), ascent)
+    return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation=activation), ascent)
 
 
 def feature_linear(
@@ -96,7 +96,7 @@ def feature_linear(
         Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
     """
     ascent = AcceleratedGradient(steps, stop_on_success=True)
-    return Adversary(PixelBall("linf", radius), LinearFeatureDistance(layers, activation), ascent)
+    return Adversary(PixelBall("linf", radius), LinearFeatureDistance(layers, activation=activation), ascent)
 
 
 def feature_fgrad(
@@ -119,7 +119,9 @@ def feature_fgrad(
     References:
         Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
     """
-    return Adversary(PixelBall("linf", radius), FeatureDistance(layers, activation), OneStep(keep_best=False))
+    return Adversary(
+        PixelBall("linf", radius), FeatureDistance(layers, activation=activation), OneStep(keep_best=False)
+    )
 
 
 def label_fgrad(radius: OneOrEach = RADIUS) -> Adversary:

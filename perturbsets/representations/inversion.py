@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows
+from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows, check_choice
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.base import Ascent
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
-from perturbsets.layer_outputs import Activation, Features, LayerOutputs, check_activation
+from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.sets.pixel import PixelBall
@@ -80,7 +80,7 @@ class Inversion:
     ascent: Ascent = field(default_factory=lambda: ProjectedLBFGS(steps=300))
 
     def __post_init__(self) -> None:
-        check_activation(self.activation)
+        check_choice("activation", self.activation, Activation)
         if not 1 <= self.alpha < math.inf:
             raise ValueError(f"alpha must be a finite number of 1 or more, got {self.alpha}: it is an exponent")
         for name in ("alpha_weight", "variation_weight"):
@@ -107,7 +107,7 @@ class Inversion:
         Raises:
             ValueError: If representations are not those of the layers, are zero or not finite.
         """
-        outputs = LayerOutputs(model, self.layers, self.activation)
+        outputs = LayerOutputs(model, self.layers, activation=self.activation)
         if list(representations) != outputs.names:
             got = list(representations)
             raise ValueError(f"representations must be those of the layers {outputs.names}, got {got}")
@@ -129,7 +129,7 @@ class Inversion:
             generator: As above.
         """
         with preserve_state(model, images.device), torch.no_grad():
-            representations = LayerOutputs(model, self.layers, self.activation)(images)
+            representations = LayerOutputs(model, self.layers, activation=self.activation)(images)
         channels, height, width = images.shape[1:]
         return self(model, representations, (channels, height, width), generator=generator)
 
@@ -180,7 +180,7 @@ class _Preimage(Objective):
 
     def at(self, model: Model | None, images: Images, labels: Mapping[str, Features]) -> _PreimageLoss:
         assert isinstance(model, nn.Module)
-        outputs = LayerOutputs(model, self.inversion.layers, self.inversion.activation)
+        outputs = LayerOutputs(model, self.inversion.layers, activation=self.inversion.activation)
         for name, wanted in labels.items():
             lengths = wanted.norm(dim=1)
             if len(wanted) != len(images) or not bool(((lengths > 0) & lengths.isfinite()).all()):

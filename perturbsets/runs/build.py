@@ -186,7 +186,7 @@ def validation(recipe: Recipe, sets: dict[str, PerturbationSet]) -> RobustValida
     data, seed = source(recipe, "validation"), derive_seed(recipe.seed, "validation")
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: section.images]
     images, labels = data.batch(rows)
-    return RobustValidation(adversary(section, sets), images, labels, section.drop, seed=seed)
+    return RobustValidation(adversary(section, sets), images, labels, drop=section.drop, seed=seed)
 
 
 def store(recipe: Recipe, run: RunFolder, split: str) -> PairStore:

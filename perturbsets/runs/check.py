@@ -13,9 +13,9 @@ from torch import Tensor
 from cvae import derive_seed
 from perturbsets.criteria import OverApproximationResult, SetQuality, SufficientResult, diagnose_set
 from perturbsets.criteria.pairs import Pairs
-from perturbsets.per_image import one_number
 from perturbsets.recipe import Recipe
 from perturbsets.report.findings import between, likelihood, share, share_interval, times
+from perturbsets.rows import one_number
 from perturbsets.sets import LatentBall
 
 SHOWN = 8  # pairs of which the report draws pictures

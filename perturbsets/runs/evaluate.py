@@ -80,7 +80,7 @@ class Bench:
                 self.images,
                 self.labels,
                 groups=self.groups,
-                seed=self._seed("evaluate"),
+                generator=self._generator("evaluate"),
                 advance=lambda: bar.advance(task),
             )
         descriptions = {name: _described(section) for name, section in self.recipe.adversaries.items()}
@@ -122,7 +122,7 @@ class Bench:
                         plain=None if plain in (None, name) else self.models[plain][0],
                         groups=self.groups[: settings.images],
                         draws=settings.draws,
-                        seed=self._seed("audit"),
+                        generator=self._generator("audit"),
                     )
         content = {row: {column: found.summary() for column, found in cells.items()} for row, cells in results.items()}
         self.run.write_json("evaluation/audits.json", {"images": len(self.images[: settings.images]), "rows": content})
@@ -143,7 +143,7 @@ class Bench:
         x, y = self.images[rows], self.labels[rows]
         made = {"clean": x, "labels": y}
         for name, adversary in self.adversaries.items() if len(rows) else ():
-            generator = torch.Generator().manual_seed(self._seed("pictures"))
+            generator = self._generator("pictures")
             found = adversary(model, x, y, generator=generator).images
             made |= {f"{name}/images": found, f"{name}/predictions": evaluation.predictions(model, found)}
         self._write("pictures", made)
@@ -153,7 +153,7 @@ class Bench:
         """Whether members of the learned set keep their labels, as one of the classifiers sees it."""
         name = self.recipe.evaluate.reference or list(self.models)[-1]
         measure = self.recipe.check.overapproximation.make()
-        generator = torch.Generator().manual_seed(self._seed("labels"))
+        generator = self._generator("labels")
         found = measure(learned, pairs, reference=self.models[name][0], generator=generator).summary()["labels"]
         self.run.write_json("evaluation/labels.json", {"classifier": name, **found})
         shares = ", ".join(f"{found[kind]['mean']:.1%} of {words}" for kind, words in KNOWN.items())
@@ -179,7 +179,7 @@ class Bench:
                     targets=settings.targets,
                     groups=groups,
                     folder=self.run.path / "evaluation" / "robustness" / row / str(seed),
-                    seed=self._seed("robustness"),
+                    generator=self._generator("robustness"),
                     progress=not self.console.quiet,
                 )
                 content.setdefault(row, []).append({"seed": seed, **result.summary()})
@@ -197,8 +197,8 @@ class Bench:
         self.run.write_json("evaluation/robustness.json", found)
         self.console.print(shown)
 
-    def _seed(self, name: str) -> int:
-        return derive_seed(self.recipe.seed, name)
+    def _generator(self, name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive_seed(self.recipe.seed, name))
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
         with atomic_file(self.run.path / "evaluation" / f"{name}.safetensors") as file:

@@ -64,7 +64,7 @@ class Look:
 
     def features(self, images: Images, layer: str) -> Tensor:
         """What a layer makes of images, a row each."""
-        outputs = LayerOutputs(self.model, [layer], self.activation)
+        outputs = LayerOutputs(self.model, [layer], activation=self.activation)
         with preserve_state(self.model, images.device), torch.no_grad():
             return torch.cat([outputs(part)[layer] for part in images.split(BATCH)])
 
@@ -148,9 +148,9 @@ class Solved(NamedTuple):
     @classmethod
     def of(cls, parts: Sequence[AttackResult]) -> Solved:
         """Some pairs after the other."""
-        bounds = [torch.full_like(part.values, math.inf) if part.bounds is None else part.bounds for part in parts]
+        bounds = [torch.full_like(part.loss, math.inf) if part.bounds is None else part.bounds for part in parts]
         return cls(
-            torch.cat([part.images for part in parts]), torch.cat([part.values for part in parts]), torch.cat(bounds)
+            torch.cat([part.images for part in parts]), torch.cat([part.loss for part in parts]), torch.cat(bounds)
         )
 
     def gap(self) -> dict[str, float]:

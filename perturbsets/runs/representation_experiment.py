@@ -173,7 +173,7 @@ class Study:
         """The representations of the same guides, at the last layer, looked for in other sets."""
         made = build.perturbation_sets(self.recipe, self.run) if self.settings.sets else {}
         ascent = ProjectedLBFGS(self.settings.steps) if self.settings.ascent is None else self.settings.ascent.make()
-        objective = FeatureDistance([self.last], self.settings.activation)
+        objective = FeatureDistance([self.last], activation=self.settings.activation)
         found = {}
         for name in self.settings.sets:
             images = self._attack(Adversary(made[name], objective, ascent))

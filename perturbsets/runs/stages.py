@@ -75,7 +75,7 @@ def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Conso
     order = torch.Generator().manual_seed(derive_seed(recipe.seed, "bank"))
     bank = bank[torch.randperm(len(bank), generator=order)[: recipe.set.bank]]
     used = (PairsUsed.of("fit", train_pairs), PairsUsed.of("selection", validation_pairs))
-    LatentBall(model, radius, bank, learned_from=used).save(run.path / "set")
+    LatentBall(model, radius, bank=bank, learned_from=used).save(run.path / "set")
     origin = f"from {len(validation_pairs)} validation pairs" if recipe.set.radius is None else "as the recipe says"
     console.print(f"radius {radius:.2f} prior standard deviations, {origin}")
 

@@ -1,8 +1,7 @@
 """Perturbation sets: what may happen to a sample."""
 
-from perturbsets.sets.ball import Ball, LinfBall, ProductBall
-from perturbsets.sets.base import PerturbationSet, Region
-from perturbsets.sets.composed import ComposedSet
+from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region
+from perturbsets.sets.composed import ComposedSet, ProductBall
 from perturbsets.sets.drawn import DrawnChanges
 from perturbsets.sets.l1 import L1Ball
 from perturbsets.sets.l2 import L2Ball

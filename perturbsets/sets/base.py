@@ -1,19 +1,159 @@
-"""What a perturbation set is, and what it becomes when bound to a batch."""
+"""What a perturbation set is: a ball of offsets, and a region of a batch once it is bound to one."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from augment.value_range import in_range
-from perturbsets._types import Offsets, Rows, Samples
-from perturbsets.per_image import PerImageSettings
-from perturbsets.sets.ball import Ball
+from perturbsets._types import Offsets, OneOrEach, PerImage, Rows, Samples
+from perturbsets.rows import PerImageSettings, for_each, set_per_image
 
+MOST_ROUNDS = 50  # of the searches for a projection
 Starts = Literal["zero", "uniform", "sample"]
+
+
+@dataclass(frozen=True)
+class Ball(PerImageSettings, ABC):
+    r"""All offsets u with :math:`\|u\| \le r`, one ball per image.
+
+    Args:
+        radius: :math:`0 \le r \le \infty`, in the unit of the set that uses the ball; a number, or one per image.
+            Radius 0 leaves offset 0 alone.
+
+    Raises:
+        ValueError: If a radius is negative or NaN.
+    """
+
+    per_image: ClassVar[tuple[str, ...]] = ("radius",)
+    radius: OneOrEach
+
+    def __post_init__(self) -> None:
+        set_per_image(self, "radius", lambda r: r >= 0, "0 or more (inf for no limit), a number or one per image")
+
+    def radii(self, like: Tensor) -> Tensor:
+        """Radii as a column ``[B, 1]`` of the dtype and device of ``like``.
+
+        Raises:
+            ValueError: If there is one radius per image, but not for this number of images.
+        """
+        return for_each(self.radius, like, "radius")[:, None]
+
+    def _finite(self, like: Tensor) -> Tensor:
+        radii = self.radii(like)
+        if not bool(radii.isfinite().all()):
+            raise ValueError("radius must be finite to draw uniformly from a ball; give one, or start at zero")
+        return radii
+
+    @abstractmethod
+    def norm(self, offsets: Offsets) -> PerImage:
+        """The norm of each offset."""
+
+    @abstractmethod
+    def project(self, offsets: Offsets) -> Offsets:
+        """The nearest points of the ball."""
+
+    @abstractmethod
+    def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        r"""The nearest points of the ball's intersection with a box around zero, exactly.
+
+        Args:
+            offsets: Points to project.
+            low: Smallest coordinates, ``[B, Z]``, at most 0, cut by :meth:`cut`.
+            high: Largest coordinates, ``[B, Z]``, at least 0, cut likewise.
+
+        Returns:
+            The projections.
+        """
+
+    def cut(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The part of a box that lies in the cube around the ball; done once, it saves each projection a step."""
+        radii = self.radii(low)
+        return low.maximum(-radii), high.minimum(radii)
+
+    def box(self, like: Offsets) -> tuple[Offsets, Offsets] | None:
+        """Smallest and largest offsets where the ball is a box, as any ball without a limit is; else ``None``.
+
+        Args:
+            like: Gives shape, dtype and device.
+        """
+        radii = self.radii(like).expand_as(like)
+        return (-radii, radii) if bool(radii.isinf().all()) else None
+
+    @abstractmethod
+    def steepest(self, gradient: Offsets) -> Offsets:
+        """The step of norm 1 that climbs fastest; zero where the gradient is zero."""
+
+    def steepest_in_box(self, gradient: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        """A step of norm 1 at most that climbs fast inside ball and box; :meth:`steepest` where the box changes little.
+
+        Args:
+            gradient: The gradient ``[B, Z]``.
+            low: As for :meth:`project_in_box`.
+            high: As for :meth:`project_in_box`.
+        """
+        return self.steepest(gradient)
+
+    @abstractmethod
+    def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        """Points uniform in the ball; ``like`` gives shape, dtype and device.
+
+        Raises:
+            ValueError: If a radius is infinite.
+        """
+
+    @abstractmethod
+    def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        """Draws from the standard normal distribution conditioned on the ball, exactly."""
+
+
+def uniform_draws(shape: int | torch.Size, generator: torch.Generator | None) -> Tensor:
+    """Uniform draws in float64 on the CPU, which is where the inverse distribution functions are."""
+    device = "cpu" if generator is None else generator.device
+    size = (shape,) if isinstance(shape, int) else tuple(shape)
+    return torch.rand(size, dtype=torch.float64, generator=generator, device=device).cpu()
+
+
+@dataclass(frozen=True)
+class LinfBall(Ball):
+    r"""The cube :math:`\max_j |u_j| \le r`.
+
+    Args:
+        radius: As for :class:`Ball`.
+    """
+
+    def norm(self, offsets: Offsets) -> PerImage:
+        return offsets.abs().amax(1)
+
+    def project(self, offsets: Offsets) -> Offsets:
+        radii = self.radii(offsets)
+        return offsets.clamp(-radii, radii)
+
+    def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        return offsets.clamp(low, high)  # the cut box is the intersection already
+
+    def box(self, like: Offsets) -> tuple[Offsets, Offsets]:
+        radii = self.radii(like).expand_as(like)
+        return -radii, radii
+
+    def steepest(self, gradient: Offsets) -> Offsets:
+        return gradient.sign()
+
+    def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        radii = self._finite(like)
+        device = "cpu" if generator is None else generator.device
+        draws = torch.empty(like.shape, dtype=like.dtype, device=device).uniform_(-1, 1, generator=generator)
+        return self.project(draws.to(like.device).mul_(radii))
+
+    def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        inside = torch.erf(self.radii(like.new_empty(len(like), 0, dtype=torch.float64, device="cpu")) / math.sqrt(2))
+        draws = math.sqrt(2) * torch.erfinv((2 * uniform_draws(like.shape, generator) - 1) * inside)
+        return self.project(draws.to(like))
 
 
 class Region(ABC):
@@ -101,20 +241,6 @@ class PerturbationSet(PerImageSettings, ABC):
 
         Gradients flow to images that ask for them, so that one set may follow another.
         """
-
-
-def check_starts(starts: str, restarts: int = 1) -> None:
-    """Refuses kinds and numbers of starts that cannot be meant.
-
-    Raises:
-        ValueError: If the kind is unknown, there are none, or several would be the same.
-    """
-    if starts not in get_args(Starts):
-        raise ValueError(f"starts must be one of {list(get_args(Starts))}, got {starts!r}")
-    if restarts < 1:
-        raise ValueError(f"restarts must be at least 1, got {restarts}")
-    if restarts > 1 and starts == "zero":
-        raise ValueError(f'starts must be random for {restarts} restarts, got "zero": all would be the same')
 
 
 def check_bounds(images: Tensor, bounds: tuple[float, float]) -> Tensor:

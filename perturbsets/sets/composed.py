@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Offsets, OneOrEach, Rows, Samples
-from perturbsets.per_image import for_each, set_per_image
-from perturbsets.sets.ball import ProductBall
-from perturbsets.sets.base import PerturbationSet, Region
+from perturbsets._types import Offsets, OneOrEach, PerImage, Rows, Samples
+from perturbsets.rows import for_each, set_per_image
+from perturbsets.sets.base import Ball, PerturbationSet, Region
+
+
+@dataclass(frozen=True)
+class ProductBall(Ball):
+    r"""All offsets whose groups of coordinates lie in balls, :math:`\max_i \|u_i\|_{(i)} \le r`.
+
+    Args:
+        radius: As for :class:`Ball`, the same for every group.
+        kinds: A ball per group; their norms count, their radii do not.
+        sizes: Number of coordinates of each group.
+    """
+
+    _: KW_ONLY
+    kinds: tuple[Ball, ...]
+    sizes: tuple[int, ...]
+
+    def norm(self, offsets: Offsets) -> PerImage:
+        groups = zip(self.kinds, self._split(offsets), strict=True)
+        return torch.stack([kind.norm(group) for kind, group in groups]).amax(0)
+
+    def project(self, offsets: Offsets) -> Offsets:
+        return self._each(lambda ball, group: ball.project(group), offsets)
+
+    def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        return self._each(lambda ball, *groups: ball.project_in_box(*groups), offsets, low, high)
+
+    def steepest(self, gradient: Offsets) -> Offsets:
+        """Each group's own steepest step: all of them fit at once."""
+        return self._each(lambda ball, group: ball.steepest(group), gradient)
+
+    def steepest_in_box(self, gradient: Offsets, low: Tensor, high: Tensor) -> Offsets:
+        return self._each(lambda ball, *groups: ball.steepest_in_box(*groups), gradient, low, high)
+
+    def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        return self._each(lambda ball, group: ball.uniform(group, generator), like)
+
+    def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
+        return self._each(lambda ball, group: ball.normal(group, generator), like)
+
+    def _split(self, offsets: Offsets) -> tuple[Tensor, ...]:
+        return offsets.split(self.sizes, dim=1)
+
+    def _each(self, method: Callable[..., Tensor], *matrices: Tensor) -> Tensor:
+        groups = zip(*map(self._split, matrices), strict=True)
+        balls = [replace(kind, radius=self.radius) for kind in self.kinds]
+        return torch.cat([method(ball, *group) for ball, group in zip(balls, groups, strict=True)], dim=1)
 
 
 class ComposedRegion(Region):
@@ -98,6 +143,7 @@ class ComposedSet(PerturbationSet):
     """
 
     parts: Sequence[PerturbationSet]
+    _: KW_ONLY
     radius: OneOrEach = 1.0
 
     def __post_init__(self) -> None:
@@ -121,7 +167,9 @@ class ComposedSet(PerturbationSet):
             radii = [region.ball.radii(like) / _divisor(shares) for region in regions]
         if not all(bool(column.isfinite().all()) for column in radii):
             raise ValueError("parts must have finite radii to be composed: offsets count in shares of them")
-        ball = ProductBall(self.radius, tuple(region.ball for region in regions), tuple(r.size for r in regions))
+        ball = ProductBall(
+            self.radius, kinds=tuple(region.ball for region in regions), sizes=tuple(r.size for r in regions)
+        )
         return ComposedRegion(ball, regions[0], parts[1:], radii)
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from augment import Change
 from perturbsets._types import Images, Offsets, Rows
-from perturbsets.sets.ball import LinfBall
-from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets.sets.base import LinfBall, PerturbationSet, Region, check_bounds
 
 
 class DrawnRegion(Region):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, PerImage
-from perturbsets.sets.ball import MOST_ROUNDS, Ball, uniform_draws
+from perturbsets.sets.base import MOST_ROUNDS, Ball, uniform_draws
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from augment.double_precision import in_double
 from perturbsets._types import Offsets, PerImage
-from perturbsets.sets.ball import MOST_ROUNDS, Ball, uniform_draws
+from perturbsets.sets.base import MOST_ROUNDS, Ball, uniform_draws
 
 # Norms of normal vectors, conditioned on a ball. The norm of a standard normal vector in d dimensions has the
 # distribution function :math:`F(r) = P(d/2, r^2/2)`, with P the regularised lower incomplete gamma function.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,9 @@ from torch import Tensor
 from cvae import CVAE, DiagonalGaussian
 from cvae._types import Features
 from cvae.files import atomic_folder
-from perturbsets._types import Images, Offsets, OneOrEach, Rows
-from perturbsets.per_image import one_number, set_per_image
-from perturbsets.sets.ball import Ball
-from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets._types import Images, Offsets, OneOrEach, Rows, check_choice
+from perturbsets.rows import one_number, set_per_image
+from perturbsets.sets.base import Ball, PerturbationSet, Region, check_bounds
 from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.pairs_used import PairsUsed, read, written
 
@@ -116,6 +115,7 @@ class LatentBall(PerturbationSet):
 
     model: CVAE
     radius: OneOrEach
+    _: KW_ONLY
     bank: Tensor | None = None
     draw: Draw | None = None
     learned_from: tuple[PairsUsed, ...] = ()
@@ -124,8 +124,7 @@ class LatentBall(PerturbationSet):
         measured = "0 or more, in prior standard deviations (`radius_from_pairs(model, pairs)` measures one)"
         set_per_image(self, "radius", lambda r: r >= 0, measured)
         draw = self.draw or ("prior" if self.bank is None else "bank")
-        if draw not in ("bank", "prior"):
-            raise ValueError(f'draw must be "bank" or "prior", got {draw!r}')
+        check_choice("draw", draw, Draw)
         if draw == "bank" and self.bank is None:
             raise ValueError('draw="bank" needs a bank of encodings; `encodings(model, pairs)` makes one')
         if self.bank is not None and (
@@ -211,7 +210,7 @@ class LatentBall(PerturbationSet):
                 bank = safetensors.torch.load_file(folder / "bank.safetensors")["bank"]
             except (safetensors.SafetensorError, KeyError) as error:
                 raise ValueError(f"{folder / 'bank.safetensors'} is corrupted ({error}); save the set again") from error
-        return cls(CVAE.from_pretrained(folder), radius, bank, draw, read(said, folder))
+        return cls(CVAE.from_pretrained(folder), radius, bank=bank, draw=draw, learned_from=read(said, folder))
 
 
 def _frozen(model: CVAE) -> CVAE:

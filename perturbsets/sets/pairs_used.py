@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from augment import PairStore
-from perturbsets.reachable import reachable
+from perturbsets.model_call import reachable
 
 FILE = "learned_from.safetensors"
 

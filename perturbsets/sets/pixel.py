@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from perturbsets._types import Offsets, OneOrEach, Rows, Samples
-from perturbsets.sets.ball import Ball, LinfBall
-from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets._types import Offsets, OneOrEach, Rows, Samples, check_choice
+from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region, check_bounds
 from perturbsets.sets.l1 import L1Ball
 from perturbsets.sets.l2 import L2Ball
 
+Norm = Literal["l1", "l2", "linf"]
 BALLS: dict[str, type[Ball]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
 INSIDE = 1 - 64 * torch.finfo(torch.float32).eps  # of a change of halves: norms in single precision are rounded too
 
@@ -86,13 +86,13 @@ class PixelBall(PerturbationSet):
         tensor([[0.0500, 0.0500, 0.0500, 0.0500]])
     """
 
-    norm: Literal["l1", "l2", "linf"]
+    norm: Norm
     radius: OneOrEach
+    _: KW_ONLY
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.norm not in BALLS:
-            raise ValueError(f"norm must be one of {sorted(BALLS)}, got {self.norm!r}")
+        check_choice("norm", self.norm, Norm)
         if not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds must be (smallest, largest), got {self.bounds}")
         object.__setattr__(self, "radius", BALLS[self.norm](self.radius).radius)

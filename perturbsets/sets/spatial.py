@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor
 
 from augment import SpatialChange
 from perturbsets._types import Images, Offsets, OneOrEach, Rows
-from perturbsets.per_image import set_per_image
-from perturbsets.sets.ball import Ball, LinfBall
-from perturbsets.sets.base import PerturbationSet, Region, check_bounds
+from perturbsets.rows import set_per_image
+from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region, check_bounds
 
 
 class SpatialRegion(Region):
@@ -67,6 +66,7 @@ class SpatialBox(PerturbationSet):
     """
 
     change: SpatialChange = field(default_factory=SpatialChange)
+    _: KW_ONLY
     radius: OneOrEach = 1.0
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -72,6 +72,7 @@ class Standardized(PerturbationSet):
     """
 
     perturbations: PerturbationSet
+    _: KW_ONLY
     sigma: float | Sequence[float]
     radius: OneOrEach = math.inf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import nn
@@ -11,9 +11,9 @@ from torch import nn
 from perturbsets._types import Classes, Labels, OneOrEach, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
-from perturbsets.ascents.climb import finite_radii, set_step_size
+from perturbsets.ascents.base import finite_radii, set_step_size
 from perturbsets.model_call import preserve_state
-from perturbsets.per_image import for_each
+from perturbsets.rows import for_each
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import Method, OneUpdate, Update, cross_entropy
 
@@ -103,6 +103,7 @@ class FastAdversarialTraining(OneUpdate):
     """
 
     perturbations: PerturbationSet
+    _: KW_ONLY
     step_size: OneOrEach | None = None
 
     def __post_init__(self) -> None:
@@ -147,6 +148,7 @@ class FreeAdversarialTraining(Method):
     """
 
     perturbations: PerturbationSet
+    _: KW_ONLY
     replays: int = 8
     step_size: OneOrEach | None = None
 

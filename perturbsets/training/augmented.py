@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import nn
@@ -64,14 +64,15 @@ class NoiseAugmentedTraining(OneUpdate):
     """
 
     perturbations: PerturbationSet
+    _: KW_ONLY
     sigma: float | Sequence[float]
 
     def __post_init__(self) -> None:
-        Standardized(self.perturbations, self.sigma)
+        Standardized(self.perturbations, sigma=self.sigma)
 
     @torch.no_grad()
     def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
-        region = Standardized(self.perturbations, self.sigma).at(images)
+        region = Standardized(self.perturbations, sigma=self.sigma).at(images)
         shape, device = (len(images), region.size), generator.device
         noise = torch.randn(shape, dtype=region.dtype, generator=generator, device=device)
         return region.decode(noise.to(images.device))

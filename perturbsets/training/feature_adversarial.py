@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from perturbsets._types import Classes, Flags, Labels, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.layer_outputs import LayerOutputs
 from perturbsets.model_call import preserve_state
-from perturbsets.objectives.base import class_numbers
+from perturbsets.objectives.classification import class_numbers
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance, square
 from perturbsets.training.method import Classifier, OneUpdate, Update, together
 
@@ -49,6 +49,7 @@ class FeatureAdversarialTraining(OneUpdate):
     """
 
     adversary: Adversary
+    _: KW_ONLY
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class FeatureAdversarialTraining(OneUpdate):
         objective = self.adversary.objective
         assert isinstance(objective, FeatureDistance | LinearFeatureDistance)
         with preserve_state(bare, images.device, self.adversary.mode), torch.no_grad():
-            outputs = LayerOutputs(bare, objective.layers, objective.activation)(images)
+            outputs = LayerOutputs(bare, objective.layers, activation=objective.activation)(images)
             return torch.stack([square(each, each[guides]) > 0 for each in outputs.values()]).all(0)
 
 

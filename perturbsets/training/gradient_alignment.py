@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class GradientAlignment(OneUpdate):
     """
 
     method: OneUpdate
+    _: KW_ONLY
     perturbations: PerturbationSet
     weight: float = 0.2
 

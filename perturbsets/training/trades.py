@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,7 @@ class TRADES(OneUpdate):
     """
 
     adversary: Adversary
+    _: KW_ONLY
     beta: float = 6.0
 
     def __post_init__(self) -> None:
@@ -95,6 +96,7 @@ class MART(OneUpdate):
     """
 
     adversary: Adversary | Worst
+    _: KW_ONLY
     beta: float = 5.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from perturbsets._types import Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.evaluation import correct_under
-from perturbsets.objectives.base import class_numbers
+from perturbsets.objectives.classification import class_numbers
 
 ROUNDING = 1e-9  # accuracies are counts divided: their differences are not exact
 
@@ -49,6 +49,7 @@ class RobustValidation:
     adversary: Adversary | Worst
     images: Samples
     labels: Any
+    _: KW_ONLY
     drop: float = 0.2
     batch: int = 256
     seed: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class AdversarialWeightPerturbation(OneUpdate):
     """
 
     method: OneUpdate
+    _: KW_ONLY
     gamma: float = 0.005
 
     def __post_init__(self) -> None:

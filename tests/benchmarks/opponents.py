@@ -77,7 +77,9 @@ def ours(task: Task, *, drop: bool) -> Attack:
     climb = APGD(task.budget, stop_on_success=drop)
     adversary: Adversary | Worst
     if task.kind == "PGD":
-        adversary = Adversary(ball, ascent=ProjectedGradient(task.budget, task.step_size, stop_on_success=drop))
+        adversary = Adversary(
+            ball, ascent=ProjectedGradient(task.budget, step_size=task.step_size, stop_on_success=drop)
+        )
     elif task.kind == "APGD-CE":
         adversary = Adversary(ball, CrossEntropy(), climb)
     elif task.kind == "Square":

@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     sets: dict[str, PerturbationSet] = {
-        "LatentBall, bank": LatentBall(SpatialCVAE(), 8.0, torch.randn(4096, 16)),
+        "LatentBall, bank": LatentBall(SpatialCVAE(), 8.0, bank=torch.randn(4096, 16)),
         "LatentBall, prior": LatentBall(SpatialCVAE(), 8.0),
         "SpatialBox": SpatialBox(),
         "PixelBall linf 0.1": PixelBall("linf", 0.1),

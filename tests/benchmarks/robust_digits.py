@@ -25,7 +25,7 @@ def robust_digits(root: str, kept: Path = KEPT) -> SmallConvNet:
     if not (kept / "config.json").exists():
         torch.manual_seed(0)
         model = SmallConvNet()
-        attack = Adversary(PixelBall("linf", RADIUS), ascent=OneStep(STEP, "uniform"))
+        attack = Adversary(PixelBall("linf", RADIUS), ascent=OneStep(step_size=STEP, starts="uniform"))
         train_classifier(model, MNIST("train", root), AdversarialTraining(attack), SETTINGS, progress=True)
         model.save_pretrained(kept)
     return SmallConvNet.from_pretrained(kept).eval()

@@ -24,8 +24,8 @@ from perturbsets import (
 )
 
 ASCENTS: list[Ascent] = [
-    GradientAscent(0.1, steps=4),
-    GradientAscent(0.1, steps=7, stop_on_success=True),
+    GradientAscent(step_size=0.1, steps=4),
+    GradientAscent(step_size=0.1, steps=7, stop_on_success=True),
     OneStep(),
     OneStep(starts="uniform"),
     ProjectedGradient(4),

@@ -55,7 +55,7 @@ def systems(count: int, rows: int, columns: int, condition: float) -> LeastSquar
 
 def box(count: int, size: int, radius: float, dtype: torch.dtype = DOUBLE) -> Region:
     """A box around samples, cut by the bounds at some of the coordinates."""
-    return PixelBall("linf", radius, (-1.0, 1.0)).at(torch.linspace(-1, 1, size).to(dtype).repeat(count, 1))
+    return PixelBall("linf", radius, bounds=(-1.0, 1.0)).at(torch.linspace(-1, 1, size).to(dtype).repeat(count, 1))
 
 
 def exact(matrix: Tensor, goal: Tensor, region: Region) -> Tensor:
@@ -76,15 +76,15 @@ def test_tops_of_least_squares_in_a_box_are_reached_and_proven(
     rows: int, columns: int, condition: float, tolerance: float
 ) -> None:
     loss, region = systems(6, rows, columns, condition), box(6, columns, 0.4)
-    best = AcceleratedGradient(4000, tolerance, stop_on_success=True)(region, loss)
-    missing = exact(loss.matrix, loss.goal, region) - best.values
-    gap, rounding = duality_gap(region, loss, best.offsets), 1e-9 * best.values.abs() + 1e-12
+    best = AcceleratedGradient(4000, tolerance=tolerance, stop_on_success=True)(region, loss)
+    missing = exact(loss.matrix, loss.goal, region) - best.loss
+    gap, rounding = duality_gap(region, loss, best.offsets), 1e-9 * best.loss.abs() + 1e-12
 
     assert (missing >= -rounding).all()
     assert (missing <= gap + rounding).all()
     assert best.bounds is not None
-    assert (missing <= best.bounds - best.values + rounding).all()
-    assert (best.bounds - best.values <= (tolerance * best.values.abs()).clamp_min(1e-6)).all()
+    assert (missing <= best.bounds - best.loss + rounding).all()
+    assert (best.bounds - best.loss <= (tolerance * best.loss.abs()).clamp_min(1e-6)).all()
     assert best.calls.max() < 4001
 
 
@@ -109,8 +109,8 @@ def test_tops_of_the_linear_network_are_those_of_its_matrix_written_out(layers: 
     tops = exact(torch.stack(matrices).detach(), torch.stack(goals).detach(), perturbations.at(sources))
 
     assert (tops < -0.05).all()  # out of reach, so that the bound of the box counts
-    assert ((tops - found.values) >= -1e-9).all()
-    assert ((tops - found.values) <= 1e-3 * found.values.abs()).all()
+    assert ((tops - found.loss) >= -1e-9).all()
+    assert ((tops - found.loss) <= 1e-3 * found.loss.abs()).all()
 
 
 def test_the_gap_of_a_linear_loss_is_what_is_missing() -> None:
@@ -125,13 +125,13 @@ def test_the_gap_of_a_linear_loss_is_what_is_missing() -> None:
     at = region.random_start(generator=torch.Generator().manual_seed(0))
 
     assert best.calls.max() < 61
-    assert (duality_gap(region, loss, best.offsets) <= 1e-3 * best.values.abs()).all()
-    assert_close(duality_gap(region, loss, at), best.values - (weights * at).sum(1))
+    assert (duality_gap(region, loss, best.offsets) <= 1e-3 * best.loss.abs()).all()
+    assert_close(duality_gap(region, loss, at), best.loss - (weights * at).sum(1))
 
 
 def test_acceleration_takes_far_fewer_steps_than_the_plain_gradient_of_known_curvature() -> None:
     loss = systems(3, 60, 40, 100.0)
-    region = PixelBall("linf", 10.0, (-10.0, 10.0)).at(torch.zeros(3, 40, dtype=DOUBLE))
+    region = PixelBall("linf", 10.0, bounds=(-10.0, 10.0)).at(torch.zeros(3, 40, dtype=DOUBLE))
     best = AcceleratedGradient(4000, stop_on_success=True)(region, loss)
     largest = 2 * 100.0**2  # eigenvalue of the curvature
     u = region.centre()
@@ -158,10 +158,10 @@ def test_every_point_tried_is_inside(dtype: torch.dtype) -> None:
 
 def test_an_image_alone_goes_the_way_it_goes_in_a_batch() -> None:
     loss, region = systems(4, 10, 8, 30.0), box(4, 8, 0.4)
-    together = AcceleratedGradient(80, 1e-5, stop_on_success=True)(region, loss)
+    together = AcceleratedGradient(80, tolerance=1e-5, stop_on_success=True)(region, loss)
     for row in range(4):
         rows = torch.tensor([row])
-        alone = AcceleratedGradient(80, 1e-5, stop_on_success=True)(region.select(rows), loss.select(rows))
+        alone = AcceleratedGradient(80, tolerance=1e-5, stop_on_success=True)(region.select(rows), loss.select(rows))
         assert_close(alone.offsets[0], together.offsets[row], atol=1e-9, rtol=0)
         assert alone.calls[0] == together.calls[row]
 
@@ -179,7 +179,7 @@ def test_boxes_without_extent_and_flat_losses_end_at_once() -> None:
 
 @pytest.mark.parametrize(
     "perturbations",
-    [PixelBall("l2", 1.0), PixelBall("linf", math.inf, (-math.inf, math.inf))],
+    [PixelBall("l2", 1.0), PixelBall("linf", math.inf, bounds=(-math.inf, math.inf))],
     ids=["round", "endless"],
 )
 def test_regions_that_are_no_finite_box_are_refused(perturbations: PixelBall) -> None:

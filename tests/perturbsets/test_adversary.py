@@ -38,7 +38,7 @@ def test_images_that_are_reached_leave_and_the_others_lose_nothing() -> None:
 
     assert_close(stopped.success, whole.success)
     assert stopped.calls.sum() < whole.calls.sum()
-    assert_close(stopped.values[~whole.success], whole.values[~whole.success])
+    assert_close(stopped.loss[~whole.success], whole.loss[~whole.success])
     assert (whole.calls == 21).all()
 
 
@@ -111,7 +111,7 @@ def test_targets_are_reached_and_signs_are_right() -> None:
     for objective in (CrossEntropy(targeted=True), Margin(targeted=True)):
         found = Adversary(PixelBall("linf", 1.0), objective, ProjectedGradient(40, restarts=2))(model, x, target)
         assert_close(found.success, model(found.images).argmax(1) == target)
-        assert (found.values >= objective.at(model, x, target)(x, x)[0] - 1e-5).all()
+        assert (found.loss >= objective.at(model, x, target)(x, x)[0] - 1e-5).all()
     value, success = Margin().at(model, x, target)(x, x)
     wrong = logits.clone().scatter(1, target[:, None], -math.inf).amax(1)
     assert_close(value.detach(), wrong - logits.gather(1, target[:, None])[:, 0])
@@ -165,7 +165,7 @@ def test_a_start_of_another_type_becomes_one_of_the_set(ascent: Ascent, dtype: t
     assert found.offsets.dtype == found.images.dtype == torch.float32
 
 
-@pytest.mark.parametrize("ascent", [GradientAscent(0.1), ProjectedGradient(2), APGD(2), ProjectedLBFGS(2)])
+@pytest.mark.parametrize("ascent", [GradientAscent(step_size=0.1), ProjectedGradient(2), APGD(2), ProjectedLBFGS(2)])
 @pytest.mark.parametrize("breaks", [lambda x: (x > 0.5).float(), lambda x: x.detach()])
 def test_a_model_without_a_gradient_is_an_error_that_says_so(ascent: Ascent, breaks: Any) -> None:
     class Broken(nn.Linear):

@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = SpatialCVAE(height=12, width=10, latent=4).eval()
     for parameter in model.parameters():  # fresh networks hardly use their latents
         torch.nn.init.normal_(parameter, std=0.3)
-    learned = LatentBall(model, 2.0, torch.randn(20, 4))
+    learned = LatentBall(model, 2.0, bank=torch.randn(20, 4))
     return learned.save(tmp_path_factory.mktemp("sets") / "learned")
 
 

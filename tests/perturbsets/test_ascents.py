@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -24,12 +23,13 @@ from perturbsets import (
     Square,
 )
 from perturbsets import Region as AnyRegion
+from perturbsets._types import check_choice
 from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.base import replace_few_, replace_unasked_
-from perturbsets.ascents.climb import Adaptive, Direction, Plain, Steepest, check_schedule, shares
+from perturbsets.ascents.projected_gradient import AdamClimb, Climb, Schedule, SteepestClimb, shares
 from perturbsets.objectives.base import ByValue
 from perturbsets.sets import Ball, L2Ball, LinfBall
-from perturbsets.sets.base import check_starts
+from perturbsets.sets.base import Starts
 from tests.perturbsets.every_ascent import ASCENTS
 
 EVERY = [ascent for ascent in ASCENTS if not isinstance(ascent, Square)]  # which wants images
@@ -106,7 +106,7 @@ def test_linear_losses_rise_by_radius_times_dual_norm(kind: type[Ball], radius: 
     best = ascent(Region(4, 6, ball), Linear(weights))
 
     dual = weights.norm(dim=1) if kind is L2Ball else weights.abs().sum(1)  # Hölder
-    assert_close(best.values, torch.as_tensor(radius, dtype=torch.float64) * dual)
+    assert_close(best.loss, torch.as_tensor(radius, dtype=torch.float64) * dual)
     assert_close(best.offsets, torch.as_tensor(radius, dtype=torch.float64).expand(4)[:, None] * ball.steepest(weights))
 
 
@@ -116,12 +116,12 @@ def test_the_best_point_seen_is_returned_and_consistent(ascent: Ascent, generato
     region = Region(5, 3, LinfBall(1.0))
     best = ascent(region, loss, generator=generator)
 
-    assert_close(best.values, torch.stack(loss.seen).amax(0))
+    assert_close(best.loss, torch.stack(loss.seen).amax(0))
     assert_close(best.images, region.decode(best.offsets))
-    assert_close(loss(best.images, best.offsets)[0], best.values)
+    assert_close(loss(best.images, best.offsets)[0], best.loss)
     assert (best.calls == len(loss.seen) - 1).all()
     assert (region.ball.norm(best.offsets) <= 1 + 1e-12).all()
-    assert not best.values.requires_grad
+    assert not best.loss.requires_grad
     assert not best.images.requires_grad
 
 
@@ -139,10 +139,10 @@ def test_restarts_keep_the_worst_of_all_per_image() -> None:
     region = Region(6, 2, LinfBall(2.0))
     settings: dict[str, Any] = {"steps": 6, "step_size": 0.05}
     draw = torch.Generator().manual_seed(3)
-    single = torch.stack([ProjectedGradient(**settings)(region, Waves(), generator=draw).values for _ in range(4)])
+    single = torch.stack([ProjectedGradient(**settings)(region, Waves(), generator=draw).loss for _ in range(4)])
     together = ProjectedGradient(**settings, restarts=4)(region, Waves(), generator=torch.Generator().manual_seed(3))
 
-    assert_close(together.values, single.amax(0))
+    assert_close(together.loss, single.amax(0))
     assert len(set(single.argmax(0).tolist())) > 1
     assert (together.calls == 4 * 7).all()
 
@@ -150,7 +150,7 @@ def test_restarts_keep_the_worst_of_all_per_image() -> None:
 def test_gradient_ascent_on_a_parabola_follows_its_closed_form() -> None:
     centre = torch.randn(3, 4, dtype=torch.float64)
     eta, steps = torch.tensor([0.05, 0.1, 0.3], dtype=torch.float64), 7
-    best = GradientAscent(eta, steps)(Region(3, 4, L2Ball(math.inf)), Quadratic(centre))
+    best = GradientAscent(step_size=eta, steps=steps)(Region(3, 4, L2Ball(math.inf)), Quadratic(centre))
 
     # u' = u + 2 eta (c - u) shrinks the way by 1 - 2 eta a step.
     assert_close(best.offsets, (1 - (1 - 2 * eta[:, None]) ** steps) * centre)
@@ -162,7 +162,9 @@ def test_gradient_ascent_on_a_parabola_follows_its_closed_form() -> None:
 def test_projected_gradient_agrees_with_a_plain_loop(momentum: float, schedule: Any) -> None:
     steps, size = 9, 0.07
     region = Region(4, 3, L2Ball(0.6))
-    best = ProjectedGradient(steps, size, starts="zero", momentum=momentum, schedule=schedule)(region, Waves())
+    best = ProjectedGradient(steps, step_size=size, starts="zero", momentum=momentum, schedule=schedule)(
+        region, Waves()
+    )
     u = torch.zeros(4, 3, dtype=torch.float64)
     velocity, values = torch.zeros_like(u), []
     for step in range(steps + 1):
@@ -175,7 +177,7 @@ def test_projected_gradient_agrees_with_a_plain_loop(momentum: float, schedule: 
         u = u + shrunk * size * velocity / velocity.norm(dim=1, keepdim=True)
         u = u * (0.6 / u.norm(dim=1, keepdim=True)).clamp(max=1)
 
-    assert_close(best.values, torch.stack(values).amax(0))
+    assert_close(best.loss, torch.stack(values).amax(0))
 
 
 @pytest.mark.parametrize("kind", [OneStep, ProjectedGradient])
@@ -206,7 +208,7 @@ def test_schedules_follow_their_formulas() -> None:
 
 
 def test_steps_of_a_linear_schedule_add_up_to_half_their_number_and_a_half() -> None:
-    best = ProjectedGradient(9, 0.1, starts="zero", schedule="linear")(
+    best = ProjectedGradient(9, step_size=0.1, starts="zero", schedule="linear")(
         Region(1, 2, LinfBall(1.0)), Linear(torch.ones(1, 2))
     )
 
@@ -216,7 +218,7 @@ def test_steps_of_a_linear_schedule_add_up_to_half_their_number_and_a_half() -> 
 def test_steps_differ_per_image() -> None:
     size = torch.tensor([0.01, 0.02, 0.5], dtype=torch.float64)
     weights = torch.ones(3, 2, dtype=torch.float64)
-    best = ProjectedGradient(4, size, starts="zero")(Region(3, 2, LinfBall(1.0)), Linear(weights))
+    best = ProjectedGradient(4, step_size=size, starts="zero")(Region(3, 2, LinfBall(1.0)), Linear(weights))
 
     assert_close(best.offsets, (4 * size).clamp(max=1)[:, None].expand(3, 2))
 
@@ -236,7 +238,7 @@ def test_images_that_are_reached_cost_no_more_calls() -> None:
     assert sum(whole.counter) == 3 * 21
     assert stopped.success.tolist() == full.success.tolist() == [True, True, False]
     assert_close(stopped.offsets[2], full.offsets[2], rtol=0, atol=0)
-    assert (stopped.values[:2] > levels[:2]).all()
+    assert (stopped.loss[:2] > levels[:2]).all()
 
 
 def test_images_reached_in_one_restart_leave_the_next() -> None:
@@ -269,7 +271,7 @@ def test_the_best_is_that_of_a_loop_over_images(some: bool, success_first: bool,
             kept[row] = (held, top, where, finite and math.isfinite(value), calls + 1)
         flags, tops, places, finites, calls = (list(column) for column in zip(*kept, strict=True))
         assert best.success.tolist() == flags
-        assert best.values.tolist() == tops
+        assert best.loss.tolist() == tops
         assert best.offsets.tolist() == places
         assert (best.images == 2 * best.offsets).all()
         assert best.finite.tolist() == finites
@@ -315,7 +317,7 @@ def test_reaching_the_goal_counts_more_than_a_high_value() -> None:
             return self
 
     start = torch.tensor([[-0.3]], dtype=torch.float64)
-    best = ProjectedGradient(10, 0.1)(Region(1, 1, LinfBall(1.0)), Trap(), start=start)
+    best = ProjectedGradient(10, step_size=0.1)(Region(1, 1, LinfBall(1.0)), Trap(), start=start)
 
     assert best.success.item()
     assert -0.11 < best.offsets.item() < 0
@@ -327,7 +329,7 @@ def test_random_search_is_the_worst_of_its_draws() -> None:
     draw = torch.Generator().manual_seed(5)
     values = torch.stack([Waves()(u, u)[0] for u in (region.sample(generator=draw) for _ in range(7))])
 
-    assert_close(best.values, values.amax(0))
+    assert_close(best.loss, values.amax(0))
     assert (best.calls == 7).all()
 
 
@@ -358,8 +360,8 @@ def test_the_same_generator_gives_the_same_points(ascent: Ascent, kind: type[Bal
         (ProjectedAdam, {"restarts": 2, "starts": "zero"}, "starts must be random"),
         (ProjectedAdam, {"betas": (0.9, 1.0)}, "betas must be two numbers"),
         (APGD, {"steps": 0}, "steps must be at least 1"),
-        (APGD, {"share": 0.0}, "share must be in"),
-        (APGD, {"rises": 1.5}, "rises must be a share"),
+        (APGD, {"momentum_weight": 0.0}, "momentum_weight must be in"),
+        (APGD, {"rho": 1.5}, "rho must be a share"),
         (OneStep, {"step_size": -0.1}, "step_size must be above 0"),
         (RandomSearch, {"draws": 0}, "draws must be at least 1"),
     ],
@@ -371,7 +373,9 @@ def test_impossible_settings_are_refused(kind: type[Ascent], settings: dict[str,
 
 def test_projected_adam_takes_the_steps_of_torch() -> None:
     centre = torch.randn(3, 4, dtype=torch.float64)
-    best = ProjectedAdam(12, 0.05, betas=(0.8, 0.95), starts="zero")(Region(3, 4, L2Ball(math.inf)), Quadratic(centre))
+    best = ProjectedAdam(12, step_size=0.05, betas=(0.8, 0.95), starts="zero")(
+        Region(3, 4, L2Ball(math.inf)), Quadratic(centre)
+    )
     u = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([u], lr=0.05, betas=(0.8, 0.95), eps=1e-150, maximize=True)
     seen = []
@@ -382,7 +386,7 @@ def test_projected_adam_takes_the_steps_of_torch() -> None:
         value.sum().backward()
         optimizer.step()
 
-    assert_close(best.values, torch.stack(seen).amax(0))
+    assert_close(best.loss, torch.stack(seen).amax(0))
 
 
 def test_projected_adam_stays_inside_and_beats_plain_gradient_on_uneven_scales() -> None:
@@ -394,7 +398,7 @@ def test_projected_adam_stays_inside_and_beats_plain_gradient_on_uneven_scales()
 
     region = Region(5, 2, LinfBall(0.5))
     adam = ProjectedAdam(30, starts="zero")(region, Uneven())
-    plain = GradientAscent(1.0, 30)(region, Uneven())
+    plain = GradientAscent(step_size=1.0, steps=30)(region, Uneven())
 
     assert (adam.offsets.abs() <= 0.5).all()
     assert_close(adam.offsets, torch.full((5, 2), 0.5, dtype=torch.float64))
@@ -458,7 +462,7 @@ def test_apgd_agrees_with_the_algorithm_of_the_paper_written_out(kind: Any, step
             seen.append(values[-1])
             if values[-1] > top_value:
                 top_point, top_value = following, values[-1]
-        assert math.isclose(best.values[row].item(), top_value, rel_tol=1e-9), row
+        assert math.isclose(best.loss[row].item(), top_value, rel_tol=1e-9), row
 
 
 def test_apgd_beats_steps_of_one_size_on_a_ridge() -> None:
@@ -467,30 +471,33 @@ def test_apgd_beats_steps_of_one_size_on_a_ridge() -> None:
     plain = ProjectedGradient(40)(region, Ridge(), start=start)
 
     assert (apgd.calls == 41).all()
-    assert apgd.values.mean() > plain.values.mean()
+    assert apgd.loss.mean() > plain.loss.mean()
 
 
-@pytest.mark.parametrize("direction", [Steepest(0.9), Adaptive((0.9, 0.99), 1e-12), Plain()])
-def test_directions_keep_what_belongs_to_the_rows(direction: Direction) -> None:
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(SteepestClimb, {"momentum": 0.9}), (AdamClimb, {"betas": (0.9, 0.99)}), (Climb, {})],
+)
+def test_climbs_remember_what_belongs_to_the_rows(kind: type[Climb], settings: dict[str, Any]) -> None:
     region, rows = Region(4, 3, L2Ball(1.0)), torch.tensor([3, 1])
     gradients = torch.randn(3, 4, 3, dtype=torch.float64)
-    other = copy.deepcopy(direction)
+    some, all_ = (kind(region, Waves(), region.centre(), Best(region, Waves()), 0.1, **settings) for _ in range(2))
     for gradient in gradients[:2]:
-        direction(region, gradient)
-        other(region, gradient)
-    direction.select(rows)
+        some.direction(gradient)
+        all_.direction(gradient)
+    some.select(rows)
 
-    assert_close(direction(region.select(rows), gradients[2][rows]), other(region, gradients[2])[rows])
+    assert_close(some.direction(gradients[2][rows]), all_.direction(gradients[2])[rows])
 
 
 def test_unknown_starts_are_refused() -> None:
     with pytest.raises(ValueError, match="starts must be one of"):
-        check_starts("bank")
+        check_choice("starts", "bank", Starts)
 
 
 def test_unknown_schedules_are_refused() -> None:
     with pytest.raises(ValueError, match="schedule must be one of"):
-        check_schedule("exponential")
+        check_choice("schedule", "exponential", Schedule)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_other_sets_are_audited_where_checks_apply(linear_cvae: Any) -> None:
     radii = torch.linspace(0.5, 1.0, 20)
     sets = [
         LatentBall(linear_cvae(), 1.0),
-        SpatialBox(SpatialChange(rotation=20.0), radii),
+        SpatialBox(SpatialChange(rotation=20.0), radius=radii),
         ComposedSet([SpatialBox(), PixelBall("linf", 0.05)]),
     ]
     for perturbations in sets:

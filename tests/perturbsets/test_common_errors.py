@@ -40,11 +40,11 @@ def uphill(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "ascent",
     [
-        GradientAscent(1.0, STEPS),
-        ProjectedGradient(STEPS, SIZE),
-        ProjectedGradient(STEPS, SIZE, restarts=3, momentum=1.0),
-        ProjectedAdam(STEPS, SIZE),
-        APGD(STEPS, SIZE),
+        GradientAscent(step_size=1.0, steps=STEPS),
+        ProjectedGradient(STEPS, step_size=SIZE),
+        ProjectedGradient(STEPS, step_size=SIZE, restarts=3, momentum=1.0),
+        ProjectedAdam(STEPS, step_size=SIZE),
+        APGD(STEPS, step_size=SIZE),
         ProjectedLBFGS(STEPS),
     ],
 )
@@ -80,7 +80,7 @@ def test_summed_probabilities_lead_nowhere_and_the_audit_notices(classes: int, d
     assert (gradients[0] <= 1e-5 * gradients[1]).all()  # nothing but rounding, which is not always zero
     assert (gradients[1] > 0).all()
 
-    wrong = FunctionObjective(total, lambda logits, labels: logits.argmax(1) != labels)
+    wrong = FunctionObjective(total, success=lambda logits, labels: logits.argmax(1) != labels)
     for objective, sound in ((wrong, False), (CrossEntropy(), True)):
         attack = Adversary(PixelBall("linf", 0.1), objective, ProjectedGradient(3))
         check = next(c for c in audit(attack, model, x, y, draws=2).checks if c.name == "gradients are sound")

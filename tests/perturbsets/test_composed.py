@@ -100,7 +100,7 @@ def test_two_cubes_are_the_cube_of_both_radii() -> None:
     found = Adversary(twice, Margin(), OneStep())(model, x, y)
 
     # Hölder: the most that two cubes together can add.
-    assert_close(found.values, torch.tensor([0.5, -0.5]).double() * gap.sum() + 0.35 * gap.abs().sum())
+    assert_close(found.loss, torch.tensor([0.5, -0.5]).double() * gap.sum() + 0.35 * gap.abs().sum())
 
 
 def test_some_images_are_as_in_the_batch(generator: torch.Generator) -> None:

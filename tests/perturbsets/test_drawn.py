@@ -33,7 +33,7 @@ def test_the_worst_draw_is_kept(generator: torch.Generator) -> None:
 
     single = Adversary(NOISE, ascent=RandomSearch(1))(model, x, y, generator=generator)
     assert_close(found.images, NOISE.at(x).decode(found.offsets))
-    assert found.values.mean() > single.values.mean()
+    assert found.loss.mean() > single.loss.mean()
     assert (found.calls == 8).all()
 
 

@@ -73,7 +73,10 @@ def test_the_same_seed_gives_the_same_table() -> None:
     x, y = data()
     model = classifier()
     attacks = {"random": Adversary(PixelBall("linf", 0.1), ascent=ProjectedGradient(1))}
-    first, second = (evaluate({"a": model, "b": model}, attacks, x, y, seed=5).correct for _ in range(2))
+    draws = torch.Generator()
+    first, second = (
+        evaluate({"a": model, "b": model}, attacks, x, y, generator=draws.manual_seed(5)).correct for _ in range(2)
+    )
 
     assert torch.equal(first["a", "random"], second["a", "random"])
     assert torch.equal(first["a", "random"], first["b", "random"])

@@ -63,12 +63,12 @@ def value(objective: Objective, model: nn.Module, images: Tensor, sources: Tenso
 def test_values_are_those_of_the_formula(layers: Any, activation: Any) -> None:
     model, (sources, guides) = network(), pairs(4)
     images = (sources + 0.1 * torch.randn_like(sources)).clamp(0, 1)
-    outputs = LayerOutputs(model, layers, activation)
+    outputs = LayerOutputs(model, layers, activation=activation)
     at, near, far = outputs(images), outputs(guides), outputs(sources)
     expected = torch.zeros(4, dtype=DOUBLE)
     for name in outputs.names:
         expected -= (at[name] - near[name]).norm(dim=1) ** 2 / (far[name] - near[name]).norm(dim=1) ** 2
-    found = value(FeatureDistance(layers, activation), model, images, sources, guides)
+    found = value(FeatureDistance(layers, activation=activation), model, images, sources, guides)
 
     assert_close(found, expected / len(outputs.names))
 
@@ -140,7 +140,10 @@ def test_the_linear_form_is_the_true_one_in_a_linear_network() -> None:
     sources, guides = pairs(4)
     images = sources + 0.1 * torch.randn_like(sources)
     found = []
-    for objective in (FeatureDistance(["0", "3"], "none"), LinearFeatureDistance(["0", "3"], "none")):
+    for objective in (
+        FeatureDistance(["0", "3"], activation="none"),
+        LinearFeatureDistance(["0", "3"], activation="none"),
+    ):
         x = images.clone().requires_grad_()
         values = objective.at(model, sources, guides)(x, x.flatten(1))[0]
         found.append((values.detach(), torch.autograd.grad(values.sum(), x)[0]))
@@ -165,7 +168,7 @@ def test_empty_batches_have_no_values(objective: Any) -> None:
     model, (sources, guides) = network(), pairs(0)
     found = Adversary(PixelBall("linf", 0.1), objective("5"), ProjectedGradient(2))(model, sources, guides)
 
-    assert found.values.shape == (0,)
+    assert found.loss.shape == (0,)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -226,7 +229,7 @@ def of_scipy(layers: nn.Module, source: Tensor, guide: Tensor, radius: float) ->
 def test_ratios_are_those_of_scipy(layer: str) -> None:
     model, (sources, guides), radius = network(), pairs(32), 10 / 255
     found = feature_opt(layer, radius)(model, sources, guides)
-    ratios = (-found.values).sqrt()
+    ratios = (-found.loss).sqrt()
     reference = torch.tensor(
         [of_scipy(model[: int(layer) + 1], s, g, radius) for s, g in zip(sources, guides, strict=True)], dtype=DOUBLE
     )

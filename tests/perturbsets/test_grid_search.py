@@ -76,7 +76,7 @@ def test_the_worst_of_every_point_is_found(points: Any) -> None:
 
     grid = torch.tensor(written_out((points,) * 4 if isinstance(points, int) else points), dtype=torch.float64)
     values = torch.stack([loss(region.images, radius[:, None] * share)[0] for share in grid])
-    assert_close(best.values, values.amax(0))
+    assert_close(best.loss, values.amax(0))
     assert (best.calls == len(grid)).all()
     tried = torch.stack(loss.seen[: len(grid)])[:, 0]
     assert_close(torch.unique(tried, dim=0), torch.unique(grid, dim=0))
@@ -115,20 +115,20 @@ def test_turned_images_are_found_as_by_trying_them_one_by_one() -> None:
             [judge(region.decode(u), u)[0] for u in (torch.tensor(s).expand(6, 4) for s in written_out((5, 1, 3, 3)))]
         )
 
-    assert_close(found.values, values.amax(0))
+    assert_close(found.loss, values.amax(0))
 
 
 def test_images_that_are_reached_leave_and_the_others_lose_nothing() -> None:
     region = SpatialBox(radius=0.6).at(torch.rand(3, 1, 4, 4))
     phases = torch.randn(3, 4)
     whole = GridSearch(3)(region, Hills(phases))
-    levels = torch.stack([torch.tensor(-9.0), whole.values[1] + 1, whole.values[2] - 1e-4])
+    levels = torch.stack([torch.tensor(-9.0), whole.loss[1] + 1, whole.loss[2] - 1e-4])
     stopped = GridSearch(3, stop_on_success=True)(region, Hills(phases, levels))
 
     assert stopped.calls[0] == 5
     assert stopped.calls[1] == 81
     assert stopped.success.tolist() == [True, False, True]
-    assert_close(stopped.values[1:], whole.values[1:])
+    assert_close(stopped.loss[1:], whole.loss[1:])
 
 
 def test_a_given_start_is_tried_as_well() -> None:

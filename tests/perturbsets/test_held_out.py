@@ -150,14 +150,14 @@ def enclosing(learned: LatentBall) -> Any:
 
 WRAPPED: dict[str, Any] = {
     "composed": lambda s: ComposedSet([PixelBall("linf", 0.1), s]),
-    "standardized": lambda s: Standardized(s, 0.5),
-    "composed of standardized": lambda s: ComposedSet([Standardized(s, 0.5, 1.0), PixelBall("l2", 0.1)]),
-    "standardized composition": lambda s: Standardized(ComposedSet([PixelBall("l2", 0.1), s]), (0.5, 0.5)),
+    "standardized": lambda s: Standardized(s, sigma=0.5),
+    "composed of standardized": lambda s: ComposedSet([Standardized(s, sigma=0.5, radius=1.0), PixelBall("l2", 0.1)]),
+    "standardized composition": lambda s: Standardized(ComposedSet([PixelBall("l2", 0.1), s]), sigma=(0.5, 0.5)),
     "a user's": Wrapper,
     "a user's around a user's": lambda s: Wrapper(Plain(Wrapper([PixelBall("l2", 0.1), s]))),
     "by name": lambda s: Wrapper({"first": (s, None)}),
-    "replaced": lambda s: replace(Standardized(PixelBall("l2", 1.0), 0.5), perturbations=replace(s, radius=2.0)),
-    "for some images": lambda s: Standardized(replace(s, radius=torch.ones(5)), 0.5).select(torch.arange(2)),
+    "replaced": lambda s: replace(Standardized(PixelBall("l2", 1.0), sigma=0.5), perturbations=replace(s, radius=2.0)),
+    "for some images": lambda s: Standardized(replace(s, radius=torch.ones(5)), sigma=0.5).select(torch.arange(2)),
     "a transform": lambda s: DrawnChanges(ChangeByFunction(Perturb(s))),
     "a function": lambda s: DrawnChanges(ChangeByFunction(enclosing(s))),
     "a method": lambda s: DrawnChanges(ChangeByFunction(partial(s.at))),
@@ -181,7 +181,10 @@ def test_sets_that_learned_from_splits_of_one_name_all_count(learned: LatentBall
 
 
 def test_no_certificate_is_issued_on_pairs_that_a_wrapped_set_was_learned_from(learned: LatentBall, file: Path) -> None:
-    for wrapped in (Standardized(learned, 0.5, 1.0), Wrapper(ComposedSet([Standardized(learned, 0.5, 1.0)] * 2))):
+    for wrapped in (
+        Standardized(learned, sigma=0.5, radius=1.0),
+        Wrapper(ComposedSet([Standardized(learned, sigma=0.5, radius=1.0)] * 2)),
+    ):
         with pytest.raises(ValueError, match="pairs must be held out"):
             Coverage(share=0.9, alpha=0.05, steps=1, restarts=1)(wrapped, PairStore(file, "validation"))
 

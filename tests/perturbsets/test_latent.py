@@ -69,7 +69,7 @@ def test_a_frozen_model_is_shared_not_copied(linear_cvae: Any) -> None:
 def test_bank_draws_are_rows_of_the_bank_projected(linear_cvae: Any, generator: torch.Generator) -> None:
     bank = torch.tensor([[0.1, 0.2], [3.0, 4.0], [-0.5, 0.0]])
     images = torch.rand(200, 1, 2, 3)
-    drawn = LatentBall(linear_cvae(), 1.0, bank).at(images).sample(generator=generator)
+    drawn = LatentBall(linear_cvae(), 1.0, bank=bank).at(images).sample(generator=generator)
 
     rows = torch.tensor([[0.1, 0.2], [0.6, 0.8], [-0.5, 0.0]])
     distance = (drawn[:, None] - rows).norm(dim=2)
@@ -80,7 +80,7 @@ def test_bank_draws_are_rows_of_the_bank_projected(linear_cvae: Any, generator: 
 def test_prior_draws_follow_the_normal_conditioned_on_the_ball(linear_cvae: Any, generator: torch.Generator) -> None:
     images = torch.rand(3000, 1, 2, 3)
     bank = torch.zeros(1, 2)
-    norms = LatentBall(linear_cvae(), 1.5, bank, "prior").at(images).sample(generator=generator).norm(dim=1)
+    norms = LatentBall(linear_cvae(), 1.5, bank=bank, draw="prior").at(images).sample(generator=generator).norm(dim=1)
 
     assert norms.max() <= 1.5
     share = np.exp(log_chi_cdf(norms.double().numpy(), 2) - log_chi_cdf(np.array(1.5), 2))
@@ -148,7 +148,7 @@ def test_images_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("bank", [None, torch.randn(5, 2)])
 @pytest.mark.parametrize("radius", [0.0, 1 / 3, math.inf])
 def test_saving_and_loading_is_exact(linear_cvae: Any, tmp_path: Path, bank: Any, radius: float) -> None:
-    saved = LatentBall(linear_cvae(widen=0.1), radius, bank)
+    saved = LatentBall(linear_cvae(widen=0.1), radius, bank=bank)
     loaded = LatentBall.load(saved.save(tmp_path / "set"))
     images, u = torch.rand(3, 1, 2, 3), torch.randn(3, 2)
 
@@ -162,7 +162,7 @@ def test_saving_and_loading_is_exact(linear_cvae: Any, tmp_path: Path, bank: Any
 
 
 def test_saving_replaces_a_set_and_leaves_nothing_else(linear_cvae: Any, tmp_path: Path) -> None:
-    LatentBall(linear_cvae(), 1.0, torch.randn(3, 2)).save(tmp_path / "set")
+    LatentBall(linear_cvae(), 1.0, bank=torch.randn(3, 2)).save(tmp_path / "set")
     LatentBall(linear_cvae(), 2.0).save(tmp_path / "set")
 
     assert LatentBall.load(tmp_path / "set").radius == 2.0
@@ -203,7 +203,7 @@ def test_missing_files_are_named(linear_cvae: Any, tmp_path: Path, name: str) ->
 @pytest.mark.parametrize("name", ["set.json", "config.json", "model.safetensors", "bank.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", pickle.dumps({"bank": [1.0]}), b"[1, 2]", b"{}", b"null"])
 def test_corrupted_and_foreign_files_are_refused(linear_cvae: Any, tmp_path: Path, name: str, content: bytes) -> None:
-    folder = LatentBall(linear_cvae(), 1.0, torch.randn(3, 2)).save(tmp_path / "set")
+    folder = LatentBall(linear_cvae(), 1.0, bank=torch.randn(3, 2)).save(tmp_path / "set")
     (folder / name).write_bytes(content)
 
     with pytest.raises(ValueError, match=name):
@@ -212,7 +212,7 @@ def test_corrupted_and_foreign_files_are_refused(linear_cvae: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["model.safetensors", "bank.safetensors"])
 def test_truncated_weights_are_refused(linear_cvae: Any, tmp_path: Path, name: str) -> None:
-    folder = LatentBall(linear_cvae(), 1.0, torch.randn(3, 2)).save(tmp_path / "set")
+    folder = LatentBall(linear_cvae(), 1.0, bank=torch.randn(3, 2)).save(tmp_path / "set")
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[: len(whole) // 2])
 
@@ -232,7 +232,7 @@ def test_wrong_values_in_a_saved_set_are_refused(linear_cvae: Any, tmp_path: Pat
 
 
 def test_a_bank_that_was_saved_must_be_there(linear_cvae: Any, tmp_path: Path) -> None:
-    folder = LatentBall(linear_cvae(), 1.0, torch.randn(3, 2)).save(tmp_path / "set")
+    folder = LatentBall(linear_cvae(), 1.0, bank=torch.randn(3, 2)).save(tmp_path / "set")
     (folder / "bank.safetensors").unlink()
 
     with pytest.raises(ValueError, match="bank"):

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 from torchvision.models import resnet18
 
 from perturbsets import LayerOutputs, layer_names
-from perturbsets.layer_outputs import check_activation
+from perturbsets._types import check_choice
+from perturbsets.layer_outputs import Activation
 
 
 def small(inplace: bool = False) -> nn.Sequential:
@@ -78,7 +79,7 @@ def test_outputs_are_those_of_the_layers_called_one_by_one(inplace: bool, activa
         expected[name] = (x.relu() if activation == "relu" else x).flatten(1)
     again = small(inplace)
     again.load_state_dict(model.state_dict())
-    outputs = LayerOutputs(again, "*", activation)
+    outputs = LayerOutputs(again, "*", activation=activation)
     for _ in range(times):
         found = outputs(IMAGES)
 
@@ -90,7 +91,7 @@ def test_outputs_are_those_of_the_layers_called_one_by_one(inplace: bool, activa
 
 def test_gradients_are_those_of_the_plain_pass_also_through_what_is_overwritten() -> None:
     model = small(inplace=True)
-    outputs = LayerOutputs(model, ["conv", "hidden"], "none")
+    outputs = LayerOutputs(model, ["conv", "hidden"], activation="none")
     for _ in range(2):
         x = IMAGES.clone().requires_grad_()
         found = outputs(x)
@@ -210,7 +211,7 @@ def test_layers_that_are_not_called_are_refused_by_name() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_numbers_per_image_and_small_batches(count: int) -> None:
     model = nn.Sequential(nn.Flatten(), Function(lambda x: x.sum(1)))
-    outputs = LayerOutputs(model, ["0", "1"], "none")(IMAGES[:count])
+    outputs = LayerOutputs(model, ["0", "1"], activation="none")(IMAGES[:count])
 
     assert_close(outputs["1"], IMAGES[:count].flatten(1).sum(1)[:, None])
     assert outputs["0"].shape == (count, 16)
@@ -219,7 +220,7 @@ def test_numbers_per_image_and_small_batches(count: int) -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:FutureWarning")  # torch's own, at the first forward derivative
 def test_transforms_of_functions_pass_through() -> None:
     model = small(inplace=False).double()
-    outputs = LayerOutputs(model, ["act", "hidden"], "none")
+    outputs = LayerOutputs(model, ["act", "hidden"], activation="none")
     x, v = IMAGES.double(), torch.randn(IMAGES.shape, dtype=torch.float64)
 
     def features(images: Tensor) -> Tensor:
@@ -235,7 +236,7 @@ def test_transforms_of_functions_pass_through() -> None:
 
 def test_memory_formats_and_types_are_those_of_the_model() -> None:
     model = small().to(memory_format=torch.channels_last)
-    found = LayerOutputs(model, "conv", "none")(IMAGES.to(memory_format=torch.channels_last))
+    found = LayerOutputs(model, "conv", activation="none")(IMAGES.to(memory_format=torch.channels_last))
 
     assert_close(found["conv"], model.conv(IMAGES).flatten(1))
     half = small().bfloat16()
@@ -244,4 +245,4 @@ def test_memory_formats_and_types_are_those_of_the_model() -> None:
 
 def test_unknown_activations_are_refused() -> None:
     with pytest.raises(ValueError, match=r"activation must be one of \['relu', 'none'\], got 'tanh'"):
-        check_activation("tanh")
+        check_choice("activation", "tanh", Activation)

@@ -47,7 +47,7 @@ def test_region_decodes_encodes_and_keeps_as_the_model_does(model: CVAE, images:
 
 def test_saved_ball_is_the_same_ball(model: CVAE, images: Tensor, tmp_path: Path) -> None:
     model, u = model.float(), torch.randn(3, LATENT)
-    saved = LatentBall(model, 1.5, torch.randn(4, LATENT))
+    saved = LatentBall(model, 1.5, bank=torch.randn(4, LATENT))
     loaded = LatentBall.load(saved.save(tmp_path / "set"))
 
     assert type(loaded.model) is type(model)
@@ -63,8 +63,8 @@ def test_attack_raises_the_loss_within_the_ball(model: CVAE, images: Tensor, sto
     found = Adversary(perturbations, CrossEntropy(), APGD(20, stop_on_success=stop))(victim, images, labels)
     start = nn.functional.cross_entropy(victim(region.decode(region.centre())), labels, reduction="none")
 
-    assert (found.values >= start - 1e-12).all()
-    assert (found.values > start)[:2].all()
+    assert (found.loss >= start - 1e-12).all()
+    assert (found.loss > start)[:2].all()
     assert_close(found.images, region.decode(found.offsets))
     assert (found.offsets.norm(dim=1) <= RADII + 1e-9).all()
     assert 0 <= found.images.min() <= found.images.max() <= 1

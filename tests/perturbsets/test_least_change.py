@@ -200,7 +200,7 @@ def test_patterns_of_a_network_are_as_near_as_halving_finds() -> None:
 
     objective = FunctionObjective(
         lambda logits, states: ((2 * states - 1) * logits).clamp_max(0).sum(1),
-        lambda logits, states: ((logits > 0) == (states == 1)).all(1),
+        success=lambda logits, states: ((logits > 0) == (states == 1)).all(1),
     )
     found = multi_label_deepfool(model, x, targets)
     search = Adversary(PixelBall("l2", 1.0), objective, ProjectedGradient(100, starts="zero"))

@@ -13,7 +13,7 @@ from perturbsets import LatentBall, load
 @pytest.mark.parametrize("kind", [str, Path])
 def test_sets_are_found_by_folder_and_by_run(linear_cvae: Any, tmp_path: Path, inside: str, kind: type) -> None:
     run = tmp_path / "run"
-    saved = LatentBall(linear_cvae(), 1.5, torch.randn(4, 2))
+    saved = LatentBall(linear_cvae(), 1.5, bank=torch.randn(4, 2))
     saved.save(run / inside)
     loaded = load(kind(run))
     images, u = torch.rand(2, 1, 2, 3), torch.randn(2, 2)

@@ -254,7 +254,9 @@ def test_lists_of_targets_are_shared_out_with_their_images() -> None:
     targets = [{"limit": torch.tensor(limit)} for limit in (0.55, 2.0, 0.55, 2.0)]
     objective = FunctionObjective(
         lambda output, given: torch.stack([row.mean() - one["limit"] for row, one in zip(output, given, strict=True)]),
-        lambda output, given: torch.stack([row.mean() > one["limit"] for row, one in zip(output, given, strict=True)]),
+        success=lambda output, given: torch.stack(
+            [row.mean() > one["limit"] for row, one in zip(output, given, strict=True)]
+        ),
     )
     ascent = ProjectedGradient(20, stop_on_success=True)
     attack = Adversary(PixelBall("linf", 0.1), objective, ascent)
@@ -367,7 +369,7 @@ def test_regression_is_judged_by_its_objective_and_never_taken_for_classes() -> 
     target = model(x).detach()
     objective = FunctionObjective(
         lambda output, wanted: (output - wanted).abs().sum(1),
-        lambda output, wanted: (output - wanted).abs()[:, 0] > 0.1,
+        success=lambda output, wanted: (output - wanted).abs()[:, 0] > 0.1,
     )
     attack = Adversary(PixelBall("linf", 0.3), objective)
     with pytest.raises(ValueError, match="an adversary of radius 0") as error:

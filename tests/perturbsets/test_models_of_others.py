@@ -109,7 +109,7 @@ def test_a_segmentation_model_works_in_tables_audits_and_training() -> None:
     assert bool((table.correct["model", "clean"] == 1).all())
     assert bool((table.correct["model", "attack"] <= 1).all())
     stay = replace(attack, perturbations=PixelBall("linf", 0.0))
-    assert bool((attack(model, x, maps).values > stay(model, x, maps).values).all())
+    assert bool((attack(model, x, maps).loss > stay(model, x, maps).loss).all())
     assert len(audit(attack, model, x, maps, draws=2).checks) == 9
     with pytest.raises(ValueError, match="for label maps write evaluate"):
         evaluate_robustness(model, x, maps, PixelBall("linf", 8 / 255))

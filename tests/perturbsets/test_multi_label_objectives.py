@@ -297,13 +297,13 @@ def test_one_label_on_is_one_class() -> None:
     logits, classes = torch.randn(30, 4, dtype=DOUBLE), torch.randint(0, 4, (30,))
     states = nn.functional.one_hot(classes, 4)
     for targeted in (False, True):
-        margins, success = Margin(targeted).at(nn.Identity(), logits, classes)(logits, logits)
+        margins, success = Margin(targeted=targeted).at(nn.Identity(), logits, classes)(logits, logits)
         for objective in (LabelRanking(targeted), TopK(1, targeted), TopK(1, targeted, smooth=True)):
             values, same = judged(objective, states, logits)
             assert_close(values, margins)
             assert torch.equal(same, success)
         pair = torch.stack([torch.zeros(30, dtype=DOUBLE), logits[:, 0]], 1)
-        wanted = CrossEntropy(targeted).at(nn.Identity(), pair, states[:, 0])(pair, pair)
+        wanted = CrossEntropy(targeted=targeted).at(nn.Identity(), pair, states[:, 0])(pair, pair)
         found = judged(BinaryCrossEntropy(targeted), states[:, :1], logits[:, :1])
         assert_close(found[0], wanted[0])
         assert torch.equal(found[1], wanted[1])
@@ -357,8 +357,8 @@ def test_batches_of_any_type_and_size_are_attacked(objective: Objective, dtype: 
     )
 
     assert found.images.dtype == dtype
-    assert found.values.shape == found.success.shape == (count,)
-    assert found.values.isfinite().all()
+    assert found.loss.shape == found.success.shape == (count,)
+    assert found.loss.isfinite().all()
     assert ((found.images - x).abs() <= 0.1 + 1e-6).all()
 
 
@@ -370,8 +370,8 @@ def test_attacks_raise_what_they_are_to_raise(objective: Objective) -> None:
     found = Adversary(PixelBall("linf", 0.5), objective, ProjectedGradient(20, starts="zero"))(model, x, states)
 
     assert torch.equal(found.success, loss(found.images, found.offsets)[1])
-    assert (found.values >= before)[~found.success].all()
-    assert found.values.mean() > before.mean()
+    assert (found.loss >= before)[~found.success].all()
+    assert found.loss.mean() > before.mean()
     assert found.success.any()
 
 

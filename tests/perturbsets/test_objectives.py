@@ -133,7 +133,7 @@ def test_approximation_error_is_minus_the_mean_square() -> None:
 def test_an_error_within_tolerance_is_near_enough(tolerance: float | torch.Tensor) -> None:
     images = torch.zeros(3, 1, 2, 2)
     changed = images + torch.tensor([0.25, 0.0, 0.15])[:, None, None, None]  # errors 0.0625, 0 and 0.0225
-    loss = ApproximationError(tolerance).at(None, images, changed)
+    loss = ApproximationError(tolerance=tolerance).at(None, images, changed)
 
     wanted = [isinstance(tolerance, torch.Tensor), True, True]
     assert loss(images, images.flatten(1))[1].tolist() == wanted
@@ -144,7 +144,7 @@ def test_an_error_within_tolerance_is_near_enough(tolerance: float | torch.Tenso
 @pytest.mark.parametrize("tolerance", [-0.1, math.nan, torch.tensor([0.1, -0.1])])
 def test_impossible_tolerances_are_refused(tolerance: float | torch.Tensor) -> None:
     with pytest.raises(ValueError, match="tolerance must be 0 or more"):
-        ApproximationError(tolerance)
+        ApproximationError(tolerance=tolerance)
 
 
 FIVE = torch.tensor([[3.0, 1.0, 0.5, -1.0, -2.0], [0.0, 2.0, 1.5, 4.0, -3.0]], dtype=torch.float64)
@@ -175,7 +175,7 @@ def test_targeted_dlr_is_the_published_one_where_the_true_class_leads() -> None:
 def test_dlr_is_blind_to_scale_and_offset(targeted: bool) -> None:
     labels = torch.tensor([2, 0])
     plain, changed = (
-        DLR(targeted).at(nn.Identity(), FIVE, labels)(logits, logits)[0] for logits in (FIVE, 1000 * FIVE - 7)
+        DLR(targeted=targeted).at(nn.Identity(), FIVE, labels)(logits, logits)[0] for logits in (FIVE, 1000 * FIVE - 7)
     )
     assert_close(plain, changed)
 
@@ -193,7 +193,7 @@ def test_dlr_survives_equal_logits() -> None:
 def test_dlr_needs_enough_classes(classes: int, targeted: bool, least: int) -> None:
     logits = torch.rand(2, classes)
     with pytest.raises(ValueError, match=f"at least {least} classes for .*DLR, got {classes}: use Margin"):
-        DLR(targeted).at(nn.Identity(), logits, torch.zeros(2, dtype=torch.long))(logits, logits)
+        DLR(targeted=targeted).at(nn.Identity(), logits, torch.zeros(2, dtype=torch.long))(logits, logits)
 
 
 def test_divergence_agrees_with_scipy_and_starts_flat() -> None:
@@ -235,7 +235,7 @@ def test_segmentation_is_reached_when_few_pixels_are_right() -> None:
     logits[:, 0] = 1
     logits[1, 1, :, 1:] = 2  # two of ten pixels stay right
     for goal, expected in ((0.0, [False, False]), (0.1, [False, False]), (0.2, [False, True])):
-        loss = SegmentationCrossEntropy(goal).at(nn.Identity(), logits, labels)
+        loss = SegmentationCrossEntropy(goal=goal).at(nn.Identity(), logits, labels)
         assert loss(logits, logits.flatten(1))[1].tolist() == expected
     assert_close(
         loss.select(torch.tensor([1]))(logits[1:], logits[1:].flatten(1))[0], loss(logits, logits.flatten(1))[0][1:]
@@ -281,13 +281,13 @@ def test_an_adversary_attacks_a_segmentation_model() -> None:
 def test_any_function_does() -> None:
     objective = FunctionObjective(
         lambda output, labels: -(output - labels).square().flatten(1).sum(1),
-        lambda output, labels: (output - labels).flatten(1).norm(dim=1) < 0.01,
+        success=lambda output, labels: (output - labels).flatten(1).norm(dim=1) < 0.01,
     )
     x, goal = torch.full((2, 1, 2, 2), 0.5), torch.full((2, 1, 2, 2), 0.6)
     found = Adversary(PixelBall("linf", 0.2), objective, ProjectedGradient(50, schedule="cosine"))(None, x, goal)
 
     assert_close(found.images, goal, atol=0.02, rtol=0)
-    assert (found.values > -1e-3).all()
+    assert (found.loss > -1e-3).all()
     without = FunctionObjective(lambda output, _: output.flatten(1).sum(1)).at(None, x, None)
     assert not without(x, x.flatten(1))[1].any()
     assert_close(without.select(torch.tensor([1]))(x[1:], x[1:].flatten(1))[0], torch.tensor([2.0]))
@@ -325,9 +325,9 @@ def test_strongest_wrong_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ValueError, match="rank must be at least 1"):
         StrongestWrong(0)
     with pytest.raises(ValueError, match="objective must be a targeted one"):
-        StrongestWrong(1, Margin())
+        StrongestWrong(1, objective=Margin())
     with pytest.raises(ValueError, match="rank must be within 1 and 2 for a model of 3 classes, got 3"):
-        StrongestWrong(3, Margin(targeted=True)).at(nn.Linear(4, 3), x, y)
+        StrongestWrong(3, objective=Margin(targeted=True)).at(nn.Linear(4, 3), x, y)
     with pytest.raises(ValueError, match="at least 4 classes for targeted DLR, got 3: use Margin"):
         StrongestWrong(1).at(nn.Linear(4, 3), x, y)(x, x)
 
@@ -337,7 +337,7 @@ def test_strongest_wrong_refuses_what_it_cannot_do() -> None:
     [
         (CrossEntropy(), 0),
         (KLDivergence(), 1),
-        (StrongestWrong(1, Margin(targeted=True)), 1),
+        (StrongestWrong(1, objective=Margin(targeted=True)), 1),
         (Penalized(KLDivergence()), 1),
     ],
 )

@@ -171,7 +171,7 @@ def test_sets_that_give_nan_are_named_with_their_pairs() -> None:
 def found_in(model: CVAE, share: float = 1.0) -> list[Finding]:
     """Findings of both criteria, by way of JSON, at a share of the radius that the pairs give."""
     pairs, draw = LightPairs(), torch.Generator().manual_seed(0)
-    perturbations = LatentBall(model, share * radius_from_pairs(model, pairs), encodings(model, pairs))
+    perturbations = LatentBall(model, share * radius_from_pairs(model, pairs), bank=encodings(model, pairs))
     necessary = NecessarySubset(30, 1, curve=())(perturbations, pairs, generator=draw).summary()
     around = OverApproximation()(perturbations, pairs, generator=draw).summary()
     plain = json.loads(json.dumps([necessary, around], allow_nan=False))

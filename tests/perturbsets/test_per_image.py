@@ -36,7 +36,7 @@ from perturbsets import (
     evaluate_robustness,
 )
 from perturbsets.evaluation import correct_under
-from perturbsets.per_image import set_per_image
+from perturbsets.rows import set_per_image
 from perturbsets.sets import L1Ball, L2Ball, LinfBall
 
 RADII = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]
@@ -44,17 +44,17 @@ ROWS = torch.tensor([4, 1, 3])
 SETTINGS: dict[str, Any] = {
     "pixels": lambda r: PixelBall("l2", r),
     "spatial": lambda r: SpatialBox(radius=r),
-    "composed": lambda r: ComposedSet([PixelBall("linf", 0.1), SpatialBox()], r),
-    "standardized": lambda r: Standardized(PixelBall("l2", 1.0), 0.5, r),
+    "composed": lambda r: ComposedSet([PixelBall("linf", 0.1), SpatialBox()], radius=r),
+    "standardized": lambda r: Standardized(PixelBall("l2", 1.0), sigma=0.5, radius=r),
     "l1": L1Ball,
     "l2": L2Ball,
     "linf": LinfBall,
-    "price": lambda r: Penalized(CrossEntropy(), r),
-    "tolerance": ApproximationError,
+    "price": lambda r: Penalized(CrossEntropy(), weight=r),
+    "tolerance": lambda r: ApproximationError(tolerance=r),
 }
 STEPS: dict[str, Any] = {
-    "plain": GradientAscent,
-    "one": OneStep,
+    "plain": lambda size: GradientAscent(step_size=size),
+    "one": lambda size: OneStep(step_size=size),
     "pgd": lambda size: ProjectedGradient(step_size=size),
     "adam": lambda size: ProjectedAdam(step_size=size),
     "apgd": lambda size: APGD(step_size=size),
@@ -131,8 +131,12 @@ def adversary(linear_cvae: Any, count: int) -> Adversary:
     """With a number for each image wherever there can be one."""
     numbers = torch.linspace(0.1, 1, count)
     learned, pixels = LatentBall(linear_cvae(), numbers), PixelBall("linf", 0.1 * numbers)
-    composed = ComposedSet((learned, pixels), numbers)
-    return Adversary(composed, Penalized(Margin(), 0.1 * numbers), ProjectedGradient(4, 0.2 * numbers, starts="zero"))
+    composed = ComposedSet((learned, pixels), radius=numbers)
+    return Adversary(
+        composed,
+        Penalized(Margin(), weight=0.1 * numbers),
+        ProjectedGradient(4, step_size=0.2 * numbers, starts="zero"),
+    )
 
 
 def test_an_adversary_for_some_images_finds_what_it_finds_among_all(linear_cvae: Any) -> None:
@@ -143,7 +147,7 @@ def test_an_adversary_for_some_images_finds_what_it_finds_among_all(linear_cvae:
     kept = whole.select(rows)
     found, some = whole(model, x, y), kept(model, x[rows], y[rows])
 
-    assert_close(some.values, found.values[rows])
+    assert_close(some.loss, found.loss[rows])
     assert_close(some.images, found.images[rows])
     assert isinstance(kept, Adversary)
     assert kept.objective.weight.shape == kept.ascent.step_size.shape == (3,)  # type: ignore[attr-defined]
@@ -154,17 +158,17 @@ def test_an_adversary_for_some_images_finds_what_it_finds_among_all(linear_cvae:
 def test_the_worst_of_several_for_some_images_is_that_among_all(drop_successes: bool) -> None:
     x, model = torch.rand(40, 1, 4, 4), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     y, rows, numbers = model(x).argmax(1), torch.arange(25, 35), torch.linspace(0.01, 0.3, 40)
-    climb = ProjectedGradient(4, numbers / 3, starts="zero")
+    climb = ProjectedGradient(4, step_size=numbers / 3, starts="zero")
     both = Worst(
         [Adversary(PixelBall("linf", numbers / 5), ascent=climb), Adversary(PixelBall("l2", numbers), ascent=climb)],
-        judge=Penalized(Margin(), numbers),
+        judge=Penalized(Margin(), weight=numbers),
         drop_successes=drop_successes,
     )
     found, some = both(model, x, y), both.select(rows)(model, x[rows], y[rows])
 
     assert 0 < int(found.success.sum()) < 40
     assert_close(some.images, found.images[rows])
-    assert_close(some.values, found.values[rows])
+    assert_close(some.loss, found.loss[rows])
 
 
 @pytest.mark.parametrize("radius", [0.1, [0.1] * 300, torch.linspace(0, 0.2, 300)])

@@ -181,7 +181,7 @@ def test_linear_models_fall_to_the_optimum_inside_ball_and_bounds(norm: Any, asc
         else:  # the optimum is the projection of a point far along the weights
             region = PixelBall("l2", radius).at(x[row : row + 1])
             optimum = float(region.project(1e6 * weights[None])[0] @ weights)
-        success = float(found.values[row] - x[row] @ weights)
+        success = float(found.loss[row] - x[row] @ weights)
         assert 0.99 * optimum <= success <= optimum + 1e-6
 
 

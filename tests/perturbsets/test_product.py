@@ -85,10 +85,10 @@ SETS: dict[str, Callable[[Any], PerturbationSet]] = {
     "l1": lambda cvae: PixelBall("l1", RADII),
     "l2": lambda cvae: PixelBall("l2", 0.5 * RADII),
     "linf": lambda cvae: PixelBall("linf", 0.2 * RADII),
-    "places": lambda cvae: SpatialBox(CHANGE, RADII),
+    "places": lambda cvae: SpatialBox(CHANGE, radius=RADII),
     "learned": lambda cvae: LatentBall(cvae, 0.6 * RADII),
     "learned-pixels": lambda cvae: ComposedSet([LatentBall(cvae, 0.6 * RADII), PixelBall("linf", 0.1)]),
-    "places-pixels": lambda cvae: ComposedSet([SpatialBox(CHANGE), PixelBall("l2", 0.2)], RADII),
+    "places-pixels": lambda cvae: ComposedSet([SpatialBox(CHANGE), PixelBall("l2", 0.2)], radius=RADII),
     "own": lambda cvae: Lighting(RADII),
 }
 
@@ -173,12 +173,12 @@ AIMS: dict[str, Aim] = {
     "dlr": Aim(DLR()),
     "dlr to": Aim(DLR(targeted=True), targets),
     "strongest wrong": Aim(StrongestWrong(), binding=1),
-    "third wrong": Aim(StrongestWrong(3, CrossEntropy(targeted=True)), binding=1),
+    "third wrong": Aim(StrongestWrong(3, objective=CrossEntropy(targeted=True)), binding=1),
     "divergence": Aim(KLDivergence(), binding=1),
     "segmentation": Aim(SegmentationCrossEntropy(goal=0.5), maps, segmenter),
-    "function": Aim(FunctionObjective(confidence, is_wrong)),
-    "priced": Aim(Penalized(CrossEntropy(targeted=True), 0.3), targets),
-    "priced per image": Aim(Penalized(KLDivergence(), torch.tensor([0.1, 0.0, 2.0]).double()), binding=1),
+    "function": Aim(FunctionObjective(confidence, success=is_wrong)),
+    "priced": Aim(Penalized(CrossEntropy(targeted=True), weight=0.3), targets),
+    "priced per image": Aim(Penalized(KLDivergence(), weight=torch.tensor([0.1, 0.0, 2.0]).double()), binding=1),
     "approximation": Aim(ApproximationError(), lambda: images().flip(0), None),
     "labels": Aim(BinaryCrossEntropy(weights=(1.0, 2.0, 1.0, 0.5, 1.0)), states),
     "labels to": Aim(BinaryCrossEntropy(targeted=True), patterns),
@@ -265,18 +265,18 @@ def test_whatever_is_found_is_inside_the_best_seen_and_honestly_counted(
     for rows, values, success in watched.seen:
         for row, value, goal in zip(rows.tolist(), values.tolist(), success.tolist(), strict=True):
             told[row].append((goal, value))
-    assert list(zip(found.success.tolist(), found.values.tolist(), strict=True)) == [max(each) for each in told]
+    assert list(zip(found.success.tolist(), found.loss.tolist(), strict=True)) == [max(each) for each in told]
     assert found.calls.tolist() == [len(each) + chosen.binding for each in told]
     assert model is None or not chosen.asks or model.count == found.calls.sum()
 
     fresh = chosen.objective.at(None if chosen.model is None else chosen.model(), x, labels)
     again, at_zero = (fresh(region.decode(u), u) for u in (found.offsets, region.centre()))
-    assert_close(found.values, again[0].detach(), rtol=1e-9, atol=1e-12)
+    assert_close(found.loss, again[0].detach(), rtol=1e-9, atol=1e-12)
     assert torch.equal(found.success, again[1])
     if starts_at_zero(ascent):
         assert (found.success | ~at_zero[1]).all()
         same = found.success == at_zero[1]
-        assert (found.values >= at_zero[0] - 1e-12)[same].all()
+        assert (found.loss >= at_zero[0] - 1e-12)[same].all()
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)
@@ -298,7 +298,7 @@ def test_what_is_found_is_inside_in_other_types_too(kind: str, ascent: Ascent, d
 
 SHAPE = (4, 1, 3, 4)
 STEADY: list[Ascent] = [
-    GradientAscent(0.5, steps=100),
+    GradientAscent(step_size=0.5, steps=100),
     ProjectedGradient(100),
     ProjectedGradient(100, momentum=0.5),
     ProjectedGradient(50, restarts=2),
@@ -348,8 +348,8 @@ def test_linear_margins_rise_by_radius_times_dual_norm(norm: Any, dual: float, a
     )
 
     best = radius * slopes.norm(p=dual)  # Hölder: the most a ball can add
-    assert (found.values - clean <= best + 1e-9).all()
-    assert (found.values - clean >= 0.99 * best).all()
+    assert (found.loss - clean <= best + 1e-9).all()
+    assert (found.loss - clean >= 0.99 * best).all()
 
 
 @pytest.mark.parametrize("ascent", STEADY)
@@ -365,7 +365,7 @@ def test_linear_margins_rise_to_the_optimum_of_ball_and_bounds(norm: Any, radius
 
     for row in range(4):
         uphill, at = slopes if y[row] == 0 else -slopes, x[row].flatten()
-        best, rise = most(norm, radius, uphill, -at, 1 - at), float((found.values - clean)[row])
+        best, rise = most(norm, radius, uphill, -at, 1 - at), float((found.loss - clean)[row])
         assert 0.99 * best <= rise <= best + 1e-9
 
 
@@ -399,7 +399,7 @@ def test_draws_rise_with_their_number_and_never_beyond_the_optimum() -> None:
     few, many = (
         Adversary(PixelBall("l2", 0.3), Margin(), RandomSearch(draws))(
             model, x, y, generator=torch.Generator().manual_seed(0)
-        ).values
+        ).loss
         - clean
         for draws in (3, 300)
     )

@@ -40,7 +40,7 @@ class Landscape(Loss):
 def box(count: int, size: int, limit: float) -> Region:
     """Samples of zeros between bounds, with no other limit."""
     images = torch.zeros(count, size, dtype=torch.float64)
-    return PixelBall("l2", math.inf, (-limit, limit)).at(images)
+    return PixelBall("l2", math.inf, bounds=(-limit, limit)).at(images)
 
 
 def quadratics(count: int, size: int, condition: float) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ def test_optima_and_calls_are_those_of_scipy(limit: float, size: int, make: Call
     for row in range(4):
         reference = scipy_values(loss, row, size, limit)
         top = max(reference)
-        assert math.isclose(best.values[row].item(), top, rel_tol=1e-10, abs_tol=1e-9), row
+        assert math.isclose(best.loss[row].item(), top, rel_tol=1e-10, abs_tol=1e-9), row
         near = top - 1e-6 * max(1, abs(top))
         spent += calls_until(mine[:, row].tolist(), near) - calls_until(reference, near)
 
@@ -122,7 +122,7 @@ def test_curved_valleys_are_followed_to_their_end() -> None:
 def test_in_a_euclidean_ball_the_optimum_is_that_of_the_multiplier(radius: float) -> None:
     matrix, top = quadratics(3, 12, 1e2)
     bounds = (-100.0, 100.0)
-    region = PixelBall("l2", radius, bounds).at(torch.zeros(3, 12, dtype=torch.float64))
+    region = PixelBall("l2", radius, bounds=bounds).at(torch.zeros(3, 12, dtype=torch.float64))
     best = ProjectedLBFGS(800)(region, Landscape(parabola, matrix, top))
 
     assert region.box() is None
@@ -152,14 +152,14 @@ def test_an_image_alone_goes_the_way_it_goes_in_a_batch() -> None:
         rows = torch.tensor([row])
         alone = ProjectedLBFGS(60, memory=4)(region.select(rows), loss.select(rows))
         assert_close(alone.offsets[0], together.offsets[row], atol=1e-9, rtol=0)
-        assert_close(alone.values[0], together.values[row])
+        assert_close(alone.loss[0], together.loss[row])
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_every_point_tried_is_inside(norm: Any, dtype: torch.dtype) -> None:
     radius = torch.tensor([0.3, 0.0, 1.5], dtype=dtype)
-    region = PixelBall(norm, radius, (-0.4, 1.0)).at(torch.zeros(3, 6, dtype=dtype))
+    region = PixelBall(norm, radius, bounds=(-0.4, 1.0)).at(torch.zeros(3, 6, dtype=dtype))
     loss = Landscape(rosenbrock, torch.ones(3, 6, dtype=dtype))
     best = ProjectedLBFGS(40, restarts=2, starts="uniform")(region, loss, generator=torch.Generator().manual_seed(0))
 
@@ -167,7 +167,7 @@ def test_every_point_tried_is_inside(norm: Any, dtype: torch.dtype) -> None:
     for point in loss.points:
         assert (region.ball.norm(point) <= radius * (1 + tolerance)).all()
         assert ((point >= -0.4) & (point <= 1)).all()
-    assert_close(best.values, torch.stack(loss.values).amax(0))
+    assert_close(best.loss, torch.stack(loss.values).amax(0))
 
 
 @pytest.mark.parametrize("limit", [0.5, math.inf])
@@ -218,8 +218,8 @@ def test_images_that_hardly_rise_any_more_are_at_rest(tolerance: float) -> None:
     )
 
     assert (eager.calls < 0.7 * patient.calls).all()
-    assert (eager.values > patient.values - 20 * tolerance * patient.values.abs()).all()
-    assert (eager.values < patient.values).all()
+    assert (eager.loss > patient.loss - 20 * tolerance * patient.loss.abs()).all()
+    assert (eager.loss < patient.loss).all()
 
 
 def test_losses_that_bend_upward_are_climbed_about_as_far_as_by_apgd() -> None:
@@ -236,7 +236,7 @@ def test_losses_that_bend_upward_are_climbed_about_as_far_as_by_apgd() -> None:
         ascent(region, Landscape(attacked, labels)) for ascent in (ProjectedLBFGS(20), APGD(20, starts="zero"))
     )
 
-    assert mine.values.mean() >= 0.99 * other.values.mean()  # each ends on hills of its own
+    assert mine.loss.mean() >= 0.99 * other.loss.mean()  # each ends on hills of its own
 
 
 @pytest.mark.parametrize("pairs", [2, 4, 9])

@@ -132,7 +132,7 @@ def test_attacks_on_states_of_labels_leave_no_trace(objective: Objective, mode: 
     states = torch.tensor([[1.0, 0.0, math.nan], [0.0, 1.0, 0.0], [math.nan, 1.0, 0.0]])
     before, copies = everything(model), (x.clone(), states.clone())
     with pytest.raises(RuntimeError, match="enough") if fails_at == 2 else nullcontext():
-        Adversary(PixelBall("linf", 0.2), objective, ProjectedGradient(3), mode)(model, x, states)
+        Adversary(PixelBall("linf", 0.2), objective, ProjectedGradient(3), mode=mode)(model, x, states)
 
     assert everything(model) == before
     assert torch.equal(x, copies[0])
@@ -232,7 +232,7 @@ def test_inputs_are_not_written_to_and_their_layout_makes_no_difference(ascent: 
     assert x._version == version
     assert not x.is_leaf or x.grad is None
     assert_close(other.images, plain.images, atol=1e-4, rtol=0)  # sums in another order, and their signs
-    assert_close(other.values, plain.values, atol=1e-4, rtol=0)
+    assert_close(other.loss, plain.loss, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)
@@ -245,7 +245,7 @@ def test_results_are_ordinary_tensors_without_a_graph_in_any_context(ascent: Asc
         again = Adversary(pixels_or_else_places(ascent, x), ascent=ascent)(model, x, y, start=found.offsets)
 
     for result in (found, again):
-        for part in (result.images, result.offsets, result.values, result.success, result.calls):
+        for part in (result.images, result.offsets, result.loss, result.success, result.calls):
             assert part.grad_fn is None
             assert not part.requires_grad
             assert not part.is_inference()
@@ -278,7 +278,7 @@ def test_attacks_work_under_autocast(ascent: Ascent) -> None:
         assert everything(model) == before
         assert model(x).dtype == torch.bfloat16
 
-    assert found.images.dtype == found.offsets.dtype == found.values.dtype == torch.float32
+    assert found.images.dtype == found.offsets.dtype == found.loss.dtype == torch.float32
     assert not isinstance(perturbations, PixelBall) or (found.images - x).abs().max() <= 0.2 + 1e-6
 
 
@@ -315,7 +315,7 @@ def test_halves_stay_within_radius_and_bounds_after_rounding(
     x = (low + (1 - low) * torch.rand(6, 1, 4, 4, generator=draw(seed))).to(dtype)
     x[0], x[1], x[2] = 0.0, 1.0, x[2] / 64  # at both bounds, and where steps of the type are small
     model = linear(dtype, 16)
-    found = Adversary(PixelBall(norm, radius, (low, 1.0)), Margin(), ascent)(
+    found = Adversary(PixelBall(norm, radius, bounds=(low, 1.0)), Margin(), ascent)(
         model, x, torch.arange(6) % 3, generator=draw(seed)
     )
     distance = (found.images.double() - x.double()).flatten(1).norm(p=ORDERS[norm], dim=1)
@@ -349,7 +349,7 @@ def test_empty_and_single_batches_work(ascent: Ascent, count: int, norm: Any) ->
 
     assert found.images.shape == x.shape
     assert found.offsets.shape == perturbations.at(x).centre().shape
-    assert found.values.shape == found.success.shape == found.calls.shape == (count,)
+    assert found.loss.shape == found.success.shape == found.calls.shape == (count,)
 
 
 class Sum(nn.Module):
@@ -420,7 +420,7 @@ def sets(linear_cvae: Any) -> Callable[[Any], dict[str, PerturbationSet]]:
     def at(share: Any) -> dict[str, PerturbationSet]:
         balls: dict[str, PerturbationSet] = {norm: PixelBall(norm, 0.2 * share) for norm in ("l1", "l2", "linf")}  # type: ignore[arg-type]
         learned = LatentBall(linear_cvae().double(), 0.5 * share)
-        after = ComposedSet([SpatialBox(), PixelBall("linf", 0.1)], share)
+        after = ComposedSet([SpatialBox(), PixelBall("linf", 0.1)], radius=share)
         return balls | {"places": SpatialBox(radius=share), "learned": learned, "composed": after}
 
     return at
@@ -437,7 +437,7 @@ def test_a_vector_of_equal_radii_is_the_scalar(ascent: Ascent, sets: Any) -> Non
         one, other = (Adversary(kind, ascent=ascent)(model, x, y, generator=draw()) for kind in (scalar, vector))
         assert torch.equal(one.images, other.images), name
         assert torch.equal(one.offsets, other.offsets), name
-        assert torch.equal(one.values, other.values), name
+        assert torch.equal(one.loss, other.loss), name
 
 
 @pytest.mark.parametrize("ascent", ASCENTS)
@@ -472,7 +472,9 @@ def test_keep_refuses_to_drop_images(ascent: Ascent) -> None:
         Adversary(PixelBall("linf", 0.1), ascent=ascent, mode="keep")
 
 
-@pytest.mark.parametrize("ascent", [GradientAscent(1.0), OneStep(), ProjectedGradient(1), ProjectedAdam(1), APGD(1)])
+@pytest.mark.parametrize(
+    "ascent", [GradientAscent(step_size=1.0), OneStep(), ProjectedGradient(1), ProjectedAdam(1), APGD(1)]
+)
 def test_steps_may_differ_per_image(ascent: Ascent) -> None:
     sizes = torch.tensor([0.01, 0.02, 0.04], dtype=torch.float64)
     x, y = torch.full((3, 4), 0.5, dtype=torch.float64), torch.zeros(3, dtype=torch.long)
@@ -499,4 +501,4 @@ def test_a_start_of_the_caller_is_tried_first_and_not_written_to(ascent: Ascent)
     assert_close(seen[0], region.decode(region.project(copy)))
     assert torch.equal(start.detach(), copy)
     assert start.grad is None
-    assert found.values.isfinite().all()
+    assert found.loss.isfinite().all()

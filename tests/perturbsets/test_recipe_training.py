@@ -68,7 +68,7 @@ def test_trades_names_set_and_ascent_alone(small: Path) -> None:
 def test_free_training_names_its_set(small: Path) -> None:
     assert method(
         small, "{build: perturbsets.FreeAdversarialTraining, set: pixels, replays: 4}"
-    ) == FreeAdversarialTraining(BALL, 4)
+    ) == FreeAdversarialTraining(BALL, replays=4)
 
 
 def test_feature_adversarial_training_names_its_layers(small: Path) -> None:
@@ -79,9 +79,9 @@ def test_feature_adversarial_training_names_its_layers(small: Path) -> None:
     several = method(small, text.replace("LAYERS", '["layers.8", "layers.*"], activation: none'))
 
     assert one == FeatureAdversarialTraining(
-        Adversary(BALL, FeatureDistance("layers.8"), OneStep(starts="uniform")), 0.5
+        Adversary(BALL, FeatureDistance("layers.8"), OneStep(starts="uniform")), weight=0.5
     )
-    assert several.adversary.objective == FeatureDistance(["layers.8", "layers.*"], "none")
+    assert several.adversary.objective == FeatureDistance(["layers.8", "layers.*"], activation="none")
 
 
 def test_add_ons_hold_methods(small: Path) -> None:

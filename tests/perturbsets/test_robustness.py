@@ -110,7 +110,12 @@ class KilledError(Exception):
 def test_a_killed_evaluation_continues_to_the_same_result(tmp_path: Path) -> None:
     model, (x, y) = classifier(), data()
     y = learned_labels(model, x, y)
-    settings: dict[str, Any] = {"sets": PixelBall("linf", 0.03), "batch": 7, "seed": 3, **SMALL}
+    settings: dict[str, Any] = {
+        "sets": PixelBall("linf", 0.03),
+        "batch": 7,
+        "generator": torch.Generator().manual_seed(3),
+        **SMALL,
+    }
     whole = evaluate_robustness(model, x, y, **settings)
 
     class Mortal(nn.Module):
@@ -142,10 +147,12 @@ def test_a_killed_evaluation_continues_to_the_same_result(tmp_path: Path) -> Non
     assert Mortal.calls <= 10  # the clean images only
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"steps": 7}, {"sets": PixelBall("linf", 0.04)}])
+@pytest.mark.parametrize(
+    "change", [{"generator": torch.Generator().manual_seed(4)}, {"steps": 7}, {"sets": PixelBall("linf", 0.04)}]
+)
 def test_a_folder_of_another_evaluation_is_refused(change: Mapping[str, Any], tmp_path: Path) -> None:
     model, (x, y) = classifier(), data(6)
-    settings: dict[str, Any] = {"sets": PixelBall("linf", 0.03), "seed": 3, **SMALL}
+    settings: dict[str, Any] = {"sets": PixelBall("linf", 0.03), "generator": torch.Generator().manual_seed(3), **SMALL}
     evaluate_robustness(model, x, y, folder=tmp_path, **settings)
 
     with pytest.raises(ValueError, match="holds an evaluation of another model, data or settings"):

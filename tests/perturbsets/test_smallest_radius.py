@@ -197,7 +197,7 @@ def test_prices_are_checked_and_shared_out() -> None:
     x, y = torch.rand(3, 4), torch.tensor([0, 1, 0])
     model, u = nn.Linear(4, 2), torch.rand(3, 4)
     weight = torch.tensor([0.0, 1.0, 2.0])
-    loss = Penalized(Margin(), weight).at(model, x, y)
+    loss = Penalized(Margin(), weight=weight).at(model, x, y)
     plain, flags = Margin().at(model, x, y)(x + u, u)
 
     assert_close(loss(x + u, u)[0], plain - weight * u.square().sum(1))
@@ -205,9 +205,9 @@ def test_prices_are_checked_and_shared_out() -> None:
     rows = torch.tensor([2, 0])
     assert_close(loss.select(rows)((x + u)[rows], u[rows])[0], loss(x + u, u)[0][rows])
     with pytest.raises(ValueError, match="weight must be 0 or more and finite"):
-        Penalized(Margin(), -1.0)
+        Penalized(Margin(), weight=-1.0)
     with pytest.raises(ValueError, match=r"weight must be a number or one per image, got \[2\] numbers for 3 images"):
-        Penalized(Margin(), torch.ones(2)).at(model, x, y)
+        Penalized(Margin(), weight=torch.ones(2)).at(model, x, y)
 
 
 @pytest.mark.parametrize("over", ["radius", "weight"])

@@ -44,7 +44,7 @@ def test_decoding_is_the_change_at_the_parameters() -> None:
 @pytest.mark.parametrize("radius", [1.0, 0.5])
 def test_draws_are_uniform_in_the_ranges_shrunk_by_the_radius(radius: float, generator: torch.Generator) -> None:
     change = SpatialChange(rotation=30.0, scale=(0.8, 1.5), shift=0.1)
-    region = SpatialBox(change, radius).at(images(2000))
+    region = SpatialBox(change, radius=radius).at(images(2000))
     drawn = region.parameters(region.sample(generator=generator)).double()
 
     for column, (low, same, high) in enumerate(zip(change.low, change.identity, change.high, strict=True)):

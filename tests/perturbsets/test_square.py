@@ -48,7 +48,7 @@ def test_every_point_is_inside_and_the_best_of_them_is_kept(norm: Any, shape: tu
     for offsets, _ in loss.seen:
         assert (region.ball.norm(offsets) <= radius * (1 + 1e-6)).all()
         assert ((offsets >= region.low) & (offsets <= region.high)).all()
-    assert_close(best.values, torch.stack([value for _, value in loss.seen]).amax(0))
+    assert_close(best.loss, torch.stack([value for _, value in loss.seen]).amax(0))
     assert_close(best.images, region.decode(best.offsets))
     assert (best.calls == 60).all()
 
@@ -70,14 +70,14 @@ def test_linear_losses_in_the_ball_rise_towards_radius_times_norm() -> None:
     best = Square(1500)(region, Linear(weights), generator=draw())
 
     # Bumps of 3 x 3 pixels and more cannot take on every shape.
-    assert (best.values >= 0.7 * radius * weights.norm(dim=1)).all()
+    assert (best.loss >= 0.7 * radius * weights.norm(dim=1)).all()
     assert_close(best.offsets.norm(dim=1), radius)
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[2] * shape[3] > 1])
 def test_the_first_point_in_the_ball_has_its_radius_and_in_the_cube_vertical_stripes(shape: tuple[int, ...]) -> None:
     images = torch.zeros(shape, dtype=torch.float64)
-    ball, cube = (PixelBall(norm, 0.3, (-1.0, 1.0)).at(images) for norm in ("l2", "linf"))  # type: ignore[arg-type]
+    ball, cube = (PixelBall(norm, 0.3, bounds=(-1.0, 1.0)).at(images) for norm in ("l2", "linf"))  # type: ignore[arg-type]
     round_, stripes = BallMoves(ball, draw()).first(), CubeMoves(cube, draw()).first()
 
     assert_close(round_.flatten(1).norm(dim=1), torch.full((shape[0],), 0.3, dtype=torch.float64))
@@ -88,7 +88,7 @@ def test_the_first_point_in_the_ball_has_its_radius_and_in_the_cube_vertical_str
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_moves_in_the_ball_keep_the_norm_and_touch_two_windows(share: float, shape: tuple[int, ...]) -> None:
-    region = PixelBall("l2", 0.5, (-1.0, 1.0)).at(torch.zeros(shape, dtype=torch.float64))
+    region = PixelBall("l2", 0.5, bounds=(-1.0, 1.0)).at(torch.zeros(shape, dtype=torch.float64))
     moves, every = BallMoves(region, draw(1)), torch.arange(shape[0])
     before = moves.first() * 0.9
     after = moves.following(before, share, every)
@@ -99,7 +99,7 @@ def test_moves_in_the_ball_keep_the_norm_and_touch_two_windows(share: float, sha
 
 
 def test_squares_move_whole_windows_and_never_nothing() -> None:
-    region = PixelBall("linf", 0.5, (-1.0, 1.0)).at(torch.zeros(300, 2, 6, 7, dtype=torch.float64))
+    region = PixelBall("linf", 0.5, bounds=(-1.0, 1.0)).at(torch.zeros(300, 2, 6, 7, dtype=torch.float64))
     moves = CubeMoves(region, draw())
     before = moves.first()[:1].expand(300, -1, -1).contiguous()
     after = moves.following(before, 9 / 42, torch.arange(300))
@@ -174,7 +174,7 @@ def test_images_that_are_reached_leave_at_once_and_the_others_lose_nothing(norm:
     region = PixelBall(norm, 0.3).at(torch.rand(6, 1, 6, 6))
     weights = torch.randn(6, 36)
     whole = Square(80)(region, Linear(weights), generator=draw())
-    levels = torch.stack([whole.values * 0.6, whole.values + 1], 1).flatten()[:6]
+    levels = torch.stack([whole.loss * 0.6, whole.loss + 1], 1).flatten()[:6]
     loss = Linear(weights, levels)
     stopped = Square(80, stop_on_success=True)(region, loss, generator=draw())
     full = Linear(weights, levels)
@@ -203,8 +203,8 @@ def test_it_beats_draws_from_the_ball_at_equal_calls(norm: Any) -> None:
     )
 
     assert (square.calls == drawn.calls).all()
-    assert (square.values > drawn.values).sum() >= 16
-    assert square.values.mean() > drawn.values.mean()
+    assert (square.loss > drawn.loss).sum() >= 16
+    assert square.loss.mean() > drawn.loss.mean()
 
 
 def test_a_given_start_is_tried_first() -> None:

@@ -67,8 +67,8 @@ METHODS: list[Method] = [
     FreeAdversarialTraining(SpatialBox(), replays=2),
     AdversarialWeightPerturbation(AdversarialTraining(ATTACK)),
     AdversarialWeightPerturbation(TRADES(Adversary(SpatialBox(), KLDivergence(), ProjectedGradient(2)))),
-    GradientAlignment(AdversarialTraining(FAST), PixelBall("linf", 0.2)),
-    AdversarialWeightPerturbation(GradientAlignment(MART(ATTACK), SpatialBox())),
+    GradientAlignment(AdversarialTraining(FAST), perturbations=PixelBall("linf", 0.2)),
+    AdversarialWeightPerturbation(GradientAlignment(MART(ATTACK), perturbations=SpatialBox())),
     FeatureAdversarialTraining(Adversary(PixelBall("linf", 0.2), FeatureDistance("1"), ProjectedLBFGS(4))),
     FeatureAdversarialTraining(Adversary(SpatialBox(), FeatureDistance("1", activation="none"), ProjectedGradient(2))),
 ]
@@ -296,10 +296,10 @@ def test_another_set_does_not_continue_a_training(tmp_path: Path, linear_cvae: A
     with torch.no_grad():
         second._generator.basis[0, 0] += 1e-3
     bank = torch.randn(5, 2)
-    methods = [AugmentedTraining(LatentBall(model, 1.0, bank)) for model in (first, first, second)]
+    methods = [AugmentedTraining(LatentBall(model, 1.0, bank=bank)) for model in (first, first, second)]
     methods += [
-        AugmentedTraining(LatentBall(first, 1.0, bank + 1e-4)),
-        AugmentedTraining(LatentBall(first, 1.1, bank)),
+        AugmentedTraining(LatentBall(first, 1.0, bank=bank + 1e-4)),
+        AugmentedTraining(LatentBall(first, 1.1, bank=bank)),
         StandardTraining(),
     ]
     methods += [AdversarialTraining(Worst([Adversary(method.perturbations)])) for method in methods[1:4:2]]

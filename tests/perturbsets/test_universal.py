@@ -27,7 +27,7 @@ from perturbsets import (
 
 STATES = FunctionObjective(
     lambda logits, states: torch.where(states.isnan(), 0, (1 - 2 * states.nan_to_num(0)) * logits).clamp_max(1).sum(1),
-    lambda logits, states: (((logits > 0) != (states == 1)) & ~states.isnan()).any(1),
+    success=lambda logits, states: (((logits > 0) != (states == 1)) & ~states.isnan()).any(1),
 )
 """Some known label is wrong."""
 
@@ -44,7 +44,9 @@ def draws(seed: int = 0) -> torch.Generator:
 def test_linear_models_get_the_steepest_offsets_of_the_whole_radius(norm: Any, dual: float) -> None:
     model, x = nn.Linear(6, 2).double(), torch.randn(50, 6, dtype=torch.float64)
     labels = torch.zeros(50, dtype=torch.long)
-    found = find_universal(PixelBall(norm, 0.5, (-9.0, 9.0)), Margin(), model, x, labels, batch=16, generator=draws())
+    found = find_universal(
+        PixelBall(norm, 0.5, bounds=(-9.0, 9.0)), Margin(), model, x, labels, batch=16, generator=draws()
+    )
     weights = (model.weight[1] - model.weight[0]).detach()
 
     # Hölder: the largest <w, u> over ||u|| <= r is r times the dual norm of w.

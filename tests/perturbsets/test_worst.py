@@ -52,10 +52,10 @@ def test_the_worst_of_all_members_is_kept() -> None:
     found = Worst([WEAK, STRONG, OTHER])(net, x, y, generator=torch.Generator().manual_seed(1))
     table = torch.stack([margin(net, single.images, y) for single in singles])
 
-    assert_close(found.values, table.amax(0))
+    assert_close(found.loss, table.amax(0))
     assert torch.equal(found.member, table.argmax(0))
     assert torch.equal(found.success, (table > 0).any(0))
-    assert_close(margin(net, found.images, y), found.values)
+    assert_close(margin(net, found.images, y), found.loss)
     assert torch.equal(found.calls, sum(single.calls for single in singles) + 3)
 
 
@@ -63,7 +63,7 @@ def test_what_the_judge_asks_is_counted() -> None:
     net, seen = model().eval(), list[int]()
     x, y = batch(net)
     net.register_forward_hook(lambda *_: seen.append(1))
-    found = Worst([WEAK, STRONG], StrongestWrong())(net, x, y)
+    found = Worst([WEAK, STRONG], judge=StrongestWrong())(net, x, y)
     price = Adversary(PixelBall("linf", 0.1), Penalized(KLDivergence()), OneStep())
     price_calls = len(seen)
     searched = bisect(price, net, x, y, largest=1.0, over="weight", rounds=1)
@@ -104,7 +104,7 @@ def test_empty_and_single_batches(count: int, drop: bool) -> None:
     found = Worst([WEAK, STRONG], drop_successes=drop)(net, x, y)
 
     assert found.images.shape == x.shape
-    assert found.values.shape == found.success.shape == found.member.shape == found.calls.shape == (count,)
+    assert found.loss.shape == found.success.shape == found.member.shape == found.calls.shape == (count,)
 
 
 def test_the_model_and_the_input_are_left_as_they_were() -> None:
@@ -143,4 +143,4 @@ def test_what_an_adversary_refuses_is_refused() -> None:
     with pytest.raises(ValueError, match="images must lie within"):
         Worst([WEAK])(net, x + 1, y)
     with pytest.raises(ValueError, match="step_size must be above 0"):
-        Worst([Adversary(PixelBall("linf", 0.1), ascent=GradientAscent(-1.0))])
+        Worst([Adversary(PixelBall("linf", 0.1), ascent=GradientAscent(step_size=-1.0))])

@@ -24,7 +24,7 @@ from perturbsets.criteria.theorems.bounds import (
     squared_norms,
 )
 from perturbsets.criteria.theorems.tail import log_outside, outside_bound, paper_outside, paper_radius, radius_needed
-from perturbsets.per_image import one_number
+from perturbsets.rows import one_number
 from perturbsets.sets.latent import LatentBall
 from perturbsets.share_bounds import share_at_most
 

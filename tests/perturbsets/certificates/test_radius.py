@@ -52,7 +52,9 @@ def test_radii_agree_with_bisection_of_the_whole_interval(
 ) -> None:
     perturbations = LatentBall(linear_cvae(), 1.0)
     ours = needed_radii(perturbations, pairs.clean, pairs.changed, torch.full((COUNT,), 0.03), generator=generator)
-    adversary = Adversary(perturbations, ApproximationError(0.03), ProjectedLBFGS(50, restarts=2, starts="uniform"))
+    adversary = Adversary(
+        perturbations, ApproximationError(tolerance=0.03), ProjectedLBFGS(50, restarts=2, starts="uniform")
+    )
     theirs = bisect(adversary, None, pairs.clean, pairs.changed, largest=8.0, rounds=10, generator=generator).radii
 
     both = ours.isfinite() & theirs.isfinite()

@@ -190,7 +190,7 @@ def test_an_image_alone_has_the_votes_it_has_in_a_batch_whatever_the_passes(kind
 def test_the_noise_is_standard_normal_and_independent_between_draws_images_and_streams() -> None:
     counted = Counted(Constant([1.0, 0.0]))
     images = torch.zeros(3, 1, 2, 2)
-    smoothed = Smoothed(counted, PixelBall("l2", 1.0, (-math.inf, math.inf)), 0.5, batch=10_000)
+    smoothed = Smoothed(counted, PixelBall("l2", 1.0, bounds=(-math.inf, math.inf)), 0.5, batch=10_000)
     smoothed.certify(images, 1500, 1500, 0.01, generator=draw())
     selection, *rounds = (seen.flatten(1).view(3, -1, 4) / 0.5 for seen in counted.seen)
     noise = torch.cat([selection, torch.cat(rounds, 1)], 1).double()  # [image, draw, pixel]

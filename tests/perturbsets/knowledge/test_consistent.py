@@ -41,8 +41,8 @@ INNER: list[Objective] = [
     Margin(),
     DLR(),
     KLDivergence(),
-    StrongestWrong(1, Margin(targeted=True)),
-    Penalized(KLDivergence(), 0.3),
+    StrongestWrong(1, objective=Margin(targeted=True)),
+    Penalized(KLDivergence(), weight=0.3),
 ]
 
 
@@ -111,7 +111,7 @@ def test_without_a_price_it_is_the_other_objective() -> None:
     )
 
     assert_close(free.images, plain.images, rtol=0, atol=1e-12)
-    assert_close(free.values, plain.values)
+    assert_close(free.loss, plain.loss)
 
 
 def test_a_weight_of_1_takes_back_the_pull_of_cross_entropy() -> None:
@@ -143,7 +143,7 @@ def corner() -> tuple[nn.Module, nn.Module, BoundRules]:
 def test_who_knows_of_the_detector_gets_past_it() -> None:
     classifier, auxiliary, rules = corner()
     x, y = torch.tensor([[-0.5, -0.5], [0.5, 0.5]]), torch.tensor([0, 1])
-    ball = PixelBall("linf", 1.0, (-1.0, 1.0))
+    ball = PixelBall("linf", 1.0, bounds=(-1.0, 1.0))
     plain, adaptive = (
         Adversary(ball, objective, STILL)(classifier, x, y)
         for objective in (CrossEntropy(), Consistent(CrossEntropy(), rules, auxiliary, limit=0.05))
@@ -161,14 +161,14 @@ def test_a_goal_out_of_reach_is_not_reached() -> None:
     classifier, auxiliary, rules = corner()
     x, y = torch.tensor([[-0.1, -0.9]]), torch.tensor([0])
     objective = Consistent(CrossEntropy(), rules, auxiliary, limit=0.05)
-    ball = PixelBall("linf", 0.5, (-1.0, 1.0))
+    ball = PixelBall("linf", 0.5, bounds=(-1.0, 1.0))
     found, without = (Adversary(ball, each, STILL)(classifier, x, y) for each in (objective, CrossEntropy()))
 
     assert without.success.all()
     assert not found.success.any()
 
 
-TOWARDS = StrongestWrong(1, Margin(targeted=True))
+TOWARDS = StrongestWrong(1, objective=Margin(targeted=True))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_every_ascent_climbs_it_and_every_pass_is_counted(ascent: Ascent, inner:
     assert passes["classifier"] == found.calls.sum()
     assert passes["auxiliary"] == passes["classifier"] - binding
     again = objective.at(classifier, x, y)(found.images, found.offsets)
-    assert_close(again[0].detach(), found.values, rtol=1e-9, atol=1e-12)
+    assert_close(again[0].detach(), found.loss, rtol=1e-9, atol=1e-12)
     assert torch.equal(again[1], found.success)
 
 
@@ -235,7 +235,9 @@ def test_the_helper_is_left_as_it_was(ascent: Ascent, mode: Any, fails_at: float
     torch.manual_seed(0)
     classifier, auxiliary, (x, y) = Noisy(4), Noisy(3, fails_at), batch(dtype=torch.float32)
     before, copy = everything(classifier, auxiliary), x.clone()
-    adversary = Adversary(PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), auxiliary), ascent, mode)
+    adversary = Adversary(
+        PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), auxiliary), ascent, mode=mode
+    )
     if fails_at < math.inf:
         with pytest.raises(RuntimeError, match="enough"):
             adversary(classifier, x, y)
@@ -268,7 +270,7 @@ def test_a_helper_may_share_its_layers_with_the_classifier() -> None:
     objective = Consistent(CrossEntropy(), four_rules(), auxiliary)
     found = Adversary(PixelBall("linf", 0.1), objective, ProjectedGradient(3))(model, x, y)
 
-    assert found.values.isfinite().all()
+    assert found.loss.isfinite().all()
     assert everything(model, auxiliary) == before
 
 
@@ -281,7 +283,7 @@ def test_types_and_contexts_make_no_difference(context: Any, dtype: torch.dtype)
         found = adversary(classifier, x, y)
 
     assert found.images.dtype == dtype
-    assert found.values.isfinite().all()
+    assert found.loss.isfinite().all()
     assert not found.images.requires_grad
 
 
@@ -302,7 +304,7 @@ def test_one_image_alone_gives_what_it_gives_in_its_batch() -> None:
     for row in range(len(x)):
         alone = adversary(classifier, x[row : row + 1], y[row : row + 1])
         assert_close(alone.images[0], whole.images[row], rtol=0, atol=1e-12)
-        assert_close(alone.values[0], whole.values[row])
+        assert_close(alone.loss[0], whole.loss[row])
 
 
 def test_learned_sets_and_several_weights_do(linear_cvae: Any) -> None:

@@ -14,7 +14,7 @@ from perturbsets.report.set_pictures import compare, draw_samples, pick_pairs, p
 def learned(linear_cvae: Any) -> LatentBall:
     along = torch.tensor([[0.6, 0.8]])
     bank = torch.linspace(-2, 2, 41)[:, None] * along + 0.1 * torch.randn(41, 2)
-    return LatentBall(linear_cvae(), 2.0, bank)
+    return LatentBall(linear_cvae(), 2.0, bank=bank)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Path:
     }
     write_pairs(folder / "pairs.h5", ChangedPairs(sources, SpatialChange()))
     model = SpatialCVAE(1, 8, 8, latent=3, hidden=8, features=4, grid=2)
-    LatentBall(model, 1.5, torch.randn(20, 3)).save(folder / "set")
+    LatentBall(model, 1.5, bank=torch.randn(20, 3)).save(folder / "set")
     (folder / "recipe.yaml").write_text("note: <script>alert(1)</script>\n")
     (folder / "run.json").write_text(json.dumps({"seed": 3, "stages": {}}))
     return folder

@@ -49,7 +49,7 @@ def test_the_feature_adversary_comes_as_near_as_many_small_steps_and_nearer_than
     for each in (found, linear, one):
         assert ((each.images - sources).abs() <= radius + 1e-12).all()
         assert 0 <= each.images.min() <= each.images.max() <= 1
-    assert_close(ratios(found.images), (-found.values).sqrt())
+    assert_close(ratios(found.images), (-found.loss).sqrt())
     assert abs(ratios(found.images).mean() / ratios(steps(model, sources, guides).images).mean() - 1) < 0.01
     assert (ratios(found.images) <= ratios(linear.images) + 1e-6).float().mean() > 0.9
     assert ratios(found.images).mean() < ratios(linear.images).mean() < ratios(one.images).mean()
@@ -61,7 +61,7 @@ def test_values_of_the_linear_attack_are_proven() -> None:
     loss = LinearFeatureDistance(LAYER).at(model, sources, guides)
     gap = duality_gap(PixelBall("linf", radius).at(sources), loss, found.offsets)
 
-    assert (gap <= 1e-3 * found.values.abs()).all()
+    assert (gap <= 1e-3 * found.loss.abs()).all()
 
 
 @pytest.mark.parametrize("radius", [10 / 255, 0.5])
@@ -74,7 +74,7 @@ def test_one_step_is_the_sign_of_the_gradient_of_the_distance_wherever_it_leads(
 
     assert_close(found.images, (sources - radius * gradient.sign()).clamp(0, 1))
     if radius == 0.5:
-        assert (found.values < -1).any()  # farther than the source
+        assert (found.loss < -1).any()  # farther than the source
 
 
 def test_one_step_to_a_label_is_the_sign_of_the_gradient_of_its_cross_entropy() -> None:
@@ -95,7 +95,7 @@ def test_steps_that_lower_the_value_are_returned_only_when_asked_for() -> None:
     staying, leaping = (
         Adversary(ball, objective, OneStep(keep_best=stay))(model, sources, guides) for stay in (True, False)
     )
-    worse = leaping.values < -1
+    worse = leaping.loss < -1
 
     assert worse.any()
     assert (staying.images[worse] == sources[worse]).all()

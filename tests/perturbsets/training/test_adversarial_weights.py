@@ -66,7 +66,7 @@ def test_loss_and_gradient_are_those_at_the_moved_weights() -> None:
         AdversarialTraining(ATTACK),
         MART(ATTACK),
         TRADES(Adversary(PixelBall("linf", 0.2), KLDivergence(), ProjectedGradient(2))),
-        GradientAlignment(StandardTraining(), PixelBall("l2", 0.1), 1.0),
+        GradientAlignment(StandardTraining(), perturbations=PixelBall("l2", 0.1), weight=1.0),
     ],
 )
 def test_moved_weights_have_the_higher_loss_of_any_method(inside: OneUpdate) -> None:

@@ -25,11 +25,11 @@ STATES = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 0, 1], [0, 0, 0], [1, 1, 0], 
 ABLE = {  # rows of STATES
     "ranking": (RANKING, [0, 2, 4]),
     "pushing": (PUSHING, [0, 2]),
-    "priced": (Adversary(BALL, Penalized(LabelRanking(), 0.1), STEP), [0, 2, 4]),
+    "priced": (Adversary(BALL, Penalized(LabelRanking(), weight=0.1), STEP), [0, 2, 4]),
     "any": (ANY, [0, 1, 2, 3, 4, 5]),
     "radius for each": (replace(RANKING, perturbations=PixelBall("linf", 0.02 * torch.arange(1.0, 7))), [0, 2, 4]),
-    "worst": (Worst([RANKING, ANY, PUSHING], BinaryCrossEntropy()), [0, 2]),
-    "judge": (Worst([ANY], LabelRanking()), [0, 2, 4]),
+    "worst": (Worst([RANKING, ANY, PUSHING], judge=BinaryCrossEntropy()), [0, 2]),
+    "judge": (Worst([ANY], judge=LabelRanking()), [0, 2, 4]),
 }
 
 
@@ -85,7 +85,7 @@ def test_a_whole_batch_goes_to_the_adversary_as_it_is(monkeypatch: pytest.Monkey
         assert not seen
 
 
-@pytest.mark.parametrize("adversary", [RANKING, Worst([RANKING], LabelRanking())])
+@pytest.mark.parametrize("adversary", [RANKING, Worst([RANKING], judge=LabelRanking())])
 def test_a_batch_that_leaves_nothing_to_reach_stays_clean(adversary: Any) -> None:
     x = images()
     found = fool_labels(adversary, frozen(), x, torch.ones(6, 3), generator=drawn())
@@ -108,7 +108,7 @@ def test_one_image_that_both_fool_is_the_classifiers_own_where_the_helper_has_no
     assert not torch.equal(both.images[[0, 2, 4]], own.images[[0, 2, 4]])
 
 
-@pytest.mark.parametrize("adversary", [RANKING, PUSHING, Worst([RANKING, ANY], BinaryCrossEntropy())])
+@pytest.mark.parametrize("adversary", [RANKING, PUSHING, Worst([RANKING, ANY], judge=BinaryCrossEntropy())])
 @pytest.mark.parametrize("kind", ["labels", "s1", "two", "added"])
 def test_training_goes_on_where_states_leave_nothing_to_reach(kind: str, adversary: Any) -> None:
     if kind == "added" and isinstance(adversary, Worst):

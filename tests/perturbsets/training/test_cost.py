@@ -81,7 +81,7 @@ PLAIN: list[tuple[Method, tuple[float, float]]] = [
     (MART(climb(3)), (4 + 2, 3 + 2)),
     (TRADES(climb(3, KLDivergence())), (1 + 4 + 2, 3 + 2)),  # and one for the clean prediction
     (AdversarialWeightPerturbation(AdversarialTraining(climb(3))), (4 + 1 + 1, 3 + 1 + 1)),
-    (GradientAlignment(StandardTraining(), BALL), (3, 2 + 3 + 1)),
+    (GradientAlignment(StandardTraining(), perturbations=BALL), (3, 2 + 3 + 1)),
 ]
 
 

@@ -148,7 +148,7 @@ def test_added_offsets_are_projected_to_the_one_radius_of_any_set(linear_cvae: A
     x, labels = torch.rand(5, 1, 2, 3), DualTargets(torch.arange(5) % 4, torch.eye(5, 3))
     labels.states[3:, 0] = 1
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
-    ball = LatentBall(cvae, 0.8, torch.randn(5, 2))
+    ball = LatentBall(cvae, 0.8, bank=torch.randn(5, 2))
     fool, own = (Adversary(ball, objective, STEP) for objective in (BinaryCrossEntropy(), CrossEntropy()))
     first, second = (fool(auxiliary, x, labels.states).offsets, own(model, x, labels.classes).offsets)
     total = first + second

@@ -67,7 +67,7 @@ def classes_of(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
 @pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
 def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
     (x, y), model = batch(), network().eval()
-    method = FeatureAdversarialTraining(ATTACK, weight)
+    method = FeatureAdversarialTraining(ATTACK, weight=weight)
     changed = method.shown(model, x, y, drawn())
     losses, logits = method.losses(model, x, changed, y)
     p, q = (model(images).double().softmax(1)[torch.arange(8), y] for images in (x, changed))
@@ -104,11 +104,13 @@ def test_what_is_shown_is_what_the_adversary_finds() -> None:
     found = ATTACK(model, x, x[others(y, generator)], generator=generator)
 
     assert torch.equal(FeatureAdversarialTraining(ATTACK).shown(model, x, y, drawn()), found.images)
-    assert (-found.values < 0.9).all()  # nearer to the guides' representations than the sources are
+    assert (-found.loss < 0.9).all()  # nearer to the guides' representations than the sources are
     assert ((found.images - x).abs() <= 0.2 + 1e-6).all()
 
 
-@pytest.mark.parametrize("objective", [FeatureDistance("1", "none"), LinearFeatureDistance("1", "none")])
+@pytest.mark.parametrize(
+    "objective", [FeatureDistance("1", activation="none"), LinearFeatureDistance("1", activation="none")]
+)
 @pytest.mark.parametrize("perturbations", [PixelBall("l2", 0.5), SpatialBox()])
 def test_any_set_and_both_objectives_take_part(objective: Any, perturbations: PerturbationSet) -> None:
     (x, y), model = batch(), network()
@@ -181,7 +183,7 @@ def test_objectives_of_labels_are_refused() -> None:
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_weights_that_cannot_be_meant_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match=f"weight must be a finite number of 0 or more, got {weight}"):
-        FeatureAdversarialTraining(ATTACK, weight)
+        FeatureAdversarialTraining(ATTACK, weight=weight)
 
 
 def test_training_makes_representations_of_digits_harder_to_move() -> None:

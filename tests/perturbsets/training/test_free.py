@@ -63,7 +63,8 @@ def test_the_default_step_is_the_radius() -> None:
     x, y = torch.rand(5, 1, 2, 3), torch.randint(0, 3, (5,))
     radii = torch.linspace(0.05, 0.2, 5)
     default, given = (
-        run(FreeAdversarialTraining(PixelBall("linf", radii), 3, size), linear(), x, y, 0.1) for size in (None, radii)
+        run(FreeAdversarialTraining(PixelBall("linf", radii), replays=3, step_size=size), linear(), x, y, 0.1)
+        for size in (None, radii)
     )
 
     assert_close(default, given, rtol=0, atol=0)

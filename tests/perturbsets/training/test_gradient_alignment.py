@@ -41,7 +41,7 @@ def offset_gradients(model: nn.Module, region: Any, offsets: Tensor, y: Tensor) 
 def test_price_is_one_minus_the_cosine_of_numerical_gradients(linear_cvae: Any, learned: bool) -> None:
     perturbations = LatentBall(linear_cvae().double(), 2.0) if learned else PixelBall("linf", 0.3)
     x, y, model = 0.3 + 0.3 * torch.rand(5, 1, 2, 3).double(), torch.randint(0, 3, (5,)), network()
-    method = GradientAlignment(StandardTraining(), perturbations, weight=2.0)
+    method = GradientAlignment(StandardTraining(), perturbations=perturbations, weight=2.0)
     shown = method.shown(model, x, y, torch.Generator().manual_seed(1))
     losses, logits = method.losses(model, x, shown, y)
     region = perturbations.at(x)
@@ -55,7 +55,7 @@ def test_price_is_one_minus_the_cosine_of_numerical_gradients(linear_cvae: Any, 
 
 def test_gradient_of_the_price_is_that_of_numerical_differences() -> None:
     x, y, model = torch.rand(5, 1, 2, 3).double(), torch.randint(0, 3, (5,)), network()
-    method = GradientAlignment(StandardTraining(), PixelBall("l2", 0.5), weight=3.0)
+    method = GradientAlignment(StandardTraining(), perturbations=PixelBall("l2", 0.5), weight=3.0)
     shown = method.shown(model, x, y, torch.Generator().manual_seed(1))
     weight = model[1].weight
     (gradient,) = torch.autograd.grad(method.losses(model, x, shown, y)[0].mean(), weight)
@@ -74,7 +74,7 @@ def test_gradient_of_the_price_is_that_of_numerical_differences() -> None:
 def test_a_model_that_is_linear_between_two_classes_pays_nothing() -> None:
     # Two classes: the gradient is a positive multiple of the difference of the rows, wherever one looks.
     x, y, model = torch.rand(5, 6), torch.randint(0, 2, (5,)), nn.Linear(6, 2)
-    method = GradientAlignment(StandardTraining(), PixelBall("linf", 0.2), weight=7.0)
+    method = GradientAlignment(StandardTraining(), perturbations=PixelBall("linf", 0.2), weight=7.0)
     ((losses, logits),) = method(model, model, x, y, torch.Generator().manual_seed(0))
 
     assert_close(losses, F.cross_entropy(logits, y, reduction="none"))
@@ -89,13 +89,13 @@ def test_training_with_the_price_lowers_it() -> None:
         torch.manual_seed(0)
         model = network().float()
         optimizer = torch.optim.Adam(model.parameters(), 0.05)
-        method = GradientAlignment(fast, ball, weight)
+        method = GradientAlignment(fast, perturbations=ball, weight=weight)
         for step in range(60):
             ((losses, _),) = method(model, model, x, y, torch.Generator().manual_seed(step))
             optimizer.zero_grad()
             losses.mean().backward()
             optimizer.step()
-        judge = GradientAlignment(StandardTraining(), ball, 1.0)
+        judge = GradientAlignment(StandardTraining(), perturbations=ball, weight=1.0)
         ((losses, logits),) = judge(model, model, x, y, torch.Generator().manual_seed(0))
         prices[weight] = (losses - F.cross_entropy(logits, y, reduction="none")).mean().item()
 
@@ -116,7 +116,9 @@ def test_images_without_a_gradient_pay_nothing_and_small_gradients_count() -> No
 def test_a_learned_set_gathers_no_gradients(linear_cvae: Any) -> None:
     ball, x, y = LatentBall(linear_cvae(), 1.0), torch.rand(5, 1, 2, 3), torch.randint(0, 3, (5,))
     model = network().float()
-    ((losses, _),) = GradientAlignment(StandardTraining(), ball)(model, model, x, y, torch.Generator().manual_seed(0))
+    ((losses, _),) = GradientAlignment(StandardTraining(), perturbations=ball)(
+        model, model, x, y, torch.Generator().manual_seed(0)
+    )
     losses.mean().backward()
 
     assert all(parameter.grad is None for parameter in ball.model.parameters())

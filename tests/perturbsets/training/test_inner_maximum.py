@@ -28,7 +28,8 @@ from perturbsets import (
     RobustValidation,
     Worst,
 )
-from perturbsets.adversaries.adversary import check_rank
+from perturbsets._types import check_choice
+from perturbsets.adversaries.adversary import Rank
 from tests.perturbsets.test_training import METHODS, batch, classifier
 from tests.perturbsets.training.dual_methods import TRAININGS
 
@@ -124,7 +125,7 @@ def test_validation_counts_successes() -> None:
 
     assert ranked["success"].success.tolist() == [True]
     assert ranked["value"].success.tolist() == [False]
-    assert ranked["value"].values > ranked["success"].values
+    assert ranked["value"].loss > ranked["success"].loss
     assert RobustValidation(attack, x, y)(Model())["robust_accuracy"] == 0
 
 
@@ -140,4 +141,4 @@ def test_a_search_that_stops_at_wrong_predictions_is_refused_and_the_advice_work
 
 def test_unknown_ranks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rank must be one of \['success', 'value'\], got 'loss'"):
-        check_rank("loss")
+        check_choice("rank", "loss", Rank)

@@ -27,7 +27,7 @@ def loss_by_hand(model: nn.Module, x: Tensor, changed: Tensor, y: Tensor, weight
 @pytest.mark.parametrize("classes", [2, 4])
 def test_loss_and_gradient_are_those_of_the_formula(weight: float, classes: int) -> None:
     x, y, model = torch.rand(6, 5), torch.randint(0, classes, (6,)), nn.Linear(5, classes)
-    method = MART(ATTACK, weight)
+    method = MART(ATTACK, beta=weight)
     changed = method.shown(model, x, y, torch.Generator().manual_seed(3))
     losses, logits = method.losses(model, x, changed, y)
     expected = loss_by_hand(model, x, changed, y, weight)
@@ -58,4 +58,4 @@ def test_images_shown_are_those_the_adversary_finds() -> None:
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_weights_that_cannot_be_meant_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match=f"beta must be a finite number of 0 or more, got {weight}"):
-        MART(ATTACK, weight)
+        MART(ATTACK, beta=weight)

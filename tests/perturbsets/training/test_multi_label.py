@@ -292,7 +292,7 @@ def test_a_label_is_on_above_its_threshold(dtype: torch.dtype) -> None:
     assert set(model.state_dict()) == {"thresholds", "model.1.weight", "model.1.bias"}
     assert digest(model) != digest(Thresholded(inner, thresholds + 1))
     found = ATTACK(model.float(), x.float().sigmoid(), torch.ones(50, 3))
-    assert_close(found.values, F.softplus(-model(found.images)).mean(1).detach())
+    assert_close(found.loss, F.softplus(-model(found.images)).mean(1).detach())
 
 
 def test_thresholds_that_do_not_fit_are_refused() -> None:

@@ -38,7 +38,7 @@ def batch() -> tuple[Tensor, Tensor, nn.Module]:
 @pytest.mark.parametrize("weight", [0.0, 1.0, 6.0])
 def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
     x, y, model = batch()
-    method = TRADES(ATTACK, weight)
+    method = TRADES(ATTACK, beta=weight)
     changed = method.shown(model, x, y, torch.Generator().manual_seed(3))
     losses, logits = method.losses(model, x, changed, y)
     expected = loss_by_hand(model, x, changed, y, weight)
@@ -66,7 +66,7 @@ def test_the_images_shown_diverge_more_than_random_ones_and_lie_in_the_set() -> 
         (Adversary(BALL, CrossEntropy(), ProjectedGradient(3)), "objective KLDivergence, got CrossEntropy: write"),
         (Adversary(BALL, KLDivergence(), OneStep()), 'not start at zero.* got OneStep: give .* starts="uniform"'),
         (Adversary(BALL, KLDivergence(), APGD(steps=5, starts="zero")), "not start at zero.* got APGD"),
-        (Adversary(BALL, KLDivergence(), GradientAscent(0.1)), "not start at zero.* got GradientAscent"),
+        (Adversary(BALL, KLDivergence(), GradientAscent(step_size=0.1)), "not start at zero.* got GradientAscent"),
     ],
 )
 def test_adversaries_that_would_find_nothing_are_refused(adversary: Adversary, message: str) -> None:
@@ -77,4 +77,4 @@ def test_adversaries_that_would_find_nothing_are_refused(adversary: Adversary, m
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_weights_that_cannot_be_meant_are_refused(weight: Any) -> None:
     with pytest.raises(ValueError, match=f"beta must be a finite number of 0 or more, got {weight}"):
-        TRADES(ATTACK, weight)
+        TRADES(ATTACK, beta=weight)

@@ -156,7 +156,7 @@ def test_fall_is_measured_from_the_best(shares: list[float], drop: float, fallen
     [
         AdversarialTraining(ATTACK),
         FreeAdversarialTraining(PixelBall("linf", 0.1), replays=3),
-        AdversarialWeightPerturbation(GradientAlignment(MART(ATTACK), PixelBall("linf", 0.1))),
+        AdversarialWeightPerturbation(GradientAlignment(MART(ATTACK), perturbations=PixelBall("linf", 0.1))),
     ],
 )
 def test_a_killed_training_with_validation_and_schedule_continues_to_the_same_weights(
