@@ -1,4 +1,4 @@
-"""Tables of multi-label classifiers: scores, attacks, detection, and the classifiers that they helped to train."""
+"""Tables of multi-label classifiers: scores, attacks, detection, and classifiers trained with an auxiliary one."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ SCORES = {
     "mean_average_precision": "mAP",
     "micro_f1": "micro F1",
     "macro_f1": "macro F1",
-    "exact_match": "all states right",
-    "hamming_loss": "states wrong",
+    "exact_match": "exact match",
+    "hamming_loss": "Hamming loss",
     "ranking_loss": "ranking loss",
 }
 
 
 def score_table(scores: Content) -> Table:
-    """The auxiliary classifier of each seed on clean test images."""
+    """Scores of each seed's auxiliary classifier on clean test images."""
     return Table(
-        "What it knows",
+        "Scores on clean test images",
         ("seed", *SCORES.values()),
         [(str(entry["seed"]), *(_figure(entry[name]) for name in SCORES)) for entry in scores["seeds"]],
-        f"{images(scores, 'test images')}; states that are not known do not count. 95 % intervals over independent "
-        "units where there are any.",
+        f"{images(scores, 'test images')}; unknown states do not count. 95 % intervals over independent units where "
+        "there are any.",
     )
 
 
 def label_table(scores: Content) -> Table:
-    """Each label, as the first seed's auxiliary classifier knows it."""
+    """Scores of the first seed's auxiliary classifier for each label."""
     first = scores["seeds"][0]
     return Table(
-        "Label by label",
+        "Scores by label",
         ("label", "average precision", "F1", "on", "off"),
         [
             (name, _figure(entry["average_precision"]), _figure(entry["f1"]), f"{entry['on']:,}", f"{entry['off']:,}")
@@ -46,7 +46,7 @@ def label_table(scores: Content) -> Table:
 
 
 def scheme_table(evaluation: Content, robustness: Content | None, costs: Content) -> Table:
-    """Accuracies of all classifiers, and the passes that their training took."""
+    """Accuracies of all classifiers, and the backward passes of their training."""
     cells = evaluation["accuracy"]
     pooled = None if robustness is None else robustness["pooled"]
     return Table(
@@ -68,14 +68,14 @@ def scheme_table(evaluation: Content, robustness: Content | None, costs: Content
             for row in evaluation["rows"]
         ],
         f"Accuracy with 95 % intervals, all seeds together; {images(evaluation, 'test images')}. "
-        "Gradients: backward passes through the classifier, and the auxiliary classifier, for each image and step of "
-        f"the training, that of the step itself among them; each training shows {costs['images']:,} images. A frozen "
-        "auxiliary was trained beforehand, which these numbers leave out. All figures are white-box on the classifier.",
+        "Gradients: backward passes through the classifier, and through the auxiliary classifier, per image and "
+        f"training step, its own update included; each training takes {costs['images']:,} images. The training of a "
+        "frozen auxiliary classifier is not counted. All attacks are white-box on the classifier.",
     )
 
 
 def compared_table(evaluation: Content, robustness: Content | None) -> Table:
-    """Each classifier against the control, image by image."""
+    """Accuracy of each classifier less that of the control on the same images."""
     control = evaluation["differences"]["control"]
     ensemble = None if robustness is None else robustness.get("differences", {}).get("rows")
     return Table(
@@ -89,16 +89,16 @@ def compared_table(evaluation: Content, robustness: Content | None) -> Table:
             )
             for row, cells in evaluation["differences"]["rows"].items()
         ],
-        f"Points of accuracy more than {control}, image by image, with intervals at 95 %. One "
-        "that holds 0 tells no difference.",
+        f"Accuracy less that of {control} on the same images, in points, with 95 % intervals. An interval that "
+        "contains 0 shows no difference.",
     )
 
 
-def attack_tables(found: Content, attacked: Mapping[str, Content]) -> list[Table]:
-    """What each attack on labels reaches, and at what price."""
+def attack_tables(content: Content, attacked: Mapping[str, Content]) -> list[Table]:
+    """Success and cost of each attack on labels."""
     success = Table(
-        "What attacks reach",
-        ("attack", "images", "goal reached", "asked states reached", "collateral flips", "flips"),
+        "Success of the attacks",
+        ("attack", "images", "success", "target states set", "collateral flips", "flips"),
         [
             (
                 name,
@@ -109,13 +109,13 @@ def attack_tables(found: Content, attacked: Mapping[str, Content]) -> list[Table
             )
             for name, entry in attacked.items()
         ],
-        f"On the auxiliary classifier of seed {found['seed']}. Each attack gets the images whose goal is "
-        f"still open. Goals: {_goals(attacked)}. Flips are labels whose predicted state changed, "
-        "collateral ones those not asked for.",
+        f"For the auxiliary classifier of seed {content['seed']}. Attacks get the images whose goal is not yet "
+        f"met. Goals: {_goals(attacked)}. Flips are labels whose predicted state changed, collateral ones those other "
+        "than targets.",
     )
     price = Table(
-        "What is left, and what it takes",
-        ("attack", "mAP after", f"success@{found['top']}", "L2", "L∞", "passes", "ms an image"),
+        "Remaining scores and cost",
+        ("attack", "mAP after", f"success@{content['top']}", "L2", "L∞", "passes", "ms per image"),
         [
             (
                 name,
@@ -127,20 +127,20 @@ def attack_tables(found: Content, attacked: Mapping[str, Content]) -> list[Table
             )
             for name, entry in attacked.items()
         ],
-        f"mAP is that over all test images ({_figure(found['scores']['mean_average_precision'])} clean), of which the "
+        f"mAP is over all test images ({_figure(content['scores']['mean_average_precision'])} clean), of which the "
         "attacked ones are changed; success@k is the share of attacked images with no true label among the first k. "
-        "Norms are means over images, of least changes over those found. A universal change was found on training "
-        "images.",
+        "Norms are means over images (of least changes, over the successful ones). A universal change is computed on "
+        "training images.",
     )
     return [success, price]
 
 
-def detector_tables(found: Content) -> list[Table]:
-    """What rules reject of natural images, and of attacks that do not know them and that do."""
-    classifiers = found["classifiers"]
+def detector_tables(content: Content) -> list[Table]:
+    """Share of natural and of adversarial images that rules reject, for unaware and for adaptive attackers."""
+    classifiers = content["classifiers"]
     natural = Table(
         "Natural images",
-        ("classifier", "right", "rejected", "right and accepted", "rule of the class broken", "threshold"),
+        ("classifier", "correct", "rejected", "correct and accepted", "rule violated", "threshold"),
         [
             (
                 name,
@@ -149,41 +149,41 @@ def detector_tables(found: Content) -> list[Table]:
             )
             for name, entry in classifiers.items()
         ],
-        "An image is rejected where its score, the share of the predicted class probability that the rules do not "
-        f"grant, lies above the threshold, which rejects at most {percent(found['share'])} of natural validation "
-        "images. Broken: the labels predicted do not meet the rule of the class predicted.",
+        "An image is rejected if its score, the share of the predicted class probability that the rules do not "
+        f"support, is above the threshold, which rejects at most {percent(content['share'])} of natural validation "
+        "images. Violated: the predicted labels do not meet the rule of the predicted class.",
     )
-    words = {"plain": "as it is", "adaptive": "knowing the rules"}
+    attackers = {"plain": "unaware of the rules", "adaptive": "adaptive"}
     attacks = Table(
         "Attacks on the class",
-        ("classifier, attack", "attacker", "fooled", "fooled and accepted", "rule broken", "area under the curve"),
+        ("classifier, attack", "attacker", "misclassified", "misclassified and accepted", "rule violated", "ROC area"),
         [
             (
                 f"{name}, {attack}",
-                words[kind],
+                attackers[kind],
                 *(_share(entry[kind][key]) for key in ("fooled", "fooled_and_accepted", "violated")),
                 _mean(entry[kind]["area"]) if "area" in entry[kind] else NONE,
             )
             for name, each in classifiers.items()
             for attack, entry in each["adversaries"].items()
-            for kind in words
+            for kind in attackers
         ],
-        "Fooled: the class predicted is wrong. The area is that of telling the images that fool the classifier from "
-        "natural ones; one half is chance. An attacker who knows the rules raises its objective less a price on their "
-        f"violation, at the prices {', '.join(f'{weight:g}' for weight in found['weights'])}; of these attempts and "
-        "the plain one the worst of each image counts.",
+        "ROC area: of detecting misclassified adversarial images among natural ones; one half is chance. The adaptive "
+        "attacker penalises violations of the rules in its objective, with the weights "
+        f"{', '.join(f'{weight:g}' for weight in content['weights'])}; the worst of these and the unaware attack "
+        "counts for each image.",
     )
     return [natural, attacks]
 
 
 def _goals(attacked: Mapping[str, Content]) -> str:
-    """What each attack wants: its objective, and the labels asked for, the others left alone."""
-    told = []
+    """Each attack's objective and target labels."""
+    goals = []
     for name, entry in attacked.items():
         words = [entry["objective"]] if "objective" in entry else []
         words += [f"{key} {', '.join(names)}" for key, names in (entry["asked"] or {}).items() if names]
-        told.append(f"{name}: {', '.join(words)}")
-    return "; ".join(told)
+        goals.append(f"{name}: {', '.join(words)}")
+    return "; ".join(goals)
 
 
 def _number(figure: float | None) -> str:

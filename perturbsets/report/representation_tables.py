@@ -1,4 +1,4 @@
-"""Tables of feature adversaries: distances, labels, neighbours, tangents, and what was tried beside them."""
+"""Tables of feature adversaries: distances, labels, neighbours, tangents, and comparisons."""
 
 from __future__ import annotations
 
@@ -12,44 +12,47 @@ Content = Mapping[str, Any]
 NETWORKS = {"random": "A network with random weights", "orthonormal": "A network with orthonormal random weights"}
 
 
-def distance_table(found: Content) -> Table:
-    """How near adversaries come to their guides, and how far they are from their sources."""
+def distance_table(content: Content) -> Table:
+    """Distances of adversaries to their guides and sources."""
     return Table(
-        "How near they come",
+        "Distances",
         (
             "layer",
-            "to the guide, of the source’s distance",
-            "of the guide’s nearest in class",
-            "to the source, of its class’s spread",
+            "to the guide / source to guide",
+            "to the guide / nearest in its class",
+            "to the source / spread of its class",
         ),
         [
             (layer, *(_interval(entry[name]) for name in ("ratio", "guide_ratio", "source_ratio")))
-            for layer, entry in found["by_layer"].items()
+            for layer, entry in content["by_layer"].items()
         ],
-        f"Means over {found['pairs']} pairs with 95 % intervals, changes of at most {255 * found['radius']:.3g} of 255 "
-        "levels. Distance between adversary and guide over that between source and guide; over the mean distance of a "
-        "point to its nearest neighbour in the guide’s class, where 1 is as near as natural neighbours are; and "
+        f"Means over {content['pairs']} pairs with 95 % intervals, changes of at most {255 * content['radius']:.3g} of "
+        "255 levels. Distance between adversary and guide, over that between source and guide, and over the mean "
+        "distance of a point to its nearest neighbour in the guide’s class (1: like natural neighbours); distance "
         "between adversary and source over the mean distance of two points of the source’s class.",
     )
 
 
-def label_table(found: Content) -> Table:
-    """Whose labels they get."""
+def label_table(content: Content) -> Table:
+    """Predicted labels of adversaries."""
     return Table(
-        "What the network says of them",
-        ("layer", "takes the guide’s label", "keeps the source’s", "another"),
+        "Predicted labels",
+        ("layer", "the guide’s", "the source’s", "another"),
         [
             (layer, *(_share(entry["labels"][name]) for name in ("takes_guide", "keeps_source", "other")))
-            for layer, entry in found["by_layer"].items()
+            for layer, entry in content["by_layer"].items()
         ],
         "Shares of the pairs with exact 95 % intervals.",
     )
 
 
-def neighbour_table(found: Content) -> Table:
-    """Whether they have the neighbours of their guides."""
-    first, *others = found["guides"]
-    rows = {**found["by_layer"], **{f"{found['layers'][-1]}, {name} guides": found["guides"][name] for name in others}}
+def neighbour_table(content: Content) -> Table:
+    """Whether adversaries have the neighbours of their guides."""
+    first, *others = content["guides"]
+    rows = {
+        **content["by_layer"],
+        **{f"{content['layers'][-1]}, {name} guides": content["guides"][name] for name in others},
+    }
     return Table(
         "Neighbours",
         (
@@ -69,15 +72,15 @@ def neighbour_table(found: Content) -> Table:
             )
             for name, entry in rows.items()
         ],
-        "Share of adversaries whose three nearest natural points are those of the guide; and by how many percentiles "
-        "of the guide’s class an adversary is more of an outlier than its guide, by the distance to three nearest "
-        f"neighbours. {found['reference']:,} training images are the natural points; guides are {first} images unless "
-        "another split is named.",
+        "Share of adversaries whose three nearest natural points are those of the guide; change of rank: by how many "
+        "percentiles of the guide’s class the distance to the three nearest neighbours is larger than the guide’s. "
+        f"Natural points are {content['reference']:,} training images; guides are {first} images unless another split "
+        "is named.",
     )
 
 
-def tangent_table(found: Content) -> Table:
-    """Whether they lie where natural neighbours do."""
+def tangent_table(content: Content) -> Table:
+    """Whether adversaries lie where natural neighbours do."""
     return Table(
         "Tangent and angles",
         (
@@ -92,32 +95,32 @@ def tangent_table(found: Content) -> Table:
                 *(_nats(entry["drop"][kind]) for kind in ("adversary", "random", "close", "far")),
                 *(f"{entry['consistency'][kind]['median']:.3f}" for kind in ("adversary", "random", "close", "far")),
             )
-            for layer, entry in found["by_layer"].items()
+            for layer, entry in content["by_layer"].items()
         ],
         "Medians. ΔL: log-likelihood under probabilistic PCA of 15 of the guide’s 20 nearest neighbours, less that of "
         "the guide; Ω: mean cosine between the directions to these from a point and from the guide. Random: a point "
-        "as far from the guide as the adversary, in a direction drawn at random; near: the other 5 natural neighbours; "
-        "far: the 41st to 50th.",
+        "as far from the guide as the adversary, in a random direction; near: the other 5 natural neighbours; far: the "
+        "41st to 50th.",
     )
 
 
-def sensitivity_table(found: Content) -> Table:
-    """How much the dimension of the tangent matters."""
+def sensitivity_table(content: Content) -> Table:
+    """Sensitivity to the dimension of the tangent."""
     kinds = {"adversary": "adversary", "random": "random", "close": "near", "far": "far"}
     return Table(
-        f"Other dimensions, {found['layers'][-1]}",
+        f"Other dimensions, {content['layers'][-1]}",
         ("dimension", *(f"ΔL: {words}" for words in kinds.values())),
-        [(number, *(_nats(entry[kind]) for kind in kinds)) for number, entry in found["sensitivity"].items()],
+        [(number, *(_nats(entry[kind]) for kind in kinds)) for number, entry in content["sensitivity"].items()],
         "Medians, as above.",
     )
 
 
-def activity_table(found: Content) -> Table:
-    """Which units they make active."""
-    rows = {**found["by_layer"], "label-opt, " + found["layers"][-1]: found["kinds"]["label-opt"]}
+def activity_table(content: Content) -> Table:
+    """Active units of adversaries."""
+    rows = {**content["by_layer"], "label-opt, " + content["layers"][-1]: content["kinds"]["label-opt"]}
     return Table(
         "Active units",
-        ("layer", "change of their share", "in common with the source", "in common with the guide"),
+        ("layer", "change of their share", "overlap with the source", "overlap with the guide"),
         [
             (
                 name,
@@ -127,17 +130,17 @@ def activity_table(found: Content) -> Table:
             )
             for name, entry in rows.items()
         ],
-        "Share of units above zero, adversary less source; and units active in both over units active in either.",
+        "Share of units above zero, adversary less source; overlap: units active in both over units active in either.",
     )
 
 
-def kinds_table(found: Content) -> Table:
-    """The adversary's relatives, with a guide and without."""
+def kinds_table(content: Content) -> Table:
+    """Kinds of adversaries, with and without a guide."""
     head = (
         "adversary",
-        "to the guide, of the source’s distance",
-        "takes the wanted label",
-        "keeps the source’s",
+        "to the guide / source to guide",
+        "target label",
+        "source’s label",
         "change of rank: median",
         "ΔL: median",
     )
@@ -150,30 +153,30 @@ def kinds_table(found: Content) -> Table:
             f"{entry['rank_change']['median']:+.1f}",
             _nats(entry["drop"]["adversary"]),
         )
-        for name, entry in found["kinds"].items()
+        for name, entry in content["kinds"].items()
     ]
     note = (
-        "Feature-linear searches on the linearised network, the fgrad ones take one signed step, and label-opt seeks "
-        "the wanted label at the least squared change. Adversaries of labels have no guide: they are measured against "
-        "their nearest natural neighbour in the class that they are taken for, and so are the two in the last rows. "
-        "Feature-linear is solved to a duality gap of at most "
-        f"{percent(found['kinds']['feature-linear']['gap']['largest'])} of what it leaves of the squared distance."
+        "Feature-linear searches on the linearised network, the fgrad ones take one signed step, and label-opt finds "
+        "the target label at the least squared change. Adversaries of labels have no guide: they are compared with "
+        "their nearest natural neighbour in the predicted class, and so are the last two rows. Feature-linear is "
+        f"solved to a duality gap of at most {percent(content['kinds']['feature-linear']['gap']['largest'])} of the "
+        "remaining squared distance."
     )
-    return Table(f"Five adversaries, {found['layers'][-1]}", head, rows, note)
+    return Table(f"Five adversaries, {content['layers'][-1]}", head, rows, note)
 
 
-def random_tables(found: Content) -> list[Table]:
-    """The measures that tell most, on networks with fresh weights."""
+def random_tables(content: Content) -> list[Table]:
+    """The main measures on networks with random weights."""
     head = (
         "layer",
-        "to the guide, of the source’s distance",
+        "to the guide / source to guide",
         "the guide’s three nearest",
         "ΔL: adversary",
         "ΔL: far",
         "Ω: adversary",
         "Ω: far",
     )
-    note = "The same pairs, layers and measures on a copy of the network with fresh weights."
+    note = "The same pairs, layers and measures on a copy of the network with random weights."
     return [
         Table(
             NETWORKS[name],
@@ -186,25 +189,25 @@ def random_tables(found: Content) -> list[Table]:
                     *(_nats(entry["drop"][kind]) for kind in ("adversary", "far")),
                     *(f"{entry['consistency'][kind]['median']:.3f}" for kind in ("adversary", "far")),
                 )
-                for layer, entry in looked.items()
+                for layer, entry in layers.items()
             ],
             note,
         )
-        for name, looked in found["random"].items()
+        for name, layers in content["random"].items()
     ]
 
 
-def elsewhere_tables(found: Content) -> list[Table]:
-    """Whose labels adversaries get, and how near to their guides they are, on other networks and in other sets."""
-    head = ("", "to the guide, of the source’s distance", "takes the guide’s label", "keeps the source’s")
+def elsewhere_tables(content: Content) -> list[Table]:
+    """Distances and predicted labels of adversaries on other networks and in other sets."""
+    head = ("", "to the guide / source to guide", "guide’s label", "source’s label")
     titles = {
         "transfer": (
-            "Carried over to other networks",
-            "What another network says of the same adversaries, and how near to the guide they are in it.",
+            "Transfer to other networks",
+            "The same adversaries: their distance to the guide and their label in another network.",
         ),
         "sets": (
             "In other sets",
-            f"The same representation, the guide’s at {found['layers'][-1]}, looked for in other perturbation sets.",
+            f"Search for the guide’s representation at {content['layers'][-1]} in other perturbation sets.",
         ),
     }
     return [
@@ -217,12 +220,12 @@ def elsewhere_tables(found: Content) -> list[Table]:
                     _interval(entry["ratio"]),
                     *(_share(entry["labels"][key]) for key in ("takes_guide", "keeps_source")),
                 )
-                for name, entry in found[part].items()
+                for name, entry in content[part].items()
             ],
             note,
         )
         for part, (title, note) in titles.items()
-        if found[part]
+        if content[part]
     ]
 
 

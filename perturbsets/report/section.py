@@ -1,4 +1,4 @@
-"""A section of the page: its heading, pictures, charts and tables."""
+"""A section of the page, and the files of a run that it is made from."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from cvae.progress import Record, read_records
 from perturbsets.report.drawing import Chart
 from perturbsets.report.pictures import Grid
 
-# Reading what the stages of a run left in its folder.
-
 
 def read_json(file: Path) -> dict[str, Any] | None:
-    """The content of a JSON file, or ``None`` if its stage has not written it yet.
+    """The content of a JSON file, or ``None`` if its stage has not run yet.
 
     Raises:
         ValueError: If the file is damaged.
@@ -30,10 +28,10 @@ def read_json(file: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON ({error}): carry out the stage that wrote it again") from error
+        raise ValueError(f"{file} is no JSON ({error}): run the stage that wrote it again") from error
     if not isinstance(content, dict):
         raise ValueError(
-            f"{file} must hold a JSON object, got a {type(content).__name__}: carry out the stage that wrote it again"
+            f"{file} must hold a JSON object, got a {type(content).__name__}: run the stage that wrote it again"
         )
     return content
 
@@ -47,11 +45,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(safetensors.torch.load_file(file))
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is damaged ({error}): carry out the stage that wrote it again") from error
+        raise ValueError(f"{file} is damaged ({error}): run the stage that wrote it again") from error
 
 
 def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:
-    """Records of every classifier: name to one list of records per seed, in order of name and seed."""
+    """Training records of every classifier: name to a list of records per seed, in order of name and seed."""
     trained: dict[str, list[list[Record]]] = {}
     for file in sorted(folder.glob("*/*/metrics.jsonl")):
         records = read_records(file)
@@ -62,11 +60,11 @@ def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words and figures.
+    """A table of words and figures.
 
     Attributes:
-        title: What it shows, in a few words.
-        head: What stands above each column, the first of which names the rows.
+        title: Its title.
+        head: Heading of each column; the first column names the rows.
         rows: Cells of each row.
         note: How to read it.
     """
@@ -82,13 +80,13 @@ class Section:
     """A section of the page.
 
     Attributes:
-        key: Its anchor, and what the template knows it by.
+        key: Its anchor, and the name of its templates.
         title: Its heading.
-        needs: The stage to carry out first, if its input is absent.
+        needs: The stage to run first, if its input is absent.
         grids: Its pictures.
         charts: Its charts.
-        tables: Its tables, where words and figures are all that there is to them.
-        content: What else the template shows in it.
+        tables: Its tables.
+        content: Values for its templates.
     """
 
     key: str
