@@ -53,9 +53,8 @@ class Smoothed(Smoothing[Certified]):
     *exceeded* with confidence 1 - α, so the ball may be closed. Where it is ½ or less, there is no certificate.
 
     Of composed sets with noise in every part: with :math:`w = (u_1/\sigma_1, u_2/\sigma_2, \dots)` the noise is
-    standard normal, and the theorem for :math:`h(w) = f(g_2(g_1(x, \sigma_1 w_1), \sigma_2 w_2))` and
-    :math:`\sigma = 1` certifies :math:`\sum_i (\|u_i\| / \sigma_i)^2 \le \Phi^{-1}(\underline p)^2`. Every part needs
-    an L2 ball.
+    standard normal, and the theorem for :math:`h(w) = f(g_2(g_1(x, \sigma_1 w_1), \sigma_2 w_2))` and :math:`\sigma =
+    1` certifies :math:`\sum_i (\|u_i\| / \sigma_i)^2 \le \Phi^{-1}(\underline p)^2`. Every part needs an L2 ball.
 
     Args:
         model: Samples to logits ``[B, K]``.

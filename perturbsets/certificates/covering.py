@@ -1,9 +1,8 @@
 r"""Tolerance limits: a limit, the share of future numbers within it, and the chance of error.
 
 Numbers :math:`e_1, \dots, e_n` are drawn independently, as future ones will be, and k of them are at most τ. With
-:math:`I_p` the chance of so many where the true share is p
-(:func:`~perturbsets.share_bounds.chance_of_at_least`), any two of the limit τ, the share p and the chance of error α
-give the third:
+:math:`I_p` the chance of so many where the true share is p (:func:`~perturbsets.share_bounds.chance_of_at_least`), any
+two of the limit τ, the share p and the chance of error α give the third:
 
 - τ and α give :math:`p = \max \{p : I_p(k, n - k + 1) \le \alpha\}`, the Clopper-Pearson bound;
 - p and α give :math:`\tau = e_{(k)}` for the least k with :math:`I_p(k, n - k + 1) \le \alpha`, an order statistic: its

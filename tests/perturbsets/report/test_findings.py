@@ -164,7 +164,7 @@ def test_a_dash_stands_where_there_is_no_interval(checks: dict[str, Any], evalua
 
     assert with_interval({"mean": 0.5, "low": None, "high": None}) == "50.0% [–]"
     details = {figure.label: figure.detail for figure in key_figures(found, judged, None)}
-    assert details["left by the nearest member"] == "–; 400 pairs, 100 sources"
+    assert details["error of the nearest member"] == "–; 400 pairs, 100 sources"
     assert details["best accuracy under moved"] == "–; 300 images, seeds 0, 1"
     assert {row.interval for row in criteria(found) if row.name in ("Reach", "Approximation")} <= {"–", "– per pixel"}
     assert "95 % interval –" in summary(found, judged, {})
