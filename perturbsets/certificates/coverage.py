@@ -23,6 +23,7 @@ from perturbsets.certificates.covering import (
     at_most,
     check_enough,
     check_two,
+    checked_values,
     confidence,
     draw_pairs,
     one_per_source,
@@ -157,24 +158,14 @@ def coverage(
         With confidence 95 %, at least 90 % of future pairs have a
     """
     check_two(limit=tolerance, share=share, alpha=alpha, name="tolerance")
-    counted = _checked(errors, sources, "errors")
+    counted = checked_values(errors, sources, "errors")
     if changes is not None:
-        change = _checked(changes, sources, "changes")
+        change = checked_values(changes, sources, "changes")
         counted = torch.where(change > 0, counted / change, torch.where(counted > 0, math.inf, 0.0))
     rows = one_per_source(sources, generator=generator)
     drawn = counted[rows]
     covering = tolerance_limit(drawn, limit=tolerance, share=share, alpha=alpha)
     return CoverageCertificate(drawn, sources.cpu()[rows], covering, changes is not None)
-
-
-def _checked(values: Tensor, sources: Tensor, name: str) -> PerImage:
-    """Checked errors in float64, with NaN as infinity."""
-    if len(values) != len(sources):
-        raise ValueError(f"{name} and sources must have one row per pair, got {len(values)} and {len(sources)}")
-    values = values.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
-    if bool((values < 0).any()):
-        raise ValueError(f"{name} must be squared, 0 or more, got {float(values.min()):.4g}")
-    return values
 
 
 @dataclass(frozen=True)

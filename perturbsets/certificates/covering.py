@@ -136,6 +136,20 @@ def one_per_source(sources: Tensor, *, generator: torch.Generator | None = None)
     return order[first]
 
 
+def checked_values(values: Tensor, sources: Tensor, name: str) -> PerImage:
+    """One number of each pair in float64, with NaN as infinity.
+
+    Raises:
+        ValueError: If there is not one per source, or one is negative.
+    """
+    if len(values) != len(sources):
+        raise ValueError(f"{name} and sources must have one row per pair, got {len(values)} and {len(sources)}")
+    values = values.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    if bool((values < 0).any()):
+        raise ValueError(f"{name} must be 0 or more, got {float(values.min()):.4g}")
+    return values
+
+
 def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> SelectedPairs:
     """One random pair of every source; as :func:`one_per_source`.
 

@@ -18,6 +18,7 @@ from perturbsets.certificates.covering import (
     at_most,
     check_enough,
     check_two,
+    checked_values,
     confidence,
     draw_pairs,
     one_per_source,
@@ -118,15 +119,10 @@ def covering_radius(
             the message says how many are needed.
     """
     _check(tolerance, share, alpha)
-    if len(radii) != len(sources):
-        raise ValueError(f"radii and sources must have one row per pair, got {len(radii)} and {len(sources)}")
-    if bool((radii < 0).any()):
-        raise ValueError(f"radii must be 0 or more, got {float(radii.min()):.4g}")
+    values = checked_values(radii, sources, "radii")
     rows = one_per_source(sources, generator=generator)
-    drawn = radii.detach().cpu().double()[rows].nan_to_num(nan=math.inf, posinf=math.inf)
-    return RadiusCertificate(
-        drawn, sources.cpu()[rows], tolerance_limit(drawn, share=share, alpha=alpha), tolerance, relative
-    )
+    covering = tolerance_limit(values[rows], share=share, alpha=alpha)
+    return RadiusCertificate(values[rows], sources.cpu()[rows], covering, tolerance, relative)
 
 
 @torch.no_grad()

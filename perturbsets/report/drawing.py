@@ -130,6 +130,41 @@ def band(
     axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
+def plot_means(
+    axes: Axes,
+    across: Sequence[float],
+    entries: Sequence[Mapping[str, Any]],
+    colour: str,
+    label: str,
+    *,
+    key: str = "mean",
+    marker: str = "",
+    least: float = -math.inf,
+) -> None:
+    """Draws a curve of figures with the band of their intervals; arguments as for :func:`band`."""
+    band(axes, across, entries, colour, "" if key == "mean" else f"{key}_", least=least)
+    values = [max(least, entry[key]) for entry in entries]
+    axes.plot(across, values, color=colour, marker=marker, markersize=4, label=label)
+
+
+def plot_detection(axes: Axes, curves: Mapping[str, tuple[Mapping[str, Any], str, str]], *, detected: str) -> None:
+    """Draws receiver operating characteristics: labels to curve, colour and line style."""
+    for label, (curve, colour, line) in curves.items():
+        label = f"{label}, area {curve['area']['mean']:.2f}"
+        axes.plot(curve["false_positive"], curve["true_positive"], line, color=colour, label=label)
+    axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle=":", linewidth=1)
+    axes.set_xlabel(f"natural images {detected}")
+    axes.set_ylabel(f"adversarial images {detected}")
+    if curves:
+        axes.legend(loc="lower right")
+
+
+def percent_axis(axes: Axes) -> None:
+    """Labels the ordinate, from 0 to 1, in percent."""
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+
 def draw_chart(
     name: str,
     draw: Callable[[Axes], None],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from perturbsets.report.charts import dots, dots_height
-from perturbsets.report.drawing import LIGHT, Chart, draw_chart, series
+from perturbsets.report.drawing import Chart, draw_chart, plot_detection, series
 from perturbsets.report.label_tables import (
     attack_tables,
     compared_table,
@@ -20,9 +20,6 @@ from perturbsets.report.label_tables import (
 )
 from perturbsets.report.pictures import Grid, Group, Row
 from perturbsets.report.section import Section, read_json, read_tensors
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Content = Mapping[str, Any]
 WAYS = {"turned_off": ("off", "on"), "turned_on": ("on", "off")}
@@ -60,30 +57,15 @@ def flip_chart(labels: Sequence[str], attacked: Mapping[str, Content], way: str)
 def detector_chart(classifier: str, adversaries: Mapping[str, Content]) -> Chart:
     """Share of misclassified adversarial images that is rejected, over that of natural images."""
     curves = {
-        (name, kind): entry[kind] for name, entry in adversaries.items() for kind in KINDS if "area" in entry[kind]
+        f"{name} {words}": (entry[kind], series(number + 1)[0], line)
+        for number, (name, entry) in enumerate(adversaries.items())
+        for kind, (words, line) in KINDS.items()
+        if "area" in entry[kind]
     }
-    names = list(adversaries)
-
-    def draw(axes: Axes) -> None:
-        for (name, kind), curve in curves.items():
-            words, line = KINDS[kind]
-            axes.plot(
-                curve["false_positive"],
-                curve["true_positive"],
-                line,
-                color=series(names.index(name) + 1)[0],
-                label=f"{name} {words}, area {curve['area']['mean']:.2f}",
-            )
-        axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle=":", linewidth=1)
-        axes.set_xlabel("natural images rejected")
-        axes.set_ylabel("adversarial images rejected")
-        if curves:
-            axes.legend(loc="lower right")
-
-    areas = "; ".join(f"{name} {KINDS[kind][0]} {curve['area']['mean']:.3f}" for (name, kind), curve in curves.items())
+    areas = "; ".join(f"{label} {curve['area']['mean']:.3f}" for label, (curve, *_) in curves.items())
     return draw_chart(
         f"detector-{classifier}",
-        draw,
+        lambda axes: plot_detection(axes, curves, detected="rejected"),
         title=f"Rejected by rules: {classifier}",
         alt=f"Receiver operating characteristics; areas under them: {areas or 'none, no attack succeeded'}.",
         caption="Misclassified adversarial images against natural ones, at every threshold of the score.",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perturbsets.criteria.theorems.tail import paper_radius, radius_needed
-from perturbsets.report.drawing import LIGHT, Chart, band, draw_chart, series
+from perturbsets.report.drawing import LIGHT, Chart, draw_chart, percent_axis, plot_means, series
 from perturbsets.share_bounds import share_at_least
 
 if TYPE_CHECKING:
@@ -27,9 +27,8 @@ def necessary_chart(curve: Sequence[Mapping[str, Any]], radius: float) -> Chart:
 
     def draw(axes: Axes) -> None:
         for label, (name, colour) in lines.items():
-            band(axes, radii, [entry[name] for entry in curve], LIGHT[colour], "share_", least=SMALLEST)
-            mean = [max(SMALLEST, entry[name]["share"]) for entry in curve]
-            axes.plot(radii, mean, "o-", color=LIGHT[colour], markersize=4, label=label)
+            entries = [entry[name] for entry in curve]
+            plot_means(axes, radii, entries, LIGHT[colour], label, key="share", marker="o", least=SMALLEST)
         axes.axvline(radius, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
         axes.set_yscale("log")
         axes.set_xlim(left=0)
@@ -70,8 +69,7 @@ def coverage_chart(errors: Tensor, certificate: Mapping[str, Any]) -> Chart:
             axes.plot([limit], [certificate["share"]], "o", color=LIGHT["warm"], label="the certificate")
         axes.set_xscale("log")
         axes.tick_params(axis="x", which="minor", labelbottom=False)
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        percent_axis(axes)
         axes.set_xlabel(f"error of the nearest member: {unit}")
         axes.set_ylabel("share of pairs within")
         axes.legend(loc="lower right")
@@ -94,13 +92,9 @@ def certified_chart(smoothing: Mapping[str, Mapping[str, Any]]) -> Chart | None:
 
     def draw(axes: Axes) -> None:
         for number, (name, points) in enumerate(curves.items()):
-            radii = [point["radius"] for point in points]
-            colour = series(number)[0]
-            band(axes, radii, points, colour)
-            axes.plot(radii, [point["mean"] for point in points], color=colour, label=name)
-        axes.set_ylim(0, 1.02)
+            plot_means(axes, [point["radius"] for point in points], points, series(number)[0], name)
         axes.set_xlim(left=0)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        percent_axis(axes)
         axes.set_xlabel("certified radius")
         axes.set_ylabel("certified accuracy")
         axes.legend()

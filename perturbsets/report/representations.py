@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perturbsets.report.drawing import LIGHT, Chart, band, draw_chart, series
+from perturbsets.report.drawing import LIGHT, Chart, draw_chart, percent_axis, plot_detection, plot_means, series
 from perturbsets.report.findings import with_interval
 from perturbsets.report.pictures import Grid, Group, Row
 from perturbsets.report.representation_tables import (
@@ -60,19 +60,10 @@ def radius_chart(by_radius: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
     def draw(axes: Axes) -> None:
         for number, (layer, points) in enumerate(by_radius.items()):
             colour, marker = series(number)
-            radii = [255 * point["radius"] for point in points]
-            band(axes, radii, [point["ratio"] for point in points], colour)
-            axes.plot(
-                radii,
-                [point["ratio"]["mean"] for point in points],
-                color=colour,
-                marker=marker,
-                markersize=4,
-                label=layer,
-            )
+            radii, entries = [255 * point["radius"] for point in points], [point["ratio"] for point in points]
+            plot_means(axes, radii, entries, colour, layer, marker=marker)
         axes.set_xlim(left=0)
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        percent_axis(axes)
         axes.set_xlabel("largest change of a pixel, in 255ths")
         axes.set_ylabel("remaining distance to the guide")
         axes.legend()
@@ -149,24 +140,13 @@ def detection_chart(curves: Mapping[str, Mapping[str, Any]]) -> Chart:
     """Share of adversaries detected over the share of natural images flagged."""
     words = {"drop": "log-likelihood", "consistency": "angular consistency"}
 
-    def draw(axes: Axes) -> None:
-        for number, (name, curve) in enumerate(curves.items()):
-            colour = series(number + 1)[0]
-            area = curve["area"]["mean"]
-            axes.plot(
-                curve["false_positive"], curve["true_positive"], color=colour, label=f"{words[name]}, area {area:.2f}"
-            )
-        axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle=":", linewidth=1)
-        axes.set_xlabel("natural images flagged")
-        axes.set_ylabel("adversaries flagged")
-        axes.legend(loc="lower right")
-
+    lines = {words[name]: (curve, series(number + 1)[0], "-") for number, (name, curve) in enumerate(curves.items())}
     areas = "; ".join(
         f"{words[name]} {with_interval(curve['area'], '{:.3f}'.format)}" for name, curve in curves.items()
     )
     return draw_chart(
         "feature-detection",
-        draw,
+        lambda axes: plot_detection(axes, lines, detected="flagged"),
         title="Detection of adversaries",
         alt=f"Receiver operating characteristics; areas under them: {areas}.",
         caption="The score of each image comes from natural images near its own representation, without its guide. "

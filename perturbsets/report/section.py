@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,14 @@ def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:
     return trained
 
 
+Cell = Callable[[Any], str]
+
+
+def cell(form: Cell, *path: str) -> Cell:
+    """A function from an entry to its formatted value at a path of keys."""
+    return lambda entry: form(reduce(getitem, path, entry))
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of words and figures.
@@ -73,6 +83,32 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        first: str,
+        columns: Mapping[str, Cell],
+        entries: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        note: str = "",
+    ) -> Table:
+        """A table with a row per entry.
+
+        Args:
+            title: Its title.
+            first: Heading of the column of names.
+            columns: Heading of every other column, to a function from an entry to its cell.
+            entries: Names and entries of the rows; names may repeat in a list of pairs.
+            note: How to read it.
+        """
+        pairs = entries.items() if isinstance(entries, Mapping) else entries
+        return cls(
+            title,
+            (first, *columns),
+            [(name, *(column(entry) for column in columns.values())) for name, entry in pairs],
+            note,
+        )
 
 
 @dataclass(frozen=True)

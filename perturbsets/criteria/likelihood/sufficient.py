@@ -280,7 +280,7 @@ class SufficientLikelihood:
         proposals: list[Proposal] = [prior, recognised]
         follows = region.size <= self.ridge
         if follows:
-            lengths = recognised.scale.clamp(SHORTEST, LONGEST).to(region.dtype)
+            lengths = recognised.scale.clamp(SHORTEST, LONGEST).to(likelihood.changed.device, region.dtype)
             mode = likeliest(likelihood, region.encode(likelihood.changed), lengths, steps=STEPS)
             proposals.append(Ridge.at(likelihood, transport, mode, lengths))
         counts = self._counts(follows=follows)
