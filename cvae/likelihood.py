@@ -65,8 +65,8 @@ class GaussianLikelihood(nn.Module):
 
     def log_prob(self, statistic: PerImage, pixels: int) -> PerImage:
         """Log-likelihood in nats from squared errors."""
-        normaliser = pixels * (self.scale.log() + 0.5 * math.log(2 * math.pi))
-        return -statistic / (2 * self.scale.square()) - normaliser
+        scale = self.scale.to(statistic.device)  # statistics in float64 may be on the CPU
+        return -statistic / (2 * scale.square()) - pixels * (scale.log() + 0.5 * math.log(2 * math.pi))
 
 
 class BernoulliLikelihood(nn.Module):

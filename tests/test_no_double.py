@@ -12,17 +12,22 @@ from torch.testing import assert_close
 
 from augment import Corruption, Mixture, RandomCorruption, SpatialChange
 from augment.corruptions import CLASSES, at_severity
+from cvae import ConvCVAE
 from perturbsets import (
     APGD,
     Adversary,
     Ascent,
     ComposedSet,
     GridSearch,
+    LatentBall,
+    NecessarySubset,
     PixelBall,
     ProjectedLBFGS,
     Smoothed,
     SpatialBox,
     Square,
+    SufficientLikelihood,
+    Theorems,
     find_contradictions,
 )
 from perturbsets.certificates import SmoothedLabels, SmoothedMaps
@@ -218,3 +223,37 @@ def test_features(measure: Callable[..., Tensor]) -> None:
         found = home(measure(there(NEIGHBOURS), there(GUIDES), there(POINTS)))
 
     assert_close(found, measure(NEIGHBOURS, GUIDES, POINTS))
+
+
+class RandomPairs:
+    """Six pairs of small images."""
+
+    clean, changed = torch.rand(2, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.clean[rows], self.changed[rows], rows, torch.zeros_like(rows)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        SufficientLikelihood(draws=40),
+        SufficientLikelihood(draws=40, ridge=0),
+        Theorems(draws=4, tail_draws=64),
+        NecessarySubset(steps=2, restarts=2, curve_steps=1),
+    ],
+)
+def test_criteria_of_latent_sets(criterion: Any, likelihood: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    learned = LatentBall(ConvCVAE(channels=1, height=8, width=8, latent=2, likelihood=likelihood).eval(), 2.0)
+    expected = criterion(learned, RandomPairs(), generator=torch.Generator().manual_seed(1)).summary()
+    monkeypatch.setattr(LatentBall, "device", torch.device("mps"))
+
+    with device_without_double():
+        found = criterion(learned, RandomPairs(), generator=torch.Generator().manual_seed(1)).summary()
+
+    assert found == expected

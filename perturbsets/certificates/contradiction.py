@@ -1,4 +1,4 @@
-"""A search for contradictions: does any offset inside a certified radius change the vote?"""
+"""Attacks inside certified radii: does any offset there change the vote?"""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from perturbsets._types import Flags, Labels, Model, Offsets, PerImage, Rows, Sa
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent
-from perturbsets.certificates.smoothing import Certified, Smoothed
-from perturbsets.certificates.votes import fewest
+from perturbsets.certificates.classification import Certified, Smoothed
+from perturbsets.certificates.votes import agreements_needed
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.classification import CrossEntropy
@@ -25,12 +25,11 @@ from perturbsets.share_bounds import check_chance, share_at_most
 
 @dataclass(frozen=True)
 class Contradictions:
-    """What a search inside the certified radii found, for each certified image.
+    """The worst offset inside the certified radius of each certified image.
 
     Attributes:
-        rows: Which images were searched: those that have a certificate, ``[N]``.
-        offsets: Per image the offset, in standard deviations of the noise, where the certified class had the fewest
-            votes.
+        rows: Which images were attacked: those with a certificate, ``[N]``.
+        offsets: The offset of each, in standard deviations of the noise, with the fewest votes for its certified class.
         agreed: Votes for the certified class there.
         bounds: Upper bound of its share there.
         draws: Votes at each offset.
@@ -45,15 +44,15 @@ class Contradictions:
     alpha: float
 
     @property
-    def found(self) -> Flags:
-        """Which of the searched images contradict their certificate: surely less than half of the votes agree."""
+    def contradicted(self) -> Flags:
+        """Which of these images contradict their certificate: the bound of the share is below one half."""
         return self.bounds < 0.5
 
     def summary(self) -> dict[str, Any]:
         """The search as plain values."""
         return {
             "searched": len(self.rows),
-            "contradictions": int(self.found.sum()),
+            "contradictions": int(self.contradicted.sum()),
             "smallest_share": float(self.agreed.min()) / self.draws if len(self.rows) else None,
             "draws": self.draws,
             "alpha": self.alpha,
@@ -71,21 +70,20 @@ def find_contradictions(
     alpha: float = 0.001,
     generator: torch.Generator | None = None,
 ) -> Contradictions:
-    """Attacks certified votes inside their radii, then counts votes at the offsets found.
+    """Attacks certified votes inside their radii, then counts votes at the worst offsets.
 
-    One attack turns the bare model, another the mean probability over fixed noise, which is what votes follow; the
+    One attack is on the bare model, another on the mean probability over fixed noise, which is what votes follow; the
     worse offset of the two counts. An offset is a contradiction only if the upper bound of the certified class's share
-    is below ½, at a level corrected for all images and both attacks: otherwise the noise of the count would pass for
-    one.
+    is below ½, at a level corrected for all images and both attacks.
 
     Args:
-        smoothed: What gave the certificates.
+        smoothed: The smoothed model that was certified.
         images: The clean samples.
         certified: Their certificates.
         ascent: How to climb; :class:`perturbsets.APGD` of 50 steps if not given.
         noises: Noise vectors of each image in the attack on the mean.
         draws: Votes counted at each offset.
-        alpha: Chance that any offset is called a contradiction and is none, in (0, 1).
+        alpha: Chance that any offset is falsely called a contradiction, in (0, 1).
         generator: For starts, noise and seeds; a fresh one, seeded by the system, if not given.
 
     Raises:
@@ -107,34 +105,27 @@ def find_contradictions(
     if not len(rows):
         empty = certified.radii[rows]
         return Contradictions(rows, empty[:, None], certified.agreed[rows], empty, draws, alpha)
-    fewest(draws, 0.5, alpha / (2 * len(rows)))  # with fewer no share of votes could be shown to lie below one half
-    found: list[list[Offsets]] = [[], []]
-    for part in rows.split(max(1, smoothed.batch // noises)):  # with all their noise they are one pass
+    level = alpha / (2 * len(rows))
+    agreements_needed(draws, 0.5, level)  # with fewer draws no share could be shown to lie below one half
+    attacked: list[list[Offsets]] = [[], []]
+    for part in rows.split(max(1, smoothed.batch // noises)):  # with all their noise they are one forward pass
         radii = certified.radii[part] / smoothed.scaled(torch.ones_like(certified.radii[part]))
-        inside = Standardized(smoothed.perturbations.select(part), sigma=smoothed.sigma, radius=radii)
-        for offsets, objective in zip(found, (CrossEntropy(), MeanVote(inside, noises, generator)), strict=True):
+        inside = Standardized(smoothed.perturbations.select(part), smoothed.sigma, radii)
+        labels = certified.classes[part].to(images.device)
+        for offsets, objective in zip(attacked, (CrossEntropy(), MeanVote(inside, noises, generator)), strict=True):
             attack = Adversary(inside, objective, ascent or APGD(50))
-            labels = certified.classes[part].to(images.device)
-            result = attack(smoothed.model, images[part], labels, generator=generator)
-            offsets.append(result.offsets)
-    asked = replace(smoothed, perturbations=smoothed.perturbations.select(rows))
-    bare, mean = (torch.cat(offsets) for offsets in found)
+            offsets.append(attack(smoothed.model, images[part], labels, generator=generator).offsets)
+    smoothed = replace(smoothed, perturbations=smoothed.perturbations.select(rows))
+    bare, mean = (torch.cat(offsets) for offsets in attacked)
     agreed, fewer = (
-        _agreements(asked, images[rows], certified.classes[rows], offsets, draws, generator) for offsets in (bare, mean)
+        smoothed.count_votes(images[rows], draws, "contradiction", centre=offsets, generator=generator).gather(
+            1, certified.classes[rows, None]
+        )[:, 0]
+        for offsets in (bare, mean)
     )
     worse = torch.where((fewer < agreed)[:, None], mean, bare)
     agreed = agreed.minimum(fewer)
-    return Contradictions(rows, worse, agreed, share_at_most(agreed, draws, alpha / (2 * len(rows))), draws, alpha)
-
-
-def _agreements(
-    smoothed: Smoothed, images: Samples, classes: Labels, offsets: Offsets, draws: int, generator: torch.Generator
-) -> Labels:
-    """Votes for the certified classes around offsets."""
-    with smoothed.asked(images):
-        polls = smoothed.polls(images, None, generator, centre=offsets)
-        counts = torch.cat([poll.counts("contradiction", draws) for poll in polls])
-    return counts.gather(1, classes[:, None])[:, 0]
+    return Contradictions(rows, worse, agreed, share_at_most(agreed, draws, level), draws, alpha)
 
 
 class MeanVoteLoss(Loss):
@@ -169,7 +160,7 @@ class MeanVote(Objective):
 
     .. math:: \ell(w) = -\ln \tfrac1N \sum_{i=1}^N \operatorname{softmax}\big(f(g(x, \sigma (w + \eta_i)))\big)_c
 
-    The goal is reached where fewer than half of the noise vectors vote for the class.
+    It succeeds where fewer than half of the noise vectors vote for the class.
 
     Args:
         perturbations: The set in units of the noise; offsets are its own.

@@ -1,8 +1,8 @@
-"""Coverage: how many future pairs a set comes near to, by held-out pairs alone.
+"""Coverage certificates: what share of future pairs lies within a tolerance of a set.
 
-Nothing is assumed of the network or of the errors' distribution, but that held-out sources are drawn as future ones
-will be, independently, and had no part in learning, selection or the radius. The search error bounds the least error
-from above, so a weak search makes the statement weaker, never wrong.
+The one assumption is that held-out sources are drawn independently, as future ones will be, and had no part in
+learning, selection or the radius. The search error bounds the least error from above, so a weak search makes the
+statement weaker, never wrong.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from perturbsets.certificates.covering import (
     at_most,
     check_enough,
     check_two,
+    checked_values,
     confidence,
     draw_pairs,
     one_per_source,
@@ -40,11 +41,11 @@ class CoverageCertificate:
     """With confidence 1 − α, at least a share p of future pairs lies within tolerance τ of the set.
 
     Attributes:
-        errors: Error of the one random pair of each source, in float64; infinite where it was not finite.
+        errors: Error of one random pair of each source, in float64; infinite where it was not finite.
         source: Number of each source.
         covering: Tolerance (its ``limit``), share and α, and which of them was solved for.
-        relative: Whether errors count as shares of the pair's own squared change; otherwise they are mean squared
-            errors per pixel of images on [0, 1].
+        relative: Whether errors are shares of the pair's own squared change, or else mean squared errors per pixel of
+            images on [0, 1].
     """
 
     errors: PerImage
@@ -69,12 +70,12 @@ class CoverageCertificate:
 
     @property
     def within(self) -> int:
-        """How many sources are within the tolerance."""
+        """Number of sources within the tolerance."""
         return int((self.errors <= self.tolerance).sum()) if math.isfinite(self.tolerance) else 0
 
     @property
     def sentence(self) -> str:
-        """The certificate in plain words; numbers that were solved for are rounded to the safe side."""
+        """The certificate in words; numbers that were solved for are rounded to the safe side."""
         count, rank, solved = self.covering.count, self.covering.rank, self.covering.solved
         share = f"{at_least(100 * self.share) if solved == 'share' else format(100 * self.share, '.10g')} %"
         near = f"a member of the set {within_tolerance(self.tolerance, relative=self.relative, up=solved == 'limit')}"
@@ -100,7 +101,7 @@ class CoverageCertificate:
         return self.sentence
 
     def summary(self) -> dict[str, Any]:
-        """The certificate as plain values; a tolerance that none can be certified for is ``None``."""
+        """The certificate as plain values; the tolerance is ``None`` where none can be certified."""
         finite = math.isfinite(self.tolerance)
         return {
             "tolerance": self.tolerance if finite else None,
@@ -125,32 +126,31 @@ def coverage(
     changes: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> CoverageCertificate:
-    r"""Certifies coverage by the errors of held-out pairs; of tolerance, share and alpha two are given.
+    r"""Certifies coverage from the errors of held-out pairs; two of tolerance, share and alpha are given.
 
     .. math:: P\Big( P\big(\min_{u \in B} \tfrac1m \|g(x, u) - \tilde x\|^2 \le \tau\big) \ge p \Big) \ge 1 - \alpha
 
-    the inner probability over a future pair, a random one of a random source, the outer one over the held-out pairs.
-    One random pair of each source counts, as pairs of one source are not independent. How the third number follows:
-    :mod:`perturbsets.certificates.covering`.
+    with the inner probability over a future pair (a random one of a random source) and the outer one over the held-out
+    pairs. One random pair of each source counts, as pairs of one source are not independent. How the third number
+    follows: :mod:`perturbsets.certificates.covering`.
 
     Args:
-        errors: Error of each pair, its mean squared error per pixel at the nearest member that was found; any upper
-            bound of the least one is valid. NaN and infinity, where no member was found, lie outside every tolerance:
-            to leave such pairs out would certify a share of the others only.
+        errors: Mean squared error per pixel of each pair at the nearest member found; any upper bound of the least one
+            is valid. NaN and infinity lie outside every tolerance: do not leave such pairs out.
         sources: Number of each pair's source, image or scene.
         tolerance: Tolerance τ, in the unit of the errors, or as a share of the change where `changes` are given.
         share: Share p of future pairs, in (0, 1).
         alpha: Chance of error α, in (0, 1); solved for, it is a p-value.
-        changes: Squared change of each pair, :math:`\tfrac1m \|x - \tilde x\|^2`: errors then count as shares of it. A
-            pair without any change lies within a tolerance only if its error is 0.
-        generator: For the draw of one pair a source; the global one if not given.
+        changes: Squared change of each pair, :math:`\tfrac1m \|x - \tilde x\|^2`, to measure errors as shares of it. A
+            pair without any change is within a tolerance only if its error is 0.
+        generator: For the draw of one pair per source; the global one if not given.
 
     Returns:
         The certificate; its string is a sentence.
 
     Raises:
-        ValueError: If not just two of the three are given, one is out of range, an error is negative, lengths differ,
-            or sources are too few; the message says how many are needed.
+        ValueError: If not exactly two of the three are given, one is out of range, an error is negative, lengths
+            differ, or there are too few sources; the message says how many are needed.
 
     Example:
         >>> errors, sources = torch.linspace(0, 0.01, 101), torch.arange(101)
@@ -158,9 +158,9 @@ def coverage(
         With confidence 95 %, at least 90 % of future pairs have a
     """
     check_two(limit=tolerance, share=share, alpha=alpha, name="tolerance")
-    counted = _checked(errors, sources, "errors")
+    counted = checked_values(errors, sources, "errors")
     if changes is not None:
-        change = _checked(changes, sources, "changes")
+        change = checked_values(changes, sources, "changes")
         counted = torch.where(change > 0, counted / change, torch.where(counted > 0, math.inf, 0.0))
     rows = one_per_source(sources, generator=generator)
     drawn = counted[rows]
@@ -168,35 +168,24 @@ def coverage(
     return CoverageCertificate(drawn, sources.cpu()[rows], covering, changes is not None)
 
 
-def _checked(values: Tensor, sources: Tensor, name: str) -> PerImage:
-    """Errors in float64 with NaN as infinity, once they fit."""
-    if len(values) != len(sources):
-        raise ValueError(f"{name} and sources must have one row per pair, got {len(values)} and {len(sources)}")
-    found = values.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
-    if bool((found < 0).any()):
-        raise ValueError(f"{name} must be squared, 0 or more, got {float(found.min()):.4g}")
-    return found
-
-
 @dataclass(frozen=True)
 class Coverage:
     """Searches the nearest member for one random pair of every held-out source, and certifies coverage.
 
-    Two of the three numbers are given and the third follows, as in :func:`coverage`. Any set that can be searched may
-    be certified, the classic ones too; of a learned one the search begins at the encoding, and pairs that it was
-    learned from are refused. Where nobody knows what a set was learned from, or pairs are plain tensors, holding pairs
-    out is up to the caller.
+    Two of tolerance, share and alpha are given and the third follows, as in :func:`coverage`. Classic sets can be
+    certified too; for a learned one the search begins at the encoding, and pairs that it was fitted on are refused
+    (where both know their images; otherwise holding pairs out is up to the caller).
 
     Args:
         tolerance: Tolerance τ: a mean squared error per pixel of images on [0, 1], or a share of the change.
         share: Share p of future pairs, in (0, 1).
         alpha: Chance of error α, in (0, 1).
-        relative: Whether errors count as shares of the pair's own squared change.
+        relative: Whether errors are shares of the pair's own squared change.
         steps: Steps of each search.
         restarts: Starts of each search: the encoding where there is one, then random points.
 
     Raises:
-        ValueError: If not just two of the three are given, or a number is out of range.
+        ValueError: If not exactly two of the three are given, or a number is out of range.
     """
 
     tolerance: float | None = None
@@ -217,7 +206,7 @@ class Coverage:
     def __call__(
         self, perturbations: PerturbationSet, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> CoverageCertificate:
-        """Certifies.
+        """Certifies coverage.
 
         Args:
             perturbations: The set.
@@ -225,8 +214,8 @@ class Coverage:
             generator: For the draw of pairs and the random starts.
 
         Raises:
-            ValueError: If there are no pairs, the set was learned from them, sources are too few, or the set gives NaN
-                or infinity.
+            ValueError: If there are no pairs, the set was fitted on them, there are too few sources, or the set gives
+                NaN or infinity.
         """
         check_held_out(perturbations, pairs)
         adversary = Adversary(perturbations, ApproximationError(), self._ascent)

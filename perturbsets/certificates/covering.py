@@ -1,8 +1,8 @@
-r"""What independent numbers say about future ones: a limit, the share within it, and the chance of error.
+r"""Tolerance limits: a limit, the share of future numbers within it, and the chance of error.
 
 Numbers :math:`e_1, \dots, e_n` are drawn independently, as future ones will be, and k of them are at most τ. With
-:math:`I_p` as in :func:`~perturbsets.share_bounds.chance_of_at_least`, the chance of so many where the true share
-is p, any two of the limit τ, the share p and the chance of error α give the third:
+:math:`I_p` the chance of so many where the true share is p (:func:`~perturbsets.share_bounds.chance_of_at_least`), any
+two of the limit τ, the share p and the chance of error α give the third:
 
 - τ and α give :math:`p = \max \{p : I_p(k, n - k + 1) \le \alpha\}`, the Clopper-Pearson bound;
 - p and α give :math:`\tau = e_{(k)}` for the least k with :math:`I_p(k, n - k + 1) \le \alpha`, an order statistic: its
@@ -10,8 +10,8 @@ is p, any two of the limit τ, the share p and the chance of error α give the t
 - τ and p give :math:`\alpha = I_p(k, n - k + 1)`, a p-value: where the true share is below p, it is at most a with a
   chance of at most a.
 
-The two that are given have to be chosen without a look at the numbers, and each statement has its own chance of error:
-for m statements to hold together, each takes α/m.
+The two that are given must be chosen before the numbers are seen. Each statement has its own chance of error: for m
+statements to hold together, each takes α/m.
 
 References:
     Wilks, *Determination of sample sizes for setting tolerance limits*, 1941;
@@ -29,16 +29,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from augment import PairStore
 from perturbsets._types import Labels, PerImage, Rows
-from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.criteria.groups import sources_of
+from perturbsets.criteria.pairs import Pairs
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
-# Numbers in the sentences of certificates: rounded to the side on which the sentence stays true.
-
-
-DIGITS = 3
-CERTAIN = 1e-6
+DIGITS = 3  # of rounded bounds in sentences
+CERTAIN = 1e-6  # alpha below which a confidence is written as 1 - alpha
 
 
 def at_least(value: float) -> str:
@@ -72,23 +69,23 @@ def confidence(alpha: float) -> str:
 
 
 def within_tolerance(tolerance: float, *, relative: bool, up: bool = False) -> str:
-    """A tolerance.
+    """A tolerance in words.
 
     Args:
         tolerance: The tolerance τ: a mean squared error per pixel of images on [0, 1], or a share of the change.
         relative: Whether it is a share of the pair's own squared change.
-        up: Whether to round it up, as one that was solved for.
+        up: Whether to round it up.
 
     Example:
         >>> within_tolerance(0.01, relative=False)
         'within a mean squared error of 0.01 per pixel (root: 25.5 of 255 grey levels)'
     """
     value = 100 * tolerance if relative else tolerance
-    told = at_most(value) if up else f"{value:.10g}"
+    number = at_most(value) if up else f"{value:.10g}"
     if relative:
-        return f"within {told} % of their own squared change"
+        return f"within {number} % of their own squared change"
     root = at_most(255 * math.sqrt(tolerance))
-    return f"within a mean squared error of {told} per pixel (root: {root} of 255 grey levels)"
+    return f"within a mean squared error of {number} per pixel (root: {root} of 255 grey levels)"
 
 
 def _rounded(value: float, side: str) -> str:
@@ -98,15 +95,12 @@ def _rounded(value: float, side: str) -> str:
     return f"{float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - DIGITS + 1), side)) if exact else 0:g}"
 
 
-# One random pair of every source: pairs of one source are not independent, and certificates count what is.
-
-
-class SomePairs:
-    """Some of many pairs, in an order of their own.
+class SelectedPairs:
+    """Selected pairs, in the order of the selection.
 
     Args:
-        pairs: The many.
-        rows: Positions of those that count.
+        pairs: All pairs.
+        rows: Positions of the selected ones.
     """
 
     def __init__(self, pairs: Pairs, rows: Rows) -> None:
@@ -137,23 +131,32 @@ def one_per_source(sources: Tensor, *, generator: torch.Generator | None = None)
     """
     count = len(sources)
     order = torch.randperm(count, generator=generator, device=None if generator is None else generator.device).cpu()
-    found, place = sources.cpu()[order].unique(return_inverse=True)
-    first = torch.full((len(found),), count).scatter_reduce_(0, place, torch.arange(count), "amin")
+    distinct, place = sources.cpu()[order].unique(return_inverse=True)
+    first = torch.full((len(distinct),), count).scatter_reduce_(0, place, torch.arange(count), "amin")
     return order[first]
 
 
-def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> SomePairs:
-    """One random pair of every source.
-
-    Args:
-        pairs: The pairs.
-        generator: For the draw; the global one if not given.
+def checked_values(values: Tensor, sources: Tensor, name: str) -> PerImage:
+    """One number of each pair in float64, with NaN as infinity.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there is not one per source, or one is negative.
     """
-    sources = pairs.sources if isinstance(pairs, PairStore) else torch.cat([batch.source for batch in batches(pairs)])
-    return SomePairs(pairs, one_per_source(sources, generator=generator))
+    if len(values) != len(sources):
+        raise ValueError(f"{name} and sources must have one row per pair, got {len(values)} and {len(sources)}")
+    values = values.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    if bool((values < 0).any()):
+        raise ValueError(f"{name} must be 0 or more, got {float(values.min()):.4g}")
+    return values
+
+
+def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> SelectedPairs:
+    """One random pair of every source; as :func:`one_per_source`.
+
+    Raises:
+        ValueError: If there are no pairs.
+    """
+    return SelectedPairs(pairs, one_per_source(sources_of(pairs), generator=generator))
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ class Covering:
     """A limit, the share of future numbers within it, and the chance that this is wrong.
 
     Attributes:
-        limit: The limit τ; infinite where no finite one can be told.
+        limit: The limit τ; infinite where no finite one is certified.
         share: Least share p of future numbers that are at most τ.
         alpha: The chance α.
         solved: Which of the three the other two gave.
@@ -189,23 +192,23 @@ def tolerance_limit(
         alpha: The chance α, in (0, 1).
 
     Raises:
-        ValueError: If not just two are given, one is out of range, or the numbers are none or too few.
+        ValueError: If not exactly two are given, one is out of range, or there are no or too few numbers.
 
     Example:
         >>> tolerance_limit(torch.arange(100.0), share=0.9, alpha=0.05).limit  # the 96th smallest
         95.0
     """
     check_two(limit=limit, share=share, alpha=alpha)
-    found = numbers.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
-    count = len(found)
+    values = numbers.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    count = len(values)
     check_enough(count, share, alpha)
     if limit is None:
         assert share is not None
         assert alpha is not None
         ranks = torch.arange(1, count + 1)
         rank = int(ranks[chance_of_at_least(ranks, count, share) <= alpha][0])
-        return Covering(float(found.sort().values[rank - 1]), share, alpha, "limit", rank, count)
-    within = int((found <= limit).sum())
+        return Covering(float(values.sort().values[rank - 1]), share, alpha, "limit", rank, count)
+    within = int((values <= limit).sum())
     if share is None:
         assert alpha is not None
         return Covering(limit, float(share_at_least(within, count, alpha)), alpha, "share", within, count)
@@ -236,12 +239,7 @@ def sources_needed(share: float, alpha: float) -> int:
 
 
 def check_enough(count: int, share: float | None, alpha: float | None) -> None:
-    """Refuses sources too few for what is asked, which can be told before anything is searched.
-
-    Args:
-        count: Number of held-out sources.
-        share: The share p; ``None`` if it is solved for.
-        alpha: The chance of error α; ``None`` if it is solved for.
+    """Refuses too few held-out sources before anything is searched; share and alpha are ``None`` if solved for.
 
     Raises:
         ValueError: If there are none, or too few; the message says how many are needed.
@@ -257,16 +255,10 @@ def check_enough(count: int, share: float | None, alpha: float | None) -> None:
 
 
 def check_two(*, limit: float | None, share: float | None, alpha: float | None, name: str = "limit") -> None:
-    """Refuses anything but two of limit, share and chance of error, each in its range.
-
-    Args:
-        limit: The limit τ, 0 or more and finite.
-        share: The share p, in (0, 1).
-        alpha: The chance of error α, in (0, 1).
-        name: What the caller calls the limit.
+    """Refuses anything but two of limit (called ``name`` by the caller), share and alpha, each in its range.
 
     Raises:
-        ValueError: If not just two are given, or one is out of range.
+        ValueError: If not exactly two are given, or one is out of range.
     """
     given = {key: value for key, value in {name: limit, "share": share, "alpha": alpha}.items() if value is not None}
     if len(given) != 2:

@@ -1,15 +1,15 @@
-r"""Coverage and smoothing in one statement: how often is there a member near the change whose vote is right for sure?
+r"""Coverage and smoothing in one statement: how often is a member near the change certified to be classified correctly?
 
-Of each held-out source, one pair gives an offset u that a search found for its changed image, and smoothing gives a
-class and a radius R(x) for its clean one. Call it a *hit* if :math:`\|u\| \le R(x)`, the member g(x, u) lies within τ
-of the changed image, and the certified class is the true one; call it *good* if within τ there is a member at whose
-offset the vote is the true class. A hit whose certificate holds is good. So, with α₂ the chance that the certificate of
-an image is wrong,
+A search gives an offset u for the changed image of one pair of each held-out source; smoothing gives a class and a
+radius R(x) for the clean one. The source is a *hit* if :math:`\|u\| \le R(x)`, the member g(x, u) lies within τ of the
+changed image, and the certified class is the true one; it is *good* if within τ there is a member at whose offset the
+vote is the true class. A hit whose certificate holds is good. So, with α₂ the chance that an image's certificate is
+wrong,
 
 .. math:: P(\text{good}) \ge P(\text{hit}) - P(\text{certificate wrong}) \ge P(\text{hit}) - \alpha_2 ,
 
 and counting hits bounds :math:`P(\text{hit})` from below with confidence :math:`1 - \alpha_1`. A weak search makes the
-statement weaker, never wrong. It speaks of the nearest member that was found, not of the changed image itself.
+statement weaker, never wrong. It is about the nearest member found, not about the changed image itself.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from perturbsets.share_bounds import check_chance, share_at_least
 
 @dataclass(frozen=True)
 class JointStatement:
-    """A lower bound on the share of future sources with a near member whose vote is right.
+    """A lower bound on the share of future sources with a near member whose vote is the true class.
 
     Attributes:
         sources: Number of held-out sources, one pair each.
-        hits: How many are hits.
+        hits: Number of hits.
         error: The error τ.
-        share: The share is at least this, hits' bound less ``failure``.
+        share: Lower bound of the share: that of hits less ``failure``.
         hit_share: Lower bound of the share of hits.
         alpha: Chance that the statement is wrong.
         failure: Chance that an image's smoothing certificate is wrong.
-        relative: Whether errors count as shares of the pair's own squared change.
+        relative: Whether errors are shares of the pair's own squared change.
     """
 
     sources: int
@@ -55,7 +55,7 @@ class JointStatement:
             f"With confidence {confidence(self.alpha)}, at least {at_least(100 * self.share)} % of future sources "
             f"have a member {within_tolerance(self.error, relative=self.relative)} at which the vote is the true "
             f"class ({self.hits} of {self.sources} held-out sources, less {100 * self.failure:.4g} % for wrong "
-            "certificates). It speaks of the nearest member of the set, not of the changed image."
+            "certificates). It is about the nearest member of the set, not about the changed image."
         )
 
     def summary(self) -> dict[str, Any]:
@@ -80,22 +80,20 @@ def joint_statement(
         norms: Norm of the offset found for each source's changed image, in the unit of the radii.
         errors: Error of the member there.
         radii: Certified radius of each clean image; 0 where smoothing abstained.
-        correct: Whether its certified class is the true one, as :meth:`perturbsets.certificates.Certified.correct`
-            tells.
-        error: The error τ that counts as near, in the unit of ``errors``; fixed before these sources were looked at.
+        correct: Whether its certified class is the true one (:meth:`perturbsets.certificates.Certified.correct`).
+        error: The error τ that counts as near, in the unit of ``errors``; fixed before these sources were seen.
         alpha: Chance that the statement is wrong, in (0, 1), the α₁ above.
         failure: Chance that the certificate of an image is wrong, in (0, 1): the ``alpha`` of its certificates.
-        relative: Whether errors count as shares of the pair's own squared change.
+        relative: Whether errors are shares of the pair's own squared change.
 
     Raises:
-        ValueError: If there are no sources, not one number of each kind for every source, NaN among them, or a number
-            is out of range.
+        ValueError: If there are no sources, shapes differ, a value is NaN, or a number is out of range.
 
     Example:
         >>> import torch
-        >>> found = torch.tensor([0.5, 0.7, 1.9, 0.2])
+        >>> norms = torch.tensor([0.5, 0.7, 1.9, 0.2])
         >>> joint = joint_statement(
-        ...     found, found / 10, torch.ones(4), found > 0, error=0.1, alpha=0.05, failure=0.001
+        ...     norms, norms / 10, torch.ones(4), norms > 0, error=0.1, alpha=0.05, failure=0.001
         ... )
         >>> joint.hits, round(joint.share, 3)
         (3, 0.248)

@@ -2,70 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from perturbsets._types import Samples
-from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading
-from perturbsets.intervals import independent, share_interval
+from perturbsets.certificates.smoothing import SmoothedRadii, Smoothing
+from perturbsets.certificates.votes import Prediction
+from perturbsets.intervals import share_interval
 from perturbsets.label_states import label_states
 from perturbsets.rows import named_rows
-from perturbsets.share_bounds import check_chance, share_at_least
 
 Correction = Literal["bonferroni", "none"]
 
 
-@dataclass(frozen=True)
-class CertifiedLabels:
-    """Certificates of every label of every image.
+@dataclass(frozen=True, kw_only=True)
+class CertifiedLabels(SmoothedRadii):
+    """Certificates of every label of every image, ``[B, L]``: classes are 1 for on and 0 for off.
 
     Attributes:
-        states: 1 for on, 0 for off, or :data:`ABSTAIN`, ``[B, L]``.
-        radii: Offsets of this norm or less do not change the label's vote, ``[B, L]``; units as for
-            :class:`perturbsets.certificates.Certified`.
-        shares: Lower bound of the share of the votes for the guessed state.
-        agreed: Votes for it.
-        taken: Votes asked for, ``[B]``.
-        seeds: Seeds of the images' noise.
-        draws: Votes that an image could have.
-        alpha: Chance of error: of all of an image's certificates together with ``"bonferroni"``, of each with
-            ``"none"``.
-        correction: Which of the two.
-        sigma: Standard deviation of the noise.
-        labels: True states, where they were given.
-        groups: Number of each image's independent unit, where they were given; else each image is its own.
+        correction: Whether ``alpha`` is the chance of error of all of an image's labels together (``"bonferroni"``) or
+            of each label (``"none"``).
     """
 
-    states: Int64[Tensor, "B L"]
-    radii: Float[Tensor, "B L"]
-    shares: Float[Tensor, "B L"]
-    agreed: Int64[Tensor, "B L"]
-    taken: Int64[Tensor, " B"]
-    seeds: Int64[Tensor, " B"]
-    draws: int
-    alpha: float
     correction: Correction
-    sigma: float | Sequence[float]
-    labels: Int64[Tensor, "B L"] | None = None
-    groups: Int64[Tensor, " B"] | None = None
-
-    def correct(self, radius: float = 0.0) -> Bool[Tensor, "B L"]:
-        """Which labels have a certificate of their true state for that radius at least.
-
-        Raises:
-            ValueError: If no labels were given.
-        """
-        if self.labels is None:
-            raise ValueError("labels must be given to `certify` to tell what is correct")
-        return (self.states == self.labels) & (self.radii >= radius)
 
     def curve(self, radii: Iterable[float]) -> list[dict[str, Any]]:
-        """Share of the labels, and of the images with all labels, that are certified rightly at each radius.
+        """Share of the labels, and of the images with all labels, that are correctly certified at each radius.
 
         The labels of an image are not independent: both intervals are over images, or their groups.
 
@@ -75,14 +40,13 @@ class CertifiedLabels:
         points = []
         for radius in radii:
             correct = self.correct(radius)
-            every = share_interval(correct.all(1), self.groups)
-            share = share_interval(correct, self.groups)
-            points.append({"radius": float(radius), "labels": share._asdict(), "images": every._asdict()})
+            shares = {"labels": correct, "images": correct.all(1)}
+            intervals = {name: share_interval(flags, self.groups)._asdict() for name, flags in shares.items()}
+            points.append({"radius": float(radius), **intervals})
         return points
 
     @property
     def sentence(self) -> str:
-        """What is certified."""
         whose = "all labels of an image together" if self.correction == "bonferroni" else "each label alone"
         return (
             f"With confidence {100 * (1 - self.alpha):.4g} % for {whose}: the vote on a label under normal noise "
@@ -91,126 +55,58 @@ class CertifiedLabels:
         )
 
     def summary(self) -> dict[str, Any]:
-        """The certificates as plain values."""
-        figures: dict[str, Any] = {
-            "images": len(self.states),
-            "independent": independent(len(self.states), self.groups),
-            "labels": self.states.shape[1],
-            "certified": share_interval(self.states != ABSTAIN, self.groups)._asdict(),
-            "draws": self.draws,
-            "alpha": self.alpha,
-            "correction": self.correction,
-            "sigma": list(self.sigma) if isinstance(self.sigma, Sequence) else self.sigma,
-            "median_radius": float(self.radii.median()),
-            "sentence": self.sentence,
-        }
-        if self.labels is not None:
-            steps = torch.linspace(0, float(self.radii.max()), 21, dtype=torch.float64).tolist()
-            figures["curve"] = self.curve(dict.fromkeys(steps))
-        return figures
+        return {**super().summary(), "labels": self.classes.shape[1], "correction": self.correction}
 
 
 @dataclass(frozen=True)
-class SmoothedLabels(NoiseVote):
-    r"""The vote on each label under normal noise in the parameters of a set.
+class SmoothedLabels(Smoothing[CertifiedLabels]):
+    r"""The vote on each label under normal noise in the offsets of a set.
 
     .. math:: R_l(x) = \sigma\, \Phi^{-1}(\underline{p}_l)
 
     with :math:`\underline p_l` the Clopper-Pearson bound for the guessed state of label l. A label is on where its
     logit is above 0. With ``"bonferroni"`` each of an image's L labels has the level α/L, so that all its certificates
-    hold together with confidence 1 - α; who speaks of an image's set of labels needs that.
+    hold together with confidence 1 - α: a statement on an image's set of labels needs that.
 
     Args:
         model: Samples to logits ``[B, L]``, one for each label.
-        perturbations: As for :class:`perturbsets.Smoothed`.
-        sigma: As for :class:`perturbsets.Smoothed`.
-        batch: As for :class:`perturbsets.Smoothed`.
+        perturbations: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
+        sigma: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
+        batch: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
+        correction: ``"bonferroni"``, or ``"none"`` for a chance of error of each label.
 
     Raises:
-        ValueError: If ``sigma`` is not positive and finite, or ``batch`` below 1.
+        ValueError: If ``sigma`` is not positive and finite, ``batch`` below 1, or the correction unknown.
 
     References:
-        Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019; of each label
-        apart it is a vote between two classes.
+        Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019; each label is a
+        vote between two classes.
     """
 
-    def read(self, outputs: Tensor) -> Reading:
+    correction: Correction = field(default="bonferroni", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.correction not in get_args(Correction):
+            raise ValueError(f"correction must be one of {list(get_args(Correction))}, got {self.correction!r}")
+
+    def prediction(self, outputs: Tensor) -> Prediction:
         if outputs.ndim != 2 or not outputs.shape[1]:
             raise ValueError(f"model must return logits [B, L], one for each label, got {list(outputs.shape)}")
         return (outputs > 0).long(), 2
 
-    def certify(
-        self,
-        images: Samples,
-        selection: int = 100,
-        draws: int = 10_000,
-        alpha: float = 0.001,
-        *,
-        correction: Correction = "bonferroni",
-        labels: Tensor | None = None,
-        groups: Tensor | None = None,
-        seeds: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> CertifiedLabels:
-        """Certifies the vote on each label of each image.
-
-        Args:
-            images: Clean samples.
-            selection: Draws from which states are guessed.
-            draws: Draws from which their shares are bounded.
-            alpha: Chance of error, in (0, 1).
-            correction: Whether it is that of all labels of an image together, or of each.
-            labels: True states ``[B, L]``, 0 and 1 or flags, none unknown.
-            groups: As for :class:`perturbsets.Smoothed`.
-            seeds: As for :class:`perturbsets.Smoothed`.
-            generator: As for :class:`perturbsets.Smoothed`.
-
-        Raises:
-            ValueError: As :meth:`perturbsets.Smoothed.certify`, or if the correction is unknown.
-        """
-        check_chance("alpha", alpha)
-        if correction not in get_args(Correction):
-            raise ValueError(f"correction must be one of {list(get_args(Correction))}, got {correction!r}")
-        if labels is not None:
-            labels = _known(labels, images)
-
-        def level(places: int) -> float:
-            return alpha / places if correction == "bonferroni" else alpha
-
-        independent(len(images), groups)
-        votes = self.votes(images, selection, draws, 0.5, level, seeds=seeds, generator=generator)
-        if labels is not None and labels.shape != votes.guesses.shape:
+    def check_labels(self, labels: Tensor, images: Samples) -> Tensor:
+        states = label_states(labels, len(images), each_known=False)
+        unknown = states.isnan().any(1)
+        if bool(unknown.any()):
             raise ValueError(
-                f"labels must be one state for each output of the model, {list(votes.guesses.shape)}, got "
-                f"{list(labels.shape)}"
+                f"labels must be 0 or 1 to count what is correct, none unknown, got NaN in {named_rows(unknown)}: "
+                "leave these out"
             )
-        labels = None if labels is None else labels.to(votes.guesses.device)
-        shares = share_at_least(votes.agreed, draws, level(votes.agreed.shape[1]))
-        certified = shares > 0.5
-        radii = self.scaled(torch.special.ndtri(shares)).where(certified, torch.zeros_like(shares))
-        return CertifiedLabels(
-            votes.guesses.masked_fill(~certified, ABSTAIN),
-            radii,
-            shares,
-            votes.agreed,
-            votes.taken,
-            votes.seeds,
-            draws,
-            alpha,
-            correction,
-            self.sigma,
-            labels,
-            groups,
-        )
+        return states.long()
 
+    def level(self, alpha: float, places: int) -> float:
+        return alpha / places if self.correction == "bonferroni" else alpha
 
-def _known(labels: Tensor, images: Samples) -> Int64[Tensor, "B L"]:
-    """Checked states, none unknown: what is correct could not be told of it."""
-    states = label_states(labels, len(images), each_known=False)
-    unknown = states.isnan().any(1)
-    if bool(unknown.any()):
-        raise ValueError(
-            f"labels must be 0 or 1 to tell what is certified rightly, none unknown, got NaN in {named_rows(unknown)}: "
-            "leave these out"
-        )
-    return states.long()
+    def conclude(self, guesses: Tensor, votes: dict[str, Any]) -> CertifiedLabels:
+        return CertifiedLabels(**self.bounds(guesses, votes), **votes, correction=self.correction)

@@ -1,4 +1,4 @@
-"""The radius that future pairs need: an order statistic of those at which held-out pairs come within a tolerance."""
+"""Radius certificates: the radius at which a share of future pairs lies within a tolerance of the set."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from perturbsets.certificates.covering import (
     at_most,
     check_enough,
     check_two,
+    checked_values,
     confidence,
     draw_pairs,
     one_per_source,
@@ -34,12 +35,12 @@ class RadiusCertificate:
     """With confidence 1 − α, this radius suffices for a share p of future pairs to lie within tolerance.
 
     Attributes:
-        radii: Radius that the one random pair of each source needs, in float64; infinite where none was found.
+        radii: Radius that one random pair of each source needs, in float64; infinite where none was found.
         source: Number of each source.
         covering: The radius (its ``limit``; infinite where none can be certified), share and α.
         tolerance: The tolerance τ.
-        relative: Whether the tolerance is a share of the pair's own squared change; otherwise it is a mean squared
-            error per pixel of images on [0, 1].
+        relative: Whether the tolerance is a share of the pair's own squared change, or else a mean squared error per
+            pixel of images on [0, 1].
     """
 
     radii: PerImage
@@ -55,18 +56,18 @@ class RadiusCertificate:
 
     @property
     def sentence(self) -> str:
-        """The certificate in plain words; the radius is rounded up."""
-        found, count, share = self.covering, self.covering.count, f"{100 * self.covering.share:.10g} %"
+        """The certificate in words; the radius is rounded up."""
+        covering, count, share = self.covering, self.covering.count, f"{100 * self.covering.share:.10g} %"
         near = f"a member {within_tolerance(self.tolerance, relative=self.relative)}"
         if math.isinf(self.radius):
             return (
                 f"No radius is certified: only {int(self.radii.isfinite().sum())} of {count} held-out sources, one "
-                f"random pair each, have {near} at any radius that was searched, and {found.rank} would have to for "
-                f"{share} of future pairs with confidence {confidence(found.alpha)}."
+                f"random pair each, have {near} at any radius that was searched, and {covering.rank} would have to for "
+                f"{share} of future pairs with confidence {confidence(covering.alpha)}."
             )
         return (
-            f"With confidence {confidence(found.alpha)}, a radius of {at_most(self.radius)} prior standard deviations "
-            f"suffices for at least {share} of future pairs to have {near}: it does for "
+            f"With confidence {confidence(covering.alpha)}, a radius of {at_most(self.radius)} prior standard "
+            f"deviations suffices for at least {share} of future pairs to have {near}: it does for "
             f"{int((self.radii <= self.radius).sum())} of {count} held-out sources, one random pair each."
         )
 
@@ -98,35 +99,30 @@ def covering_radius(
     relative: bool = False,
     generator: torch.Generator | None = None,
 ) -> RadiusCertificate:
-    """Certifies a radius by those that held-out pairs need; one random pair of each source counts.
+    """Certifies a radius from those that held-out pairs need; one random pair of each source counts.
 
     Args:
         radii: Radius at which each pair comes within the tolerance; any upper bound of the least one is valid. NaN and
-            infinity stand for pairs that never do.
+            infinity mean that no radius does.
         sources: Number of each pair's source, image or scene.
         tolerance: The tolerance τ that the radii were searched for.
         share: Share p of future pairs, in (0, 1).
         alpha: Chance of error α, in (0, 1).
         relative: Whether the tolerance is a share of the pair's own squared change.
-        generator: For the draw of one pair a source; the global one if not given.
+        generator: For the draw of one pair per source; the global one if not given.
 
     Returns:
         The certificate; its string is a sentence.
 
     Raises:
-        ValueError: If a number is out of range, a radius is negative, lengths differ, or sources are too few; the
-            message says how many are needed.
+        ValueError: If a number is out of range, a radius is negative, lengths differ, or there are too few sources;
+            the message says how many are needed.
     """
     _check(tolerance, share, alpha)
-    if len(radii) != len(sources):
-        raise ValueError(f"radii and sources must have one row per pair, got {len(radii)} and {len(sources)}")
-    if bool((radii < 0).any()):
-        raise ValueError(f"radii must be 0 or more, got {float(radii.min()):.4g}")
+    values = checked_values(radii, sources, "radii")
     rows = one_per_source(sources, generator=generator)
-    drawn = radii.detach().cpu().double()[rows].nan_to_num(nan=math.inf, posinf=math.inf)
-    return RadiusCertificate(
-        drawn, sources.cpu()[rows], tolerance_limit(drawn, share=share, alpha=alpha), tolerance, relative
-    )
+    covering = tolerance_limit(values[rows], share=share, alpha=alpha)
+    return RadiusCertificate(values[rows], sources.cpu()[rows], covering, tolerance, relative)
 
 
 @torch.no_grad()
@@ -141,13 +137,13 @@ def needed_radii(
     rounds: int = 8,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    r"""The smallest radius found, pair by pair, whose ball holds a member within tolerance.
+    r"""The smallest radius found for each pair whose ball holds a member within tolerance.
 
     .. math:: \min \|u\| \quad \text{with} \quad \tfrac1m \|g(x, u) - \tilde x\|^2 \le \tau
 
-    A first search looks for any such member, up to twice the norm of the pair's encoding, and at least twice that of a
-    typical draw from the prior, :math:`\sqrt d`. Then the radius is halved between where a member was found and where
-    none was, each search beginning at the best offset so far; what is returned is that offset's own norm.
+    A first search goes up to twice the norm of the pair's encoding, and at least to twice that of a typical draw from
+    the prior, :math:`\sqrt d`. Then the radius is bisected between where a member was found and where none was, each
+    search beginning at the best offset so far. Its norm is returned.
 
     Args:
         perturbations: The set; its radius plays no part.
@@ -156,7 +152,7 @@ def needed_radii(
         tolerance: Tolerance of each pair, a mean squared error per pixel.
         steps: Steps of each search.
         restarts: Starts of the first search.
-        rounds: Halvings.
+        rounds: Bisections.
         generator: For the random starts.
 
     Returns:
@@ -166,8 +162,8 @@ def needed_radii(
     best = region.encode(changed)
     largest = 2 * in_double(best.norm(dim=1)).clamp_min(math.sqrt(region.size))
     high, low = torch.full_like(largest, math.inf), torch.zeros_like(largest)
-    nothing = (region.decode(region.centre()) - changed).square().flatten(1).mean(1) <= tolerance
-    high[nothing.to(high.device)] = 0
+    at_centre = (region.decode(region.centre()) - changed).square().flatten(1).mean(1) <= tolerance
+    high[at_centre.to(high.device)] = 0
     for number in range(rounds + 1):
         rows = (high.isinf() if number == 0 else high.isfinite() & (high > 0)).nonzero()[:, 0]
         if not len(rows):
@@ -175,13 +171,12 @@ def needed_radii(
         level = largest[rows] if number == 0 else (low[rows] + high[rows]) / 2
         ball = replace(perturbations, radius=level.to(best))
         ascent = ProjectedLBFGS(steps, restarts=1 if number else restarts, starts="uniform", stop_on_success=True)
-        adversary = Adversary(ball, ApproximationError(tolerance=tolerance[rows]), ascent)
-        found = adversary(None, clean[rows], changed[rows], start=best[rows], generator=generator)
-        success = found.success.to(rows.device)
-        won, lost = rows[success], rows[~success]
-        best[won] = found.offsets[found.success]
-        high[won] = in_double(best[won]).norm(dim=1)
-        low[lost] = level[~success]
+        adversary = Adversary(ball, ApproximationError(tolerance[rows]), ascent)
+        result = adversary(None, clean[rows], changed[rows], start=best[rows], generator=generator)
+        success = result.success.to(rows.device)
+        best[rows[success]] = result.offsets[result.success]
+        high[rows[success]] = in_double(best[rows[success]]).norm(dim=1)
+        low[rows[~success]] = level[~success]
     return high
 
 
@@ -189,9 +184,8 @@ def needed_radii(
 class CoveringRadius:
     """Searches the radius that one random pair of every held-out source needs, and certifies one for future pairs.
 
-    The statement is as in :class:`~perturbsets.Coverage`, solved for the radius of the ball: a set of this radius comes
-    within the tolerance of a share of future pairs. A set whose radius was chosen so must not be certified by the same
-    pairs once more.
+    The statement of :class:`~perturbsets.Coverage`, solved for the radius of the ball. A set whose radius was chosen
+    this way must not be certified on the same pairs again.
 
     Args:
         tolerance: Tolerance τ: a mean squared error per pixel of images on [0, 1], or a share of the change.
@@ -200,7 +194,7 @@ class CoveringRadius:
         relative: Whether the tolerance is a share of the pair's own squared change.
         steps: Steps of each search.
         restarts: Starts of the first search of a pair: the encoding, then random points.
-        rounds: Halvings of the radius.
+        rounds: Bisections of the radius.
 
     Raises:
         ValueError: If a number is out of range.
@@ -224,7 +218,7 @@ class CoveringRadius:
     def __call__(
         self, perturbations: LatentBall, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> RadiusCertificate:
-        """Certifies.
+        """Certifies a radius.
 
         Args:
             perturbations: The set; its own radius plays no part.
@@ -232,8 +226,8 @@ class CoveringRadius:
             generator: For the draw of pairs and the random starts.
 
         Raises:
-            ValueError: If there are no pairs, the set was learned from them, sources are too few, or the set gives NaN
-                or infinity.
+            ValueError: If there are no pairs, the set was fitted on them, there are too few sources, or the set gives
+                NaN or infinity.
         """
         check_held_out(perturbations, pairs)
         drawn = draw_pairs(pairs, generator=generator)
@@ -242,16 +236,8 @@ class CoveringRadius:
         for clean, changed, source in batches(drawn, device=perturbations.device):
             change = (clean - changed).square().flatten(1).mean(1)
             tolerance = self.tolerance * (change if self.relative else torch.ones_like(change))
-            radii = needed_radii(
-                perturbations,
-                clean,
-                changed,
-                tolerance,
-                steps=self.steps,
-                restarts=self.restarts,
-                rounds=self.rounds,
-                generator=generator,
-            )
+            search = {"steps": self.steps, "restarts": self.restarts, "rounds": self.rounds}
+            radii = needed_radii(perturbations, clean, changed, tolerance, **search, generator=generator)
             rows.append([radii.cpu(), source])
         radii, sources = (torch.cat(column) for column in zip(*rows, strict=True))
         return covering_radius(

@@ -1,264 +1,310 @@
-r"""Randomised smoothing in the parameters of a set: a radius within which a vote cannot change.
+r"""Randomised smoothing in the offsets of a set: a radius within which the majority vote cannot change.
 
-What is certified is the vote of the smoothed model
+What is certified is the smoothed model
 
 .. math:: \hat f(x, u) = \arg\max_c P\big(f(g(x, u + \eta)) = c\big), \qquad \eta \sim N(0, \sigma^2 I)
 
-with x *known*: it is the same for all :math:`\|u\| \le R(x)`. It says what the vote would be if the world moved the
-parameters of x by u. It is no classifier of a changed image whose clean original is unknown: to vote, one decodes
-from x itself.
-
-The theorem asks nothing of g, nor of f: :math:`h(u) = f(g(x, u))` may be any measurable function of the offsets. A
-decoder that saturates, or a pixel ball that cuts at the bounds of the values, is a part of h.
+with x *known*: its vote is the same for all :math:`\|u\| \le R(x)`. To vote, one decodes from x itself; a changed image
+whose clean original is unknown is not classified. The theorem asks nothing of the decoder g, nor of f:
+:math:`h(u) = f(g(x, u))` may be any measurable function, so clipping to the pixel bounds is a part of h.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
-from perturbsets._types import Flags, Labels, PerImage, Samples
-from perturbsets.certificates.votes import ABSTAIN, NoiseVote, Reading, fewest
+from augment.double_precision import double_device
+from augment.functional.counter import draw_seeds
+from perturbsets._types import Labels, Model, Offsets, Samples
+from perturbsets.certificates.votes import Prediction, VoteCounter, agreements_needed
 from perturbsets.intervals import independent, share_interval
-from perturbsets.model_call import two_classes
-from perturbsets.objectives.classification import class_numbers
-from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
+from perturbsets.model_call import ordinary, preserve_state, unwrapped
+from perturbsets.sets.base import PerturbationSet
+from perturbsets.sets.standardized import Standardized
+from perturbsets.share_bounds import check_chance, share_at_least
+
+ABSTAIN = -1
+"""In place of a class where nothing is certified."""
 
 
-@dataclass(frozen=True)
-class Certified:
-    """Certificates of images, each with a confidence of its own.
+@dataclass(frozen=True, kw_only=True)
+class SmoothingResult(ABC):
+    """Certificates of images; a place is an image, a label of it, or a pixel of it.
 
-    They lie on the images' device, or on the CPU if that has no float64.
+    Tensors lie on the images' device, or on the CPU if that has no float64.
 
     Attributes:
-        classes: The vote of each image, or :data:`ABSTAIN`.
-        radii: Offsets of this norm or less do not change the vote: in the set's own unit; of a composed set in standard
-            deviations of the noise, for the root of the sum of squares over its parts. 0 where it abstains.
-        shares: Lower bound of the share of the votes for the guessed class.
-        agreed: Votes for it.
-        taken: Votes asked for; fewer than ``draws`` where nothing was to be hoped for.
+        classes: The certified vote at each place, or :data:`ABSTAIN`, ``[B, *place]``.
+        agreed: Counted votes for the guessed class, ``[B, *place]``.
+        taken: Counted votes of each image; fewer than ``draws`` where a certificate was out of reach.
         seeds: Seeds of the images' noise: with them an image can be certified again alone.
-        draws: Votes that an image could have.
-        alpha: Chance of error of each image's certificate.
+        draws: Largest number of votes of an image.
+        alpha: Chance of error of each image's certificates.
         sigma: Standard deviation of the noise, one for each part of a composed set.
-        labels: True classes, where they were given.
-        groups: Number of each image's independent unit, where they were given; else each image is its own.
+        labels: True classes ``[B, *place]``, if given.
+        groups: Number of each image's independent unit, if given; else each image is its own.
     """
 
-    classes: Labels
-    radii: PerImage
-    shares: PerImage
-    agreed: Labels
+    classes: Tensor
+    agreed: Tensor
     taken: Labels
     seeds: Labels
     draws: int
     alpha: float
     sigma: float | Sequence[float]
-    labels: Labels | None = None
+    labels: Tensor | None = None
     groups: Labels | None = None
 
     @property
-    def certified(self) -> Flags:
-        """Which images have a certificate."""
+    def certified(self) -> Tensor:
+        """Where there is a certificate, ``[B, *place]``."""
         return self.classes != ABSTAIN
 
-    def correct(self, radius: float = 0.0) -> Flags:
-        """Which images have a certificate of their true class for that radius at least.
+    @property
+    def known_labels(self) -> Tensor:
+        """The true classes.
 
         Raises:
             ValueError: If no labels were given.
         """
         if self.labels is None:
-            raise ValueError("labels must be given to `certify` to tell what is correct")
-        return (self.classes == self.labels) & (self.radii >= radius)
-
-    def curve(self, radii: Iterable[float]) -> list[dict[str, float | None]]:
-        """Certified accuracy at each radius, with its interval at 95 % over independent units.
-
-        Raises:
-            ValueError: If no labels were given.
-        """
-        return [
-            {"radius": float(radius), **share_interval(self.correct(radius), self.groups)._asdict()} for radius in radii
-        ]
+            raise ValueError("labels must be given to `certify` to count what is correct")
+        return self.labels
 
     @property
+    @abstractmethod
     def sentence(self) -> str:
         """What is certified."""
-        norm = "norm at most R(x)" if not isinstance(self.sigma, Sequence) else "sum of (norm / sigma)^2 at most R(x)^2"
-        return (
-            f"With confidence {100 * (1 - self.alpha):.4g} % for each image: the vote of the model under normal noise "
-            f"(sigma {self.sigma}) in the parameters of the set is the same for all offsets of {norm}. The clean image "
-            "x must be known: this classifies no changed image whose original is unknown."
-        )
 
     def summary(self) -> dict[str, Any]:
         """The certificates as plain values."""
-        count = len(self.classes)
-        figures: dict[str, Any] = {
-            "images": count,
-            "independent": independent(count, self.groups),
-            "certified": share_interval(self.certified, self.groups)._asdict(),
+        return {
+            "images": len(self.classes),
+            "independent": independent(len(self.classes), self.groups),
             "draws": self.draws,
             "taken": float(self.taken.cpu().double().mean()),
             "alpha": self.alpha,
             "sigma": list(self.sigma) if isinstance(self.sigma, Sequence) else self.sigma,
-            "median_radius": float(self.radii.median()),
-            "max_radius": float(self.radii.max()),
             "sentence": self.sentence,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothedRadii(SmoothingResult):
+    """Certificates with a radius for each place.
+
+    Attributes:
+        radii: Offsets of this norm or less do not change the vote: in the set's own unit; of a composed set in standard
+            deviations of the noise, for the root of the sum of squares over its parts. 0 where it abstains.
+        shares: Lower bound of the share of the votes for the guessed class.
+    """
+
+    radii: Tensor
+    shares: Tensor
+
+    def correct(self, radius: float = 0.0) -> Tensor:
+        """Where the true class is certified for that radius at least.
+
+        Raises:
+            ValueError: If no labels were given.
+        """
+        return (self.classes == self.known_labels) & (self.radii >= radius)
+
+    @abstractmethod
+    def curve(self, radii: Iterable[float]) -> list[dict[str, Any]]:
+        """Certified accuracy at each radius."""
+
+    def summary(self) -> dict[str, Any]:
+        largest = float(self.radii.max())
+        figures = {
+            **super().summary(),
+            "certified": share_interval(self.certified, self.groups)._asdict(),
+            "median_radius": float(self.radii.median()),
+            "max_radius": largest,
+        }
         if self.labels is not None:
-            steps = torch.linspace(0, float(self.radii.max()), 21, dtype=torch.float64).tolist()
-            figures["curve"] = self.curve(dict.fromkeys(steps))
+            figures["curve"] = self.curve(dict.fromkeys(torch.linspace(0, largest, 21, dtype=torch.float64).tolist()))
         return figures
 
 
+Result = TypeVar("Result", bound=SmoothingResult)
+
+
 @dataclass(frozen=True)
-class Smoothed(NoiseVote):
-    r"""A classifier's vote under normal noise in the parameters of a set, and the radius within which it stands.
-
-    .. math:: R(x) = \sigma\, \Phi^{-1}(\underline{p}), \qquad \underline p \le P\big(f(g(x, \eta)) = c\big)
-
-    where the class c is guessed from some draws, and its share is bounded by others, after Clopper and Pearson. The
-    bound is *exceeded* with confidence 1 - α, so that the ball may be closed. Where it is ½ or less, there is no
-    certificate.
-
-    Of composed sets with noise in every part: let :math:`w = (u_1/\sigma_1, u_2/\sigma_2, \dots)`. Then the noise is
-    standard normal in w, and the theorem for :math:`h(w) = f(g_2(g_1(x, \sigma_1 w_1), \sigma_2 w_2))` and
-    :math:`\sigma = 1` certifies :math:`\sum_i (\|u_i\| / \sigma_i)^2 \le \Phi^{-1}(\underline p)^2`. Every part needs
-    an L2 ball.
+class Smoothing(ABC, Generic[Result]):
+    """A model's vote under normal noise in the offsets of a set; subclasses say what is voted on.
 
     Args:
-        model: Samples to logits.
+        model: Samples to outputs.
         perturbations: A set with an L2 ball (pixels, latents), or a composition of such sets. Its radius plays no part:
             the noise goes beyond it.
         sigma: Standard deviation of the noise, in the set's own unit; of a composed set one for each part.
-        batch: Draws in one pass, and images bound at a time; ``tests/benchmarks/smoothing.py`` finds the fastest. It
-            changes no vote.
+        batch: Draws in one forward pass, and images bound at a time (``tests/benchmarks/smoothing.py`` finds the
+            fastest). It changes no vote.
 
     Raises:
         ValueError: If ``sigma`` is not positive and finite, or ``batch`` below 1.
-
-    References:
-        Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019, theorem 1 and
-        sec. 3.2.
-
-    Example:
-        >>> from torch import nn
-        >>> from perturbsets import PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-        >>> smoothed = Smoothed(model, PixelBall("l2", 1.0), sigma=0.25)
-        >>> result = smoothed.certify(torch.rand(5, 1, 2, 2), selection=50, draws=500, alpha=0.001)
-        >>> bool((result.radii[result.certified] > 0).all())
-        True
     """
 
-    def read(self, outputs: Tensor) -> Reading:
-        outputs = two_classes(outputs)
-        if outputs.ndim != 2:
-            raise ValueError(
-                f"model must return logits [B, K], one class per image, got {list(outputs.shape)}: SmoothedLabels and "
-                "SmoothedMaps take other outputs"
-            )
-        return outputs.argmax(1), outputs.shape[1]
+    model: Model
+    perturbations: PerturbationSet
+    sigma: float | Sequence[float]
+    batch: int = field(default=256, kw_only=True)
+
+    SELECTION: ClassVar[int] = 100
+    DRAWS: ClassVar[int] = 10_000
+
+    def __post_init__(self) -> None:
+        _ = self.standardized
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1 draw in a pass, got {self.batch}")
+
+    @property
+    def standardized(self) -> Standardized:
+        """The set in units of the noise."""
+        return Standardized(self.perturbations, self.sigma)
+
+    @property
+    def share(self) -> float:
+        """The share of the votes that a certified class exceeds."""
+        return 0.5
+
+    @abstractmethod
+    def prediction(self, outputs: Tensor) -> Prediction:
+        """The class at each place ``[B, *place]``, and the number of classes.
+
+        Raises:
+            ValueError: If outputs have another shape.
+        """
+
+    @abstractmethod
+    def check_labels(self, labels: Tensor, images: Samples) -> Tensor:
+        """Labels as whole numbers.
+
+        Raises:
+            ValueError: If they are not of the images, or of the wrong kind.
+        """
+
+    @abstractmethod
+    def conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Result:
+        """The certificates that follow from votes.
+
+        Args:
+            guesses: The guessed class at each place.
+            votes: What :class:`SmoothingResult` holds, but for the classes.
+        """
+
+    def level(self, alpha: float, places: int) -> float:
+        """The chance of error of each place, so that all places of an image hold together."""
+        return alpha / places
 
     def certify(
         self,
         images: Samples,
-        selection: int = 100,
-        draws: int = 10_000,
-        alpha: float = 0.001,
-        *,
         labels: Tensor | None = None,
+        *,
+        selection: int | None = None,
+        draws: int | None = None,
+        alpha: float = 0.001,
         groups: Tensor | None = None,
         seeds: Tensor | None = None,
         generator: torch.Generator | None = None,
-    ) -> Certified:
-        """Certifies the vote of each image.
+    ) -> Result:
+        """Certifies the vote at each place of each image, or abstains there.
 
         Args:
             images: Clean samples.
-            selection: Draws from which the class is guessed.
-            draws: Draws from which its share is bounded: n of them certify at most σΦ⁻¹(α^(1/n)).
-            alpha: Chance of error of each image's certificate, in (0, 1).
-            labels: True classes, for accuracies.
+            labels: True classes ``[B, *place]``, for accuracies.
+            selection: Draws from which the class is guessed; by default 100 (maps: 10).
+            draws: Further draws from which its share is bounded: n of them certify at most σΦ⁻¹(α^(1/n)). By default
+                10,000 (maps: 100).
+            alpha: Chance of error of each image, in (0, 1).
             groups: Number of each image's independent unit, such as its photograph or person, over which intervals of
                 accuracies are; by default each image is its own.
             seeds: Seeds of the images' noise, as a result holds them; drawn if not given.
             generator: For the seeds; a fresh one, seeded by the system, if not given.
 
-        Returns:
-            A class and a radius, or an abstention, for each image.
-
         Raises:
-            ValueError: If samples, labels or numbers are not as they must be, the draws cannot certify anything, or
-                the noise meets values that are not finite.
+            ValueError: If an argument is out of range or of another shape, the draws cannot certify anything, or
+                decoded images or outputs under noise are not finite.
         """
-        if labels is not None:
-            labels = class_numbers(labels, images)
+        selection = self.SELECTION if selection is None else selection
+        draws = self.DRAWS if draws is None else draws
+        check_chance("alpha", alpha)
+        if selection < 1:
+            raise ValueError(f"selection must be at least 1 draw, got {selection}")
         independent(len(images), groups)
-        votes = self.votes(images, selection, draws, 0.5, lambda _: alpha, seeds=seeds, generator=generator)
-        shares = share_at_least(votes.agreed, draws, alpha)
-        certified = shares > 0.5
-        radii = self.scaled(torch.special.ndtri(shares)).where(certified, torch.zeros_like(shares))
-        classes = votes.guesses.masked_fill(~certified, ABSTAIN)
-        labels = None if labels is None else labels.to(classes.device)
-        return Certified(
-            classes, radii, shares, votes.agreed, votes.taken, votes.seeds, draws, alpha, self.sigma, labels, groups
-        )
+        labels = None if labels is None else self.check_labels(labels, images)
+        parts = []
+        with preserve_state(self.model, images.device), torch.no_grad():
+            for counter in self._counters(images, seeds, generator):
+                guesses = counter.counts("selection", selection).argmax(-1)
+                needed = agreements_needed(draws, self.share, self.level(alpha, guesses[0].numel()))
+                agreed, taken = counter.agreements("certification", guesses, draws, needed)
+                parts.append((guesses, agreed, taken, counter.seeds))
+        device = double_device(images.device)  # on which shares are bounded
+        guesses, agreed, taken, seeds = (torch.cat(part).to(device) for part in zip(*parts, strict=True))
+        if labels is not None and labels.shape != guesses.shape:
+            raise ValueError(
+                f"labels must be one class for each output, {list(guesses.shape)}, got {list(labels.shape)}"
+            )
+        labels = None if labels is None else labels.to(device)
+        votes = {"agreed": agreed, "taken": taken, "seeds": seeds, "draws": draws, "alpha": alpha, "sigma": self.sigma}
+        return self.conclude(guesses, {**votes, "labels": labels, "groups": groups})
 
-    def predict(
+    def count_votes(
         self,
         images: Samples,
-        draws: int = 1000,
-        alpha: float = 0.001,
+        draws: int,
+        stream: str,
         *,
         seeds: Tensor | None = None,
+        centre: Offsets | None = None,
         generator: torch.Generator | None = None,
-    ) -> Labels:
-        """The vote of each image, or :data:`ABSTAIN` where it is too close to call.
+    ) -> Tensor:
+        """Votes for each class at each place, ``[B, *place, K]``, of draws around offsets (0 if not given)."""
+        with preserve_state(self.model, images.device), torch.no_grad():
+            counters = self._counters(images, seeds, generator, centre)
+            return torch.cat([counter.counts(stream, draws) for counter in counters])
 
-        Args:
-            images: Clean samples.
-            draws: Votes of each image.
-            alpha: Chance of error of each image, in (0, 1).
-            seeds: As for :meth:`certify`.
-            generator: As for :meth:`certify`.
+    def scaled(self, radii: Tensor) -> Tensor:
+        """From standard deviations to the set's own unit; of a composed set they stay what they are."""
+        return radii if isinstance(self.sigma, Sequence) else self.sigma * radii
 
-        Returns:
-            Classes; each is a wrong one with probability at most α.
+    def bounds(self, guesses: Tensor, votes: dict[str, Any]) -> dict[str, Any]:
+        """Classes, radii and bounds of shares, by the Clopper-Pearson bound at each place."""
+        agreed = votes["agreed"]
+        shares = share_at_least(agreed, votes["draws"], self.level(votes["alpha"], agreed[0].numel()))
+        certified = shares > 0.5
+        radii = self.scaled(torch.special.ndtri(shares)).where(certified, torch.zeros_like(shares))
+        return {"classes": guesses.masked_fill(~certified, ABSTAIN), "radii": radii, "shares": shares}
 
-        Raises:
-            ValueError: As :meth:`certify`.
-        """
-        check_chance("alpha", alpha)
-        fewest(draws, 0.5, alpha / 2)  # a test of two sides: with fewer it could only abstain
-        with self.asked(images):
-            counts = torch.cat([poll.counts("prediction", draws) for poll in self.polls(images, seeds, generator)])
-        return winners(counts, alpha)
-
-
-def winners(counts: Int64[Tensor, "B K"], alpha: float) -> Labels:
-    r"""The most frequent class of each row, or :data:`ABSTAIN`.
-
-    It abstains unless the two most frequent classes differ by the exact two-sided binomial test,
-
-    .. math:: 2\, P\big(\mathrm{Bin}(n_1 + n_2, \tfrac12) \ge n_1\big) \le \alpha .
-
-    Args:
-        counts: Votes for each class.
-        alpha: Chance that a class that is not the most probable one is returned.
-
-    References:
-        Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019, proposition 1;
-        Hung and Fithian, *Rank verification for exponential families*, 2019.
-    """
-    first, second = counts.topk(2).values.unbind(1)
-    chance = 2 * chance_of_at_least(first, first + second, 0.5)
-    return counts.argmax(1).masked_fill((chance > alpha).to(counts.device), ABSTAIN)
+    def _counters(
+        self,
+        images: Samples,
+        seeds: Tensor | None,
+        generator: torch.Generator | None,
+        centre: Offsets | None = None,
+    ) -> Iterator[VoteCounter]:
+        """Counters of one part of the images after another."""
+        if not len(images):
+            raise ValueError("images must hold at least one image, got none")
+        if seeds is None:
+            if generator is None:
+                generator = torch.Generator()
+                generator.seed()
+            seeds = draw_seeds(len(images), generator=generator)
+        if seeds.shape != images.shape[:1] or seeds.dtype != torch.int64:
+            raise ValueError(f"seeds must be whole numbers [{len(images)}], got {list(seeds.shape)} of {seeds.dtype}")
+        images, seeds = ordinary(images).detach(), seeds.to(images.device)
+        for rows in torch.arange(len(images), device=images.device).split(self.batch):
+            region = self.standardized.select(rows).at(images[rows])
+            around = None if centre is None else centre[rows]
+            model = unwrapped(self.model)
+            yield VoteCounter(model, region, seeds[rows], self.prediction, batch=self.batch, centre=around)

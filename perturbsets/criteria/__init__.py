@@ -1,4 +1,4 @@
-"""Criteria: is a learned set a good one?"""
+"""Criteria of a learned set: does it contain real changes, are they likely, and does it contain little else?"""
 
 from perturbsets.criteria.diagnosis import Finding, diagnose_set
 from perturbsets.criteria.features import FeatureExtractor, InceptionFeatures, RandomFeatures, frechet_distance

@@ -15,29 +15,29 @@ from perturbsets.model_call import preserve_state
 from perturbsets.objectives import ApproximationError, FunctionObjective, Loss
 from perturbsets.sets import LatentBall, PerturbationSet, Region
 
-# How different changes of the same image are from each other.
+HELD = 1e-3  # share of the identity error below which further starts could gain little
 
 
 class Diversity:
-    r"""Gathers differences group by group, and tells the mean squared distance between two of a group.
+    r"""Accumulates differences by group, for the mean squared distance between two of a group.
 
     .. math:: \frac{2}{n(n-1)} \sum_{i<j} \tfrac1m \|d_i - d_j\|^2
         = \frac{2}{n-1} \cdot \tfrac1m \Big(\sum_i \|d_i\|^2 - \tfrac1n \big\|\sum_i d_i\big\|^2\Big)
 
-    which needs sums only, kept in float64: their difference cancels. It does not depend on n on average, so that few
-    real changes can be set beside many samples.
+    Only sums are kept, in float64 as their difference cancels. The mean does not depend on n, so that few real changes
+    can be compared with many samples.
 
     Args:
         groups: Number of groups.
 
     Attributes:
-        count: How many differences each group has.
+        count: Number of differences of each group.
         largest: The largest squared length of each group's differences, per pixel.
 
     Example:
-        >>> found = Diversity(1)
-        >>> found.add(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([0, 0]))
-        >>> found.distance()
+        >>> diversity = Diversity(1)
+        >>> diversity.add(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([0, 0]))
+        >>> diversity.distance()
         tensor([1.])
     """
 
@@ -48,12 +48,7 @@ class Diversity:
         self._squares = torch.zeros(groups, dtype=torch.float64)
 
     def add(self, differences: Samples, member: Tensor) -> None:
-        """Takes in differences.
-
-        Args:
-            differences: Changed less clean images.
-            member: The group of each.
-        """
+        """Adds differences, changed less clean images, and the group of each."""
         flat = in_double(differences.flatten(1))
         member = member.to(flat.device)
         if self._sum is None:
@@ -78,38 +73,18 @@ class Diversity:
         return (2 * rest.clamp_min(0) / (self.count - 1).clamp_min(1)).float() * (self.count > 1)
 
 
-HELD = (
-    1e-3  # share of the identity error below which a pair counts as held: further starts could gain no more than that
-)
-
-
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest members found in balls of rising radii, one inside the other.
+    """The nearest members found in balls of R rising radii.
 
     Attributes:
-        errors: Mean squared difference per pixel ``[R, B]``; no larger ball has a larger one.
-        offsets: Where they are ``[R, B, Z]``.
-        finite: Whether the generator gave finite values wherever it was asked.
+        errors: Mean squared difference per pixel ``[R, B]``; it does not rise with the radius.
+        offsets: Their offsets ``[R, B, Z]``.
+        finite: Whether all decoded images were finite.
     """
 
     errors: Tensor
     offsets: Tensor
-    finite: Flags
-
-
-@dataclass(frozen=True)
-class Farthest:
-    """The farthest members found.
-
-    Attributes:
-        displacement: Mean squared difference per pixel.
-        offsets: Where they are.
-        finite: Whether the set gave finite values wherever it was asked.
-    """
-
-    displacement: PerImage
-    offsets: Offsets
     finite: Flags
 
 
@@ -130,81 +105,71 @@ def nearest_members(
 
     .. math:: \min_{\|u\| \le \epsilon_r} \tfrac1m \|g(x, u) - \tilde x\|^2, \qquad \epsilon_1 < \dots < \epsilon_R
 
-    The main radius is searched from the given offsets, and from random points for the images that these did not bring
-    near. The others begin where their neighbour towards the main one ended, so that few steps do. Last of all a point
-    of a smaller ball is one of every larger ball too, and is taken over where it is nearer.
+    The main radius is searched from the given offsets, and from random points where these do not lead near. The others
+    begin where their neighbour towards the main one ended, so that few steps suffice. Finally, points of smaller balls
+    replace those of larger balls where they are nearer.
 
     Args:
         perturbations: The set; its own radius plays no part.
         clean: Images x in [0, 1].
-        changed: Images x̃ to come near to.
-        radii: Radii in prior standard deviations, rising.
-        main: Which of them is searched first.
+        changed: Target images x̃.
+        radii: Rising radii in prior standard deviations.
+        main: Position of the radius that is searched first.
         start: First offsets, not yet projected.
         steps: Steps from each start at the main radius.
-        restarts: Starts there, the given one among them.
+        restarts: Starts there, including the given one.
         curve_steps: Steps at each other radius.
         generator: For the random starts; a fresh one, seeded by the system, if not given.
-
-    Returns:
-        Errors and offsets, a row per radius.
     """
-    identity = (clean - changed).square().flatten(1).mean(1)
-    found: dict[int, Best] = {}
+    best: dict[int, Best] = {}
     with preserve_state(None, clean.device):
         loss = ApproximationError().at(None, clean, changed)
         regions = [replace(perturbations, radius=radius).at(clean) for radius in radii]
         search = climbing(regions[main], ProjectedLBFGS(steps))
-        found[main] = search(regions[main], loss, start=start)
-        left = (-found[main].loss > HELD * identity).nonzero()[:, 0]
-        if restarts > 1 and len(left) and isinstance(search, ProjectedLBFGS):
+        best[main] = search(regions[main], loss, start=start)
+        far = (-best[main].values > HELD * squared_difference(clean, changed)).nonzero()[:, 0]
+        if restarts > 1 and len(far) and isinstance(search, ProjectedLBFGS):
             again = replace(search, restarts=restarts - 1, starts="uniform")
-            other = again(regions[main].select(left), loss.select(left), generator=_given(generator))
-            _take(found[main], other, left)
+            other = again(regions[main].select(far), loss.select(far), generator=_given(generator))
+            _replace_worse(best[main], other, far)
         walk = climbing(regions[main], ProjectedLBFGS(curve_steps))
         for place in reversed(range(main)):
-            found[place] = walk(regions[place], loss, start=found[place + 1].offsets)
+            best[place] = walk(regions[place], loss, start=best[place + 1].offsets)
         for place in range(main + 1, len(radii)):
-            found[place] = walk(regions[place], loss, start=found[place - 1].offsets)
-    ordered = [found[place] for place in range(len(radii))]
-    errors, offsets = -torch.stack([best.loss for best in ordered]), torch.stack([best.offsets for best in ordered])
+            best[place] = walk(regions[place], loss, start=best[place - 1].offsets)
+    ordered = [best[place] for place in range(len(radii))]
+    errors, offsets = -torch.stack([each.values for each in ordered]), torch.stack([each.offsets for each in ordered])
     for place in range(1, len(radii)):
         nearer = errors[place - 1] < errors[place]
         errors[place] = torch.where(nearer, errors[place - 1], errors[place])
         offsets[place] = torch.where(nearer[:, None], offsets[place - 1], offsets[place])
-    return Nearest(errors, offsets, torch.stack([best.finite for best in ordered]).all(0))
+    return Nearest(errors, offsets, torch.stack([each.finite for each in ordered]).all(0))
 
 
 def farthest_members(
     perturbations: PerturbationSet, clean: Images, ascent: Ascent, *, generator: torch.Generator | None = None
-) -> Farthest:
-    r"""Searches the members farthest from the clean images themselves.
-
-    .. math:: \max_{u \in B} \tfrac1m \|g(x, u) - x\|^2
+) -> Best:
+    r"""Searches the members farthest from the clean images, :math:`\max_{u \in B} \tfrac1m \|g(x, u) - x\|^2`.
 
     Args:
         perturbations: The set.
         clean: Images x in [0, 1].
-        ascent: How to search; random draws where nothing can climb.
+        ascent: How to search, if the set is differentiable; otherwise by random draws.
         generator: For the starts; a fresh one, seeded by the system, if not given.
-
-    Returns:
-        Displacements and offsets.
     """
     with preserve_state(None, clean.device):
         loss: Loss = FunctionObjective(squared_difference).at(None, clean, clean)
         region = perturbations.at(clean)
-        best = climbing(region, ascent)(region, loss, generator=_given(generator))
-    return Farthest(best.loss, best.offsets, best.finite)
+        return climbing(region, ascent)(region, loss, generator=_given(generator))
 
 
 def climbing(region: Region, ascent: Ascent) -> Ascent:
-    """The ascent, or one that looks at single points where images do not hang on offsets and nothing can climb."""
+    """The ascent, or random search where it does not fit the region or images do not depend on offsets."""
     if ascent.misfit(region) is not None:
         return RandomSearch(20)
     with torch.enable_grad():
-        hangs = region.decode(region.centre().requires_grad_()).requires_grad
-    return ascent if hangs else RandomSearch(1)
+        depends = region.decode(region.centre().requires_grad_()).requires_grad
+    return ascent if depends else RandomSearch(1)
 
 
 def squared_difference(images: Images, others: Images) -> PerImage:
@@ -213,15 +178,15 @@ def squared_difference(images: Images, others: Images) -> PerImage:
 
 
 def check_finite(finite: Flags, rows: Tensor, name: str = "perturbations") -> None:
-    """Refuses a set that gave NaN or infinity.
+    """Refuses images that are not finite.
 
     Args:
-        finite: Whether each pair's images were finite.
-        rows: Which pairs these are.
-        name: What gave the images.
+        finite: Whether each pair's images are finite.
+        rows: Positions of these pairs.
+        name: What made the images, for the message.
 
     Raises:
-        ValueError: If some were not; the first ten pairs are named.
+        ValueError: If some are not; the first ten pairs are named.
     """
     bad = rows[~finite.to(rows.device)].tolist()
     if bad:
@@ -239,9 +204,9 @@ def _given(generator: torch.Generator | None) -> torch.Generator:
     return generator
 
 
-def _take(best: Best, other: Best, rows: Tensor) -> None:
-    """Takes over what another search found better for some rows."""
-    better = other.loss > best.loss[rows]
-    best.loss[rows] = torch.where(better, other.loss, best.loss[rows])
+def _replace_worse(best: Best, other: Best, rows: Tensor) -> None:
+    """Replaces the results of rows where another search was better."""
+    better = other.values > best.values[rows]
+    best.values[rows] = torch.where(better, other.values, best.values[rows])
     best.offsets[rows] = torch.where(better[:, None], other.offsets, best.offsets[rows])
     best.finite[rows] &= other.finite

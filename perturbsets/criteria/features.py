@@ -1,4 +1,4 @@
-"""Features of images that need no download: what the criteria in feature space measure with by default."""
+"""Features of images, and the Fréchet distance between sets of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Features = Float[Tensor, "B F"]
 
 @runtime_checkable
 class FeatureExtractor(Protocol):
-    """Any function from images to features; a classifier's inner layer, a network of one's own."""
+    """Any function from images to features, such as an inner layer of a classifier."""
 
     def __call__(self, images: Images, /) -> Features:
         """Features of images in [0, 1], on their device."""
@@ -26,14 +26,14 @@ class FeatureExtractor(Protocol):
 
 
 class RandomFeatures:
-    r"""Means and deviations of the responses of three random convolutions, each at half the former's resolution.
+    r"""Means and standard deviations of three random convolutions, each at half the former's resolution.
 
     .. math:: h_{l+1} = \operatorname{ReLU}(W_l * h_l), \quad \phi = \big(\operatorname{mean} h_l,
         \operatorname{std} h_l\big)_l
 
-    The weights are drawn from a seed and never trained, so that figures can be compared between runs, on data of any
-    kind and channels. Distances in this space tell colour, contrast, sharpness and texture apart; they know nothing of
-    what is in a picture, and are not the published Fréchet inception distance.
+    They need no download. The weights are drawn from a seed and never trained, so that results can be compared between
+    runs, for any number of channels. Distances in this space depend on colour, contrast, sharpness and texture, not on
+    content, and are not the published Fréchet inception distance.
 
     Args:
         width: Channels of the first convolution; the others have twice as many. At least 1.
@@ -78,20 +78,19 @@ class RandomFeatures:
         return self._layers[channels]
 
 
-# Features of the InceptionV3 network that the published Fréchet inception distances rest on.
-
-
 class InceptionFeatures:
-    """Activations of pytorch-fid's InceptionV3 after its last pooling, of images resized to 299×299 pixels.
+    """Activations of pytorch-fid's InceptionV3 after its last pooling, for images resized to 299×299 pixels.
+
+    The published Fréchet inception distances use them.
 
     Args:
         weights: File of weights (``.safetensors``, or ``.pth`` that holds plain tensors); if not given, pytorch-fid
-            downloads its own once, 95 MB, and keeps them in torch's folder for downloads.
-        batch: Images in one pass, at least 1.
+            downloads its own once, 95 MB, into torch's folder for downloads.
+        batch: Images in one forward pass, at least 1.
 
     Raises:
         ValueError: If the batch is below 1.
-        OSError: When features are first asked for, if the weights are neither there nor to be had.
+        OSError: At the first call, if the weights can be neither read nor downloaded.
 
     References:
         Szegedy et al., *Rethinking the inception architecture for computer vision*, 2016; Seitzer, *pytorch-fid*, 2020,
@@ -120,7 +119,7 @@ def _network(weights: str | None) -> nn.Module:
         if weights is None:
             return inception.InceptionV3().eval()
         tensors = _read(Path(weights))
-        # pytorch-fid has no argument for weights of one's own: its constructor always calls this loader.
+        # pytorch-fid has no argument for a weights file: its constructor always calls this loader.
         with mock.patch.object(inception, "load_state_dict_from_url", return_value=tensors):
             return inception.InceptionV3().eval()
     except (OSError, RuntimeError) as error:
@@ -139,18 +138,15 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     return loaded
 
 
-# The Fréchet distance between two sets of features, as if both were normally distributed.
-
-
 def frechet_distance(first: Float[Tensor, "M F"], second: Float[Tensor, "N G"]) -> float:
     r"""Squared Wasserstein-2 distance between the normal distributions that have the features' moments.
 
     .. math:: \|\mu_1 - \mu_2\|^2 + \operatorname{tr}\Sigma_1 + \operatorname{tr}\Sigma_2
         - 2 \operatorname{tr}\big(\Sigma_1^{1/2} \Sigma_2 \Sigma_1^{1/2}\big)^{1/2}
 
-    Both square roots are of symmetric matrices, by eigendecomposition in float64: a general matrix root loses half of
-    its digits where a covariance is singular, which it is for fewer images than features. With features of InceptionV3
-    this is the Fréchet inception distance. It falls with the number of images: compare only equal numbers.
+    Both roots are of symmetric matrices, by eigendecomposition in float64: a general matrix root loses half of its
+    digits for singular covariances, as with fewer images than features. With features of InceptionV3 this is the
+    Fréchet inception distance. It falls with the number of images: compare only equal numbers.
 
     Args:
         first: Features of one set of images, a row each.
@@ -184,10 +180,10 @@ def frechet_distance(first: Float[Tensor, "M F"], second: Float[Tensor, "N G"]) 
 
 
 def check_features(first: Tensor, second: Tensor) -> None:
-    """Refuses features that cannot be compared.
+    """Refuses features that differ in number or are not finite.
 
     Raises:
-        ValueError: If they differ in number, or one is not finite.
+        ValueError: If they do.
     """
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"features must be equally many, got {first.shape[1]} and {second.shape[1]}")

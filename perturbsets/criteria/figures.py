@@ -1,4 +1,4 @@
-"""Figures with intervals over sources, as plain values: None where the data cannot say."""
+"""Means, ratios and quantiles with intervals over sources, as plain values."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
         over: Denominators :math:`w`; ones if not given.
 
     Returns:
-        ``mean``, ``low`` and ``high``. All are ``None`` where there is nothing to divide by, and the interval where
-        :func:`perturbsets.mean_interval` gives none: below 5 sources, they do not tell what others would give.
+        ``mean``, ``low`` and ``high``. All are ``None`` where the denominator is 0, and the interval where
+        :func:`perturbsets.intervals.mean_interval` gives none, as below 5 sources.
 
     Example:
         >>> import torch
@@ -47,15 +47,9 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
 
 
 def holding(values: Tensor, share: float) -> float:
-    r"""The smallest of some values that a share of them does not exceed.
+    r"""The smallest value that at least a share q in (0, 1] of the values do not exceed.
 
     .. math:: v_{(k)}, \qquad k = \lceil q\, n \rceil
-
-    An order statistic, since between two values lies a smaller share than asked for.
-
-    Args:
-        values: At least one value.
-        share: Share q in (0, 1].
 
     Example:
         >>> import torch
@@ -66,26 +60,19 @@ def holding(values: Tensor, share: float) -> float:
 
 
 def spread(values: Tensor) -> Figure:
-    """Median of some values, the smallest that 95 % of them do not exceed, and the largest."""
+    """Median, 95 % quantile and maximum."""
     values = values.cpu().double()
-    return {
-        "median": float(values.median()),
-        "q95": holding(values, 0.95),
-        "max": float(values.max()),
-    }
+    return {"median": float(values.median()), "q95": holding(values, 0.95), "max": float(values.max())}
 
 
 def named(figures: Figure, name: str) -> Figure:
-    """A figure under another name: ``{NAME, NAME_low, NAME_high}``, so that several fit into one entry."""
+    """A figure with prefixed keys: ``{NAME, NAME_low, NAME_high}``."""
     return {name: figures["mean"], f"{name}_low": figures["low"], f"{name}_high": figures["high"]}
-
-
-# The necessary subset property over radii: what a smaller ball would leave, and what a larger one would hold.
 
 
 @dataclass(frozen=True)
 class NecessaryCurve:
-    """Errors of the nearest members found, radius by radius; no pair's error rises with the radius.
+    """Errors of the nearest members found at several radii; no pair's error rises with the radius.
 
     Attributes:
         radii: The radii, rising, in prior standard deviations.
@@ -98,35 +85,23 @@ class NecessaryCurve:
     mismatched_search: Float[Tensor, "R N"]
 
     def summary(self, identity: PerImage, mismatched_identity: PerImage, source: Tensor) -> list[dict[str, Any]]:
-        """One entry per radius: means, and shares of the identity errors, with intervals over sources.
+        """Means per radius, and shares of the identity errors, with intervals over sources."""
 
-        Args:
-            identity: Identity errors of the matched pairs.
-            mismatched_identity: Those of the mismatched ones.
-            source: Source of each pair.
-        """
+        def entry(errors: PerImage, over: PerImage) -> Figure:
+            return {**figure(errors, source), **named(figure(errors, source, over), "share")}
+
         return [
             {
                 "radius": radius,
-                "search": {**figure(matched, source), **named(figure(matched, source, identity), "share")},
-                "mismatched_search": {
-                    **figure(mismatched, source),
-                    **named(figure(mismatched, source, mismatched_identity), "share"),
-                },
+                "search": entry(matched, identity),
+                "mismatched_search": entry(mismatched, mismatched_identity),
             }
             for radius, matched, mismatched in zip(self.radii, self.search, self.mismatched_search, strict=True)
         ]
 
 
 def curve_radii(radius: OneOrEach, shares: Sequence[float]) -> tuple[tuple[float, ...], int]:
-    """Radii of a curve from shares of a set's own, which is always one of them.
-
-    Args:
-        radius: The set's own radius.
-        shares: Shares of it, checked by :func:`check_shares`.
-
-    Returns:
-        The radii, rising, and the position of the set's own.
+    """Rising radii of a curve, given as shares of the set's own, and the position of the latter.
 
     Raises:
         ValueError: If the radius is not one finite number.
@@ -145,10 +120,10 @@ def curve_radii(radius: OneOrEach, shares: Sequence[float]) -> tuple[tuple[float
 
 
 def check_shares(shares: Sequence[float]) -> None:
-    """Refuses shares that make no curve.
+    """Refuses shares that are not above 0, finite and rising.
 
     Raises:
-        ValueError: If one is not above 0 and finite, or they do not rise.
+        ValueError: If they are not.
     """
     if not all(0 < share < math.inf for share in shares):  # NaN fails too
         raise ValueError(

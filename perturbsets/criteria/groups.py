@@ -1,4 +1,4 @@
-"""Groups of pairs: figures by corruption, severity and class."""
+"""Pairs by clean image, and results by group: condition, severity and class."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from perturbsets._types import Images, Labels
 from perturbsets.criteria.figures import figure, named
 from perturbsets.criteria.pairs import BATCH, Pairs, floats
 
-# Going through held-out pairs clean image by clean image: what depends on it alone is asked once.
-
 
 class SourceBatch(NamedTuple):
     """All pairs of some clean images.
@@ -21,11 +19,11 @@ class SourceBatch(NamedTuple):
     Attributes:
         clean: Clean images, one per pair.
         changed: Changed images.
-        member: Which of the batch's clean images each pair is of, on the images' device.
+        member: Position among the batch's clean images of each pair's, on the images' device.
         first: Position in the batch of the first pair of each clean image.
-        source: Number of the source of each clean image; those of one source are not independent.
+        source: Source number of each clean image; those of one source are not independent.
         label: Class of each clean image's first pair, -1 where there is none.
-        row: Which of all pairs the first one of each clean image is.
+        row: Position among all pairs of each clean image's first pair.
     """
 
     clean: Images
@@ -38,14 +36,13 @@ class SourceBatch(NamedTuple):
 
 
 def by_clean_image(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[SourceBatch]:
-    """All pairs, those of a clean image together, in the order of these.
-
-    Pairs that do not tell their ``clean_rows``, as :class:`augment.PairStore` does, have one for each source.
+    """Batches that hold all pairs of each of their clean images, in the order of these.
 
     Args:
-        pairs: The pairs.
-        size: Pairs in one batch, at most, unless a clean image has more.
-        device: Where the images go; numbers and labels stay on the CPU.
+        pairs: The pairs; each source counts as one clean image unless they have ``clean_rows``, as
+            :class:`augment.PairStore` does.
+        size: Largest number of pairs in a batch, unless a clean image has more.
+        device: Device of the images; numbers and labels stay on the CPU.
 
     Raises:
         ValueError: If there are no pairs.
@@ -66,7 +63,7 @@ def by_clean_image(pairs: Pairs, size: int = BATCH, *, device: torch.device | st
 
 
 def sources_of(pairs: Pairs) -> Labels:
-    """Number of each pair's source.
+    """Source number of each pair.
 
     Raises:
         ValueError: If there are no pairs.
@@ -84,17 +81,17 @@ def labels_of(pairs: Pairs) -> Labels:
 
 
 def _column(pairs: Pairs, name: str, position: int) -> Labels:
-    """What the pairs keep under a name, or else give with their images."""
+    """An attribute of the pairs, or else a part of what their batches return."""
     if not len(pairs):
         raise ValueError("pairs must hold at least one pair, got none: choose another split")
-    kept = getattr(pairs, name, None)
-    if isinstance(kept, Tensor):
-        return kept.long()
+    stored = getattr(pairs, name, None)
+    if isinstance(stored, Tensor):
+        return stored.long()
     return torch.cat([pairs.batch(rows)[position] for rows in torch.arange(len(pairs)).split(BATCH)]).long()
 
 
 def _blocks(counts: Tensor, size: int) -> Iterator[Tensor]:
-    """Runs of counts that sum up to a size at most, or are single."""
+    """Runs of counts that sum up to at most a size, or are single."""
     start, total = 0, 0
     for number, count in enumerate(counts.tolist()):
         if total + count > size and number > start:
@@ -108,7 +105,7 @@ class Grouping(NamedTuple):
     """One way to sort pairs into groups.
 
     Attributes:
-        number: Number of each pair's group among the names ``[N]``; -1 for a pair in none.
+        number: Number of each pair's group among the names ``[N]``; -1 for none.
         names: Names of the groups.
     """
 
@@ -117,62 +114,63 @@ class Grouping(NamedTuple):
 
 
 def groups_of(pairs: Pairs) -> dict[str, Grouping]:
-    """The ways to sort pairs that they know themselves: by ``condition``, ``severity`` and ``class``.
+    """The groupings that pairs know themselves, by name: ``condition``, ``severity`` and ``class``.
 
-    Conditions and severities are those that an :class:`augment.PairStore` keeps; classes are the labels. A way that
-    puts all pairs into one group is left out.
-
-    Args:
-        pairs: The pairs.
-
-    Returns:
-        Name of the way to its groups.
+    Conditions and severities are those of an :class:`augment.PairStore`; classes are the labels. A grouping with a
+    single group is left out.
     """
-    found: dict[str, Grouping] = {}
+    groupings: dict[str, Grouping] = {}
     condition = getattr(pairs, "condition", None)
     if condition is not None:
-        found["condition"] = Grouping(condition.long(), tuple(getattr(pairs, "conditions", ())))
-    told: Tensor | None = getattr(pairs, "parameters", None)
+        groupings["condition"] = Grouping(condition.long(), tuple(getattr(pairs, "conditions", ())))
+    parameters: Tensor | None = getattr(pairs, "parameters", None)
     names = list(getattr(pairs, "parameter_names", ()))
-    if told is not None and "severity" in names:
-        severity = told[:, names.index("severity")].round().long()
-        found["severity"] = _by_value(severity.masked_fill(severity < 1, -1))  # 0 for changes without severities
-    found["class"] = _by_value(labels_of(pairs))
-    return {name: grouping for name, grouping in found.items() if len(grouping.number.unique()) > 1}
+    if parameters is not None and "severity" in names:
+        severity = parameters[:, names.index("severity")].round().long()
+        groupings["severity"] = _by_value(severity.masked_fill(severity < 1, -1))  # 0 for changes without severities
+    groupings["class"] = _by_value(labels_of(pairs))
+    return {name: grouping for name, grouping in groupings.items() if len(grouping.number.unique()) > 1}
 
 
 def by_group(
     values: Tensor, groups: Mapping[str, Grouping], source: Tensor, *, over: Tensor | None = None
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    r"""Means, and shares of something else, group by group, with intervals over sources.
+    r"""Means of each group, and ratios of means, with intervals over sources.
 
     .. math:: \bar v_G = \frac{1}{|G|} \sum_{i \in G} v_i, \qquad
         \text{share}_G = \frac{\sum_{i \in G} v_i}{\sum_{i \in G} w_i}
 
     Args:
         values: One number per pair :math:`v`.
-        groups: Ways to sort the pairs, by name.
+        groups: Groupings by name.
         source: Source of each pair.
-        over: Denominators :math:`w` of the shares; none are given without them.
+        over: Denominators :math:`w` of the shares; no shares without them.
 
     Returns:
-        Way, then name of the group, to ``pairs``, ``sources``, ``mean``, ``low``, ``high``, and the same for ``share``.
-        Groups without a pair are left out; ends are ``None`` for a group of one source.
+        Name of the grouping, then of the group, to ``pairs``, ``sources``, ``mean``, ``low``, ``high``, and the same
+        for ``share``. Groups without a pair are left out; ends are ``None`` where there are too few sources.
 
     Raises:
-        ValueError: If numbers of groups do not fit the pairs or the names.
+        ValueError: If a grouping does not fit the pairs.
 
     Example:
         >>> which = Grouping(torch.tensor([0, 0, 1, 1]), ("fog", "snow"))
-        >>> found = by_group(torch.tensor([1.0, 3.0, 5.0, 7.0]), {"condition": which}, torch.arange(4))
-        >>> {name: entry["mean"] for name, entry in found["condition"].items()}
+        >>> means = by_group(torch.tensor([1.0, 3.0, 5.0, 7.0]), {"condition": which}, torch.arange(4))
+        >>> {name: entry["mean"] for name, entry in means["condition"].items()}
         {'fog': 2.0, 'snow': 6.0}
     """
-    return {
-        way: {
-            name: _entry(values[rows], source[rows], None if over is None else over[rows])
-            for name, rows in members(grouping, len(values), way).items()
+
+    def entry(rows: Tensor) -> dict[str, Any]:
+        share = {} if over is None else named(figure(values[rows], source[rows], over[rows]), "share")
+        return {
+            "pairs": len(rows),
+            "sources": len(source[rows].unique()),
+            **figure(values[rows], source[rows]),
+            **share,
         }
+
+    return {
+        way: {name: entry(rows) for name, rows in members(grouping, len(values), way).items()}
         for way, grouping in groups.items()
     }
 
@@ -181,7 +179,7 @@ def members(grouping: Grouping, count: int, name: str = "grouping") -> dict[str,
     """Rows of the pairs of each group that has any.
 
     Raises:
-        ValueError: If the numbers are not one per pair, or name no group.
+        ValueError: If numbers are not one per pair, or not of a group.
     """
     number, names = grouping
     if number.shape != (count,) or number.is_floating_point():
@@ -194,17 +192,12 @@ def members(grouping: Grouping, count: int, name: str = "grouping") -> dict[str,
             f"groups[{name!r}] must lie in -1 (none) to {len(names) - 1}, one for each of its {len(names)} names, got "
             f"{int(number.min())} to {int(number.max())}"
         )
-    rows = {named_: (number == index).nonzero()[:, 0] for index, named_ in enumerate(names)}
-    return {named_: chosen for named_, chosen in rows.items() if len(chosen)}
-
-
-def _entry(values: Tensor, source: Tensor, over: Tensor | None) -> dict[str, Any]:
-    share = {} if over is None else named(figure(values, source, over), "share")
-    return {"pairs": len(values), "sources": len(source.unique()), **figure(values, source), **share}
+    rows = {group: (number == index).nonzero()[:, 0] for index, group in enumerate(names)}
+    return {group: selected for group, selected in rows.items() if len(selected)}
 
 
 def _by_value(numbers: Tensor) -> Grouping:
     """Groups of equal whole numbers; below 0 is none."""
-    found = [int(number) for number in numbers.unique() if number >= 0]
-    place = torch.searchsorted(torch.tensor(found or [0]), numbers.contiguous())
-    return Grouping(place.masked_fill(numbers < 0, -1), tuple(map(str, found)))
+    values = [int(number) for number in numbers.unique() if number >= 0]
+    place = torch.searchsorted(torch.tensor(values or [0]), numbers.contiguous())
+    return Grouping(place.masked_fill(numbers < 0, -1), tuple(map(str, values)))

@@ -1,4 +1,4 @@
-"""Label preservation: does a reference classifier still know what the members of a set show?"""
+"""Label preservation: does a classifier still predict the true class of a set's members?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from perturbsets._types import Flags, Images, PerImage
 from perturbsets.adversaries.adversary import Adversary
-from perturbsets.ascents import APGD
+from perturbsets.ascents import Ascent
 from perturbsets.criteria.extremes import climbing
 from perturbsets.criteria.groups import SourceBatch
 from perturbsets.evaluation.accuracy import correct_under
@@ -22,15 +22,14 @@ from perturbsets.sets.base import PerturbationSet
 
 @dataclass(frozen=True)
 class LabelPreservation:
-    """What a reference classifier gets right of each clean image with a label, on the CPU.
+    """Correct predictions of a classifier for each clean image with a label, on the CPU.
 
     Attributes:
-        clean: Whether it knows the clean image.
-        changed: Share of the image's real changed ones that it knows.
-        samples: Share of the set's samples that it knows.
-        worst: Whether it knows every member that a search for its errors came to; an attack bounds the true share from
-            above.
-        source: Number of the source of each clean image.
+        clean: Whether the clean image is classified correctly.
+        changed: Share of the image's real changed ones that are.
+        samples: Share of the set's samples that are.
+        worst: Whether an attack in the set fails; its mean bounds the true robust accuracy from above.
+        source: Source number of each clean image.
     """
 
     clean: Flags
@@ -47,41 +46,39 @@ class LabelPreservation:
 
     @classmethod
     def joined(cls, parts: Sequence[LabelPreservation]) -> LabelPreservation:
-        """Several batches as one.
+        """The concatenation of batches.
 
         Raises:
             ValueError: If no source has a label.
         """
         fields = ("clean", "changed", "samples", "worst", "source")
-        found = cls(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
-        if not len(found.source):
-            raise ValueError("pairs must have labels to be judged by a reference classifier, got none: leave it out")
-        return found
+        joined = cls(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
+        if not len(joined.source):
+            raise ValueError("pairs must have labels for a reference classifier, got none: leave it out")
+        return joined
 
 
-def labels_kept(
+def label_preservation(
     reference: nn.Module,
     perturbations: PerturbationSet,
     batch: SourceBatch,
     samples: Sequence[Images],
-    steps: int,
-    restarts: int,
+    ascent: Ascent,
     *,
     generator: torch.Generator | None = None,
 ) -> LabelPreservation:
-    """Judges the members of a set around the clean images of some sources.
+    """Classifies the members of a set around some clean images.
 
     Args:
-        reference: A classifier; it is judged in evaluation mode and left as it was.
+        reference: A classifier, used in evaluation mode and left as it was.
         perturbations: The set.
-        batch: The sources' pairs.
-        samples: Samples of the set around the sources' clean images.
-        steps: Steps of the search for errors.
-        restarts: Its starts.
-        generator: For the starts.
+        batch: The pairs of the clean images.
+        samples: Samples of the set around the clean images.
+        ascent: How to attack.
+        generator: For its starts.
 
     Raises:
-        ValueError: If labels or logits are not as they must be.
+        ValueError: If labels or logits have the wrong shape or type.
     """
     device = batch.clean.device
     rows = (batch.label >= 0).nonzero()[:, 0].to(device)
@@ -89,9 +86,9 @@ def labels_kept(
         none = torch.zeros(0)
         return LabelPreservation(none.bool(), none, none, none.bool(), batch.source[:0])
     label, clean = batch.label.to(device)[rows], batch.clean[batch.first][rows]
-    kept = perturbations.select(rows)
-    search = climbing(kept.at(clean), APGD(steps, restarts=restarts, stop_on_success=True))
-    worst = correct_under(reference, Adversary(kept, Margin(), search), clean, label, generator=generator)
+    labelled = perturbations.select(rows)
+    attack = Adversary(labelled, Margin(), climbing(labelled.at(clean), ascent))
+    worst = correct_under(reference, attack, clean, label, generator=generator)
     right = correct_under(reference, None, clean, label)
     sampled = torch.stack([correct_under(reference, None, sample[rows], label) for sample in samples])
     own = batch.label.to(device)[batch.member]
@@ -99,5 +96,5 @@ def labels_kept(
     real = correct_under(reference, None, batch.changed[known], own[known]).float()
     sums = real.new_zeros(len(batch.source)).index_add_(0, batch.member[known], real)
     counts = torch.bincount(batch.member, minlength=len(batch.source))
-    judged = (right, (sums / counts)[rows], sampled.float().mean(0), worst, batch.source[rows.cpu()])
-    return LabelPreservation(*(part.cpu() for part in judged))
+    columns = (right, (sums / counts)[rows], sampled.float().mean(0), worst, batch.source[rows.cpu()])
+    return LabelPreservation(*(column.cpu() for column in columns))

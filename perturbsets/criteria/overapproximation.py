@@ -1,4 +1,4 @@
-"""Over-approximation: how far a set reaches beyond real changes, and what it does to labels and to variety."""
+"""Over-approximation: how far a set reaches beyond real changes, its diversity, and label preservation."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from perturbsets.ascents import APGD
 from perturbsets.criteria.extremes import Diversity, check_finite, farthest_members, squared_difference
 from perturbsets.criteria.figures import figure, named, spread
 from perturbsets.criteria.groups import by_clean_image
-from perturbsets.criteria.labels import LabelPreservation, labels_kept
+from perturbsets.criteria.labels import LabelPreservation, label_preservation
 from perturbsets.criteria.pairs import Pairs, check_held_out
 from perturbsets.intervals import independent, share_interval
 from perturbsets.sets.base import PerturbationSet
 
-UNMOVED = 0.01  # of the mean real change: a tenth of its distance, below which no picture shows a difference
+UNMOVED = 0.01  # of the mean squared real change, below which no difference is visible
 
 
 @dataclass(frozen=True)
 class OverApproximationResult:
-    """What the set does around each clean image x, beside the real changes; all on the CPU.
+    """Displacements around each clean image x by the set and by real changes, on the CPU.
 
     Displacements and distances are mean squared differences per pixel.
 
     Attributes:
-        reach: Largest displacement found, ``‖g(x, u) − x‖²``; a lower bound of the largest there is.
-        swing: Distance from that member to the one at the centre, ``‖g(x, u) − g(x, 0)‖²``; to a draw where the set can
-            only be drawn from.
+        reach: Largest displacement found, ``‖g(x, u) − x‖²``; a lower bound of the maximum.
+        swing: Distance from that member to the one at the centre, ``‖g(x, u) − g(x, 0)‖²``; to a draw for sets that can
+            only be sampled.
         sampled: Mean displacement of the set's own samples.
         real: Mean displacement of the real changes of x, ``‖x̃ − x‖²``.
         real_reach: The largest of these.
         diversity: Mean distance between two samples around the same x.
-        real_diversity: Mean distance between two real changes of x; zero where it has one only.
+        real_diversity: Mean distance between two real changes of x; zero where it has only one.
         several: Whether x has more than one real change.
-        offsets: Where the reach was found.
-        source: Number of the source of each x; those of one source are not independent.
-        row: Which of the pairs x was taken from.
-        labels: What became of the labels, if a reference classifier was given.
+        offsets: Offsets of the farthest members.
+        source: Source number of each x; those of one source are not independent.
+        row: Position of the pair that x was taken from.
+        labels: Label preservation, if a classifier was given.
     """
 
     reach: PerImage
@@ -58,12 +58,12 @@ class OverApproximationResult:
 
     @property
     def still(self) -> Tensor:
-        """Around which images no member is displaced by more than a hundredth of the mean real change."""
+        """Images around which no member is displaced by more than a hundredth of the mean real change."""
         return self.reach <= UNMOVED * self.real.mean()
 
     @property
     def fixed(self) -> Tensor:
-        """Around which images all members are one other image: displaced, but the same wherever the offsets are."""
+        """Images around which all members are the same image, other than x, at all offsets."""
         level = UNMOVED * self.real.mean()
         return ~self.still & (self.swing <= level) & (self.diversity <= level)
 
@@ -71,18 +71,15 @@ class OverApproximationResult:
         """Means with intervals over sources, and ratios to the real changes.
 
         ``reach.ratio`` is the mean largest displacement over the mean of the images' largest real ones;
-        ``diversity.ratio`` counts images with several real changes alone, and is ``None`` where there are none.
+        ``diversity.ratio`` is over images with several real changes, and ``None`` without any.
         """
-        figures: dict[str, Any] = {
-            "sources": independent(len(self.source), self.source),
-            "images": len(self.source),
-        }
+        figures: dict[str, Any] = {"sources": independent(len(self.source), self.source), "images": len(self.source)}
         for name, over in (("reach", self.real_reach), ("swing", self.real_reach), ("sampled", self.real)):
             values: Tensor = getattr(self, name)
             ratio = named(figure(values, self.source, over), "ratio")
             figures[name] = {**figure(values, self.source), **spread(values), **ratio}
-        figures["real"] = {**figure(self.real, self.source), **spread(self.real)}
-        figures["real_reach"] = {**figure(self.real_reach, self.source), **spread(self.real_reach)}
+        for name in ("real", "real_reach"):
+            figures[name] = {**figure(getattr(self, name), self.source), **spread(getattr(self, name))}
         figures["diversity"] = self._diversity()
         for name in ("still", "fixed"):
             figures[name] = share_interval(getattr(self, name), self.source)._asdict()
@@ -90,40 +87,35 @@ class OverApproximationResult:
         return figures
 
     def _diversity(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            **figure(self.diversity, self.source),
-            "sources": len(self.source[self.several].unique()),
-            "real": None,
-            "ratio": None,
-        }
-        if bool(self.several.any()):
-            source, real = self.source[self.several], self.real_diversity[self.several]
-            found["real"] = figure(real, source)
-            found |= named(figure(self.diversity[self.several], source, real), "ratio")
-        return found
+        source, real = self.source[self.several], self.real_diversity[self.several]
+        entry = {**figure(self.diversity, self.source), "sources": len(source.unique())}
+        if not bool(self.several.any()):
+            return {**entry, "real": None, "ratio": None}
+        ratio = named(figure(self.diversity[self.several], source, real), "ratio")
+        return {**entry, "real": figure(real, source), **ratio}
 
 
 @dataclass(frozen=True)
 class OverApproximation:
-    r"""Measures what a set holds beyond real changes.
+    r"""Measures how far a set reaches beyond real changes.
 
     .. math:: \operatorname{reach}(x) = \max_{u \in B} \tfrac1m \|g(x, u) - x\|^2, \qquad
         \operatorname{diversity}(x) = \mathbb E_{u, u'} \tfrac1m \|g(x, u) - g(x, u')\|^2
 
-    The necessary subset property alone is met by the set of all images. The reach counts from x itself, as the real
-    changes do, rather than from the member at the centre. Everything is asked once a clean image, which several pairs
-    may share; intervals are over sources.
+    The necessary subset property alone is met by the set of all images. Displacements are from x itself, as for real
+    changes, not from the member at the centre. Each clean image counts once, even if several pairs share it; intervals
+    are over sources.
 
-    With a reference classifier: its accuracy over samples and in the worst case (a search through the set), beside that
-    on clean and on real changed images. A classifier trained on such changes tells the set's faults from its own.
+    With a classifier: its accuracy on samples and in the worst case (by an attack in the set), against that on clean
+    and on real changed images. A classifier trained on such changes separates the set's faults from its own.
 
     Args:
-        steps: Steps of the search for the reach, and of that for the worst case.
+        steps: Steps of the search for the reach, and of the attack.
         restarts: Random starts of each.
         draws: Samples around each image, 2 or more.
 
     Raises:
-        ValueError: If a number is too small.
+        ValueError: If ``draws`` is below 2, or another number below 1.
 
     References:
         Croce and Hein, *Reliable evaluation of adversarial robustness*, 2020 (the search, APGD).
@@ -151,20 +143,17 @@ class OverApproximation:
         reference: nn.Module | None = None,
         generator: torch.Generator | None = None,
     ) -> OverApproximationResult:
-        """Measures.
+        """Measures displacements per clean image.
 
         Args:
             perturbations: The set.
             pairs: Pairs that were not trained on.
-            reference: A classifier of the images, in [0, 1]; without one labels are left alone.
+            reference: A classifier of images in [0, 1], for label preservation.
             generator: For starts and draws.
 
-        Returns:
-            Figures per source.
-
         Raises:
-            ValueError: If there are no pairs, the set was learned from them or gives NaN or infinity, or labels or
-                logits are not as they must be.
+            ValueError: If there are no pairs, the set was fitted on them, members are not finite, or labels or logits
+                have the wrong shape or type.
         """
         check_held_out(perturbations, pairs)
         device = getattr(perturbations, "device", "cpu")
@@ -174,11 +163,11 @@ class OverApproximation:
         for batch in by_clean_image(pairs, device=device):
             count = len(batch.source)
             clean = batch.clean[batch.first]
-            found = farthest_members(perturbations, clean, ascent, generator=generator)
-            check_finite(found.finite, batch.row)
+            best = farthest_members(perturbations, clean, ascent, generator=generator)
+            check_finite(best.finite, batch.row)
             region = perturbations.at(clean)
             middle = region.centre() if region.searchable else region.sample(generator=generator)
-            reach, farthest = found.displacement, found.offsets
+            reach, farthest = best.values, best.offsets
             members, real = Diversity(count), Diversity(count)
             samples = []
             for _ in range(self.draws):
@@ -187,7 +176,7 @@ class OverApproximation:
                 check_finite(sample.isfinite().flatten(1).all(1), batch.row)
                 members.add(sample - clean, torch.arange(count, device=clean.device))
                 samples.append(sample)
-                moved = squared_difference(sample, clean)  # a sample may lie farther than a search came
+                moved = squared_difference(sample, clean)  # a sample may be farther than the search result
                 farthest = torch.where((moved > reach)[:, None], offsets, farthest)
                 reach = reach.maximum(moved)
             swing = squared_difference(region.decode(farthest), region.decode(middle))
@@ -208,10 +197,7 @@ class OverApproximation:
                 }
             )
             if reference is not None:
-                labels.append(
-                    labels_kept(
-                        reference, perturbations, batch, samples, self.steps, self.restarts, generator=generator
-                    )
-                )
+                attack = APGD(self.steps, restarts=self.restarts, stop_on_success=True)
+                labels.append(label_preservation(reference, perturbations, batch, samples, attack, generator=generator))
         joined = {name: torch.cat([part[name] for part in columns]).cpu() for name in columns[0]}
         return OverApproximationResult(**joined, labels=LabelPreservation.joined(labels) if labels else None)

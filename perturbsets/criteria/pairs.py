@@ -1,4 +1,4 @@
-"""Going through held-out pairs batch by batch."""
+"""Held-out pairs, in batches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from perturbsets.sets import PairsUsed, PerturbationSet
 from perturbsets.sets.pairs_used import pairs_used
 
 BATCH = 256
+COPIES = 0.01
+"""Share of held-out images that may also have been fitted on: data sets contain equal images by chance."""
 
 
 @runtime_checkable
@@ -45,7 +47,7 @@ class PairBatch(NamedTuple):
 
 
 def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
-    """All pairs in order, on a device; sources stay on the CPU.
+    """Batches of all pairs in order, on a device; sources stay on the CPU.
 
     Raises:
         ValueError: If there are none.
@@ -58,10 +60,9 @@ def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cp
 
 
 def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
-    """The same changed images, each beside the clean image of another source.
+    """The same changed images, each with the clean image of another source.
 
-    Every pair is matched with the clean image half of the pairs further on, or with the next one of
-    another source where that is the same source.
+    The clean image is that of the pair half of all pairs further on, or of the next one of another source.
 
     Raises:
         ValueError: If all pairs have one source.
@@ -86,27 +87,19 @@ def floats(images: Tensor, device: torch.device | str) -> Images:
     return to_dtype(images.to(device), torch.float32, scale=True)
 
 
-# Were pairs held out? A set must not be judged by what it was learned from.
-
-
-COPIES = 0.01
-"""Share of held-out images that may also have been learned from: data sets hold equal images by chance."""
-
-
 def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
-    """Refuses pairs that a set was learned from.
+    """Refuses pairs that a set was fitted on.
 
-    Images are compared, not files: pairs made anew, copied, or split otherwise are known again. Pairs that are no
-    :class:`augment.PairStore`, and sets that do not know what they were learned from, pass: holding pairs out is then
-    up to the caller.
+    Images are compared, not files, so that copies and other splits are recognised. Pairs other than
+    :class:`augment.PairStore`, and sets without a record of their images, pass: holding pairs out is then up to the
+    caller.
 
     Args:
-        perturbations: The set; all that it is made of counts, however it is wrapped.
-        pairs: The pairs to judge it by.
+        perturbations: The set; all sets inside it count.
+        pairs: The pairs to evaluate it on.
 
     Raises:
-        ValueError: If more than 1 % of their images had a part in learning; the message names the splits of the file
-            that had none.
+        ValueError: If it was fitted on more than 1 % of their images; the message names the splits that can be used.
     """
     used = pairs_used(perturbations)
     if not used or not isinstance(pairs, PairStore):
@@ -118,7 +111,7 @@ def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
         shares[name] = max(shares.get(name, 0.0), use.share(images))
     if max(shares.values()) <= COPIES:
         return
-    told = ", ".join(f"{share:.0%} to its {name}" for name, share in shares.items() if share > COPIES)
+    owed = ", ".join(f"{share:.0%} to its {name}" for name, share in shares.items() if share > COPIES)
     free = [split for split in pairs.splits if _is_free(pairs, split, used)]
     remedy = (
         f"take the split {' or '.join(map(repr, free))}"
@@ -126,12 +119,12 @@ def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
         else "no split is free of them, make pairs of other images"
     )
     raise ValueError(
-        f"pairs must be held out, but of the images in {pairs.path} that were given, the set owes {told}: {remedy}"
+        f"pairs must be held out, but of the images in {pairs.path} that were given, the set owes {owed}: {remedy}"
     )
 
 
 def _is_free(pairs: PairStore, split: str, used: Sequence[PairsUsed]) -> bool:
-    """Whether a split of the same file holds pairs, and none that were learned from."""
+    """Whether a split of the same file holds pairs, and none that were fitted on."""
     try:
         images = PairStore(pairs.path, split).digests()
     except ValueError:  # it holds no pairs

@@ -1,4 +1,4 @@
-"""Set quality: do samples of a set look like real changes, and do they show all of them?"""
+"""Set quality in feature space: are samples of a set distributed like real changes?"""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out
 from perturbsets.intervals import share_interval
 from perturbsets.sets.base import PerturbationSet
 
-# Precision and recall in feature space: do samples look real, and do they show all that is real?
-
-
 BLOCK = 1024  # rows whose distances to all others are held at a time
 
 
 class PrecisionRecall(NamedTuple):
-    """Which images the other set's neighbourhoods hold.
+    """Which images lie in the other set's neighbourhoods.
 
     Attributes:
-        precise: For each sample, whether it lies where real images lie; the share of these is the precision.
-        recalled: For each real image, whether it lies where samples lie; the share of these is the recall.
+        precise: Whether each sample lies among real images; their share is the precision.
+        recalled: Whether each real image lies among samples; their share is the recall.
     """
 
     precise: Flags
@@ -35,7 +32,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real: Float[Tensor, "M F"], samples: Float[Tensor, "N G"], neighbours: int = 3) -> PrecisionRecall:
-    r"""Tells which images lie within the other set, taken as the union of balls around its own.
+    r"""Which images lie in the other set, taken as the union of balls around its images.
 
     The ball around each image reaches to its k-th nearest neighbour in its own set.
 
@@ -44,19 +41,16 @@ def precision_recall(real: Float[Tensor, "M F"], samples: Float[Tensor, "N G"], 
         samples: Features of samples.
         neighbours: Number k of neighbours, at least 1.
 
-    Returns:
-        A flag per sample and one per real image.
-
     Raises:
-        ValueError: If a set has no more than k rows, or features do not fit together.
+        ValueError: If a set has no more than k rows, or features differ in number or are not finite.
 
     References:
         Kynkäänniemi et al., *Improved precision and recall metric for assessing generative models*, 2019.
 
     Example:
         >>> real = torch.tensor([[0.0], [1.0], [2.0], [9.0]])
-        >>> found = precision_recall(real, torch.tensor([[0.5], [1.5], [-20.0]]), neighbours=1)
-        >>> found.precise.tolist(), found.recalled.tolist()
+        >>> flags = precision_recall(real, torch.tensor([[0.5], [1.5], [-20.0]]), neighbours=1)
+        >>> flags.precise.tolist(), flags.recalled.tolist()
         ([True, True, False], [True, True, True, False])
     """
     check_features(real, samples)
@@ -83,10 +77,10 @@ class QualityResult:
 
     Attributes:
         samples: Fréchet distance of the set's samples, drawn around the clean images of the other half.
-        clean: That of those clean images: what no set at all gives.
-        real: That of the other half's real changed images: what a perfect set would give.
-        precise: For each sample, whether it lies where real changed images lie.
-        recalled: For each real changed image of the reference, whether it lies where samples lie.
+        clean: That of those clean images, which is that without a set.
+        real: That of the other half's real changed images, which is that of a perfect set.
+        precise: Whether each sample lies among real changed images.
+        recalled: Whether each real changed image of the reference lies among samples.
         sample_source: Source of each sample.
         reference_source: Source of each reference image.
     """
@@ -114,17 +108,17 @@ class QualityResult:
 class SetQuality:
     """Compares samples of a set with real changed images, in feature space.
 
-    Pairs are halved: in the order of their sources every second one is of the one half, so that both halves show the
-    same sources where these have several pairs, and distances are those of changes rather than of contents. Real
-    changed images of one half are the reference; the clean images of the other half are changed by draws from the set.
-    The necessary subset property alone is met by the set of all images: this stands beside it.
+    Pairs are halved, every second one in the order of their sources: sources with several pairs are in both halves, so
+    that distances are those of changes rather than of contents. Real changed images of one half are the reference; the
+    clean images of the other half are perturbed by draws from the set. It complements the necessary subset property,
+    which the set of all images meets.
 
     Args:
         features: From images to features; :class:`RandomFeatures` if not given.
-        neighbours: Neighbours that tell where a set of images lies, for precision and recall.
+        neighbours: Number of neighbours for precision and recall, at least 1.
 
     Raises:
-        ValueError: If there are no neighbours.
+        ValueError: If ``neighbours`` is below 1.
     """
 
     features: FeatureExtractor | None = None
@@ -138,19 +132,15 @@ class SetQuality:
     def __call__(
         self, perturbations: PerturbationSet, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> QualityResult:
-        """Measures.
+        """Compares samples and real changed images.
 
         Args:
             perturbations: The set.
             pairs: Pairs that were not trained on.
             generator: For the draws.
 
-        Returns:
-            Distances and flags.
-
         Raises:
-            ValueError: If there are no pairs, the set was learned from them, or there are fewer than the
-                neighbours ask for.
+            ValueError: If there are no pairs, the set was fitted on them, or there are too few for the neighbours.
         """
         check_held_out(perturbations, pairs)
         features = self.features or RandomFeatures()
@@ -172,7 +162,7 @@ class SetQuality:
 
 
 def _half(source: Tensor) -> Flags:
-    """Whether each pair is of the one half: every second one, in the order of their sources."""
+    """Whether each pair is in the first half: every second one, in the order of their sources."""
     half = torch.zeros(len(source), dtype=torch.bool)
     half[source.argsort(stable=True)[::2]] = True
     return half

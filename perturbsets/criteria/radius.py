@@ -1,4 +1,4 @@
-"""How large the ball must be: norms of the encodings of pairs."""
+"""The radius of the ball, from the norms of encodings of pairs."""
 
 from __future__ import annotations
 
@@ -36,16 +36,13 @@ def encodings(model: CVAE, pairs: Pairs) -> Offsets:
 
 
 def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float:
-    """The smallest radius that holds a share of the encodings of pairs kept for that: one of their norms.
+    """The radius, in prior standard deviations, that contains a share of the encodings of pairs: one of their norms.
 
     Args:
         model: A fitted model.
         pairs: Pairs that were not trained on.
-        quantile: Share of the encodings to hold at least, in (0, 1]; 1 takes the largest norm. Of future pairs a
-            smaller share may lie within: :class:`perturbsets.CoveringRadius` certifies one.
-
-    Returns:
-        The radius, in prior standard deviations.
+        quantile: Least share of the encodings in (0, 1]; 1 takes the largest norm. A smaller share of future pairs may
+            lie within: :class:`perturbsets.CoveringRadius` certifies one.
 
     Raises:
         ValueError: If the quantile is outside (0, 1].
@@ -61,26 +58,23 @@ def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float
 def radius_by_group(
     model: CVAE, pairs: Pairs, quantile: float = 1.0, groups: Mapping[str, Grouping] | None = None
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """The radius that each group of pairs would need by itself: which changes make the ball as large as it is.
+    """The radius that each group of pairs needs by itself.
 
     Args:
         model: A fitted model.
         pairs: Pairs that were not trained on.
-        quantile: As for :func:`radius_from_pairs`. The largest of many norms is larger than that of few: read it beside
-            the number of pairs.
-        groups: Ways to sort the pairs; by condition, severity and class, where the pairs know them, if not given.
+        quantile: As for :func:`radius_from_pairs`; the largest norm grows with the number of pairs.
+        groups: Groupings by name; those that the pairs know themselves if not given.
 
     Returns:
-        Way, then name of the group, to ``radius`` in prior standard deviations, ``pairs`` and ``sources``.
+        Name of the grouping, then of the group, to ``radius`` in prior standard deviations, ``pairs`` and ``sources``.
 
     Raises:
         ValueError: If the quantile is outside (0, 1], or groups do not fit the pairs.
     """
     _check_quantile(quantile)
-    sorted_in = {
-        way: members(grouping, len(pairs), way)
-        for way, grouping in (groups_of(pairs) if groups is None else groups).items()
-    }
+    groups = groups_of(pairs) if groups is None else groups
+    rows_of = {way: members(grouping, len(pairs), way) for way, grouping in groups.items()}
     norms, source = encodings(model, pairs).norm(dim=1), sources_of(pairs)
     return {
         way: {
@@ -89,9 +83,9 @@ def radius_by_group(
                 "pairs": len(rows),
                 "sources": len(source[rows].unique()),
             }
-            for name, rows in found.items()
+            for name, rows in by_name.items()
         }
-        for way, found in sorted_in.items()
+        for way, by_name in rows_of.items()
     }
 
 

@@ -1,3 +1,3 @@
-"""The report: one HTML file that shows what a run learned, beside the numbers that judge it."""
+"""The report of a run: one HTML file of pictures, charts and tables."""
 
 from perturbsets.report.page import write_report

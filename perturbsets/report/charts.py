@@ -1,4 +1,4 @@
-"""Charts of a run: norms and errors, training, accuracy."""
+"""Charts of encodings and errors, training and accuracy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMOOTHED = 5  # records in a running mean: losses of single batches are noisy
 
 
 def norms_chart(norms: Tensor, radius: float, dimensions: int | None) -> Chart:
-    """Histogram of the norms of encodings, with the radius."""
+    """Histogram of the norms of the encodings, with the radius."""
     inside = float((norms <= radius * (1 + 1e-6)).double().mean())
 
     def draw(axes: Axes) -> None:
@@ -43,11 +43,11 @@ def norms_chart(norms: Tensor, radius: float, dimensions: int | None) -> Chart:
         axes.set_xlabel("norm of the encoding, in prior standard deviations")
         axes.set_ylabel("validation pairs")
 
-    dotted = "" if dimensions is None else " The dotted line is where the prior itself has most of its mass, at √Z."
+    dotted = "" if dimensions is None else " The dotted line is the typical norm of a draw from the prior, √Z."
     return draw_chart(
         "norms",
         draw,
-        title="How far encodings lie from the centre",
+        title="Norms of the encodings",
         alt=f"Histogram of {len(norms)} encoding norms from {float(norms.min()):.2f} to {float(norms.max()):.2f}, "
         f"median {float(norms.median()):.2f}; the radius is {radius:.2f}.",
         caption=f"Norms of {len(norms):,} validation pairs; {inside:.1%} lie within the radius.{dotted}",
@@ -74,10 +74,10 @@ def errors_chart(errors: Mapping[str, Tensor]) -> Chart:
     return draw_chart(
         "errors",
         draw,
-        title="Errors pair by pair",
+        title="Errors per pair",
         alt=f"Cumulative shares of pairs over the error on a logarithmic axis. Medians: {medians}.",
-        caption="A good set pulls the curve of the nearest member far to the left of no set at all, and leaves that "
-        "of mismatched pairs to the right.",
+        caption="For a good set the curve of the nearest member is far to the left of that of the clean image, and the "
+        "curve of mismatched pairs is not.",
     )
 
 
@@ -85,14 +85,14 @@ def fit_charts(records: Sequence[Record]) -> list[Chart]:
     """The objective, the divergence and the generator's scale over the steps of the fit."""
     plans = [
         ("fit-score", "Negative evidence bound", ("loss", "score"), "nats per pixel; lower is better", False),
-        ("fit-kl", "What the latents carry", ("kl", "validation_kl"), "divergence, nats per pixel", False),
+        ("fit-kl", "Information in the latents", ("kl", "validation_kl"), "divergence, nats per pixel", False),
         ("fit-scale", "Scale of the generator's error", ("scale", "validation_scale"), "pixel value", True),
     ]
     captions = {
-        "fit-score": "Training weighs the divergence less while its weight warms up; the weights kept are those of "
-        "the lowest validation score.",
+        "fit-score": "The weight of the divergence warms up during training; the model with the lowest validation "
+        "score is kept.",
         "fit-kl": "Zero would mean that the generator ignores the latents and the set is a single image.",
-        "fit-scale": "The root mean square of what the generator cannot explain.",
+        "fit-scale": "The root mean square error of the generator.",
     }
     charts = []
     for name, title, keys, label, logarithmic in plans:
@@ -138,10 +138,10 @@ def _training_chart(
 
 
 def classifier_charts(trained: Mapping[str, Sequence[Sequence[Record]]], order: Sequence[str]) -> list[Chart]:
-    """Accuracy and loss of every classifier on what it was shown, over its steps."""
+    """Training accuracy and loss of every classifier over its steps."""
     named = [name for name in order if name in trained] + [name for name in trained if name not in order]
     charts = []
-    for key, title in (("accuracy", "Accuracy in training"), ("loss", "Loss in training")):
+    for key, title in (("accuracy", "Training accuracy"), ("loss", "Training loss")):
         curves = {name: curve for name in named if (curve := _mean_curve(trained[name], key))[0]}
         if not curves:
             continue
@@ -159,7 +159,7 @@ def classifier_charts(trained: Mapping[str, Sequence[Sequence[Record]]], order: 
             axes.set_xlabel("step")
 
         ends = ", ".join(f"{name} {values[-1]:.3g}" for name, (_, values) in curves.items())
-        caption = f"On the images each method shows, so harder for robust ones. Running means of {SMOOTHED} records."
+        caption = f"On each method's own training images, perturbed or not. Running means of {SMOOTHED} records."
         charts.append(
             draw_chart(
                 f"classifiers-{key}",

@@ -1,4 +1,4 @@
-"""Drawing a chart once, as SVG for the page and as PNG for other uses."""
+"""Charts, drawn once, as SVG for the page and as PNG."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-# Colours of the report, each in a light and a dark form.
 
 
 COLOURS: dict[str, tuple[str, str]] = {
@@ -33,8 +30,8 @@ COLOURS: dict[str, tuple[str, str]] = {
     "series6": ("#1f8a92", "#5fccd2"),
     "series7": ("#86693a", "#d2b47f"),
 }
-"""Name of each CSS variable to its light and dark colour. Light ones are all different: a chart is drawn in
-them once, and its SVG then names the variables instead."""
+"""Each CSS variable's light and dark colour. Light ones all differ: a chart is drawn in them, and its SVG then names
+the variables instead."""
 
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 SERIES = [name for name in COLOURS if name.startswith("series")]
@@ -88,12 +85,12 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart that is drawn.
+    """A drawn chart.
 
     Attributes:
         name: Name of its file, without ending.
-        title: What it shows, in a few words.
-        alt: What can be read off it, for those who do not see it.
+        title: Its title.
+        alt: A description for readers who cannot see it.
         caption: What to look for.
         svg: The chart as an ``<svg>`` element in the page's colours.
         png: The chart as a PNG file in light colours, with its title.
@@ -116,21 +113,56 @@ def band(
     *,
     least: float = -math.inf,
 ) -> None:
-    """Fills the intervals of figures along a curve; there is a gap where one has none.
+    """Fills the intervals of figures along a curve, with a gap where one has none.
 
     Args:
         axes: Where to draw.
-        across: Place of each figure.
+        across: Abscissa of each figure.
         entries: The figures.
         colour: Colour of the band.
-        name: What the names of the ends begin with.
-        least: Where a logarithmic axis ends.
+        name: Prefix of the keys of the ends.
+        least: Lower end of a logarithmic axis.
     """
     low, high = (
         [math.nan if entry[key] is None else max(least, entry[key]) for entry in entries]
         for key in (f"{name}low", f"{name}high")
     )
     axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def plot_means(
+    axes: Axes,
+    across: Sequence[float],
+    entries: Sequence[Mapping[str, Any]],
+    colour: str,
+    label: str,
+    *,
+    key: str = "mean",
+    marker: str = "",
+    least: float = -math.inf,
+) -> None:
+    """Draws a curve of figures with the band of their intervals; arguments as for :func:`band`."""
+    band(axes, across, entries, colour, "" if key == "mean" else f"{key}_", least=least)
+    values = [max(least, entry[key]) for entry in entries]
+    axes.plot(across, values, color=colour, marker=marker, markersize=4, label=label)
+
+
+def plot_detection(axes: Axes, curves: Mapping[str, tuple[Mapping[str, Any], str, str]], *, detected: str) -> None:
+    """Draws receiver operating characteristics: labels to curve, colour and line style."""
+    for label, (curve, colour, line) in curves.items():
+        label = f"{label}, area {curve['area']['mean']:.2f}"
+        axes.plot(curve["false_positive"], curve["true_positive"], line, color=colour, label=label)
+    axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle=":", linewidth=1)
+    axes.set_xlabel(f"natural images {detected}")
+    axes.set_ylabel(f"adversarial images {detected}")
+    if curves:
+        axes.legend(loc="lower right")
+
+
+def percent_axis(axes: Axes) -> None:
+    """Labels the ordinate, from 0 to 1, in percent."""
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
 
 def draw_chart(
@@ -143,19 +175,16 @@ def draw_chart(
     width: float = WIDTH,
     height: float = 2.7,
 ) -> Chart:
-    """Draws a chart with the report's settings; the settings of the process stay as they are.
+    """Draws a chart in the report's style, and leaves matplotlib's settings as they are.
 
     Args:
-        name: Name of its file, without ending.
-        draw: Draws on the axes it is given.
-        title: What the chart shows.
-        alt: What can be read off it.
-        caption: What to look for.
+        name: As :class:`Chart`, like the other texts.
+        draw: Draws on given axes.
+        title: Title.
+        alt: Description.
+        caption: Caption.
         width: Width in inches.
         height: Height in inches.
-
-    Returns:
-        The chart.
     """
     import matplotlib
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The page: gathers what a run folder holds and writes it as one HTML file."""
+"""The report of a run folder as one HTML page."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cvae import derive_seed
 from cvae.files import atomic_file
 from cvae.progress import read_records
 from perturbsets.report import charts, findings, set_pictures
-from perturbsets.report.certified import certificates
 from perturbsets.report.criteria import criteria_sections
 from perturbsets.report.drawing import COLOURS
-from perturbsets.report.labels import helper_section, label_sections, scheme_sections
+from perturbsets.report.labels import auxiliary_section, label_sections, scheme_sections
 from perturbsets.report.pictures import attack_grids, data_uri
+from perturbsets.report.radius_charts import certified_chart, coverage_chart
 from perturbsets.report.representations import representation_sections
 from perturbsets.report.section import Section, read_classifiers, read_json, read_tensors
 from perturbsets.sets.latent import LatentBall
@@ -26,16 +26,16 @@ from perturbsets.stages import STAGES, planned
 
 
 def write_report(run: Path) -> Path:
-    """Writes ``report.html`` from what a run folder holds, and each figure into ``figures/``.
+    """Writes ``report.html`` from the files of a run folder, and each figure into ``figures/``.
 
-    Sections whose stage has not been carried out yet are left out, with a line that says which command makes
-    them. The same folder gives the same pictures: the seed of the run chooses them.
+    A section whose stage has not run yet names the command that makes it. The same folder gives the same pictures: the
+    seed of the run chooses them.
 
     Args:
         run: The run folder.
 
     Returns:
-        The page: one file without links or scripts, in a light and a dark scheme.
+        Path of the page: one file without links or scripts, in a light and a dark scheme.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -46,12 +46,17 @@ def write_report(run: Path) -> Path:
     if not run.is_dir():
         raise FileNotFoundError(f"{run} is no folder: `perturbsets run RECIPE` makes one and its report")
     about = read_json(run / "run.json") or {}
-    checks = read_json(run / "checks" / "checks.json")
-    evaluation = read_json(run / "evaluation" / "evaluation.json")
-    audits = read_json(run / "evaluation" / "audits.json")
-    robustness = read_json(run / "evaluation" / "robustness.json")
-    costs = read_json(run / "classifiers" / "costs.json")
-    features = read_json(run / "representations" / "representations.json")
+    checks, evaluation, audits, robustness, costs, features = (
+        read_json(run / file)
+        for file in (
+            "checks/checks.json",
+            "evaluation/evaluation.json",
+            "evaluation/audits.json",
+            "evaluation/robustness.json",
+            "classifiers/costs.json",
+            "representations/representations.json",
+        )
+    )
     recipe = run / "recipe.yaml"
     content = _recipe(recipe)
     stages = STAGES if content is None else planned(content)
@@ -60,14 +65,14 @@ def write_report(run: Path) -> Path:
         *([_made(run)] if "pairs" in stages else []),
         *(_pictures(run, _pairs(run, content), int(about.get("seed", 0))) if learns else []),
         *(criteria_sections(run, checks, _pairs(run, content)) if learns else []),
-        *([helper_section(run)] if "auxiliary" in stages else []),
+        *([auxiliary_section(run)] if "auxiliary" in stages else []),
         *([_training(run, evaluation, stages)] if learns or "train" in stages else []),
         *([_accuracy(evaluation, audits)] if "evaluate" in stages else []),
         *(scheme_sections(evaluation, robustness, costs) if "auxiliary" in stages else []),
         *_audit(audits),
         *_robustness(robustness, audits),
         *_attacks(run, evaluation),
-        *([certificates(run)] if "certify" in stages else []),
+        *([_certificates(run)] if "certify" in stages else []),
         *(representation_sections(run) if "representations" in stages else []),
         *(label_sections(run) if "labels" in stages else []),
     ]
@@ -90,7 +95,7 @@ def write_report(run: Path) -> Path:
 
 
 def _recipe(file: Path) -> dict[str, Any] | None:
-    """The run's recipe; ``None`` where there is none, and nothing tells which stages it has."""
+    """The run's recipe; ``None`` where there is none, so that its stages are unknown."""
     if not file.is_file():
         return None
     try:
@@ -101,13 +106,13 @@ def _recipe(file: Path) -> dict[str, Any] | None:
 
 
 def _pairs(run: Path, content: dict[str, Any] | None) -> Path:
-    """The run's pair file, or the one that its recipe names."""
+    """The pair file that the recipe names, or the run's own."""
     named = ((content or {}).get("pairs") or {}).get("path")
     return run / "pairs.h5" if named is None else Path(named)
 
 
 def _made(run: Path) -> Section:
-    """The section on which pairs were made, with their sheet of thumbnails."""
+    """The section on the pairs that were made, with thumbnails."""
     counted, sheet = read_json(run / "pairs.json"), run / "figures" / "pairs-sheet.png"
     if counted is None or not sheet.is_file():
         return Section("made-pairs", "The pairs", needs="pairs")
@@ -115,11 +120,11 @@ def _made(run: Path) -> Section:
 
 
 def _pictures(run: Path, pairs: Path, seed: int) -> list[Section]:
-    """The sections that show images."""
+    """The sections of pictures of the set."""
     titles = {
-        "pairs": "Real changes, and the nearest members of the set",
+        "pairs": "Real changes and the nearest members of the set",
         "samples": "Samples from the set",
-        "walk": "A walk through the ball",
+        "walk": "Principal directions of the ball",
     }
     missing = "pairs" if not pairs.is_file() else "fit" if not (run / "set").is_dir() else None
     if missing is not None:
@@ -143,13 +148,13 @@ def _training(run: Path, evaluation: dict[str, Any] | None, stages: Sequence[str
     trained = read_classifiers(run / "classifiers")
     drawn = charts.fit_charts(records) + charts.classifier_charts(trained, evaluation["rows"] if evaluation else [])
     fitted, done = bool(records), bool(trained)
-    needs = next((name for name, found in (("fit", fitted), ("train", done)) if name in stages and not found), None)
+    needs = next((name for name, ready in (("fit", fitted), ("train", done)) if name in stages and not ready), None)
     return Section("training", "Training", needs=needs, charts=drawn)
 
 
 def _accuracy(evaluation: dict[str, Any] | None, audits: dict[str, Any] | None) -> Section:
     """The section on classifiers under attack."""
-    title = "Classifiers under attack"
+    title = "Accuracy under attack"
     if evaluation is None:
         return Section("accuracy", title, needs="evaluate")
     verdicts = findings.verdicts(evaluation["rows"], audits)
@@ -158,16 +163,16 @@ def _accuracy(evaluation: dict[str, Any] | None, audits: dict[str, Any] | None) 
 
 
 def _audit(audits: dict[str, Any] | None) -> list[Section]:
-    """The section on whether those accuracies can be believed."""
+    """The section on the audit of the attacks."""
     cells = [cell for row in (audits or {}).get("rows", {}).values() for cell in row.values()]
     if audits is None or not cells:
         return []
     names = [check["name"] for check in cells[0]["checks"]]
-    return [Section("audit", "The audit of the attacks", content={**audits, "names": names})]
+    return [Section("audit", "Audit of the attacks", content={**audits, "names": names})]
 
 
 def _robustness(robustness: dict[str, Any] | None, audits: dict[str, Any] | None) -> list[Section]:
-    """The section on the fixed ensemble."""
+    """The section on robust accuracy under the fixed ensemble."""
     if robustness is None:
         return []
     first = next(iter(robustness["rows"].values()))[0]
@@ -177,17 +182,34 @@ def _robustness(robustness: dict[str, Any] | None, audits: dict[str, Any] | None
     }
     content = {**robustness, "members": list(first["broken"]), "images": first["images"], "failed": failed}
     content["independent"] = first.get("independent", first["images"])
-    return [Section("robustness", "What a fixed ensemble of attacks leaves", content=content)]
+    return [Section("robustness", "Robust accuracy under a fixed ensemble of attacks", content=content)]
 
 
 def _attacks(run: Path, evaluation: dict[str, Any] | None) -> list[Section]:
-    """The section that shows what each adversary makes of some images."""
+    """The section of pictures of each adversary's images."""
     about, file = read_json(run / "evaluation" / "pictures.json"), run / "evaluation" / "pictures.safetensors"
     if evaluation is None or about is None or not file.is_file():
         return []
     names = [name for name in evaluation["columns"] if name != "clean"]
     grids = attack_grids(read_tensors(file), names, about["classes"], evaluation["descriptions"])
-    return [Section("attacks", f"What the attacks make: {about['classifier']}", grids=grids)] if grids else []
+    return (
+        [Section("attacks", f"Adversarial images of the classifier {about['classifier']}", grids=grids)]
+        if grids
+        else []
+    )
+
+
+def _certificates(run: Path) -> Section:
+    """The section on certificates: sentences, and the curves that they are points of."""
+    title, file = "Certificates", run / "certificates" / "arrays.safetensors"
+    content = read_json(run / "certificates" / "certificates.json")
+    if content is None or not file.is_file():
+        return Section("certificates", title, needs="certify")
+    drawn = []
+    if "coverage" in content:
+        drawn.append(coverage_chart(read_tensors(file)["coverage/errors"], content["coverage"]))
+    votes = certified_chart(content["smoothing"])
+    return Section("certificates", title, charts=drawn if votes is None else [*drawn, votes], content=content)
 
 
 def _commands(about: dict[str, Any]) -> list[str]:

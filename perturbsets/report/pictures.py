@@ -1,4 +1,4 @@
-"""Grids of small images: single tiles for the page, one labelled PNG for other uses."""
+"""Grids of small images, as tiles for the page and as one labelled PNG."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perturbsets._types import Images, Labels
+from perturbsets._types import Images
 from perturbsets.report.drawing import LIGHT
 
-SMALL = 64  # images below this width are shown with their pixels as squares
+SMALL = 64  # below this width pixels are drawn as squares
+MAGNIFIED = 10
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Row:
     """One row of a grid.
 
     Attributes:
-        label: What the row shows.
+        label: Its label.
         images: Its images, in [0, 1].
         captions: A few letters under each image, or nothing.
     """
@@ -33,11 +34,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring columns under one heading.
+    """Adjacent columns under one heading.
 
     Attributes:
         heading: The heading, or nothing.
-        columns: How many columns.
+        columns: Number of columns.
     """
 
     heading: str
@@ -50,13 +51,13 @@ class Grid:
 
     Attributes:
         name: Name of its file, without ending.
-        title: What it shows, in a few words.
-        alt: What can be seen, for those who do not see it.
+        title: Its title.
+        alt: A description for readers who cannot see it.
         caption: What to look for.
         rows: Rows of equally many images.
         groups: Columns by heading; together as many as the rows have images.
-        labelled: Whether row labels are shown.
-        apart: Whether groups are set apart.
+        labelled: Whether rows have labels.
+        apart: Whether there is a gap between groups.
     """
 
     name: str
@@ -75,13 +76,13 @@ class Grid:
 
     @property
     def template(self) -> str:
-        """The columns in the words of CSS."""
+        """The columns as a CSS template."""
         tiles = [f"repeat({group.columns}, minmax(0, 1fr))" for group in self.groups]
         return " var(--apart) ".join(tiles) if self.apart else " ".join(tiles)
 
     @property
     def pixelated(self) -> bool:
-        """Whether images are small enough to be shown as squares."""
+        """Whether images are small enough for pixels to be drawn as squares."""
         return self.rows[0].images.shape[-1] < SMALL
 
     def tiles(self, row: Row) -> list[list[tuple[str, str]]]:
@@ -91,7 +92,7 @@ class Grid:
         return [[(data_uri(encode_png(image)), next(captions)) for image in part] for part in parts]
 
     def png(self) -> bytes:
-        """The whole grid with labels and headings, in light colours."""
+        """The whole grid with labels and headings as a PNG file, in light colours."""
         return _grid_png(self)
 
 
@@ -133,8 +134,8 @@ def _grid_png(grid: Grid) -> bytes:
         middles.append(top + height / 2)
         for image, caption, left in zip(row.images, row.captions or [""] * len(row.images), starts, strict=True):
             words.append((left + width / 2, top + height + below / 2, caption))
-            shown = image if len(image) in (1, 3) else image.mean(0, keepdim=True)
-            canvas[top : top + height, left : left + width] = shown.clamp(0, 1).permute(1, 2, 0).cpu()
+            tile = image if len(image) in (1, 3) else image.mean(0, keepdim=True)
+            canvas[top : top + height, left : left + width] = tile.clamp(0, 1).permute(1, 2, 0).cpu()
         top += height + gap + below * bool(row.captions)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -154,19 +155,13 @@ def _grid_png(grid: Grid) -> bytes:
     return file.getvalue()
 
 
-# What attacks make of images, as pictures: clean, the change, the changed image, and what is seen in it.
-
-
-MAGNIFIED = 10
-
-
 def attack_grids(
-    made: Mapping[str, Tensor], names: Sequence[str], classes: Sequence[str], descriptions: Mapping[str, str]
+    arrays: Mapping[str, Tensor], names: Sequence[str], classes: Sequence[str], descriptions: Mapping[str, str]
 ) -> list[Grid]:
-    """A grid for each adversary.
+    """A grid for each adversary: clean images, the changes, and the adversarial images with their predicted classes.
 
     Args:
-        made: ``clean`` images and ``labels``; for each adversary ``NAME/images`` and ``NAME/predictions``.
+        arrays: ``clean`` images and ``labels``; for each adversary ``NAME/images`` and ``NAME/predictions``.
         names: The adversaries, in order.
         classes: Names of the classes.
         descriptions: Each adversary in words.
@@ -174,40 +169,28 @@ def attack_grids(
     Returns:
         The grids; none if there are no images.
     """
-    clean, labels = made["clean"], made["labels"]
-    if not len(clean):
-        return []
-    return [
-        _grid(name, clean, labels, made[f"{name}/images"], made[f"{name}/predictions"], classes, descriptions)
-        for name in names
-    ]
+    return [_attack_grid(arrays, name, classes, descriptions) for name in names] if len(arrays["clean"]) else []
 
 
-def _grid(
-    name: str,
-    clean: Tensor,
-    labels: Labels,
-    changed: Tensor,
-    predicted: Labels,
-    classes: Sequence[str],
-    descriptions: Mapping[str, str],
+def _attack_grid(
+    arrays: Mapping[str, Tensor], name: str, classes: Sequence[str], descriptions: Mapping[str, str]
 ) -> Grid:
+    clean, labels = arrays["clean"], arrays["labels"]
+    changed, predicted = arrays[f"{name}/images"], arrays[f"{name}/predictions"]
     change = changed - clean
-    turned = int((predicted != labels).sum())
-    distances = change.flatten(1)
-    largest, length = float(distances.abs().max()), float(distances.norm(dim=1).mean())
+    largest, length = float(change.abs().max()), float(change.flatten(1).norm(dim=1).mean())
     return Grid(
         name=f"attack-{name}",
         title=name,
         alt=f"{len(clean)} images in columns: clean with its class, the change by {name} times {MAGNIFIED}, and the "
         "changed image with the class predicted.",
-        caption=f"{descriptions.get(name, name)}. It turns {turned} of these {len(clean)} images. The change, "
-        f"times {MAGNIFIED} around grey, moves a pixel by {largest:.2g} at most and an image by {length:.2g} in L2, on "
-        "average.",
+        caption=f"{descriptions.get(name, name)}. Misclassified: {int((predicted != labels).sum())} of these "
+        f"{len(clean)} images. The change (times {MAGNIFIED}, around grey) is at most {largest:.2g} per pixel, and has "
+        f"an L2 norm of {length:.2g} on average.",
         rows=(
             Row("clean", clean, [classes[int(label)] for label in labels]),
             Row(f"change × {MAGNIFIED}", 0.5 + MAGNIFIED * change),
-            Row("changed, as predicted", changed, [classes[int(label)] for label in predicted]),
+            Row("changed, predicted class", changed, [classes[int(label)] for label in predicted]),
         ),
         groups=(Group("", len(clean)),),
     )

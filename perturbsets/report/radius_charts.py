@@ -1,4 +1,4 @@
-"""Charts over radii and errors: what a set holds, what is certified of it, and of votes in it."""
+"""Charts over radii and errors: the necessary subset property, certificates, and proven bounds."""
 
 from __future__ import annotations
 
@@ -8,76 +8,68 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from perturbsets.report.drawing import LIGHT, Chart, band, draw_chart, series
+from perturbsets.criteria.theorems.tail import paper_radius, radius_needed
+from perturbsets.report.drawing import LIGHT, Chart, draw_chart, percent_axis, plot_means, series
 from perturbsets.share_bounds import share_at_least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-from typing import TYPE_CHECKING
-
-from perturbsets.criteria.theorems.tail import paper_radius, radius_needed
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-
+MASSES = {0.5: "-", 0.05: "--"}
+POINTS = 120
 SMALLEST = 1e-6  # share below which a logarithmic axis ends
 
 
 def necessary_chart(curve: Sequence[Mapping[str, Any]], radius: float) -> Chart:
-    """What the nearest member leaves of real and of foreign changes, over the radius of the ball."""
+    """Error of the nearest member for real and for mismatched changes, over the radius of the ball."""
     radii = [entry["radius"] for entry in curve]
     lines = {"real changes": ("search", "accent"), "changes of other images": ("mismatched_search", "warm")}
 
     def draw(axes: Axes) -> None:
         for label, (name, colour) in lines.items():
-            band(axes, radii, [entry[name] for entry in curve], LIGHT[colour], "share_", least=SMALLEST)
-            mean = [max(SMALLEST, entry[name]["share"]) for entry in curve]
-            axes.plot(radii, mean, "o-", color=LIGHT[colour], markersize=4, label=label)
+            entries = [entry[name] for entry in curve]
+            plot_means(axes, radii, entries, LIGHT[colour], label, key="share", marker="o", least=SMALLEST)
         axes.axvline(radius, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
         axes.set_yscale("log")
         axes.set_xlim(left=0)
         axes.set_xlabel("radius, in prior standard deviations")
-        axes.set_ylabel("share of the change left")
+        axes.set_ylabel("error, as a share of the change")
         axes.legend()
 
-    told = "; ".join(
+    values = "; ".join(
         f"{entry['radius']:.3g}: {entry['search']['share']:.2g} and {entry['mismatched_search']['share']:.2g}"
         for entry in curve
     )
     return draw_chart(
         "necessary-curve",
         draw,
-        title="What balls of other radii leave",
-        alt=f"Share of the squared change that the nearest member leaves, of real and of foreign changes: {told}.",
-        caption="A good set reaches real changes at a small radius, and those of other images at none. Bands are 95 % "
+        title="Error of the nearest member over the radius",
+        alt=f"Error of the nearest member as a share of the squared change, for real and mismatched changes: {values}.",
+        caption="A good set contains real changes at a small radius, and those of other images at none. Bands are 95 % "
         "intervals over sources; the dotted line is the set's own radius.",
     )
 
 
-def coverage_chart(errors: Tensor, found: Mapping[str, Any]) -> Chart:
+def coverage_chart(errors: Tensor, certificate: Mapping[str, Any]) -> Chart:
     """Share of future pairs within an error: observed, and certified."""
     count = len(errors)
     ordered = errors.double().sort().values
     places = torch.arange(1, count + 1)
-    bounds = share_at_least(places, count, found["alpha"])
+    bounds = share_at_least(places, count, certificate["alpha"])
     finite = ordered.isfinite()
-    across = 100 * ordered if found["relative"] else ordered
-    unit = "% of the pair's own squared change" if found["relative"] else "mean squared error per pixel"
+    across = 100 * ordered if certificate["relative"] else ordered
+    unit = "% of the pair's own squared change" if certificate["relative"] else "mean squared error per pixel"
 
     def draw(axes: Axes) -> None:
-        shown = across[finite].clamp_min(1e-9).numpy()
-        axes.step(shown, (places[finite] / count).numpy(), where="post", color=LIGHT["muted"], label="observed")
-        axes.step(shown, bounds[finite].numpy(), where="post", color=LIGHT["accent"], label="certified")
-        if found["tolerance"]:
-            limit = found["tolerance"] * (100 if found["relative"] else 1)
-            axes.plot([limit], [found["share"]], "o", color=LIGHT["warm"], label="the certificate")
+        values = across[finite].clamp_min(1e-9).numpy()
+        axes.step(values, (places[finite] / count).numpy(), where="post", color=LIGHT["muted"], label="observed")
+        axes.step(values, bounds[finite].numpy(), where="post", color=LIGHT["accent"], label="certified")
+        if certificate["tolerance"]:
+            limit = certificate["tolerance"] * (100 if certificate["relative"] else 1)
+            axes.plot([limit], [certificate["share"]], "o", color=LIGHT["warm"], label="the certificate")
         axes.set_xscale("log")
         axes.tick_params(axis="x", which="minor", labelbottom=False)
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        percent_axis(axes)
         axes.set_xlabel(f"error of the nearest member: {unit}")
         axes.set_ylabel("share of pairs within")
         axes.legend(loc="lower right")
@@ -85,28 +77,24 @@ def coverage_chart(errors: Tensor, found: Mapping[str, Any]) -> Chart:
     return draw_chart(
         "coverage",
         draw,
-        title="How many future pairs are covered",
-        alt=f"Share of pairs within an error, observed on {count} sources and certified. {found['sentence']}",
-        caption=f"Each point of the certified curve holds with confidence {1 - found['alpha']:.0%} by itself, not all "
-        f"at once. {count} held-out sources, one random pair each.",
+        title="Coverage of future pairs",
+        alt=f"Share of pairs within an error, observed on {count} sources and certified. {certificate['sentence']}",
+        caption=f"Each point of the certified curve holds with confidence {1 - certificate['alpha']:.0%} by itself, "
+        f"not all together. {count} held-out sources, one random pair each.",
     )
 
 
 def certified_chart(smoothing: Mapping[str, Mapping[str, Any]]) -> Chart | None:
-    """Certified accuracy over the radius, one curve per vote; ``None`` where none has such a curve."""
-    curves = {name: found["curve"] for name, found in smoothing.items() if found.get("curve") and "radius" not in found}
+    """Certified accuracy over the radius, one curve per smoothed model; ``None`` where there are none."""
+    curves = {name: entry["curve"] for name, entry in smoothing.items() if entry.get("curve") and "radius" not in entry}
     if not curves:
         return None
 
     def draw(axes: Axes) -> None:
         for number, (name, points) in enumerate(curves.items()):
-            radii = [point["radius"] for point in points]
-            colour = series(number)[0]
-            band(axes, radii, points, colour)
-            axes.plot(radii, [point["mean"] for point in points], color=colour, label=name)
-        axes.set_ylim(0, 1.02)
+            plot_means(axes, [point["radius"] for point in points], points, series(number)[0], name)
         axes.set_xlim(left=0)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        percent_axis(axes)
         axes.set_xlabel("certified radius")
         axes.set_ylabel("certified accuracy")
         axes.legend()
@@ -118,18 +106,11 @@ def certified_chart(smoothing: Mapping[str, Mapping[str, Any]]) -> Chart | None:
     return draw_chart(
         "certified-accuracy",
         draw,
-        title="Certified accuracy of votes under noise",
+        title="Certified accuracy",
         alt=f"Share of images whose true class is certified, over the radius: {starts}.",
-        caption="Share of held-out images whose true class wins the vote at every offset within the radius; what "
-        "abstains counts as wrong. Bands are 95 % intervals over independent images.",
+        caption="Share of held-out images whose true class wins the vote at every offset within the radius; "
+        "abstentions count as wrong. Bands are 95 % intervals over independent images.",
     )
-
-
-# The chart of two proofs: how large a ball each of them needs.
-
-
-MASSES = {0.5: "-", 0.05: "--"}
-POINTS = 120
 
 
 def theorem_chart(latent: int = 16, kl: float = 20.0, radius: float | None = None) -> Chart:
@@ -137,8 +118,8 @@ def theorem_chart(latent: int = 16, kl: float = 20.0, radius: float | None = Non
 
     Args:
         latent: Number of latent coordinates d.
-        kl: Divergence to be marked, in nats; the axis ends at twice of it.
-        radius: Radius of a set to be marked, in prior standard deviations.
+        kl: Divergence to mark, in nats; the axis ends at twice that.
+        radius: Radius of a set to mark, in prior standard deviations.
     """
     divergences = 2 * kl * torch.linspace(0, 1, POINTS, dtype=torch.float64).square()  # dense where curves are steep
     forms = {"paper's form": (paper_radius, "warm"), "lemma": (radius_needed, "accent")}
@@ -189,10 +170,10 @@ def theorem_chart(latent: int = 16, kl: float = 20.0, radius: float | None = Non
     return draw_chart(
         "theorems",
         draw,
-        title="How large a ball the theorems need",
+        title="Radius that the bounds need",
         alt=f"Radius over the divergence for {latent} latents. At {kl:.3g} nats, half of the mass outside: {half}; "
         f"5 % outside: {little}.",
         caption="The error is at most D / (1 − α), with α the mass of the recognition distribution outside of the "
-        "ball. Both forms know the divergence alone.",
+        "ball. Both forms use the divergence alone.",
         height=3.2,
     )

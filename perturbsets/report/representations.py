@@ -1,25 +1,18 @@
-"""The sections on feature adversaries and the representations they have."""
+"""The sections on feature adversaries and their representations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
-
-from perturbsets.report.drawing import LIGHT, Chart, band, draw_chart, series
-from perturbsets.report.findings import with_interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from perturbsets.report.drawing import LIGHT, Chart, draw_chart, percent_axis, plot_detection, plot_means, series
+from perturbsets.report.findings import with_interval
 from perturbsets.report.pictures import Grid, Group, Row
 from perturbsets.report.representation_tables import (
     activity_table,
@@ -34,11 +27,25 @@ from perturbsets.report.representation_tables import (
 )
 from perturbsets.report.section import Section, read_json, read_tensors
 
-# Charts of feature adversaries: how near they come, and how natural their representations are.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-
+Content = Mapping[str, Any]
 BINS = 30
 CUT = 0.01  # share of values at each end of a series that may lie beyond the axis: densities have long tails
+MEASURES = {
+    "drop": (
+        "Log-likelihood on the guide's tangent",
+        "log-likelihood less the guide's",
+        "Probabilistic PCA of fifteen natural neighbours, with its mean at the guide. Further left is less likely.",
+    ),
+    "consistency": (
+        "Angular consistency with the guide",
+        "mean cosine of directions to its neighbours",
+        "Whether the directions to natural neighbours of the guide are the same from a point as from the guide; at "
+        "most 1.",
+    ),
+}
 POINTS = {
     "adversary": ("adversaries", "warm"),
     "random": ("random direction", "series4"),
@@ -53,32 +60,23 @@ def radius_chart(by_radius: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
     def draw(axes: Axes) -> None:
         for number, (layer, points) in enumerate(by_radius.items()):
             colour, marker = series(number)
-            radii = [255 * point["radius"] for point in points]
-            band(axes, radii, [point["ratio"] for point in points], colour)
-            axes.plot(
-                radii,
-                [point["ratio"]["mean"] for point in points],
-                color=colour,
-                marker=marker,
-                markersize=4,
-                label=layer,
-            )
+            radii, entries = [255 * point["radius"] for point in points], [point["ratio"] for point in points]
+            plot_means(axes, radii, entries, colour, layer, marker=marker)
         axes.set_xlim(left=0)
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        percent_axis(axes)
         axes.set_xlabel("largest change of a pixel, in 255ths")
-        axes.set_ylabel("distance to the guide left")
+        axes.set_ylabel("remaining distance to the guide")
         axes.legend()
 
-    told = "; ".join(
+    ratios = "; ".join(
         f"{layer}: " + ", ".join(f"{point['ratio']['mean']:.0%} at {255 * point['radius']:.3g}" for point in points)
         for layer, points in by_radius.items()
     )
     return draw_chart(
         "feature-radius",
         draw,
-        title="How near a larger change comes",
-        alt=f"Mean distance between adversary and guide, as a share of that between source and guide: {told}.",
+        title="Distance to the guide over the radius",
+        alt=f"Mean distance between adversary and guide, as a share of that between source and guide: {ratios}.",
         caption="Distance between the representations of adversary and guide, as a share of that between source and "
         "guide; means over pairs with 95 % intervals.",
     )
@@ -86,25 +84,13 @@ def radius_chart(by_radius: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
 
 def spread_chart(name: str, layer: str, values: Mapping[str, Tensor]) -> Chart:
     """Histograms of a measure of naturalness at adversaries, near neighbours and far ones."""
-    title, label, caption = {
-        "drop": (
-            "Log-likelihood on the guide's tangent",
-            "log-likelihood less the guide's",
-            "Probabilistic PCA of fifteen natural neighbours, with its mean at the guide. Further left is less likely.",
-        ),
-        "consistency": (
-            "Angular consistency with the guide",
-            "mean cosine of directions to its neighbours",
-            "Whether natural neighbours of the guide are seen in the same directions from a point as from the guide; "
-            "at most 1.",
-        ),
-    }[name]
-    shown = {key: array.flatten().double() for key, array in values.items()}
-    low = min(float(array.quantile(CUT)) for array in shown.values())
-    high = max(float(array.quantile(1 - CUT)) for array in shown.values())
+    title, label, caption = MEASURES[name]
+    points = {key: array.flatten().double() for key, array in values.items()}
+    low = min(float(array.quantile(CUT)) for array in points.values())
+    high = max(float(array.quantile(1 - CUT)) for array in points.values())
 
     def draw(axes: Axes) -> None:
-        for key, array in shown.items():
+        for key, array in points.items():
             words, colour = POINTS[key]
             axes.hist(
                 array.numpy(),
@@ -121,7 +107,7 @@ def spread_chart(name: str, layer: str, values: Mapping[str, Tensor]) -> Chart:
         axes.set_ylabel("share of points")
         axes.legend()
 
-    medians = "; ".join(f"{POINTS[key][0]} {float(array.median()):.3g}" for key, array in shown.items())
+    medians = "; ".join(f"{POINTS[key][0]} {float(array.median()):.3g}" for key, array in points.items())
     return draw_chart(
         f"feature-{name}",
         draw,
@@ -143,74 +129,67 @@ def dimension_chart(layer: str, held_out: Sequence[float], chosen: int) -> Chart
     return draw_chart(
         "feature-dimension",
         draw,
-        title=f"Which dimension the tangent has, {layer}",
-        alt=f"Log-likelihood of neighbours left out, over the dimension; the highest is at {chosen}.",
-        caption=f"Log-likelihood of each natural neighbour under a model of the others, a mean over guides; "
-        f"{chosen} is taken.",
+        title=f"Dimension of the tangent, {layer}",
+        alt=f"Log-likelihood of held-out neighbours over the dimension; the highest is at {chosen}.",
+        caption=f"Log-likelihood of each natural neighbour under a model of the others, averaged over guides; "
+        f"{chosen} is chosen.",
     )
 
 
-def detection_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart:
-    """What share of adversaries is detected, over the share of natural images that are taken for one."""
+def detection_chart(curves: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Share of adversaries detected over the share of natural images flagged."""
     words = {"drop": "log-likelihood", "consistency": "angular consistency"}
 
-    def draw(axes: Axes) -> None:
-        for number, (name, curve) in enumerate(found.items()):
-            colour = series(number + 1)[0]
-            area = curve["area"]["mean"]
-            axes.plot(
-                curve["false_positive"], curve["true_positive"], color=colour, label=f"{words[name]}, area {area:.2f}"
-            )
-        axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle=":", linewidth=1)
-        axes.set_xlabel("natural images flagged")
-        axes.set_ylabel("adversaries flagged")
-        axes.legend(loc="lower right")
-
-    areas = "; ".join(f"{words[name]} {with_interval(curve['area'], '{:.3f}'.format)}" for name, curve in found.items())
+    lines = {words[name]: (curve, series(number + 1)[0], "-") for number, (name, curve) in enumerate(curves.items())}
+    areas = "; ".join(
+        f"{words[name]} {with_interval(curve['area'], '{:.3f}'.format)}" for name, curve in curves.items()
+    )
     return draw_chart(
         "feature-detection",
-        draw,
-        title="Can adversaries be told from natural images?",
+        lambda axes: plot_detection(axes, lines, detected="flagged"),
+        title="Detection of adversaries",
         alt=f"Receiver operating characteristics; areas under them: {areas}.",
-        caption="Each image is judged by natural images near its own representation, with no word of its guide; "
-        "natural images are other test images, misread ones among them, adversaries those of images that were read "
-        f"rightly. Areas with 95 % intervals: {areas}; one half is chance.",
+        caption="The score of each image comes from natural images near its own representation, without its guide. "
+        "Natural images are other test images, misclassified ones included; adversaries start from correctly "
+        f"classified images. Areas with 95 % intervals: {areas}; one half is chance.",
     )
-
-
-Content = Mapping[str, Any]
 
 
 def representation_sections(run: Path) -> list[Section]:
-    """What feature adversaries are like, how natural they are, and what else has been tried beside them."""
+    """Feature adversaries, the naturalness of their representations, and comparisons."""
     folder, title = run / "representations", "Feature adversaries"
-    found, file = read_json(folder / "representations.json"), folder / "arrays.safetensors"
-    if found is None or not file.is_file():
+    content, file = read_json(folder / "representations.json"), folder / "arrays.safetensors"
+    if content is None or not file.is_file():
         return [Section("features", title, needs="representations")]
-    arrays, last = read_tensors(file), found["layers"][-1]
+    arrays, last = read_tensors(file), content["layers"][-1]
     return [
         Section(
             "features",
             title,
-            grids=[_pictures(found, arrays)],
-            charts=[radius_chart(found["by_radius"])],
-            tables=[distance_table(found), label_table(found)],
+            grids=[_pictures(content, arrays)],
+            charts=[radius_chart(content["by_radius"])],
+            tables=[distance_table(content), label_table(content)],
         ),
         Section(
             "natural",
-            "How natural are their representations?",
+            "Naturalness of their representations",
             charts=[
                 *(spread_chart(name, last, _spread(arrays, last, name)) for name in ("drop", "consistency")),
-                dimension_chart(last, found["by_layer"][last]["held_out"], found["by_layer"][last]["dimension"]),
-                detection_chart(found["detection"]),
+                dimension_chart(last, content["by_layer"][last]["held_out"], content["by_layer"][last]["dimension"]),
+                detection_chart(content["detection"]),
             ],
-            tables=[neighbour_table(found), tangent_table(found), sensitivity_table(found), activity_table(found)],
+            tables=[
+                neighbour_table(content),
+                tangent_table(content),
+                sensitivity_table(content),
+                activity_table(content),
+            ],
         ),
         Section(
             "beside",
-            "Other adversaries, networks and sets",
-            grids=[_in_set(found, arrays, name) for name in found["sets"]],
-            tables=[kinds_table(found), *random_tables(found), *elsewhere_tables(found)],
+            "Comparisons: other adversaries, networks and sets",
+            grids=[_in_set(content, arrays, name) for name in content["sets"]],
+            tables=[kinds_table(content), *random_tables(content), *elsewhere_tables(content)],
         ),
     ]
 
@@ -219,11 +198,11 @@ def _spread(arrays: Mapping[str, Tensor], layer: str, name: str) -> dict[str, Te
     return {key: arrays[f"{layer}/{name}/{key}"] for key in ("adversary", "random", "close", "far")}
 
 
-def _pictures(found: Content, arrays: Mapping[str, Tensor]) -> Grid:
-    """Sources, guides and adversaries, with the images that are made from their representations."""
-    count, classes = len(arrays["shown/source"]), found["classes"]
+def _pictures(content: Content, arrays: Mapping[str, Tensor]) -> Grid:
+    """Sources, guides and adversaries, with images reconstructed from their representations."""
+    count, classes = len(arrays["shown/source"]), content["classes"]
     change = arrays["shown/adversary"] - arrays["shown/source"]
-    magnified = max(1, round(0.5 / found["radius"])) if found["radius"] else 1
+    magnified = max(1, round(0.5 / content["radius"])) if content["radius"] else 1
 
     def named(key: str) -> list[str]:
         return [classes[int(number)] for number in arrays[f"shown/{key}-predictions"]]
@@ -231,17 +210,17 @@ def _pictures(found: Content, arrays: Mapping[str, Tensor]) -> Grid:
     return Grid(
         name="features",
         title="Feature adversaries",
-        alt=f"{count} pairs in columns: source, guide, the change times {magnified}, the adversary, the units "
-        "active in all three, and images made from their representations.",
-        caption="An adversary looks like its source; the network sees its guide. The changes, times "
-        f"{magnified} around grey, are at most {255 * found['radius']:.3g} of 255 levels. Units are those of "
-        f"{found['layers'][-1]}, a square each where there is room, else means of some. The last rows show what "
-        "is left of an image in its representation there: an image made from that representation alone.",
+        alt=f"{count} pairs in columns: source, guide, the change times {magnified}, the adversary, the activity of "
+        "the units for all three, and images reconstructed from their representations.",
+        caption="An adversary looks like its source, but its representation is near that of its guide. The changes "
+        f"(times {magnified}, around grey) are at most {255 * content['radius']:.3g} of 255 levels. Units are those of "
+        f"{content['layers'][-1]}, one square each, or averaged where there is no room. The last rows are images "
+        "reconstructed from the representation there alone.",
         rows=(
             Row("source", arrays["shown/source"], named("source")),
             Row("guide", arrays["shown/guide"], named("guide")),
             Row(f"change × {magnified}", 0.5 + magnified * change),
-            Row("adversary, as predicted", arrays["shown/adversary"], named("adversary")),
+            Row("adversary, predicted class", arrays["shown/adversary"], named("adversary")),
             *(Row(f"units of the {name}", _units(arrays, name)) for name in ("source", "guide", "adversary")),
             Row("from the source’s representation", arrays["shown/source-inverted"]),
             Row("from the guide’s", arrays["shown/guide-inverted"]),
@@ -251,29 +230,31 @@ def _pictures(found: Content, arrays: Mapping[str, Tensor]) -> Grid:
     )
 
 
-def _in_set(found: Content, arrays: Mapping[str, Tensor], name: str) -> Grid:
-    """Sources, guides, and the member of a set that comes nearest to the guide's representation."""
-    count, classes, entry = len(arrays["shown/source"]), found["classes"], found["sets"][name]
+def _in_set(content: Content, arrays: Mapping[str, Tensor], name: str) -> Grid:
+    """Sources, guides, and the members of a set nearest to the guides' representations."""
+    count, classes, entry = len(arrays["shown/source"]), content["classes"], content["sets"][name]
     predictions = arrays[f"sets/{name}/predictions"]
     return Grid(
         name=f"features-{name}",
         title=f"In the set {name}",
-        alt=f"{count} pairs in columns: source, guide, and the adversary inside the set {name}, as predicted.",
-        caption=f"The members of the set {name} whose representations at {found['layers'][-1]} come nearest to those "
-        f"of the guides: {entry['ratio']['mean']:.1%} of the distance is left, on average of all pairs.",
+        alt=f"{count} pairs in columns: source, guide, and the adversary inside the set {name} with its class.",
+        caption=f"The members of the set {name} whose representations at {content['layers'][-1]} are nearest to those "
+        f"of the guides: {entry['ratio']['mean']:.1%} of the distance remains, on average over all pairs.",
         rows=(
             Row("source", arrays["shown/source"]),
             Row("guide", arrays["shown/guide"]),
-            Row("adversary, as predicted", arrays[f"sets/{name}/images"], [classes[int(one)] for one in predictions]),
+            Row(
+                "adversary, predicted class", arrays[f"sets/{name}/images"], [classes[int(one)] for one in predictions]
+            ),
         ),
         groups=(Group("", count),),
     )
 
 
 def _units(arrays: Mapping[str, Tensor], name: str) -> Tensor:
-    """Activity of the layer's units as squares of pixels, in the size of the images, white at a pair's most active."""
-    every = torch.stack([arrays[f"shown/{key}-units"] for key in ("source", "guide", "adversary")])
-    units = arrays[f"shown/{name}-units"] / every.amax((0, 2)).clamp_min(torch.finfo(every.dtype).tiny)[:, None]
+    """Activity of the layer's units as squares, in the size of the images; white is a pair's most active unit."""
+    stacked = torch.stack([arrays[f"shown/{key}-units"] for key in ("source", "guide", "adversary")])
+    units = arrays[f"shown/{name}-units"] / stacked.amax((0, 2)).clamp_min(torch.finfo(stacked.dtype).tiny)[:, None]
     side = math.ceil(math.sqrt(units.shape[1]))
     squares = F.pad(units, (0, side**2 - units.shape[1])).view(-1, 1, side, side).clamp(0, 1)
     size = arrays["shown/source"].shape[-2:]

@@ -1,10 +1,12 @@
-"""A section of the page: its heading, pictures, charts and tables."""
+"""A section of the page, and the files of a run that it is made from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,9 @@ from cvae.progress import Record, read_records
 from perturbsets.report.drawing import Chart
 from perturbsets.report.pictures import Grid
 
-# Reading what the stages of a run left in its folder.
-
 
 def read_json(file: Path) -> dict[str, Any] | None:
-    """The content of a JSON file, or ``None`` if its stage has not written it yet.
+    """The content of a JSON file, or ``None`` if its stage has not run yet.
 
     Raises:
         ValueError: If the file is damaged.
@@ -30,10 +30,10 @@ def read_json(file: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON ({error}): carry out the stage that wrote it again") from error
+        raise ValueError(f"{file} is no JSON ({error}): run the stage that wrote it again") from error
     if not isinstance(content, dict):
         raise ValueError(
-            f"{file} must hold a JSON object, got a {type(content).__name__}: carry out the stage that wrote it again"
+            f"{file} must hold a JSON object, got a {type(content).__name__}: run the stage that wrote it again"
         )
     return content
 
@@ -47,11 +47,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(safetensors.torch.load_file(file))
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is damaged ({error}): carry out the stage that wrote it again") from error
+        raise ValueError(f"{file} is damaged ({error}): run the stage that wrote it again") from error
 
 
 def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:
-    """Records of every classifier: name to one list of records per seed, in order of name and seed."""
+    """Training records of every classifier: name to a list of records per seed, in order of name and seed."""
     trained: dict[str, list[list[Record]]] = {}
     for file in sorted(folder.glob("*/*/metrics.jsonl")):
         records = read_records(file)
@@ -60,13 +60,21 @@ def read_classifiers(folder: Path) -> dict[str, list[list[Record]]]:
     return trained
 
 
+Cell = Callable[[Any], str]
+
+
+def cell(form: Cell, *path: str) -> Cell:
+    """A function from an entry to its formatted value at a path of keys."""
+    return lambda entry: form(reduce(getitem, path, entry))
+
+
 @dataclass(frozen=True)
 class Table:
-    """Rows of words and figures.
+    """A table of words and figures.
 
     Attributes:
-        title: What it shows, in a few words.
-        head: What stands above each column, the first of which names the rows.
+        title: Its title.
+        head: Heading of each column; the first column names the rows.
         rows: Cells of each row.
         note: How to read it.
     """
@@ -76,19 +84,45 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
 
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        first: str,
+        columns: Mapping[str, Cell],
+        entries: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        note: str = "",
+    ) -> Table:
+        """A table with a row per entry.
+
+        Args:
+            title: Its title.
+            first: Heading of the column of names.
+            columns: Heading of every other column, to a function from an entry to its cell.
+            entries: Names and entries of the rows; names may repeat in a list of pairs.
+            note: How to read it.
+        """
+        pairs = entries.items() if isinstance(entries, Mapping) else entries
+        return cls(
+            title,
+            (first, *columns),
+            [(name, *(column(entry) for column in columns.values())) for name, entry in pairs],
+            note,
+        )
+
 
 @dataclass(frozen=True)
 class Section:
     """A section of the page.
 
     Attributes:
-        key: Its anchor, and what the template knows it by.
+        key: Its anchor, and the name of its templates.
         title: Its heading.
-        needs: The stage to carry out first, if its input is absent.
+        needs: The stage to run first, if its input is absent.
         grids: Its pictures.
         charts: Its charts.
-        tables: Its tables, where words and figures are all that there is to them.
-        content: What else the template shows in it.
+        tables: Its tables.
+        content: Values for its templates.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""Members of the learned set as pictures: nearest to real changes, drawn, and along directions."""
+"""Pictures of members of the learned set: nearest, farthest, sampled, and along directions."""
 
 from __future__ import annotations
 
@@ -24,24 +24,22 @@ SEARCH = ProjectedGradient(steps=50, schedule="cosine", starts="zero")
 
 
 def pick_pairs(pairs: Pairs, generator: torch.Generator) -> tuple[Images, Images]:
-    """Some pairs at random, each of another source.
-
-    Args:
-        pairs: Pairs as :class:`augment.PairStore` gives them.
-        generator: For the choice.
-
-    Returns:
-        Clean and changed images in [0, 1].
-    """
+    """Clean and changed images, in [0, 1], of random pairs of different sources."""
     order = torch.randperm(len(pairs), generator=generator)[:CANDIDATES]
-    clean, changed, source, *_ = pairs.batch(order)
+    _, _, source, *_ = pairs.batch(order)
     rows = list({int(number): row for row, number in enumerate(source)}.values())[:SHOWN]
-    return to_dtype(clean[rows], torch.float32, scale=True), to_dtype(changed[rows], torch.float32, scale=True)
+    return pair_images(pairs, order[rows])
+
+
+def pair_images(pairs: Pairs, rows: Tensor) -> tuple[Images, Images]:
+    """Clean and changed images of selected pairs, in [0, 1]."""
+    clean, changed, *_ = pairs.batch(rows)
+    return to_dtype(clean, torch.float32, scale=True), to_dtype(changed, torch.float32, scale=True)
 
 
 @torch.no_grad()
 def compare(learned: LatentBall, clean: Images, changed: Images) -> Grid:
-    """Pairs beside what the set has nearest to them."""
+    """Pairs with the nearest members of the set."""
     region = learned.at(clean)
     offsets = region.project(region.encode(changed))
     encoded = region.decode(offsets)
@@ -51,9 +49,9 @@ def compare(learned: LatentBall, clean: Images, changed: Images) -> Grid:
         name="pairs",
         title="Real changes and the nearest members of the set",
         alt=f"{len(clean)} held-out pairs in columns: clean image, changed image, the decoded encoding, the nearest "
-        f"member of the set found by search, and what is left between that and the changed image.",
-        caption="Each column is one held-out pair, picked at random. Where the set holds the change, the nearest "
-        "member looks like the changed image and the last row is black. In these pictures the search leaves "
+        f"member of the set found by search, and its difference from the changed image.",
+        caption="Each column is one held-out pair, picked at random. Where the set contains the change, the nearest "
+        "member looks like the changed image and the last row is black. In these pictures its squared error is "
         f"{percent(left)} of the squared difference between clean and changed image.",
         rows=(
             Row("clean x", clean),
@@ -66,23 +64,17 @@ def compare(learned: LatentBall, clean: Images, changed: Images) -> Grid:
     )
 
 
-def floats(pairs: Pairs, rows: Tensor) -> tuple[Images, Images]:
-    """Clean and changed images of some pairs, in [0, 1]."""
-    clean, changed, *_ = pairs.batch(rows)
-    return to_dtype(clean, torch.float32, scale=True), to_dtype(changed, torch.float32, scale=True)
-
-
 @torch.no_grad()
 def worst_pairs(learned: LatentBall, clean: Images, changed: Images, offsets: Offsets) -> Grid:
-    """The pairs of which the nearest member leaves most."""
+    """The pairs with the largest errors of the nearest member."""
     nearest = learned.at(clean).decode(offsets)
     left = (nearest - changed).square().flatten(1).mean(1) / (clean - changed).square().flatten(1).mean(1)
     return Grid(
         name="worst",
-        title="The pairs that the set holds worst",
-        alt=f"The {len(clean)} held-out pairs of which the nearest member leaves the largest shares, the worst first.",
-        caption="Below the last row, how much of the squared difference between clean and changed image is left. Where "
-        "these have something in common, the set lacks it.",
+        title="The pairs that the set covers worst",
+        alt=f"The {len(clean)} held-out pairs with the largest relative errors of the nearest member, the worst first.",
+        caption="Below the last row, the squared error as a share of that between clean and changed image. What these "
+        "pairs have in common is missing from the set.",
         rows=(
             Row("clean x", clean),
             Row("changed x̃", changed),
@@ -96,25 +88,25 @@ def worst_pairs(learned: LatentBall, clean: Images, changed: Images, offsets: Of
 @torch.no_grad()
 def farthest_members(learned: LatentBall, clean: Images, changed: Images, offsets: Offsets) -> Grid:
     """The members farthest from their images."""
-    found = learned.at(clean).decode(offsets)
-    far, real = ((other - clean).square().flatten(1).mean(1) for other in (found, changed))
+    farthest = learned.at(clean).decode(offsets)
+    far, real = ((other - clean).square().flatten(1).mean(1) for other in (farthest, changed))
     times = [f"{float(ratio):.1f} ×" for ratio in far / real.clamp_min(torch.finfo(real.dtype).tiny)]
     return Grid(
         name="farthest",
         title="The members farthest from their images",
         alt=f"{len(clean)} clean images, a real change of each, and the member farthest from it that a search found.",
-        caption="Below the last row, the squared distance over that of the real change beside it. What no longer shows "
-        "its label there is why a classifier cannot withstand the whole ball.",
-        rows=(Row("clean x", clean), Row("a real change", changed), Row("farthest member", found, times)),
+        caption="Below the last row, the squared distance from x over that of the real change. Where the label is no "
+        "longer visible, no classifier can be robust on the whole ball.",
+        rows=(Row("clean x", clean), Row("a real change", changed), Row("farthest member", farthest, times)),
         groups=(Group("", len(clean)),),
     )
 
 
 @torch.no_grad()
 def draw_samples(learned: LatentBall, clean: Images, generator: torch.Generator, *, draws: int = 5) -> Grid:
-    """Members drawn from the set, by both of its distributions."""
+    """Members drawn from the set, from the bank and from the prior."""
     rows = clean[:6]
-    headings: dict[Draw, str] = {"bank": "changes carried over (bank)", "prior": "drawn from the prior"}
+    headings: dict[Draw, str] = {"bank": "from the bank", "prior": "from the prior"}
     parts, groups = [rows[:, None]], [Group("x", 1)]
     for draw, heading in headings.items():
         if draw == "bank" and learned.bank is None:
@@ -127,10 +119,10 @@ def draw_samples(learned: LatentBall, clean: Images, generator: torch.Generator,
     return Grid(
         name="samples",
         title="Samples from the set",
-        alt="One clean image per row, followed by members of its set drawn in either of two ways.",
-        caption="Each row starts with a clean image. Samples from the bank carry the change of another pair over to "
-        "it; samples from the prior draw the offset itself. Both should keep what the image is and vary how it "
-        "appears, over the whole range of the real changes.",
+        alt="One clean image per row, followed by members of its set drawn from the bank and from the prior.",
+        caption="Each row starts with a clean image. Samples from the bank apply the encoded change of another pair to "
+        "it; samples from the prior draw the offset itself. Both should keep the content of the image and show the "
+        "whole range of the real changes.",
         rows=[Row(f"image {number + 1}", images) for number, images in enumerate(table)],
         groups=groups,
         labelled=False,
@@ -151,11 +143,11 @@ def walk(learned: LatentBall, clean: Images, *, directions: int = 4, stops: int 
     ]
     return Grid(
         name="walk",
-        title="A walk through the ball",
+        title="Principal directions of the ball",
         alt=f"One image decoded at {stops} points from one end of the ball to the other, along {len(rows)} directions.",
         caption="One image along the directions in which the encodings of real changes vary most (with their share "
-        f"of the variance), from −{radius:.1f} through the centre to +{radius:.1f}, the rim of the ball. A direction "
-        "with a meaning of its own changes one thing smoothly; one that the set does not use changes nothing.",
+        f"of the variance), from −{radius:.1f} through the centre to +{radius:.1f}, the surface of the ball. A "
+        "direction with a meaning changes one thing smoothly; an unused one changes nothing.",
         rows=rows,
         groups=[Group(f"{value:+.1f}" if value else "0", 1) for value in along.tolist()],
         apart=False,
@@ -170,5 +162,5 @@ def principal_directions(learned: LatentBall) -> tuple[Tensor, Tensor]:
     bank = learned.bank.float()
     _, scales, directions = torch.linalg.svd(bank - bank.mean(0), full_matrices=False)
     largest = directions.abs().argmax(1, keepdim=True)
-    directions = directions * directions.gather(1, largest).sign()  # a direction's sign is arbitrary: fix it
+    directions = directions * directions.gather(1, largest).sign()  # the sign is arbitrary: make the largest positive
     return directions, scales.square() / scales.square().sum().clamp_min(torch.finfo(scales.dtype).tiny)

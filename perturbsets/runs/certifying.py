@@ -120,14 +120,19 @@ def _smoothed(
     assert recipe.certify is not None
     section = recipe.certify.smoothing[name]
     generator = _generator(recipe, f"smoothing {name}")
-    asked = (held.images, section.selection, section.draws, section.alpha)
+    settings: dict[str, Any] = {
+        "selection": section.selection,
+        "draws": section.draws,
+        "alpha": section.alpha,
+        "groups": held.groups,
+    }
     if held.labels.ndim > 1:
         maps = SmoothedMaps(model, perturbations, section.sigma).certify(
-            *asked, labels=held.labels, groups=held.groups, generator=generator
+            held.images, held.labels, **settings, generator=generator
         )
         return maps.summary(), {"classes": maps.classes, "labels": held.labels}
     smoothed = Smoothed(model, perturbations, section.sigma)
-    result = smoothed.certify(*asked, labels=held.labels, groups=held.groups, generator=generator)
+    result = smoothed.certify(held.images, held.labels, **settings, generator=generator)
     content = result.summary()
     if section.contradictions:
         search = find_contradictions(smoothed, held.images, result, draws=section.draws, generator=generator)

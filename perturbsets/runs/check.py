@@ -50,7 +50,7 @@ def measure(
         "necessary": summary,
         "theorems": {
             **theorems.summary(),
-            "beside": theorems.beside(error=necessary.search, bits_per_pixel=sufficient.bits_per_pixel),
+            "beside": theorems.compare(error=necessary.search, bits_per_pixel=sufficient.bits_per_pixel),
             "warning": sufficient.warning,
         },
         "findings": [finding.summary() for finding in diagnose_set(summary, content["overapproximation"])],
@@ -121,7 +121,7 @@ def shown(content: dict[str, Any]) -> Group:
         f"farthest member at {times(reach['ratio'])} the largest real changes, samples differ "
         f"{times(diversity['ratio'])} as much as real changes of a source do",
         _quality(content.get("quality")),
-        *[f"{finding['name'].upper()}: {finding['says']}" for finding in content["findings"]] or [NONE_FOUND],
+        *[f"{finding['name'].upper()}: {finding['sentence']}" for finding in content["findings"]] or [NONE_FOUND],
         *_radii(content.get("radii", [])),
     )
 

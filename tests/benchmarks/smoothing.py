@@ -63,7 +63,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     def certify() -> None:
         draws = options.draws - SELECTION
         smoothed = Smoothed(classifier, ball, 0.5, batch=best)
-        result = smoothed.certify(images, SELECTION, draws, generator=torch.Generator().manual_seed(0))
+        result = smoothed.certify(images, selection=SELECTION, draws=draws, generator=torch.Generator().manual_seed(0))
         assert bool((result.taken == draws).all()), "an image abstained early: less work than the floor's"
 
     votes = options.images * options.draws

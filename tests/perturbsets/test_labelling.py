@@ -198,7 +198,7 @@ def test_the_report_shows_schemes_flips_and_the_detector(run: Path) -> None:
 
     for section in ("auxiliary", "schemes", "labels", "detector"):
         assert f'<section id="{section}">' in page
-    for words in ("Against control", "hide g", "knowing the rules", "linear-programme-l1"):
+    for words in ("Against control", "hide g", "adaptive", "linear-programme-l1"):
         assert words in page
     for picture in ("labels-any", "labels-turned-off", "detector-plain"):
         assert (run / "figures" / f"{picture}.png").stat().st_size > 1000

@@ -210,7 +210,7 @@ def test_exact_collapse_has_radius_zero_and_is_named_too() -> None:
     (finding,) = found_in(model)
 
     assert finding.name == "ignores the offsets"
-    assert finding.beside["mean norm of the encodings"] == 0
+    assert finding.related["mean norm of the encodings"] == 0
 
 
 def test_a_set_that_moves_a_part_of_the_way_to_anything_is_named_as_well() -> None:

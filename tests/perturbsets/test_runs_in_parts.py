@@ -139,7 +139,7 @@ def test_classifiers_of_another_run_are_judged_alike(folder: Path) -> None:
         assert second["accuracy"][row]["draw"] == first["accuracy"][row]["draw"]
     page = (folder / "judged" / "report.html").read_text()
     assert "This run attacks the classifiers of another run." in page
-    assert "not there yet" not in page
+    assert "needs another stage" not in page
 
 
 def test_a_run_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:

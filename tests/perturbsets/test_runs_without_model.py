@@ -110,7 +110,7 @@ def test_the_report_leaves_out_what_was_not_learned(finished: RunFolder) -> None
     for key in ("pairs", "samples", "walk", "norms", "criteria"):
         assert f'<section id="{key}">' not in text
     assert "This run trains classifiers and attacks them." in text
-    assert "is not there yet" not in text
+    assert "needs another stage" not in text
 
 
 def test_a_second_evaluation_continues_from_what_is_kept(finished: RunFolder) -> None:

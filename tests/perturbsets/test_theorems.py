@@ -74,21 +74,21 @@ def test_what_is_measured_is_never_worse_than_what_is_proven(linear_cvae: Any, m
     for radius in (0.5, 2.0, 6.0):
         ball = LatentBall(model, radius)
         result = Theorems(draws=100)(ball, pairs, generator=torch.Generator().manual_seed(1))
-        beside = result.beside(
+        compared = result.compare(
             error=NecessarySubset(20, restarts=1)(ball, pairs).search,
             bits_per_pixel=SufficientLikelihood(200)(ball, pairs).bits_per_pixel,
         )
 
-        for rung in beside.values():
+        for rung in compared.values():
             assert not rung["error"].get("worse")
             assert not rung["bits_per_pixel"].get("worse")
             if rung["error"]["pairs"]:
                 assert rung["error"]["measured"] < rung["error"]["proven"]
-    assert beside["exact"]["error"]["pairs"] == COUNT  # the large ball holds all
+    assert compared["exact"]["error"]["pairs"] == COUNT  # the large ball holds all
     # A hundredth of D is less than the least error of some pairs: the comparison can fail.
     worse = replace(result, exact=result.exact._replace(error=result.distortion / 100))
     errors = NecessarySubset(20, restarts=1)(LatentBall(model, 0.5), pairs).search
-    assert worse.beside(error=errors, bits_per_pixel=errors)["exact"]["error"]["worse"] > 0
+    assert worse.compare(error=errors, bits_per_pixel=errors)["exact"]["error"]["worse"] > 0
 
 
 def test_a_bound_fails_about_as_often_as_its_confidence_leaves(linear_cvae: Any, memory_pairs: Any) -> None:
@@ -101,7 +101,7 @@ def test_a_bound_fails_about_as_often_as_its_confidence_leaves(linear_cvae: Any,
     exact = torch.distributions.MultivariateNormal(torch.zeros(6, dtype=torch.float64), covariance).log_prob(rest)
     result = Theorems(draws=16, confidence=0.9)(LatentBall(model, 20.0), pairs)
     bits = exact / math.log(2) / 6
-    found = result.beside(error=result.distortion, bits_per_pixel=bits)["exact"]["bits_per_pixel"]
+    found = result.compare(error=result.distortion, bits_per_pixel=bits)["exact"]["bits_per_pixel"]
 
     # What is measured is exact, and yet worse than what is proven: for 5 % of the pairs, and for more as losses of few
     # draws are skewed.
@@ -162,7 +162,7 @@ def test_the_summary_counts_what_proves_nothing(linear_cvae: Any, memory_pairs: 
         assert rung["error"] == {"vacuous": COUNT}
         assert rung["bits_per_pixel"] == {"vacuous": COUNT}
     assert figures["averages"] == 1
-    assert json.dumps(small.beside(error=small.kl, bits_per_pixel=small.kl), allow_nan=False)
+    assert json.dumps(small.compare(error=small.kl, bits_per_pixel=small.kl), allow_nan=False)
     # In a large ball the bounds are those of reconstruction and evidence.
     rungs = large.summary()["rungs"]
     assert all(rung["error"]["vacuous"] == 0 for rung in rungs.values())
@@ -180,11 +180,11 @@ def test_bernoulli_pixels(memory_pairs: Any) -> None:
     result = Theorems(draws=16)(ball, pairs)
     found = NecessarySubset(10, restarts=1)(ball, pairs)
     level = SufficientLikelihood(64)(ball, pairs).bits_per_pixel
-    beside = result.beside(error=found.search, bits_per_pixel=level)["exact"]
+    compared = result.compare(error=found.search, bits_per_pixel=level)["exact"]
 
-    assert beside["error"]["pairs"] == 20
-    assert beside["error"]["worse"] == 0
-    assert beside["bits_per_pixel"]["worse"] == 0
+    assert compared["error"]["pairs"] == 20
+    assert compared["error"]["worse"] == 0
+    assert compared["bits_per_pixel"]["worse"] == 0
     assert bool((result.distortion >= found.reconstruction).all())
 
 
@@ -218,7 +218,7 @@ def test_impossible_settings_are_refused(linear_cvae: Any, memory_pairs: Any) ->
         Theorems()(LatentBall(model, 1.0), empty)
     result = Theorems(draws=2, tail_draws=10)(LatentBall(model, 1.0), pairs)
     with pytest.raises(ValueError, match="error must hold one figure for each of the 40 pairs, got 3"):
-        result.beside(error=torch.rand(3), bits_per_pixel=torch.rand(3))
+        result.compare(error=torch.rand(3), bits_per_pixel=torch.rand(3))
     model._generator.basis.data.fill_(math.nan)
     with pytest.raises(ValueError, match="finite images"):
         Theorems(draws=2, tail_draws=10)(LatentBall(model, 1.0), pairs)

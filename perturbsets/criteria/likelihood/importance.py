@@ -1,9 +1,9 @@
-r"""Importance sampling: what an estimate is worth, told from its weights alone.
+r"""Importance sampling of the likelihood, and diagnostics of its weights.
 
-With draws :math:`u_i` of a proposal and weights :math:`w_i = f(u_i) / r(u_i)`, the mean weight estimates the integral
-of f without bias, however bad the proposal is; but where few draws carry all weight, it is far too low nearly always
-and far too high now and then. Two figures tell: the effective number of draws, and the shape k of the tail of the
-weights. All functions take logarithms of weights as a table ``[draws, pairs]`` in float64.
+With draws :math:`u_i` of a proposal r and weights :math:`w_i = f(u_i) / r(u_i)`, the mean weight is an unbiased
+estimate of the integral of f for any proposal; but where few draws carry all weight, it is nearly always far too low.
+Two figures show that: the effective number of draws, and the shape k of the tail of the weights. All functions take
+logarithms of weights as a table ``[draws, pairs]`` in float64.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from augment.double_precision import in_double
 from cvae.likelihood import GaussianLikelihood
 from perturbsets._types import Draws, Images, LogWeights, Offsets, PerImage, Rows
 from perturbsets.sets.latent import LatentRegion
@@ -22,6 +23,13 @@ from perturbsets.sets.latent import LatentRegion
 LARGEST_K = 0.7
 """Largest shape of the tail at which an estimate is to be trusted."""
 FEWEST_TAIL = 5  # weights that a tail is fitted to
+TOGETHER = 256  # images decoded at a time
+EXTREME = 1e-3  # Bernoulli probabilities count as at least that far from 0 and 1
+NAMED = 5  # pairs named in a message
+
+Pixels = Float[Tensor, "N B P"]
+Slopes = Float[Tensor, "B P Z"]
+Gain = Float[Tensor, "B Z P"]
 
 
 def log_weights(target: LogWeights, proposals: Sequence[LogWeights], counts: Sequence[int]) -> LogWeights:
@@ -29,13 +37,13 @@ def log_weights(target: LogWeights, proposals: Sequence[LogWeights], counts: Seq
 
     .. math:: w_i = f(u_i) \Big/ \sum_j \tfrac{n_j}{n}\, r_j(u_i)
 
-    Every draw is weighed against all proposals, whichever it came from. A proposal that is good in one place only does
-    no harm elsewhere: a weight never exceeds :math:`n / n_j` times the one that proposal j alone would have given.
+    Every draw is weighted against all proposals, whichever it came from. A proposal that is good in one place only does
+    no harm elsewhere: a weight never exceeds :math:`n / n_j` times that under proposal j alone.
 
     Args:
         target: :math:`\ln f` at all draws.
         proposals: :math:`\ln r_j` at all draws, one table per proposal.
-        counts: How many of the draws came from each, :math:`n_j \ge 1`.
+        counts: Number of draws from each, :math:`n_j \ge 1`.
 
     Returns:
         The logarithms :math:`\ln w_i`, ``-inf`` where the target is zero.
@@ -55,12 +63,11 @@ def log_mean(table: LogWeights) -> PerImage:
 
 
 def effective_draws(table: LogWeights) -> PerImage:
-    r"""How many draws of the target itself the weighted draws of each pair are worth.
+    r"""Effective sample size of each pair.
 
     .. math:: \Big(\sum_i w_i\Big)^2 \Big/ \sum_i w_i^2
 
-    From 1, where one draw carries all, to the number of draws. It is told by the draws that were made: an
-    important place that none of them met does not show.
+    From 1, where one draw carries all weight, to the number of draws. A region that no draw met does not show.
 
     References:
         Kong, *A note on importance sampling using standardized weights*, 1992.
@@ -69,23 +76,22 @@ def effective_draws(table: LogWeights) -> PerImage:
 
 
 def pareto_k(table: LogWeights) -> PerImage:
-    r"""Shape of the tail of the weights of each pair: whether the mean weight has settled.
+    r"""Shape k of the tail of the weights of each pair: whether the mean weight has converged.
 
-    The largest :math:`M = \min(n/5,\ 3\sqrt n)` weights, counted from the next one below, are fitted with a generalised
-    Pareto distribution of shape k and scale :math:`\sigma`,
+    The largest :math:`M = \min(n/5,\ 3\sqrt n)` weights, less the next one below, are fitted with a generalised Pareto
+    distribution of shape k and scale :math:`\sigma`,
 
     .. math:: P(W > w) = (1 + k w / \sigma)^{-1/k}.
 
-    Moments of order :math:`1/k` and above do not exist. Below ½ the variance is finite and the mean settles as usual;
-    up to 0.7 it can still be trusted; above, the number of draws that would be needed grows out of reach; above 1 there
-    is no mean to settle on, as far as the draws tell.
+    Moments of order :math:`1/k` and above do not exist. Below ½ the variance is finite; up to 0.7 the mean can be
+    trusted; above, the number of draws needed grows out of reach; above 1 there is no mean, as far as the draws show.
 
     Args:
         table: Logarithms of weights, ``-inf`` for zero.
 
     Returns:
-        The estimate of k, drawn towards ½ by ten imagined weights; ``inf`` where there are fewer than 25 draws or the
-        tail is too steep for doubles, -1 (bounded weights) where the largest are all the same.
+        The estimate of k, with a prior on ½ worth ten weights; ``inf`` where there are fewer than 25 draws or the tail
+        is too steep for doubles, -1 (bounded weights) where the largest are all the same.
 
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry, *Pareto smoothed importance sampling*, 2024, sec. 3;
@@ -113,13 +119,13 @@ def generalised_pareto_shape(excess: LogWeights) -> PerImage:
     r"""Shape k of generalised Pareto distributions, from draws of each.
 
     The profile likelihood is averaged over a grid of :math:`b = -k/\sigma` (with the sign of k as in the density
-    :math:`(1 + k w/\sigma)^{-1/k - 1}/\sigma`), which needs no iteration and has no failures.
+    :math:`(1 + k w/\sigma)^{-1/k - 1}/\sigma`), without iteration.
 
     Args:
         excess: Draws above 0 in ascending order, one column per distribution.
 
     Returns:
-        The shapes, with ten imagined draws' weight on ½, which steadies small samples.
+        The shapes, with a prior on ½ worth ten draws, for small samples.
 
     References:
         Zhang and Stephens, *A new and efficient estimation method for the generalized Pareto distribution*, 2009;
@@ -141,25 +147,13 @@ def _quartile(count: int) -> int:
     return int(count / 4 + 0.5) - 1
 
 
-# The likelihood of a changed image as a function of the offset: its value, and how pixels move there.
-
-
-TOGETHER = 256  # images decoded at a time
-EXTREME = 1e-3  # a Bernoulli probability nearer to 0 or 1 tells no more than one that far away
-NAMED = 5  # pairs named in a message
-
-Pixels = Float[Tensor, "N B P"]
-Slopes = Float[Tensor, "B P Z"]
-Gain = Float[Tensor, "B Z P"]
-
-
 class OffsetLikelihood:
     r"""The likelihood :math:`p(\tilde x \mid u, x)` of pairs, for many offsets u of each.
 
     Args:
         region: The set, bound to the clean images.
         changed: The changed images.
-        numbers: Number of each pair, by which messages name it.
+        numbers: Number of each pair, for messages.
     """
 
     def __init__(self, region: LatentRegion, changed: Images, numbers: Rows) -> None:
@@ -167,14 +161,14 @@ class OffsetLikelihood:
         self.model = region.perturbations.model
 
     def select(self, rows: Rows) -> OffsetLikelihood:
-        """That of some of the pairs, or of the same ones several times."""
-        return OffsetLikelihood(self.region.select(rows), self.changed[rows], self.numbers[rows])
+        """The likelihood of selected pairs, which may repeat."""
+        rows = rows.to(self.changed.device)
+        return OffsetLikelihood(
+            self.region.select(rows), self.changed[rows], self.numbers[rows.to(self.numbers.device)]
+        )
 
     def __call__(self, offsets: Draws) -> tuple[LogWeights, LogWeights]:
-        """Log-likelihood in nats, in float64, and mean squared error per pixel.
-
-        Args:
-            offsets: Offsets in the ball.
+        """Log-likelihood in nats, in float64, and mean squared error per pixel, at offsets in the ball.
 
         Raises:
             ValueError: If the generator returns NaN or infinity there; the message names the pairs.
@@ -186,20 +180,15 @@ class OffsetLikelihood:
             errors.append((images - target).square().mean(2))
             self._refuse(~errors[-1].isfinite())
             both = (part.reshape(-1, *self.model.shape) for part in (images, target))
-            statistic = self.model.likelihood.statistic(*both).double()
+            statistic = in_double(self.model.likelihood.statistic(*both))
             values.append(self.model.likelihood.log_prob(statistic, self.model.pixels).view(images.shape[:2]))
         return torch.cat(values), torch.cat(errors)
 
     def pull(self, offsets: Draws, gain: Gain) -> Draws:
-        """What is generated too much, through a matrix per pair: ``gain @ (g - changed)``, in float64.
-
-        Args:
-            offsets: Any offsets; where a pixel is not finite the result is zero.
-            gain: One matrix per pair.
-        """
+        """The residual through a matrix per pair, ``gain @ (g - changed)``, in float64; 0 where it is not finite."""
         changed = self.changed.flatten(1)
         parts = [(gain @ (images - changed).permute(1, 2, 0)).permute(2, 0, 1) for images in self._decode(offsets)]
-        return torch.cat(parts).double().nan_to_num(0, 0, 0)
+        return in_double(torch.cat(parts)).nan_to_num(0, 0, 0)
 
     def information(self, offsets: Offsets) -> Float[Tensor, "B P"]:
         r"""Fisher information of each pixel about its mean: :math:`1/s^2`, or :math:`1/g(1-g)` for Bernoulli pixels."""
@@ -210,16 +199,15 @@ class OffsetLikelihood:
         return 1 / (chance * (1 - chance))
 
     def secants(self, offsets: Offsets, lengths: Offsets, *, sides: int = 2) -> Slopes:
-        """Slopes of all pixels along all coordinates, over steps of given lengths.
+        """Slopes of all pixels along all coordinates, by differences over steps of given lengths.
 
-        Differences serve better than derivatives here: they look as far as an offset is uncertain and so past the kinks
-        of interpolated and clipped images, they need no support of a layer for forward derivatives, and in small models
-        they are several times as fast.
+        Differences rather than derivatives: they span the uncertainty of an offset and so the kinks of interpolated and
+        clipped images, need no forward derivatives of layers, and are several times as fast in small models.
 
         Args:
             offsets: Where.
             lengths: Length of the step along each coordinate.
-            sides: Whether to step to one side or to both.
+            sides: 1 for one-sided differences, 2 for central ones.
         """
         steps = torch.diag_embed(lengths).transpose(0, 1)
         ahead = torch.cat(list(self._decode(offsets + steps)))
@@ -229,8 +217,8 @@ class OffsetLikelihood:
     def _decode(self, offsets: Draws) -> Iterator[Pixels]:
         """Pixels at all offsets, some draws at a time."""
         pairs = offsets.shape[1]
-        for some in offsets.to(self.region.dtype).split(max(1, TOGETHER // pairs)):
-            many = self.region.select(torch.arange(pairs, device=offsets.device).repeat(len(some)))
+        for some in offsets.to(self.changed.device, self.region.dtype).split(max(1, TOGETHER // pairs)):
+            many = self.region.select(torch.arange(pairs, device=some.device).repeat(len(some)))
             yield many.decode(some.flatten(0, 1)).flatten(1).unflatten(0, some.shape[:2])
 
     def _refuse(self, bad: Bool[Tensor, "N B"]) -> None:

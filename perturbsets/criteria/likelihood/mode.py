@@ -1,4 +1,4 @@
-r"""The peak of a posterior: in the ball, where images are generated, and in the whole space, for a linear generator."""
+r"""The mode of a posterior in the ball, and the map that takes the whole space into the ball."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from augment.double_precision import in_double
 from perturbsets._types import Offsets, PerImage, Rows
 from perturbsets.criteria.likelihood.importance import Gain, OffsetLikelihood
 from perturbsets.sets.l2 import chi_quantile, log_chi_cdf, norms_in_ball
 
-# A map of the whole space onto the ball that takes the standard normal to the normal conditioned on the ball. ..
-# math:: T(y) = \tau(\|y\|)\, y / \|y\|, \qquad F(\tau(r)) = F(r)\, F(\epsilon) with F the distribution function of
-# the norm of a standard normal vector. If y is standard normal, T(y) is standard normal conditioned on :math:`\|u\|
-# \le \epsilon`, so that .. math:: \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x) = \mathbb E_{y \sim N(0, I)}
-# p(\tilde x \mid T(y), x). An integral over the right side knows no boundary: any distribution of y puts all of its
-# mass inside the ball, and a posterior that is pressed against the surface of the ball has a smooth peak at a finite
-# y.
-
-
 LEAST_NORM = 1e-4  # below it the map is linear
-FARTHEST = 0.999  # share of the prior's norms below the point that stands for an offset outside of the ball
+FARTHEST = 0.999  # quantile of the prior's norms for the point that replaces an offset outside of the ball
+ENOUGH = 0.1  # nats; the search ends at a step that gains less, where images are decoded
+LEAST = 1e-6  # likewise, where none are
+DAMPING, QUICKER, HOPELESS = 1e-3, 10.0, 1e6
+SURFACE_STEPS = 30  # of the search for a multiplier
+PEAK_STEPS = 60
 
+Trial = Callable[[Offsets, Rows, PerImage], Offsets]
+Value = Callable[[Offsets, Rows], PerImage]
 Points = Float[Tensor, "*N B Z"]
 Matrices = Float[Tensor, "B Z Z"]
 
 
 class Transport:
-    r"""The map T of pairs, and its derivatives.
+    r"""A map T of the space into the ball that takes the standard normal to the normal conditioned on the ball.
 
-    With :math:`r = \|y\|`, :math:`n = y / r` and :math:`m(r) = \tau(r) / r` the Jacobian is the symmetric
-    :math:`J = m I + (\tau' - m)\, n n^\top`, where
+    .. math:: T(y) = \tau(\|y\|)\, y / \|y\|, \qquad F(\tau(r)) = F(r)\, F(\epsilon)
+
+    with F the distribution function of the norm of a standard normal vector. So
+
+    .. math:: \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x) = \mathbb E_{y \sim N(0, I)} p(\tilde x \mid T(y), x),
+
+    and the right side has no boundary: any distribution of y has all of its mass in the ball, and a posterior with its
+    mode at the surface of the ball has a smooth peak at a finite y. With :math:`r = \|y\|`, :math:`n = y / r` and
+    :math:`m(r) = \tau(r) / r` the Jacobian is the symmetric :math:`J = m I + (\tau' - m)\, n n^\top`, where
 
     .. math:: \ln \tau' = (d - 1) \ln \tfrac r\tau - \tfrac{r^2 - \tau^2}2 + \ln F(\epsilon).
 
@@ -52,24 +58,22 @@ class Transport:
         return points * (self._inside(norms) / norms)
 
     def select(self, rows: Rows) -> Transport:
-        """That of some of the pairs."""
+        """The map of selected pairs."""
         return Transport(self.radii[rows], self.size)
 
     def back(self, offsets: Offsets) -> Offsets:
-        r"""Points that T takes to given offsets, or to offsets near them.
+        r"""Points that T takes to given offsets, or near them.
 
-        Args:
-            offsets: Offsets. Those outside of the ball or just below its surface have no point, or one very far away:
-                the result has the norm that 99.9 % of standard normal vectors do not exceed, or that of the nearest
-                offset in the ball if it is larger.
+        Offsets outside of the ball or just below its surface have no point, or one very far away: the result has the
+        norm that 99.9 % of standard normal vectors do not exceed, or that of the nearest offset in the ball if larger.
         """
         norms = offsets.norm(dim=1).clamp_min(torch.finfo(offsets.dtype).tiny)
         inside = torch.minimum(norms, self.radii)
         shares, whole = (log_chi_cdf(bound.cpu().numpy(), self.size) for bound in (inside, self.radii))
         limit = np.full_like(whole, np.inf)
         with np.errstate(invalid="ignore"):  # both logarithms are -inf at radius 0
-            found = chi_quantile(np.fmin(shares - whole, np.log(FARTHEST)), self.size, limit)
-        return offsets * (torch.maximum(torch.from_numpy(found).to(inside), inside) / norms)[:, None]
+            length = chi_quantile(np.fmin(shares - whole, np.log(FARTHEST)), self.size, limit)
+        return offsets * (torch.maximum(torch.from_numpy(length).to(inside), inside) / norms)[:, None]
 
     def pull(self, points: Points, gradients: Points) -> Points:
         """Gradients with respect to points, from those with respect to the offsets: J times them."""
@@ -119,27 +123,17 @@ class Transport:
         return inside / norms, slope, bend.masked_fill(inside == 0, 0)
 
 
-ENOUGH = 0.1  # nats; a search that gains less in a step is over, and one that generates no images
-LEAST = 1e-6  # at this gain
-DAMPING, QUICKER, HOPELESS = 1e-3, 10.0, 1e6
-SURFACE_STEPS = 30  # of the search for a multiplier
-PEAK_STEPS = 60
-
-Trial = Callable[[Offsets, Rows, PerImage], Offsets]
-Value = Callable[[Offsets, Rows], PerImage]
-
-
 def likeliest(likelihood: OffsetLikelihood, start: Offsets, lengths: Offsets, *, steps: int) -> Offsets:
     r"""The offset in the ball where :math:`\ln p(\tilde x \mid u, x) - \frac12 \|u\|^2` is highest, by damped steps.
 
-    Each step goes to the best point of the ball for the generator's linear approximation. A step beyond the surface,
-    projected back, would end elsewhere: far below, where one direction is known more sharply than another.
+    Each step goes to the best point of the ball for the linearised generator. (To project an unconstrained step would
+    end far below it, where curvatures differ between directions.)
 
     Args:
         likelihood: The likelihood of the pairs.
         start: First offsets; projected onto the ball.
         lengths: Lengths of the secants.
-        steps: Largest number of steps, each with as many generated images as there are coordinates, and two.
+        steps: Largest number of steps; each decodes one image per coordinate, and two.
 
     Returns:
         The best offsets found, each at least as good as the start.
@@ -151,11 +145,11 @@ def likeliest(likelihood: OffsetLikelihood, start: Offsets, lengths: Offsets, *,
     region = likelihood.region
 
     def value(offsets: Offsets, rows: Rows) -> PerImage:
-        return likelihood.select(rows)(offsets[None])[0][0] - 0.5 * offsets.double().square().sum(1)
+        return likelihood.select(rows)(offsets[None])[0][0] - 0.5 * in_double(offsets).square().sum(1)
 
     def trial(offsets: Offsets, rows: Rows, damping: PerImage) -> Offsets:
         _, pulled, curvature = expand(likelihood.select(rows), offsets, lengths[rows], sides=1)
-        here = offsets.double()
+        here = in_double(offsets)
         values, basis = torch.linalg.eigh(_damped(curvature + torch.eye(region.size).to(curvature), damping))
         goal = values * (here[:, None] @ basis)[:, 0] - ((pulled + here)[:, None] @ basis)[:, 0]
         part = region.ball.select(rows)
@@ -171,17 +165,17 @@ def expand(
     r"""Gain :math:`J^\top W`, gradient and Gauss-Newton curvature of :math:`-\ln p(\tilde x \mid u, x)`."""
     slopes = likelihood.secants(offsets, lengths, sides=sides)
     gain = slopes.mT * likelihood.information(offsets)[:, None]
-    return gain, likelihood.pull(offsets[None], gain)[0], (gain @ slopes).double()
+    return gain, likelihood.pull(offsets[None], gain)[0], in_double(gain @ slopes)
 
 
 @dataclass(frozen=True)
 class LinearPosterior:
-    r"""The posterior of points y, were the generator linear around given offsets :math:`u_0`.
+    r"""The posterior of points y for the generator linearised around offsets :math:`u_0`.
 
     .. math:: -h\big(T(y)\big) - \tfrac12 \|y\|^2, \qquad
         h(u) = e^\top (u - u_0) + \tfrac12 (u - u_0)^\top H\, (u - u_0)
 
-    is its logarithm up to a constant: finding its peak generates no images.
+    is its logarithm up to a constant: its peak is found without decoding images.
 
     Args:
         transport: T.
@@ -196,7 +190,7 @@ class LinearPosterior:
     curvature: Matrices
 
     def select(self, rows: Rows) -> LinearPosterior:
-        """That of some of the pairs."""
+        """The posterior of selected pairs."""
         return LinearPosterior(
             self.transport.select(rows), self.offsets[rows], self.gradient[rows], self.curvature[rows]
         )
@@ -207,16 +201,13 @@ class LinearPosterior:
         return -0.5 * ((self.gradient + self._gradient(points)) * apart + points.square()).sum(-1)
 
     def around(self, points: Offsets) -> tuple[Offsets, Offsets, Matrices]:
-        """The negative logarithm's gradient and curvature: eigenvalues of the latter, and eigenvectors.
-
-        Of eigenvalues the size counts and not the sign, and they are 1 at least, as at any peak.
-        """
+        """Gradient of the negative logarithm, and its curvature's eigenvalues (absolute, at least 1) and vectors."""
         gradient = self._gradient(points)
         values, basis = torch.linalg.eigh(self.transport.curvature(points, gradient, self.curvature))
         return self.transport.pull(points, gradient) + points, values.abs().clamp_min(1), basis
 
     def peak(self) -> Offsets:
-        """The point where it is highest."""
+        """The mode."""
 
         def value(points: Offsets, rows: Rows) -> PerImage:
             return self.select(rows).value(points)
@@ -233,17 +224,17 @@ class LinearPosterior:
 
 
 def _climb(start: Offsets, value: Value, trial: Trial, *, steps: int, enough: float) -> Offsets:
-    """Damped steps, row by row: a trial that is no better is repeated with more damping."""
+    """Damped steps for each row: a trial that is no better is repeated with more damping."""
     best = start.clone()
-    rows = torch.arange(len(best), device=best.device)
-    level = value(best, rows)
+    level = value(best, torch.arange(len(best), device=best.device))
+    rows = torch.arange(len(best), device=level.device)
     damping = torch.full_like(level, DAMPING)
     for _ in range(steps):
         here = best[rows]
         tried = trial(here, rows, damping[rows])
         gain = value(tried, rows) - level[rows]
         better = gain > 0
-        best[rows] = tried.where(better[:, None], here)
+        best[rows] = tried.where(better[:, None].to(tried.device), here)
         level[rows] += gain.clamp_min(0)
         damping[rows] *= torch.where(better, 1 / QUICKER, QUICKER)
         over = (better & (gain < enough)) | (damping[rows] > HOPELESS)
@@ -266,8 +257,8 @@ def _least_in_ball(values: Offsets, goal: Offsets, radii: Tensor) -> Offsets:
     radii = radii.clamp_min(torch.finfo(torch.float32).tiny)
     multiplier = torch.zeros_like(radii)
     for _ in range(SURFACE_STEPS):
-        found = goal / (values + multiplier)
-        norms = found.norm(dim=1, keepdim=True).clamp_min(torch.finfo(found.dtype).tiny)
-        bend = (found.square() / (values + multiplier)).sum(1, keepdim=True).clamp_min(torch.finfo(found.dtype).tiny)
+        point, tiny = goal / (values + multiplier), torch.finfo(goal.dtype).tiny
+        norms = point.norm(dim=1, keepdim=True).clamp_min(tiny)
+        bend = (point.square() / (values + multiplier)).sum(1, keepdim=True).clamp_min(tiny)
         multiplier = (multiplier + (norms / radii - 1) * norms.square() / bend).clamp_min(0)
     return goal / (values + multiplier)

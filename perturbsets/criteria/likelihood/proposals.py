@@ -1,7 +1,7 @@
-"""Proposals: distributions of points, one per pair, from which an integral over the ball can be sampled.
+"""Proposals: distributions of points, one per pair, for importance sampling of an integral over the ball.
 
-:class:`~perturbsets.criteria.likelihood.mode.Transport` takes all points into the ball, so that every proposal has
-all of its mass inside.
+:class:`~perturbsets.criteria.likelihood.mode.Transport` takes all points into the ball, so every proposal has all of
+its mass inside.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
 from cvae import DiagonalGaussian
 from perturbsets._types import Draws, LogWeights, Offsets
 from perturbsets.criteria.likelihood.importance import Gain, OffsetLikelihood
 from perturbsets.criteria.likelihood.mode import LinearPosterior, Transport, expand
+from perturbsets.criteria.theorems.bounds import standard_normal
 
 LOG_2PI = math.log(2 * math.pi)
+SHORTEST, LONGEST = 1e-3, 0.3  # secants, in prior standard deviations
+SHARP = 1000.0  # precision that pixels add to the prior's 1, from which a direction counts as sharp
+FREEDOM = 5  # degrees of freedom of the t distribution of the free directions
+WIDER_FREE, WIDER_SHARP = 1.3, 1.1  # than the posterior, against heavy tails of the weights
+SPLIT = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)  # scales from the mode at which the width of a side is measured (Geweke's)
+FLATTEST = 1e-3  # nats that the posterior falls there at least
 
 
 class Proposal(ABC):
@@ -38,13 +46,13 @@ class StandardNormal(Proposal):
     r"""The standard normal distribution of points, which is :math:`N_\epsilon` of offsets.
 
     Args:
-        centre: Zeros, which give number of pairs, size and device, float64.
+        centre: Zeros in float64, of the shape and device of the points.
     """
 
     centre: Offsets
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
-        return normal_draws(count, self.centre, generator)
+        return _normal_like(count, self.centre, generator)
 
     def log_prob(self, points: Draws) -> LogWeights:
         return -0.5 * (points.square() + LOG_2PI).sum(2)
@@ -52,7 +60,7 @@ class StandardNormal(Proposal):
 
 @dataclass(frozen=True)
 class Recognised(Proposal):
-    r"""The recognition distribution of offsets, moved towards the ball and stretched to points.
+    r"""The recognition distribution of offsets, shifted towards the ball and stretched to points.
 
     .. math:: y \sim \tfrac{\tau^{-1}(\rho)}{\rho}\, \mathcal N(\mu', \operatorname{diag} \sigma^2), \qquad
         \|\mu'\|^2 = \min\big(\|\mu\|^2,\ \max(0, \epsilon^2 - \textstyle\sum_j \sigma_j^2)\big), \qquad
@@ -71,9 +79,9 @@ class Recognised(Proposal):
 
     @classmethod
     def of(cls, posterior: DiagonalGaussian, prior: DiagonalGaussian, transport: Transport) -> Recognised:
-        """That of a distribution over latents, counted in standard deviations of the prior."""
-        mean = prior.offsets(posterior.mean).double()
-        log_scale = (posterior.log_scale - prior.log_scale).double()
+        """The proposal from a distribution over latents."""
+        mean = in_double(prior.offsets(posterior.mean))
+        log_scale = in_double(posterior.log_scale - prior.log_scale)
         tiny, spread = torch.finfo(mean.dtype).tiny, (2 * log_scale).exp().sum(1)
         room = (transport.radii.square() - spread).clamp_min(0).sqrt()
         mean = (room / mean.norm(dim=1).clamp_min(tiny)).clamp_max(1)[:, None] * mean
@@ -88,57 +96,37 @@ class Recognised(Proposal):
         return self.log_scale.exp()
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
-        return self.mean + self.scale * normal_draws(count, self.mean, generator)
+        return self.mean + self.scale * _normal_like(count, self.mean, generator)
 
     def log_prob(self, points: Draws) -> LogWeights:
         squares = ((points - self.mean) / self.scale).square()
         return -(0.5 * squares + self.log_scale + 0.5 * LOG_2PI).sum(2)
 
 
-def normal_draws(count: int, like: torch.Tensor, generator: torch.Generator | None) -> Draws:
-    """Standard normal draws of the shape of a tensor, several of each."""
-    device = "cpu" if generator is None else generator.device
-    drawn = torch.randn(count, *like.shape, dtype=like.dtype, generator=generator, device=device)
-    return drawn.to(like.device)
-
-
-# A proposal that follows the ridge of a posterior: Laplace's, bent where the generator bends. Where the likelihood is
-# sharp, the offsets that explain a changed image lie along a thin curved sheet: some directions are known to a
-# thousandth, others hardly at all, and the best value of the former changes with the latter. A Gaussian at the mode
-# leaves the sheet at once. This proposal draws the free directions first and then lets a Gauss-Newton step say where
-# the sharp ones are.
-
-
-SHORTEST, LONGEST = 1e-3, 0.3  # secants, in prior standard deviations
-SHARP = 1000.0  # precision that pixels add to the prior's 1, from which a direction is a sharp one
-FREEDOM = 5  # degrees of the t distribution of the free directions
-WIDER_FREE, WIDER_SHARP = 1.3, 1.1  # than the posterior, against heavy tails of the weights
-SPLIT = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)  # scales from the mode at which the width of a side is measured (Geweke's)
-FLATTEST = 1e-3  # nats that the posterior falls there at least
-
-
 @dataclass(frozen=True)
 class Ridge(Proposal):
-    r"""Free directions from a t distribution at the mode, sharp ones from a Gaussian around where those lead.
+    r"""A proposal that follows the ridge of the posterior: Laplace's approximation, bent where the generator bends.
 
-    With the curvature :math:`V (I + \Lambda) V^\top` of the negative logarithm of the posterior at its mode
-    :math:`y^*`, directions with :math:`\lambda > 1000` count as sharp. In these coordinates
-    :math:`a = V^\top(y - y^*)`,
+    Where the likelihood is sharp, the offsets that explain a changed image lie along a thin curved sheet, which a
+    Gaussian at the mode leaves at once. So free directions are drawn first, from a t distribution at the mode, then
+    sharp ones from a Gaussian around a Gauss-Newton step. With the curvature :math:`V (I + \Lambda) V^\top` of the
+    negative logarithm of the posterior at its mode :math:`y^*`, directions with :math:`\lambda > 1000` count as sharp.
+    In these coordinates :math:`a = V^\top(y - y^*)`,
 
     .. math:: a_\text{free} \sim t_5\big(0, 1.3^2 \operatorname{diag} w_\pm^2\big), \qquad
         a_\text{sharp} \sim \mathcal N\big(c(a_\text{free}), 1.1^2 b(a_\text{free})^2 (1 + \Lambda)^{-1}\big),
 
-    with c the Gauss-Newton step from where the free part alone has led, and b the ratio :math:`\tau(r)/r` at the mode
+    with c the Gauss-Newton step from the point of the free part alone, and b the ratio :math:`\tau(r)/r` at the mode
     over that there: nearer to the surface of the ball T shrinks points more. As both depend on the free part only, the
-    density is exact, and costs one more generated image at each point. Scales :math:`w_+` and :math:`w_-` differ, as
-    near the surface the posterior falls quickly inwards and slowly outwards: each is the largest
-    :math:`\delta / \sqrt{2 \Delta(\delta)}` with :math:`\Delta` how far the logarithm falls within a step
-    :math:`\delta`, of one to six scales of Laplace's approximation. Without sharp directions and deep inside the ball
-    this is that approximation, with heavy tails.
+    density is exact, at the cost of one more decoded image per point. Scales :math:`w_+` and :math:`w_-` differ, as
+    near the surface the posterior falls quickly inwards and slowly outwards: each is the largest :math:`\delta /
+    \sqrt{2 \Delta(\delta)}` with :math:`\Delta` the fall of the logarithm over a step :math:`\delta` of one to six
+    scales of Laplace's approximation. Without sharp directions and deep inside the ball this is that approximation,
+    with heavy tails.
 
     Args:
         likelihood: The likelihood of the pairs.
-        transport: Takes points into the ball.
+        transport: The map of points into the ball.
         mode: The points :math:`y^*`.
         basis: V.
         precision: :math:`1 + \Lambda`, ascending.
@@ -162,16 +150,16 @@ class Ridge(Proposal):
 
     @classmethod
     def at(cls, likelihood: OffsetLikelihood, transport: Transport, offsets: Offsets, lengths: Offsets) -> Ridge:
-        r"""The proposal for the posterior whose likelihood has the slopes and curvature found at given offsets.
+        r"""The proposal for the posterior linearised at given offsets.
 
         Args:
             likelihood: The likelihood of the pairs.
-            transport: Takes points into the ball.
-            offsets: Likeliest offsets; where on the surface of the ball, the mode is at a point somewhat inside.
+            transport: The map of points into the ball.
+            offsets: Likeliest offsets.
             lengths: Lengths of the secants.
         """
         gain, pulled, curvature = expand(likelihood, offsets, lengths, sides=2)
-        posterior = LinearPosterior(transport, offsets.double(), pulled, curvature)
+        posterior = LinearPosterior(transport, in_double(offsets), pulled, curvature)
         mode = posterior.peak()
         _, values, basis = posterior.around(mode)
         # [sides, lengths, directions, pairs]
@@ -186,13 +174,13 @@ class Ridge(Proposal):
         return self.precision > 1 + SHARP
 
     def _scale(self, inward: Draws) -> Draws:
-        """Scales of the directions, on the side where coordinates are."""
+        """Scales of the directions, on the side of the coordinates."""
         free = WIDER_FREE * self.widths[0].where(inward > 0, self.widths[1])
         return free.where(~self._sharp, WIDER_SHARP * self.precision.rsqrt())
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Draws:
-        normal = normal_draws(count, self.mode, generator)
-        squares = normal_draws(count, self.mode.new_empty(len(self.mode), FREEDOM), generator).square()
+        normal = _normal_like(count, self.mode, generator)
+        squares = _normal_like(count, self.mode.new_empty(len(self.mode), FREEDOM), generator).square()
         spread = squares.mean(2, keepdim=True).sqrt()
         drawn = normal.where(self._sharp, normal / spread)
         scaled = drawn * self._scale(drawn)
@@ -218,7 +206,7 @@ class Ridge(Proposal):
         return student + gaussian - scale.log().sum(2)
 
     def _follow(self, inward: Draws) -> tuple[Draws, Draws]:
-        """Where the sharp directions go, given the free ones, and how much wider their scales are there."""
+        """Centres of the sharp directions given the free ones, and the factors of their scales."""
         sharp = self._sharp
         free = inward.masked_fill(sharp, 0)
         followed, stretch = torch.zeros_like(free), torch.ones_like(free)
@@ -241,3 +229,8 @@ class Ridge(Proposal):
 def _ratio(offsets: Tensor, points: Tensor) -> Tensor:
     tiny = torch.finfo(points.dtype).tiny
     return (offsets.norm(dim=-1, keepdim=True) / points.norm(dim=-1, keepdim=True).clamp_min(tiny)).clamp_min(tiny)
+
+
+def _normal_like(count: int, like: Tensor, generator: torch.Generator | None) -> Draws:
+    """Standard normal draws, each of the shape of a tensor."""
+    return standard_normal((count, *like.shape), generator, dtype=like.dtype).to(like.device)

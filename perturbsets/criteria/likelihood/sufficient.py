@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from augment.double_precision import in_double
 from cvae.likelihood import GaussianLikelihood
 from perturbsets._types import Flags, LogWeights, PerImage
 from perturbsets.criteria.likelihood.importance import (
@@ -24,18 +25,18 @@ from perturbsets.criteria.likelihood.proposals import LONGEST, SHORTEST, Proposa
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out
 from perturbsets.criteria.theorems.bounds import ceiling
 from perturbsets.intervals import Interval, mean_interval
-from perturbsets.sets.latent import LatentBall, LatentRegion
+from perturbsets.sets.latent import LatentBall
 
-TOLERANCE = 0.01  # bits per pixel by which the draws may have missed a mean that is to be trusted
+TOLERANCE = 0.01  # bits per pixel that a trusted mean may be low by
 CONFIDENCE = 0.95  # of the lower bound
-SAFE = 0.1  # share of draws from the recognition distribution, and from the prior, beside those along the ridge
+SAFE = 0.1  # share of draws from the prior, and from the recognition distribution; the rest follow the ridge
 PAIRS, ROOM = 32, 2**24  # pairs at a time; numbers in the slopes of their pixels
 STEPS = 12  # of the search for the likeliest offset
 
 
 @dataclass(frozen=True)
 class SufficientResult:
-    r"""Likelihood and error per pair, and what the draws are worth.
+    r"""Likelihood and error per pair, with diagnostics of the importance draws.
 
     Attributes:
         bits_per_pixel: Estimated log-likelihood :math:`\hat\ell_i` in bits per pixel; higher is better.
@@ -45,7 +46,7 @@ class SufficientResult:
         pareto_k: Shape of the tail of the importance weights
             (:func:`~perturbsets.criteria.likelihood.importance.pareto_k`).
         source: Source of each pair.
-        measure: What the likelihood is relative to; figures of different measures cannot be compared.
+        measure: Reference measure of the likelihood; results of different measures cannot be compared.
         draws: Draws per pair, n.
         pixels: Pixels times channels of an image, m.
     """
@@ -62,24 +63,24 @@ class SufficientResult:
 
     @property
     def sound(self) -> Flags:
-        """Pairs whose weights have no heavy tail: k is at most 0.7, or finite and half of the draws are effective.
+        """Pairs whose weights have no heavy tail: k is at most 0.7, or finite with half of the draws effective.
 
-        Among weights that even the largest are a few draws on top of a plateau, and a fit to their tail means nothing.
+        In the latter case weights are so even that a fit to their tail means nothing.
         """
         even = self.pareto_k.isfinite() & (2 * self.effective_draws >= self.draws)
         return (self.pareto_k <= LARGEST_K) | even
 
     @property
     def doubt(self) -> float:
-        r"""By how many bits per pixel the draws may have missed the mean.
+        r"""Bits per pixel that the mean may be low by.
 
         .. math:: \frac{1}{N m \ln 2} \bigg( 2 \sqrt{\sum_\text{sound} v_i} + \sum_\text{sound} \frac{v_i}2
             + \sum_\text{others} \min\big(c_i - \hat\ell_i,\ -\ln(1 - n^{k_i - 1})\big) \bigg),
             \qquad v_i = \frac1{n_{\text{eff}, i}} - \frac1n
 
-        Levels in nats here. For sound pairs v is the variance of :math:`\hat\ell_i`, which is low by v/2 on average.
-        Of the mean of a Pareto distribution of shape k the largest of n draws leaves the share :math:`n^{k-1}` beyond
-        it, and from :math:`k = 1` on there is no telling: such a pair may lie anywhere up to its ceiling.
+        with levels in nats. For sound pairs v is the variance of :math:`\hat\ell_i`, which is low by v/2 on average. Of
+        the mean of a Pareto distribution of shape k, the share :math:`n^{k-1}` lies beyond the largest of n draws; from
+        :math:`k = 1` on, a pair may lie anywhere up to its ceiling.
         """
         sound, unit = self.sound, math.log(2) * self.pixels
         variance = (1 / self.effective_draws - 1 / self.draws).clamp_min(0)[sound]
@@ -90,12 +91,12 @@ class SufficientResult:
 
     @property
     def trusted(self) -> bool:
-        """Whether the draws cannot have missed the mean by more than 0.01 bits per pixel."""
+        """Whether the mean is low by at most 0.01 bits per pixel."""
         return self.doubt <= TOLERANCE
 
     @property
     def at_least(self) -> float:
-        r"""What the mean over these pairs is at least, with confidence 95 %, however bad the proposals are.
+        r"""Lower bound of the mean over these pairs with confidence 95 %, for any proposals.
 
         .. math:: \frac1N \sum_i \hat\ell_i - \frac{\ln(1 / 0.05)}{N m \ln 2}
 
@@ -112,23 +113,23 @@ class SufficientResult:
 
     @property
     def warning(self) -> str:
-        """What keeps the mean from being trusted, and what it is worth all the same; empty if it is trusted."""
+        """Why the mean is not trusted, and its lower bound; empty if it is trusted."""
         if self.trusted:
             return ""
         heavy = ~self.sound
         cause = (
             f"{heavy.sum()} of {len(heavy)} pairs have weights with a Pareto-k above {LARGEST_K}"
             if bool(heavy.any())
-            else f"{self.draws} draws a pair are few"
+            else f"{self.draws} draws per pair are few"
         )
         return (
             f"A lower bound, not to be trusted as an estimate: {cause}, and the mean may be higher by "
             f"{self.doubt:.2g} bits per pixel (at most {TOLERANCE:g} for an estimate). It is at least "
-            f"{self.at_least:.3f} on these pairs, with confidence {CONFIDENCE:.0%}; more draws raise it."
+            f"{self.at_least:.3f} on these pairs, with confidence {CONFIDENCE:.0%}; more draws increase it."
         )
 
     def summary(self) -> dict[str, Any]:
-        """Means with intervals over sources; beside the likelihood whether it is to be trusted, and what it is else."""
+        """Means with intervals over sources, and whether the likelihood is to be trusted."""
         bits = mean_interval(self.bits_per_pixel, self.source)
         median = float(self.pareto_k.median())
         return {
@@ -144,11 +145,11 @@ class SufficientResult:
         }
 
     def gain_over(self, other: SufficientResult) -> Interval:
-        """How many bits per pixel more than another result on the same pairs, with an interval over sources.
+        """Bits per pixel more than another result on the same pairs, with an interval over sources.
 
         Raises:
-            ValueError: If the two are of different measures or different pairs, or one is not to be trusted: two lower
-                bounds say nothing about a difference.
+            ValueError: If measures or pairs differ, or one result is not to be trusted: lower bounds give no
+                difference.
         """
         if self.measure != other.measure:
             raise ValueError(
@@ -178,23 +179,22 @@ class SufficientLikelihood:
         \approx \mathbb E_{x, \tilde x} \ln \tfrac1n \sum_{i=1}^n
         p(\tilde x \mid T(y_i), x)\, \frac{N_\infty(y_i)}{\sum_j \frac{n_j}{n} r_j(y_i)}
 
-    with :math:`N_\epsilon` the standard normal conditioned on the ball, which T makes of the standard normal
-    :math:`N_\infty` (:mod:`perturbsets.criteria.likelihood.mode`), so that no draw is outside of the ball. There
-    are :math:`n_j` draws from each proposal :math:`r_j`: eight tenths from a heavy-tailed one that follows the ridge of
-    the posterior from its mode (:class:`~perturbsets.criteria.likelihood.proposals.Ridge`), one tenth from the
-    recognition distribution, one from the prior itself, for safety: no weight exceeds :math:`n / n_j` times its
-    likelihood. With more latent coordinates than ``ridge`` half of the draws are from either of the last two: at 128
-    the search for the mode cost several times as much as all draws and raised the estimate by little.
+    with :math:`N_\epsilon` the standard normal conditioned on the ball, to which T takes the standard normal
+    :math:`N_\infty` (:class:`~perturbsets.criteria.likelihood.mode.Transport`), so that no draw is outside of the ball.
+    There are :math:`n_j` draws from each proposal :math:`r_j`: 80 % from a heavy-tailed one that follows the ridge of
+    the posterior from its mode (:class:`~perturbsets.criteria.likelihood.proposals.Ridge`), 10 % from the recognition
+    distribution and 10 % from the prior, for safety: no weight exceeds :math:`n / n_j` times its likelihood. With more
+    latent coordinates than ``ridge`` the last two have half of the draws each: at 128 the search for the mode cost
+    several times as much as all draws and raised the estimate by little.
 
     The mean logarithm bounds the logarithm of the property's level from below, and the estimate is itself low on
     average: by little where the weights are even, by any amount where a single draw carries them. The shape k of their
-    tail tells which, per pair. The mean is trusted where all pairs together leave a doubt of at most 0.01 bits per
-    pixel (:attr:`SufficientResult.doubt`); otherwise it is a lower bound, and says so. Bernoulli pixels are no density
-    on [0, 1]: the result names its measure, and refuses to be compared across measures.
+    tail shows which, per pair. The mean is trusted where it is low by at most 0.01 bits per pixel
+    (:attr:`SufficientResult.doubt`); otherwise it is reported as a lower bound. Bernoulli pixels have no density on
+    [0, 1]: the result names its measure, and results of different measures cannot be compared.
 
     Args:
-        draws: Draws per pair, n. Below 25 nothing can be said about their weights, and the estimate counts as not to
-            be trusted.
+        draws: Draws per pair, n. Below 25 the weights cannot be judged, and the estimate is not trusted.
         ridge: Largest number of latent coordinates at which draws follow the ridge; 0 for never.
 
     Raises:
@@ -230,7 +230,7 @@ class SufficientLikelihood:
     def __call__(
         self, perturbations: LatentBall, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> SufficientResult:
-        """Measures.
+        """Estimates the likelihood of each pair.
 
         Args:
             perturbations: The set; its radius may be infinite, or 0.
@@ -241,8 +241,8 @@ class SufficientLikelihood:
             Likelihoods and errors per pair.
 
         Raises:
-            ValueError: If there are no pairs, the set was learned from them, or the generator returns NaN or infinity
-                inside the ball.
+            ValueError: If there are no pairs, the set was fitted on them, or the generator returns NaN or infinity in
+                the ball.
         """
         check_held_out(perturbations, pairs)
         model = perturbations.model
@@ -254,17 +254,18 @@ class SufficientLikelihood:
             region = perturbations.at(clean)
             likelihood = OffsetLikelihood(region, changed, torch.arange(first, first + len(clean)))
             first += len(clean)
-            transport = Transport(region.ball.radii(region.centre().double())[:, 0], region.size)
+            transport = Transport(region.ball.radii(in_double(region.centre()))[:, 0], region.size)
             recognised = Recognised.of(model.recognition(clean, changed), region.prior, transport)
             table, errors = self._weigh(likelihood, transport, recognised, generator)
-            fixed = _fixed(region)
-            heaviness = pareto_k(table).masked_fill(fixed, -1.0)
+            heaviness = pareto_k(table).masked_fill(transport.radii == 0, -1.0)  # where all mass is at one point
             highest = ceiling(model.likelihood, changed).log_prob
             levels = [log_mean(table) / unit, highest / unit]
             rows.append([*levels, errors, effective_draws(table), heaviness, source])
         level, most, errors, effective, heaviness, source = (torch.cat(column) for column in zip(*rows, strict=True))
-        measured = (level, most, errors, effective, heaviness, source)
-        return SufficientResult(*measured, _measure(perturbations), self.draws, model.pixels)
+        gaussian = isinstance(model.likelihood, GaussianLikelihood)
+        measure = "density of images on [0, 1]" if gaussian else "relative to Bernoulli pixels"
+        estimates = (level, most, errors, effective, heaviness)
+        return SufficientResult(*estimates, source, measure, self.draws, model.pixels)
 
     def _weigh(
         self,
@@ -273,13 +274,13 @@ class SufficientLikelihood:
         recognised: Recognised,
         generator: torch.Generator | None,
     ) -> tuple[LogWeights, PerImage]:
-        """Log-weights of all draws, and the error of those from the prior in the ball."""
+        """Log-weights of all draws, and the mean error of those from the prior in the ball."""
         region = likelihood.region
-        prior = StandardNormal(region.centre().double())
+        prior = StandardNormal(in_double(region.centre()))
         proposals: list[Proposal] = [prior, recognised]
         follows = region.size <= self.ridge
         if follows:
-            lengths = recognised.scale.clamp(SHORTEST, LONGEST).to(region.dtype)
+            lengths = recognised.scale.clamp(SHORTEST, LONGEST).to(likelihood.changed.device, region.dtype)
             mode = likeliest(likelihood, region.encode(likelihood.changed), lengths, steps=STEPS)
             proposals.append(Ridge.at(likelihood, transport, mode, lengths))
         counts = self._counts(follows=follows)
@@ -288,24 +289,14 @@ class SufficientLikelihood:
         values, errors = likelihood(transport(points))
         densities = [part.log_prob(points) for part in proposals]
         table = log_weights(values + densities[0], densities, counts)
-        # In a ball of radius 0 all points are one offset, and there is nothing to weigh.
-        return values.where(_fixed(region), table), errors[: counts[0]].mean(0)
+        # In a ball of radius 0 all points are one offset, of one likelihood.
+        return values.where(transport.radii == 0, table), errors[: counts[0]].mean(0)
 
     def _counts(self, *, follows: bool) -> list[int]:
-        """Draws from the ball, from the recognition distribution and along the ridge, as far as there are enough."""
+        """Numbers of draws from the prior, from the recognition distribution and along the ridge."""
         each = max(1, 2 * round(SAFE * self.draws / 2)) if follows else (self.draws + 1) // 2
         left, counts = self.draws, []
         for most in (each, each, self.draws):
             counts.append(min(most, left))
             left -= counts[-1]
         return [count for count in counts if count]
-
-
-def _fixed(region: LatentRegion) -> Flags:
-    """Pairs whose ball is a point: all mass is there, and nothing to estimate."""
-    return region.ball.radii(region.centre())[:, 0] == 0
-
-
-def _measure(perturbations: LatentBall) -> str:
-    gaussian = isinstance(perturbations.model.likelihood, GaussianLikelihood)
-    return "density of images on [0, 1]" if gaussian else "relative to Bernoulli pixels"

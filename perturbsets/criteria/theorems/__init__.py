@@ -1,3 +1,3 @@
-"""Theorems: what the recognition distribution proves of a set."""
+"""Proven bounds of a set, from the recognition distributions of pairs."""
 
 from perturbsets.criteria.theorems.criterion import Theorems, TheoremsResult

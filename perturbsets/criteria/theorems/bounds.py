@@ -1,8 +1,8 @@
-r"""What follows from mass inside of the ball: bounds of the error and of the likelihood of a set.
+r"""Bounds of the error and of the likelihood of a set, from the mass of the recognition distribution in the ball.
 
-For an image pair let c be the largest value of :math:`\ln p(\tilde x \mid z, x)`, and let the *gap* be what the
-recognition distribution q loses of it on average, :math:`G = c - R \ge \mathbb E_q[c - \ln p(\tilde x \mid z, x)]`.
-The bounds take α, any upper bound of :math:`q(\|u\| > \epsilon)`: the mass itself, the lemma's or another.
+For a pair let c be the largest value of :math:`\ln p(\tilde x \mid z, x)`, and let the *gap* be the average loss of the
+recognition distribution q, :math:`G = c - R \ge \mathbb E_q[c - \ln p(\tilde x \mid z, x)]`. The bounds take α, any
+upper bound of :math:`q(\|u\| > \epsilon)`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from torch import Tensor
 
 from augment.double_precision import in_double
 from cvae import BernoulliLikelihood, DiagonalGaussian, GaussianLikelihood
-from perturbsets._types import Images, Offsets, PerImage
+from perturbsets._types import Images, PerImage
 from perturbsets.criteria.theorems.tail import Number, divergence
 from perturbsets.sets.latent import LatentRegion
 
-# What the theorems start from: how far the recognition distribution of a pair reaches, and what it loses.
-
 
 class Loss(NamedTuple):
-    r"""What a recognition distribution q loses of the largest log-likelihood c.
+    r"""Average loss of a recognition distribution q against the largest log-likelihood c.
 
     Attributes:
         mean: Estimates of :math:`G = \mathbb E_q[c - \ln p(\tilde x \mid z, x)]`, in nats.
-        high: Their upper confidence limits, each for itself.
+        high: Their upper confidence limits, each by itself.
     """
 
     mean: PerImage
@@ -35,14 +33,14 @@ class Loss(NamedTuple):
 
 
 def from_prior(region: LatentRegion, posterior: DiagonalGaussian) -> DiagonalGaussian:
-    r"""A distribution of latents as one of offsets, in prior standard deviations.
+    r"""A distribution of latents as one of offsets, in prior standard deviations; in float64, against cancellation.
 
     .. math:: \Delta = (\mu_q - \mu_p) / \sigma_p, \qquad \rho = \sigma_q / \sigma_p
-
-    In float64, as what follows subtracts nearly equal numbers.
     """
-    prior = DiagonalGaussian(region.prior.mean.double(), region.prior.log_scale.double())
-    return DiagonalGaussian(prior.offsets(posterior.mean.double()), posterior.log_scale.double() - prior.log_scale)
+    prior, posterior = (
+        DiagonalGaussian(in_double(given.mean), in_double(given.log_scale)) for given in (region.prior, posterior)
+    )
+    return DiagonalGaussian(prior.offsets(posterior.mean), posterior.log_scale - prior.log_scale)
 
 
 def squared_norms(offsets: DiagonalGaussian, vectors: Tensor) -> Tensor:
@@ -58,14 +56,13 @@ def squared_norms(offsets: DiagonalGaussian, vectors: Tensor) -> Tensor:
         Squared norms ``[N, B]``.
     """
     linear, square = 2 * offsets.mean * offsets.scale, offsets.scale.square()
-    drawn = vectors @ linear.T + vectors.square() @ square.T
-    return drawn + offsets.mean.square().sum(1)
+    return vectors @ linear.T + vectors.square() @ square.T + offsets.mean.square().sum(1)
 
 
 def norm_limit(squares: Tensor, outside: float, error: float) -> Tensor:
     """Upper confidence limits of the radii that leave a given share of each distribution outside.
 
-    The order statistic above which fewer draws lie than that share makes likely; infinite where draws are too few.
+    Order statistics; infinite where there are too few draws.
 
     Args:
         squares: Squared norms of independent draws ``[N, B]``.
@@ -94,11 +91,11 @@ def loss(
     error: float,
     generator: torch.Generator | None,
 ) -> Loss:
-    r"""Draws images from a recognition distribution and averages what they lose.
+    r"""Average loss of images drawn from a recognition distribution, with Student's upper limit.
 
     .. math:: \bar G + t_{n-1}(1 - \text{error})\, \frac{s}{\sqrt n}
 
-    is Student's upper limit, exact for normal and asymptotic for other losses.
+    The limit is exact for normal and asymptotic for other losses.
 
     Args:
         region: The set bound to the clean images.
@@ -115,9 +112,9 @@ def loss(
     likelihood, pixels = region.perturbations.model.likelihood, region.perturbations.model.pixels
     total, square = torch.zeros_like(largest), torch.zeros_like(largest)
     for _ in range(draws):
-        noise = normal(posterior.mean.shape, generator).to(posterior.mean)
+        noise = standard_normal(posterior.mean.shape, generator).to(posterior.mean)
         generated = region.decode(region.prior.offsets(posterior.at(noise)))
-        statistic = likelihood.statistic(generated.double(), changed.double())
+        statistic = likelihood.statistic(in_double(generated), in_double(changed))
         lost = largest - likelihood.log_prob(statistic, pixels)
         total, square = total + lost, square + lost.square()
     mean = total / draws
@@ -125,14 +122,16 @@ def loss(
     return Loss(mean, mean + float(stats.t.ppf(1 - error, draws - 1)) * (variance / draws).sqrt())
 
 
-def normal(shape: tuple[int, ...], generator: torch.Generator | None) -> Offsets:
-    """Standard normal draws, on the generator's device."""
+def standard_normal(
+    shape: tuple[int, ...], generator: torch.Generator | None, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Standard normal draws on the generator's device, or on the CPU from the global generator."""
     device = "cpu" if generator is None else generator.device
-    return torch.randn(shape, generator=generator, device=device)
+    return torch.randn(shape, generator=generator, device=device, dtype=dtype)
 
 
 class Ceiling(NamedTuple):
-    r"""The best a generator can do under a likelihood.
+    r"""The largest log-likelihood that a generator can reach.
 
     Attributes:
         log_prob: The largest log-likelihood c of each image, in nats.
@@ -144,15 +143,14 @@ class Ceiling(NamedTuple):
 
 
 def ceiling(likelihood: GaussianLikelihood | BernoulliLikelihood, changed: Images) -> Ceiling:
-    r"""The largest log-likelihood of images, and what a nat below it means in squared error.
+    r"""The largest log-likelihood of images, and the squared error per nat below it.
 
-    For Gaussian pixels of scale s,
-    :math:`c = -\tfrac m2 \ln 2\pi s^2` and :math:`\kappa = 2s^2`, with equality. For Bernoulli pixels c is minus the
-    summed entropy of the pixels, what is below it is a sum of divergences of coins, and
+    For Gaussian pixels of scale s, :math:`c = -\tfrac m2 \ln 2\pi s^2` and :math:`\kappa = 2s^2`, with equality. For
+    Bernoulli pixels c is minus the summed entropy of the pixels, the loss is a sum of binary divergences, and
     :math:`\mathrm{kl}(a \| b) \ge 2 (a - b)^2` gives :math:`\kappa = \tfrac12`.
 
     Args:
-        likelihood: The model's.
+        likelihood: The model's likelihood.
         changed: Images x̃ in [0, 1].
 
     Returns:
@@ -168,19 +166,19 @@ def ceiling(likelihood: GaussianLikelihood | BernoulliLikelihood, changed: Image
 
 
 def error_bound(distortion: Number, alpha: Number) -> Tensor:
-    r"""The necessary subset property of one pair.
+    r"""Upper bound of the error of the nearest member, for each pair.
 
     .. math:: \min_{\|u\| \le \epsilon} \|g(x, u) - \tilde x\|^2
         \le \mathbb E_q\big[\|g - \tilde x\|^2 \,\big|\, \|u\| \le \epsilon\big] \le \frac{D}{1 - \alpha}
 
-    since no error is negative, so that those inside weigh at most D.
+    since no error is negative.
 
     Args:
         distortion: :math:`D = \kappa G \ge \mathbb E_q\|g - \tilde x\|^2`, summed or averaged over pixels.
         alpha: Upper bounds of the mass outside.
 
     Returns:
-        Bounds of the error, in the unit of D; infinite where α is 1 and nothing is proven.
+        Bounds of the error, in the unit of D; infinite where α is 1.
 
     References:
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
@@ -190,14 +188,14 @@ def error_bound(distortion: Number, alpha: Number) -> Tensor:
 
 
 def mean_error_bound(distortion: Number, alpha: Number, largest: Number) -> Tensor:
-    r"""The necessary subset property from averages over pairs alone, where no error exceeds M.
+    r"""Upper bound of the mean error from averages over pairs alone, where no error exceeds M.
 
     .. math:: \mathbb E \min_{\|u\| \le \epsilon} \|g(x, u) - \tilde x\|^2 \le \bar D + M \bar\alpha
 
-    For one pair :math:`e = \min \|g - \tilde x\|^2` has :math:`(1 - \alpha) e \le D`, thus
-    :math:`e \le D + \alpha e \le D + \alpha M`, which is linear in both. The lemma is concave in K, so its value at the
-    mean of K is an :math:`\bar\alpha`. Some pairs with :math:`\alpha = 1` and the others with :math:`\alpha = 0` reach
-    the bound: without an M averages prove nothing.
+    For one pair :math:`e = \min \|g - \tilde x\|^2` has :math:`(1 - \alpha) e \le D`, thus :math:`e \le D + \alpha e
+    \le D + \alpha M`, which is linear in both. The lemma is concave in K, so its value at the mean of K is an
+    :math:`\bar\alpha`. Pairs with :math:`\alpha = 1` and others with :math:`\alpha = 0` reach the bound: without an M
+    averages prove nothing.
 
     Args:
         distortion: Mean D̄ over pairs.
@@ -207,12 +205,11 @@ def mean_error_bound(distortion: Number, alpha: Number, largest: Number) -> Tens
     Returns:
         Bounds of the mean error, in the unit of D and M.
     """
-    alpha = torch.as_tensor(alpha, dtype=torch.float64)
-    return distortion + largest * alpha
+    return distortion + largest * torch.as_tensor(alpha, dtype=torch.float64)
 
 
 def likelihood_bound(gap: Number, kl: Number, alpha: Number, log_beta: Number, largest: Number) -> Tensor:
-    r"""The sufficient likelihood property of one pair.
+    r"""Lower bound of the log-likelihood of the changed image, for each pair.
 
     .. math:: \ln \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x)
         \ge \frac{R - K - \alpha c + \mathrm{kl}(\alpha \| \beta)}{1 - \alpha}

@@ -1,4 +1,4 @@
-"""The theorems, measured: what divergence and reconstruction prove of a set, beside what its draws show."""
+"""Proven bounds of a set's error and likelihood, measured on held-out pairs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from augment.double_precision import double_device
 from cvae import DiagonalGaussian
 from perturbsets._types import PerImage
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out
@@ -20,8 +21,8 @@ from perturbsets.criteria.theorems.bounds import (
     loss,
     mean_error_bound,
     norm_limit,
-    normal,
     squared_norms,
+    standard_normal,
 )
 from perturbsets.criteria.theorems.tail import log_outside, outside_bound, paper_outside, paper_radius, radius_needed
 from perturbsets.rows import one_number
@@ -30,16 +31,16 @@ from perturbsets.share_bounds import share_at_most
 
 
 class Rung(NamedTuple):
-    """What one way to bound the mass outside of the ball proves, pair by pair.
+    """Bounds per pair that follow from one bound of the mass outside of the ball.
 
-    Images in [0, 1] differ by at most 1 per pixel: a bound of the error that is not below that proves nothing, and so
-    does one of the likelihood that such an error would meet as well.
+    Images in [0, 1] differ by at most 1 per pixel: a bound of the error that is not below 1 is vacuous, and so is one
+    of the likelihood that such an error would meet.
 
     Attributes:
-        outside: Upper bounds of α, the mass of the recognition distribution outside; 1 where nothing is known.
-        error: Upper bounds of the nearest member's mean squared error per pixel; infinite where nothing is proven.
-        bits_per_pixel: Lower bounds of the set's log-likelihood in bits per pixel; ``-inf`` where nothing is proven.
-        radius: Radii at which this rung would leave the mass outside that was asked for.
+        outside: Upper bounds of α, the mass of the recognition distribution outside.
+        error: Upper bounds of the nearest member's mean squared error per pixel; infinite where vacuous.
+        bits_per_pixel: Lower bounds of the set's log-likelihood in bits per pixel; ``-inf`` where vacuous.
+        radius: Radii at which the bound of the mass outside is ``Theorems.outside``.
     """
 
     outside: PerImage
@@ -50,7 +51,7 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True)
 class TheoremsResult:
-    r"""Bounds per pair, from the sharpest to the one that needs to know least.
+    r"""Bounds per pair, from the sharpest to the one with the weakest assumptions.
 
     Attributes:
         exact: From draws of the recognition distribution.
@@ -61,9 +62,9 @@ class TheoremsResult:
         ratio: Largest ratios of scales :math:`B = \max_j \sigma_{q,j}/\sigma_{p,j}`.
         distortion: Estimates of D, a mean squared error per pixel.
         distortion_high: Their upper confidence bounds.
-        averages: Bound of the mean error per pixel from the means of D and K alone; 1 proves nothing.
+        averages: Bound of the mean error per pixel from the means of D and K alone; 1 is vacuous.
         radius: Radius of the set, in prior standard deviations.
-        outside: The mass outside that the rungs' radii are for.
+        outside: The mass outside at the rungs' radii.
         confidence: Level of the bounds.
         source: Source of each pair.
     """
@@ -88,10 +89,7 @@ class TheoremsResult:
         return {name: getattr(self, name) for name in ("exact", "lemma", "paper_ratios", "paper")}
 
     def summary(self) -> dict[str, Any]:
-        """Per rung the mean over the pairs where it proves something, and in how many it proves nothing.
-
-        The means are confidence bounds too; a rung that proves nothing for any pair has none.
-        """
+        """Per rung the mean of its bounds that are not vacuous (a confidence bound too), and the number that are."""
         return {
             "radius": self.radius,
             "confidence": self.confidence,
@@ -112,24 +110,24 @@ class TheoremsResult:
             },
         }
 
-    def beside(self, *, error: PerImage, bits_per_pixel: PerImage) -> dict[str, Any]:
-        """The bounds beside what was measured on the same pairs, over those where a rung proves something.
+    def compare(self, *, error: PerImage, bits_per_pixel: PerImage) -> dict[str, Any]:
+        """Bounds against measurements on the same pairs, where bounds are not vacuous.
 
-        Measured figures are one-sided as well: a search finds no error below the least, and estimates of a
-        log-likelihood are low on average. Where one is worse than what is proven, either the measurement is weak or
-        the bound has failed. Bounds rest on draws: each fails for its pair with the probability that
-        :attr:`confidence` leaves, and somewhat more often where the losses of few draws are skewed, as the limit of
-        G is asymptotic. On a share of the pairs that is no larger, a worse measurement says nothing of either.
+        Measured figures are one-sided too: a search finds no error below the least, and estimates of a log-likelihood
+        are low on average. Where one is worse than its bound, either the measurement is weak or the bound has failed.
+        Bounds rest on draws: each fails with the probability that :attr:`confidence` leaves, and somewhat more often
+        where the losses of few draws are skewed, as the limit of G is asymptotic. Failures on no larger share of the
+        pairs are expected.
 
         Args:
             error: Search errors per pixel, as :attr:`NecessaryResult.search`.
             bits_per_pixel: Log-likelihoods, as :attr:`SufficientResult.bits_per_pixel`.
 
         Returns:
-            Per rung and property the means of bound and measurement, and in how many pairs the latter is worse.
+            Per rung and property the means of bound and measurement, and the number of pairs with a worse measurement.
 
         Raises:
-            ValueError: If there is not one figure per pair.
+            ValueError: If there is not one number per pair.
         """
         for name, values in {"error": error, "bits_per_pixel": bits_per_pixel}.items():
             if len(values) != len(self.source):
@@ -148,7 +146,7 @@ class TheoremsResult:
 
 @dataclass(frozen=True)
 class Theorems:
-    r"""Measures what is proven of a latent ball on held-out pairs.
+    r"""Computes proven bounds of a latent ball's error and likelihood on held-out pairs.
 
     With q the recognition distribution of a pair and α its mass outside of the ball,
 
@@ -156,20 +154,20 @@ class Theorems:
         \ln \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x)
         \ge c - \frac{G + K - \mathrm{kl}(\alpha \| \beta)}{1 - \alpha}
 
-    where K is the divergence of q from the prior in closed form, G is what q loses on average of the largest
-    log-likelihood c, and D = κG. Both hold for any bound of α, and there are four: by draws from q, from K by
-    the lemma, and the paper's with and without the ratios of scales. ``README.md`` beside this file derives them.
+    where K is the divergence of q from the prior in closed form, G the average loss of q against the largest
+    log-likelihood c, and D = κG. Both hold for any bound of α, and there are four: from draws of q, from K by the
+    lemma, and the paper's with and without the ratios of scales. ``README.md`` in this folder derives them.
 
     Half of the error probability goes to each kind of draw. α has the upper limit of Clopper and Pearson, valid for
     all pairs at once (Bonferroni), and so have, by themselves, the radii of the first rung. G has Student's upper limit
-    for each pair by itself: asymptotic, and somewhat low for few draws, since G is skewed. No limit that is free of
-    assumptions helps here: for an error of at most M it exceeds M / draws, far above errors of good sets. The mean of
-    such limits over pairs is a limit of the mean, with confidence to spare.
+    for each pair by itself: asymptotic, and somewhat low for few draws, since G is skewed (a limit without assumptions
+    would exceed M / draws for errors of at most M, far above those of good sets). The mean of such limits over pairs is
+    a conservative limit of the mean.
 
     Args:
-        draws: Draws per pair at which images are made, for G.
-        tail_draws: Draws of a normal vector, shared by all pairs and without images, for α.
-        outside: The mass outside, in (0, 1), for which each rung's radius is given.
+        draws: Decoded draws per pair, for G.
+        tail_draws: Draws of a normal vector, shared by all pairs and not decoded, for α.
+        outside: The mass outside, in (0, 1), at which each rung's radius is given.
         confidence: Level of the bounds, in (0, 1).
 
     Raises:
@@ -196,7 +194,7 @@ class Theorems:
     def __call__(
         self, perturbations: LatentBall, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> TheoremsResult:
-        """Measures.
+        """Computes the bounds.
 
         Args:
             perturbations: The set; its radius must be a finite number.
@@ -207,14 +205,15 @@ class Theorems:
             Bounds per pair.
 
         Raises:
-            ValueError: If there are no pairs, the set was learned from them, the radius is not finite, or images that
-                the model makes are not.
+            ValueError: If there are no pairs, the set was fitted on them, or the radius or decoded images are not
+                finite.
         """
         check_held_out(perturbations, pairs)
         radius, model = one_number(perturbations.radius, "radius"), perturbations.model
         if not math.isfinite(radius):
             raise ValueError(f"the radius of perturbations must be finite, got {radius}: nothing would be outside")
-        vectors = normal((self.tail_draws, model.latent), generator).to(perturbations.device).double()
+        vectors = standard_normal((self.tail_draws, model.latent), generator)
+        vectors = vectors.to(double_device(perturbations.device), torch.float64)
         error = (1 - self.confidence) / 2
         rows: list[list[Tensor]] = []
         for clean, changed, source in batches(pairs, device=perturbations.device):
@@ -263,17 +262,17 @@ class Theorems:
 
 
 def _proven(bounds: Tensor) -> dict[str, Any]:
-    """The mean of the finite bounds, and how many are not."""
+    """The mean of the finite bounds, and the number of the others."""
     finite = bounds.isfinite()
-    figures = {"vacuous": int((~finite).sum())}
-    return {**figures, "mean": float(bounds[finite].mean())} if bool(finite.any()) else figures
+    mean = {"mean": float(bounds[finite].mean())} if bool(finite.any()) else {}
+    return {"vacuous": int((~finite).sum()), **mean}
 
 
 def _compared(bounds: Tensor, measured: Tensor, *, higher_is_worse: bool) -> dict[str, Any]:
     finite = bounds.isfinite()
-    proven, found = bounds[finite], measured.detach().cpu().double()[finite]
+    proven, values = bounds[finite], measured.detach().cpu().double()[finite]
     figures: dict[str, Any] = {"pairs": len(proven)}
     if len(proven):
-        worse = found > proven if higher_is_worse else found < proven
-        figures |= {"proven": float(proven.mean()), "measured": float(found.mean()), "worse": int(worse.sum())}
+        worse = values > proven if higher_is_worse else values < proven
+        figures |= {"proven": float(proven.mean()), "measured": float(values.mean()), "worse": int(worse.sum())}
     return figures

@@ -1,8 +1,13 @@
-r"""The lemma: how much mass a distribution can have outside of a ball, given its divergence from the prior.
+r"""Bounds of the mass that a distribution has outside of a ball, given its divergence from the prior.
 
 With β the mass of the standard normal outside of a ball and K a bound of a divergence, all that follows is
-one-dimensional. β falls below the smallest double in moderate balls (at d = 16 from radius 39 on), so its logarithm
-is what is passed on.
+one-dimensional. β underflows in moderate balls (at d = 16 from radius 39 on), so its logarithm is passed on.
+
+The paper's form of the bound uses the triangle inequality. An offset drawn from the recognition distribution is
+:math:`u = \Delta + \rho \odot v` with v standard normal, :math:`\Delta = (\mu_q - \mu_p)/\sigma_p` and
+:math:`\rho = \sigma_q/\sigma_p`. So :math:`\|u\| \le \|\Delta\| + B\|v\|` with :math:`B = \max_j \rho_j`, and as
+twice the divergence is :math:`\|\Delta\|^2 + \sum_j (\rho_j^2 - 1 - \ln\rho_j^2)` with no term below 0, a bound K of
+it gives :math:`\|\Delta\| \le \sqrt{2K}`.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from torch import Tensor
 from perturbsets.sets.l2 import SMALLEST
 
 HALVINGS = 100  # of a bracket: more than the digits of a double, so that short brackets near 0 are resolved too
+NEWTON_STEPS = 20  # five suffice from where it starts
 
 Number = float | Tensor
 """A number or a tensor of any shape; several of them are broadcast against each other."""
@@ -46,7 +52,7 @@ def log_outside(radius: Number, size: int) -> Tensor:
     with np.errstate(divide="ignore"):
         direct = np.where(inside < 0.5, np.log1p(-np.minimum(inside, 0.5)), np.log(outside))
     deep = (outside <= SMALLEST) & np.isfinite(x)
-    # Where nothing is deep the fraction is asked for points where it converges at once.
+    # Elsewhere the fraction is evaluated at points where it converges at once.
     far = np.where(deep, x, 2 * a + 2)
     tail = a * np.log(far) - far - special.gammaln(a) + np.log(_fraction(a, far))
     return torch.from_numpy(np.asarray(np.where(deep, tail, direct)))
@@ -69,12 +75,12 @@ def radius_at(log_mass: Number, size: int) -> Tensor:
     target = _double(log_mass).cpu()
     nats = torch.where(target.isfinite(), -target, 0.0)
     largest = (size + 2 * (size * nats).sqrt() + 2 * nats).sqrt()
-    found = _first(torch.zeros_like(largest), largest, lambda radius: log_outside(radius, size) <= target)
-    return torch.where(target.isfinite(), torch.where(target < 0, found, 0.0), torch.inf)
+    radii = _first(torch.zeros_like(largest), largest, lambda radius: log_outside(radius, size) <= target)
+    return torch.where(target.isfinite(), torch.where(target < 0, radii, 0.0), torch.inf)
 
 
 def divergence(alpha: Number, log_beta: Number) -> Tensor:
-    r"""Kullback-Leibler divergence between two coins, in nats.
+    r"""Kullback-Leibler divergence between two Bernoulli distributions, in nats.
 
     .. math:: \mathrm{kl}(\alpha \| \beta) = \alpha \ln\frac\alpha\beta + (1-\alpha) \ln\frac{1-\alpha}{1-\beta}
 
@@ -96,16 +102,16 @@ def outside_bound(kl: Number, log_beta: Number) -> Tensor:
 
     .. math:: \alpha \le \max\{a \ge \beta : \mathrm{kl}(a \| \beta) \le K\}
 
-    since no event tells two distributions further apart than they are (data processing). A distribution that weighs
-    the prior by one constant inside and by another outside reaches it, so nothing better follows from K alone.
-    The bound is below 1 if and only if :math:`K < \ln(1/\beta)`, and concave in K.
+    by the data processing inequality. A distribution that weights the prior by one constant inside and another outside
+    reaches it, so nothing better follows from K alone. The bound is below 1 if and only if :math:`K < \ln(1/\beta)`,
+    and concave in K.
 
     Args:
         kl: :math:`K \ge \mathrm{KL}(q \| p)`, in nats.
-        log_beta: :math:`\ln\beta`, the prior's own mass outside, as :func:`log_outside` gives it.
+        log_beta: :math:`\ln\beta`, the prior's own mass outside, from :func:`log_outside`.
 
     Returns:
-        Bounds of α in float64, rounded upwards; exactly 1 where nothing is proven.
+        Bounds of α in float64, rounded upwards; exactly 1 where vacuous.
 
     References:
         Cover and Thomas, *Elements of information theory*, 2006, sec. 2.8 (data processing).
@@ -154,7 +160,7 @@ def _log_complement(log_mass: Tensor) -> Tensor:
 
 
 def _divergence(excess: Tensor, log_beta: Tensor) -> Tensor:
-    """The divergence by x = ln(α/β): two nearly equal coins would leave nothing of a difference of logarithms."""
+    """The divergence from x = ln(α/β), which does not cancel where α and β are nearly equal."""
     log_alpha = (log_beta + excess).clamp_max(0)
     rest = -torch.expm1(log_alpha)
     odds = log_beta.exp() / -torch.expm1(log_beta)
@@ -164,7 +170,7 @@ def _divergence(excess: Tensor, log_beta: Tensor) -> Tensor:
 
 
 def _first(low: Tensor, high: Tensor, holds: Callable[[Tensor], Tensor]) -> Tensor:
-    """The least point at which a condition holds that goes on to hold; it is known to at the upper end."""
+    """The least point at which a monotone condition holds, by bisection; it holds at the upper end."""
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         success = holds(middle)
@@ -190,24 +196,14 @@ def _fraction(a: float, x: Any) -> Any:
     return value
 
 
-# The paper's form of the lemma: mass of a Gaussian outside of a ball, by the triangle inequality. An offset drawn
-# from the recognition distribution is :math:`u = \Delta + \rho \odot v` with v standard normal, :math:`\Delta =
-# (\mu_q - \mu_p)/\sigma_p` and :math:`\rho = \sigma_q/\sigma_p`. So :math:`\|u\| \le \|\Delta\| + B\|v\|` with
-# :math:`B = \max_j \rho_j`, and as twice the divergence is :math:`\|\Delta\|^2 + \sum_j (\rho_j^2 - 1 - \ln\rho_j^2)`
-# with no term below 0, a bound K of it gives :math:`\|\Delta\| \le \sqrt{2K}`.
-
-
-STEPS = 20  # of Newton's method; five suffice from where it starts
-
-
 def largest_ratio(kl: Number) -> Tensor:
     r"""The largest ratio of scales that a divergence allows.
 
     .. math:: B^2 = \max\{t : t - 1 - \ln t \le 2K\} \le 1 + 2\sqrt K + 2K
 
-    The right side meets the condition with "at least", as :math:`e^y \ge 1 + y + y^2/2` for :math:`y = 2\sqrt K`;
-    from there Newton's method falls to the root, so that every step of it is a bound too. The root is
-    :math:`-W_{-1}(-e^{-1-2K})`, Lambert's function.
+    The right side lies above the root, as :math:`e^y \ge 1 + y + y^2/2` for :math:`y = 2\sqrt K`; from there Newton's
+    method falls to the root, so that every step of it is a bound too. The root is :math:`-W_{-1}(-e^{-1-2K})`,
+    Lambert's function.
 
     Args:
         kl: :math:`K \ge \mathrm{KL}(q \| p)` of diagonal Gaussians, in nats.
@@ -221,7 +217,7 @@ def largest_ratio(kl: Number) -> Tensor:
     """
     kl = torch.as_tensor(kl, dtype=torch.float64)
     above = 2 * kl.sqrt() + 2 * kl  # t - 1, which keeps its digits near 0
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         step = (above - above.log1p() - 2 * kl) * (1 + above) / above
         above = torch.where(step > 0, above - step, above)
     return (1 + above).sqrt()
@@ -254,7 +250,7 @@ def paper_radius(kl: Number, alpha: Number, size: int, ratio: Number | None = No
 
 
 def paper_outside(radius: Number, kl: Number, size: int, ratio: Number | None = None) -> Tensor:
-    r"""The mass outside of a given ball that the paper's form promises: :func:`paper_radius` the other way round.
+    r"""The bound of the mass outside of a given ball by the paper's form: the inverse of :func:`paper_radius`.
 
     .. math:: \alpha \le P(\chi^2_d > r^2), \qquad r = \max\Big(0, \frac{\epsilon - \sqrt{2K}}{B}\Big)
 
@@ -265,7 +261,7 @@ def paper_outside(radius: Number, kl: Number, size: int, ratio: Number | None = 
         ratio: Bounds B of the ratios of scales; by default those that K gives.
 
     Returns:
-        Bounds of α in float64; 1 where nothing is proven.
+        Bounds of α in float64; 1 where vacuous.
     """
     kl = torch.as_tensor(kl, dtype=torch.float64)
     ratio = largest_ratio(kl) if ratio is None else ratio

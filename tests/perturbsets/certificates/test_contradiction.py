@@ -38,22 +38,25 @@ def test_false_radii_are_found_and_true_ones_stand(kind: str, linear_cvae: Any) 
     images, model = torch.linspace(0, 1, 30)[:, None, None, None] * torch.rand(30, 1, 2, 3), two_classes(-0.4)
     distance = distances(model, images, kind, linear_cvae).abs()
     smoothed = Smoothed(model, perturbations, sigma, batch=1024)
-    certified = smoothed.certify(images, 100, 2000, 0.001, generator=draw())
+    certified = smoothed.certify(images, selection=100, draws=2000, alpha=0.001, generator=draw())
     search = {"ascent": APGD(10), "draws": 2000, "generator": draw(1)}
 
     right = find_contradictions(smoothed, images, certified, **search)
     assert torch.equal(right.rows, certified.certified.nonzero()[:, 0])
     assert len(right.rows) > 10
-    assert not right.found.any()
+    assert not right.contradicted.any()
     far = certified.certified & (distance > 0.3)
     false = replace(certified, radii=torch.where(far, (distance + 0.3) * unit, certified.radii))
     wrong = find_contradictions(smoothed, images, false, **search)
-    assert torch.equal(wrong.found, far[wrong.rows])
+    assert torch.equal(wrong.contradicted, far[wrong.rows])
     # Of a linear model the worst offset is known: there its share is that of 0.3 standard deviations beyond.
     low, high = (stats.binom.ppf(q, 2000, stats.norm.cdf(-0.3)) for q in (1e-6, 1 - 1e-6))
-    assert ((wrong.agreed >= low) & (wrong.agreed <= high))[wrong.found].all()
+    assert ((wrong.agreed >= low) & (wrong.agreed <= high))[wrong.contradicted].all()
     assert_close(
-        wrong.offsets[wrong.found].norm(dim=1).double(), distance[wrong.rows][wrong.found] + 0.3, rtol=1e-4, atol=0
+        wrong.offsets[wrong.contradicted].norm(dim=1).double(),
+        distance[wrong.rows][wrong.contradicted] + 0.3,
+        rtol=1e-4,
+        atol=0,
     )
     assert torch.equal(wrong.bounds, share_at_most(wrong.agreed, 2000, 0.001 / (2 * len(wrong.rows))))
     assert json.loads(json.dumps(wrong.summary()))["contradictions"] == int(far.sum())
@@ -77,7 +80,7 @@ def test_the_attack_on_the_mean_climbs_what_votes_follow() -> None:
 
 def test_nothing_certified_leaves_nothing_to_search() -> None:
     smoothed, images = Smoothed(two_classes(), WIDE, 100.0), torch.rand(3, 1, 2, 3)
-    certified = replace(smoothed.certify(images, 10, 50, 0.01), classes=torch.full((3,), -1))
+    certified = replace(smoothed.certify(images, selection=10, draws=50, alpha=0.01), classes=torch.full((3,), -1))
     found = find_contradictions(smoothed, images, certified)
 
     assert found.summary() == {
@@ -101,7 +104,7 @@ def test_nothing_certified_leaves_nothing_to_search() -> None:
 )
 def test_what_cannot_be_meant_is_refused(named: dict[str, Any], message: str) -> None:
     smoothed, images = Smoothed(two_classes(), WIDE, 0.3), torch.rand(3, 1, 2, 3)
-    certified = smoothed.certify(images, 10, 50, 0.01)
+    certified = smoothed.certify(images, selection=10, draws=50, alpha=0.01)
     with pytest.raises(ValueError, match=message):
         find_contradictions(smoothed, **{"images": images, "certified": certified} | named)
 
@@ -125,16 +128,16 @@ def test_no_attack_inside_the_radius_contradicts_a_certificate_of_real_digits(ge
     train_classifier(classifier, data, method, LoopSettings(steps=400, batch=128, learning_rate=2e-3))
     images, labels = (torch.cat([getattr(part, name) for part in (validation, test)]) for name in ("images", "labels"))
     smoothed = Smoothed(classifier, perturbations, sigma, batch=256)
-    certified = smoothed.certify(images, 50, 400, 0.001, labels=labels, generator=generator)
+    certified = smoothed.certify(images, selection=50, draws=400, alpha=0.001, labels=labels, generator=generator)
     search: dict[str, Any] = {"ascent": APGD(30), "noises": 8, "draws": 500, "generator": generator}
     found = find_contradictions(smoothed, images, certified, **search)
 
     assert certified.correct().double().mean() > 0.8  # the votes are worth an attack
     assert len(found.rows) >= 500
-    assert not found.found.any()
+    assert not found.contradicted.any()
     assert float(found.agreed.min()) / 500 < 0.7  # the attack comes near
     # The same search finds contradictions where there are some: beyond the radii.
     beyond = replace(
         certified, radii=4 * certified.radii, classes=certified.classes.index_fill(0, torch.arange(60, 600), -1)
     )
-    assert find_contradictions(smoothed, images, beyond, **search).found.any()
+    assert find_contradictions(smoothed, images, beyond, **search).contradicted.any()

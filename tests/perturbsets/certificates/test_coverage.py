@@ -123,7 +123,7 @@ def test_pairs_that_do_not_do_are_refused() -> None:
         coverage(torch.rand(3), torch.arange(4), tolerance=0.1, alpha=0.05)
     with pytest.raises(ValueError, match="changes and sources must have one row per pair, got 2 and 3"):
         coverage(torch.rand(3), torch.arange(3), changes=torch.rand(2), tolerance=0.1, alpha=0.05)
-    with pytest.raises(ValueError, match=r"errors must be squared, 0 or more, got -0\.1"):
+    with pytest.raises(ValueError, match=r"errors must be 0 or more, got -0\.1"):
         coverage(torch.tensor([-0.1, 1.0]), torch.arange(2), tolerance=0.1, alpha=0.05)
     with pytest.raises(ValueError, match="1 or more held-out sources are needed, got none"):
         coverage(torch.rand(0), torch.arange(0), tolerance=0.1, alpha=0.05)

@@ -23,7 +23,7 @@ def test_a_source_is_a_hit_if_near_inside_and_right() -> None:
     assert joint.hit_share == pytest.approx(stats.beta.ppf(0.05, 3, 4))
     assert joint.share == pytest.approx(joint.hit_share - 0.01)
     assert json.loads(json.dumps(joint.summary(), allow_nan=False))["hits"] == 3
-    assert "not of the changed image" in joint.sentence
+    assert "not about the changed image" in joint.sentence
     assert "3 of 6 held-out sources, less 1 %" in joint.sentence
 
 

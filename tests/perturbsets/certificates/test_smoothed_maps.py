@@ -54,7 +54,9 @@ def test_pixels_have_one_radius_or_abstain() -> None:
     # Shares of votes of 0.98, 0.5 and 0.02: sure, undecided, and sure of the other class.
     images = SIGMA * torch.tensor([2.0, 2.0, 0.0, 0.0, -2.0, -2.0]).view(1, 1, 2, 3).expand(8, -1, -1, -1)
     labels = torch.tensor([1, 0, 1, 0, 0, 255]).view(1, 2, 3).expand(8, -1, -1)
-    result = SmoothedMaps(Sides(), WIDE, SIGMA).certify(images, 20, 200, 0.001, labels=labels, generator=draw())
+    result = SmoothedMaps(Sides(), WIDE, SIGMA).certify(
+        images, selection=20, draws=200, alpha=0.001, labels=labels, generator=draw()
+    )
 
     wanted = torch.tensor([1, 1, ABSTAIN, ABSTAIN, 0, 0]).view(2, 3)
     assert (result.classes == wanted).all()
@@ -71,9 +73,9 @@ def test_the_chance_that_any_pixel_is_wrong_is_at_most_alpha(correction: Any) ->
     alpha, repeats, pixels, threshold = 0.2, 1500, 12, 0.75
     at_threshold = SIGMA * stats.norm.ppf(threshold)  # where a certificate is as wrong as can be
     images = torch.full((repeats, 1, 3, 4), at_threshold)
-    images[:, :, 0] = 4 * SIGMA  # rightly certified, which leaves Holm more for the others
-    result = SmoothedMaps(Sides(), WIDE, SIGMA, batch=2048).certify(
-        images, 60, 100, alpha, threshold=threshold, correction=correction, generator=draw()
+    images[:, :, 0] = 4 * SIGMA  # correctly certified, which leaves Holm more for the others
+    result = SmoothedMaps(Sides(), WIDE, SIGMA, batch=2048, threshold=threshold, correction=correction).certify(
+        images, selection=60, draws=100, alpha=alpha, generator=draw()
     )
 
     wrong = int((result.classes != ABSTAIN)[:, 1:].flatten(1).any(1).sum())
@@ -89,7 +91,9 @@ def test_the_chance_that_any_pixel_is_wrong_is_at_most_alpha(correction: Any) ->
 def test_hopeless_images_stop_and_a_higher_threshold_asks_for_more_votes() -> None:
     images = torch.cat([torch.full((1, 1, 2, 3), 3 * SIGMA), torch.zeros(1, 1, 2, 3)])
     low, high = (
-        SmoothedMaps(Sides(), WIDE, SIGMA).certify(images, 20, 300, 0.01, threshold=threshold, generator=draw())
+        SmoothedMaps(Sides(), WIDE, SIGMA, threshold=threshold).certify(
+            images, selection=20, draws=300, alpha=0.01, generator=draw()
+        )
         for threshold in (0.6, 0.9)
     )
 
@@ -100,8 +104,12 @@ def test_hopeless_images_stop_and_a_higher_threshold_asks_for_more_votes() -> No
 
 def test_an_image_alone_has_the_votes_it_has_in_a_batch() -> None:
     model, images = SmallUNet(classes=3, height=8, width=8, channels=1), torch.rand(4, 1, 8, 8).double()
-    whole = SmoothedMaps(model.double(), WIDE, SIGMA, batch=100).certify(images, 10, 60, 0.01, generator=draw())
-    alone = SmoothedMaps(model, WIDE, SIGMA, batch=7).certify(images[2:3], 10, 60, 0.01, seeds=whole.seeds[2:3])
+    whole = SmoothedMaps(model.double(), WIDE, SIGMA, batch=100).certify(
+        images, selection=10, draws=60, alpha=0.01, generator=draw()
+    )
+    alone = SmoothedMaps(model, WIDE, SIGMA, batch=7).certify(
+        images[2:3], selection=10, draws=60, alpha=0.01, seeds=whole.seeds[2:3]
+    )
 
     assert torch.equal(alone.classes, whole.classes[2:3])
     assert torch.equal(alone.agreed, whole.agreed[2:3])
@@ -118,16 +126,17 @@ def test_an_image_alone_has_the_votes_it_has_in_a_batch() -> None:
         ({"correction": "none"}, "correction"),
         ({"labels": torch.zeros(2, dtype=torch.int64)}, "labels must be a class number per pixel"),
         ({"labels": torch.zeros(2, 2, 3)}, "labels must be a class number per pixel"),
-        ({"labels": torch.zeros(2, 3, 2, dtype=torch.int64)}, r"one class for each pixel of the outputs, \[2, 2, 3\]"),
+        ({"labels": torch.zeros(2, 3, 2, dtype=torch.int64)}, r"one class for each output, \[2, 2, 3\]"),
         ({"draws": 10}, "draws must be at least 23"),  # 0.75^n <= 0.01 / 6 pixels
     ],
 )
 def test_what_cannot_be_meant_is_refused(named: dict[str, Any], message: str) -> None:
     given = {"selection": 5, "draws": 50, "alpha": 0.01} | named
+    settings = {name: given.pop(name) for name in ("threshold", "correction") if name in given}
     with pytest.raises((ValueError, TypeError), match=message):  # the checker of types may come first
-        SmoothedMaps(Sides(), WIDE, SIGMA).certify(torch.rand(2, 1, 2, 3), **given)
+        SmoothedMaps(Sides(), WIDE, SIGMA, **settings).certify(torch.rand(2, 1, 2, 3), **given)
 
 
 def test_outputs_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"model must return logits \[B, K, ...\]"):
-        SmoothedMaps(nn.Flatten(), WIDE, SIGMA).certify(torch.rand(2, 1, 2, 3), 5, 50, 0.01)
+        SmoothedMaps(nn.Flatten(), WIDE, SIGMA).certify(torch.rand(2, 1, 2, 3), selection=5, draws=50, alpha=0.01)

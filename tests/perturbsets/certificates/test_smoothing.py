@@ -15,8 +15,8 @@ from torch.testing import assert_close
 
 from perturbsets import ComposedSet, LatentBall, PerturbationSet, PixelBall, Region, Smoothed, SpatialBox
 from perturbsets.certificates import ABSTAIN
-from perturbsets.certificates.smoothing import winners
-from perturbsets.certificates.votes import fewest
+from perturbsets.certificates.classification import winners
+from perturbsets.certificates.votes import agreements_needed
 from perturbsets.sets.l2 import L2Ball
 from perturbsets.share_bounds import share_at_least
 from tests.perturbsets.certificates.linear import KINDS, WIDE, case, distances, two_classes
@@ -59,7 +59,9 @@ def test_the_radius_of_a_linear_classifier_is_its_distance_within_monte_carlo_er
     perturbations, sigma, unit = case(kind, linear_cvae)
     images, model, draws = spread_images(), two_classes(-0.4), 4000
     distance = distances(model, images, kind, linear_cvae)
-    result = Smoothed(model, perturbations, sigma, batch=4096).certify(images, 200, draws, 0.001, generator=draw())
+    result = Smoothed(model, perturbations, sigma, batch=4096).certify(
+        images, selection=200, draws=draws, alpha=0.001, generator=draw()
+    )
 
     assert (distance.abs() < 1).any()  # some are near the boundary,
     assert (distance.abs() > 1).any()  # some are not,
@@ -101,7 +103,9 @@ def test_a_radius_is_too_large_as_often_as_alpha_and_no_more() -> None:
     slope = model[1].weight[1].detach()  # type: ignore[index, union-attr, operator]
     image = (0.3 * distance * slope / slope.norm()).view(1, 1, 2, 3).expand(repeats, -1, -1, -1)
     wide = PixelBall("l2", 1.0, bounds=(-math.inf, math.inf))
-    result = Smoothed(model, wide, 0.3, batch=4096).certify(image, 200, 60, alpha, generator=draw())
+    result = Smoothed(model, wide, 0.3, batch=4096).certify(
+        image, selection=200, draws=60, alpha=alpha, generator=draw()
+    )
 
     assert (result.classes != 0).all()
     wrong = int((result.radii > 0.3 * distance).sum())
@@ -119,7 +123,7 @@ def test_predict_returns_a_wrong_class_at_most_as_often_as_alpha(distance: float
     model, alpha, repeats = two_classes(), 0.05, 3000
     slope = model[1].weight[1].detach()  # type: ignore[index, union-attr, operator]
     image = (0.3 * distance * slope / slope.norm()).view(1, 1, 2, 3).expand(repeats, -1, -1, -1)
-    classes = Smoothed(model, WIDE, 0.3, batch=4096).predict(image, 99, alpha, generator=draw())
+    classes = Smoothed(model, WIDE, 0.3, batch=4096).predict(image, draws=99, alpha=alpha, generator=draw())
 
     wrong = int((classes == 0).sum() + ((classes == 1).sum() if not distance else 0))  # at a tie both are
     exact = 2 * stats.binom.cdf(39, 99, 0.5)  # two-sided: 60 votes or more of 99 for one class
@@ -143,12 +147,10 @@ def test_early_abstention_changes_no_outcome() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5))  # votes shared among classes
     counted, draws = Counted(model), 400
     smoothed, images = Smoothed(counted, WIDE, 3.0), torch.rand(60, 1, 2, 3)
-    result = smoothed.certify(images, 20, draws, 0.01, generator=draw(2))
+    result = smoothed.certify(images, selection=20, draws=draws, alpha=0.01, generator=draw(2))
     asked = sum(counted.sizes)
-    with smoothed.asked(images):
-        (poll,) = smoothed.polls(images, result.seeds, None)
-        every = poll.counts("certification", draws)
-        guesses = poll.counts("selection", 20).argmax(1)
+    every = smoothed.count_votes(images, draws, "certification", seeds=result.seeds)
+    guesses = smoothed.count_votes(images, 20, "selection", seeds=result.seeds).argmax(1)
 
     agreed = every.gather(1, guesses[:, None])[:, 0]
     stopped = result.taken < draws
@@ -161,12 +163,14 @@ def test_early_abstention_changes_no_outcome() -> None:
 
 
 @given(draws=st.integers(1, 3000), share=st.floats(0.5, 0.95), level=st.floats(1e-6, 0.3))
-def test_fewest_is_the_first_count_that_chance_alone_rarely_gives(draws: int, share: float, level: float) -> None:
+def test_agreements_needed_is_the_first_count_that_chance_alone_rarely_gives(
+    draws: int, share: float, level: float
+) -> None:
     if share**draws > level:
         with pytest.raises(ValueError, match=f"draws must be at least {math.ceil(math.log(level) / math.log(share))}"):
-            fewest(draws, share, level)
+            agreements_needed(draws, share, level)
         return
-    found = fewest(draws, share, level)
+    found = agreements_needed(draws, share, level)
 
     assert stats.binom.sf(found - 1, draws, share) <= level * (1 + 1e-9)
     assert stats.binom.sf(found - 2, draws, share) > level * (1 - 1e-9)
@@ -176,22 +180,26 @@ def test_fewest_is_the_first_count_that_chance_alone_rarely_gives(draws: int, sh
 def test_an_image_alone_has_the_votes_it_has_in_a_batch_whatever_the_passes(kind: str, linear_cvae: Any) -> None:
     perturbations, sigma, _ = case(kind, linear_cvae)
     images, model = spread_images(6).double(), two_classes(-0.4).double()
-    whole = Smoothed(model, perturbations, sigma, batch=1000).certify(images, 30, 200, 0.01, generator=draw())
+    whole = Smoothed(model, perturbations, sigma, batch=1000).certify(
+        images, selection=30, draws=200, alpha=0.01, generator=draw()
+    )
 
     for batch in (1, 7, 64):
         again = replace(Smoothed(model, perturbations, sigma), batch=batch)
-        same = again.certify(images[2:5], 30, 200, 0.01, seeds=whole.seeds[2:5])
+        same = again.certify(images[2:5], selection=30, draws=200, alpha=0.01, seeds=whole.seeds[2:5])
         for name in ("classes", "radii", "shares", "agreed", "taken"):
             assert torch.equal(getattr(same, name), getattr(whole, name)[2:5]), name
-    first = Smoothed(model, perturbations, sigma).certify(images[:1], 30, 200, 0.01, generator=draw())
+    first = Smoothed(model, perturbations, sigma).certify(
+        images[:1], selection=30, draws=200, alpha=0.01, generator=draw()
+    )
     assert torch.equal(first.agreed, whole.agreed[:1])
 
 
 def test_the_noise_is_standard_normal_and_independent_between_draws_images_and_streams() -> None:
     counted = Counted(Constant([1.0, 0.0]))
     images = torch.zeros(3, 1, 2, 2)
-    smoothed = Smoothed(counted, PixelBall("l2", 1.0, bounds=(-math.inf, math.inf)), 0.5, batch=10_000)
-    smoothed.certify(images, 1500, 1500, 0.01, generator=draw())
+    smoothed = Smoothed(counted, PixelBall("l2", 1.0, (-math.inf, math.inf)), 0.5, batch=10_000)
+    smoothed.certify(images, selection=1500, draws=1500, alpha=0.01, generator=draw())
     selection, *rounds = (seen.flatten(1).view(3, -1, 4) / 0.5 for seen in counted.seen)
     noise = torch.cat([selection, torch.cat(rounds, 1)], 1).double()  # [image, draw, pixel]
 
@@ -212,7 +220,7 @@ def test_the_prior_is_computed_once_for_all_draws(linear_cvae: Any, monkeypatch:
     calls: list[int] = []
     context = type(latent.model).context
     monkeypatch.setattr(type(latent.model), "context", lambda self, x: (calls.append(len(x)), context(self, x))[1])
-    Smoothed(two_classes(), latent, 1.0, batch=4).certify(torch.rand(10, 1, 2, 3), 20, 100, 0.01)
+    Smoothed(two_classes(), latent, 1.0, batch=4).certify(torch.rand(10, 1, 2, 3), selection=20, draws=100, alpha=0.01)
 
     assert calls == [4, 4, 2]
 
@@ -222,12 +230,14 @@ def test_the_model_is_left_as_it_was_found_also_when_it_fails() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     images = torch.rand(3, 1, 2, 3)
     kept, state = images.clone(), torch.get_rng_state()
-    Smoothed(model, WIDE, 0.3).certify(images, 10, 50, 0.01)
+    Smoothed(model, WIDE, 0.3).certify(images, selection=10, draws=50, alpha=0.01)
     with pytest.raises(ValueError, match="labels"):
-        Smoothed(model, WIDE, 0.3).certify(images, 10, 50, 0.01, labels=torch.zeros(4, dtype=torch.int64))
+        Smoothed(model, WIDE, 0.3).certify(
+            images, selection=10, draws=50, alpha=0.01, labels=torch.zeros(4, dtype=torch.int64)
+        )
     model[3].register_forward_hook(lambda *_: torch.full((1,), math.nan))
     with pytest.raises(ValueError, match="model must return"):
-        Smoothed(model, WIDE, 0.3).certify(images, 10, 50, 0.01)
+        Smoothed(model, WIDE, 0.3).certify(images, selection=10, draws=50, alpha=0.01)
 
     assert all(module.training for module in model.modules())
     assert torch.is_grad_enabled()
@@ -244,14 +254,18 @@ def test_bounds_are_a_part_of_what_is_smoothed() -> None:
     with torch.no_grad():
         above[1].weight.copy_(torch.tensor([[0.0], [1.0]]))
         above[1].bias.copy_(torch.tensor([0.0, -1.001]))
-    result = Smoothed(above, PixelBall("l2", 1.0), 5.0).certify(torch.ones(1, 1, 1, 1), 10, 100, 0.01)
+    result = Smoothed(above, PixelBall("l2", 1.0), 5.0).certify(
+        torch.ones(1, 1, 1, 1), selection=10, draws=100, alpha=0.01
+    )
 
     assert result.classes.tolist() == [0]
     assert result.agreed.tolist() == [100]
 
 
 def test_many_draws_certify_at_most_what_all_votes_would() -> None:
-    result = Smoothed(Constant([1.0, 0.0, 0.0]), WIDE, 0.5).certify(torch.rand(2, 1, 2, 3), 5, 200, 0.001)
+    result = Smoothed(Constant([1.0, 0.0, 0.0]), WIDE, 0.5).certify(
+        torch.rand(2, 1, 2, 3), selection=5, draws=200, alpha=0.001
+    )
 
     assert_close(result.radii, torch.full((2,), 0.5 * stats.norm.ppf(0.001 ** (1 / 200)), dtype=torch.float64))
     assert result.radii.dtype == torch.float64
@@ -261,7 +275,9 @@ def test_many_draws_certify_at_most_what_all_votes_would() -> None:
 def test_the_curve_counts_right_classes_of_that_radius() -> None:
     images, model = spread_images(30), two_classes(-0.4)
     labels = torch.arange(30) % 2
-    result = Smoothed(model, WIDE, 0.3).certify(images, 20, 300, 0.01, labels=labels, generator=draw())
+    result = Smoothed(model, WIDE, 0.3).certify(
+        images, selection=20, draws=300, alpha=0.01, labels=labels, generator=draw()
+    )
     radii = [0.0, 0.1, 0.3, 5.0]
     curve = result.curve(radii)
 
@@ -281,7 +297,9 @@ def test_the_curve_counts_right_classes_of_that_radius() -> None:
 
 def test_a_composed_result_says_its_units(linear_cvae: Any) -> None:
     perturbations, sigma, _ = case("composed", linear_cvae)
-    result = Smoothed(two_classes(), perturbations, sigma).certify(torch.rand(2, 1, 2, 3), 20, 100, 0.01)
+    result = Smoothed(two_classes(), perturbations, sigma).certify(
+        torch.rand(2, 1, 2, 3), selection=20, draws=100, alpha=0.01
+    )
 
     assert json.loads(json.dumps(result.summary()))["sigma"] == [2.0, 0.1]
     assert "sum of (norm / sigma)^2 at most R(x)^2" in result.sentence
@@ -357,7 +375,7 @@ def test_what_cannot_be_meant_is_refused(settings: dict[str, Any], named: dict[s
 )
 def test_predict_refuses_numbers_out_of_range(draws: int, alpha: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Smoothed(two_classes(), WIDE, 0.3).predict(torch.rand(2, 1, 2, 3), draws, alpha)
+        Smoothed(two_classes(), WIDE, 0.3).predict(torch.rand(2, 1, 2, 3), draws=draws, alpha=alpha)
 
 
 def test_the_number_of_draws_that_predict_asks_for_is_enough() -> None:

@@ -34,8 +34,8 @@ def test_each_attack_shows_clean_change_and_changed() -> None:
     assert list(changed.captions) == ["dog", "dog", "dog"]
     assert_close(change.images[0, 0, 3, 4], torch.tensor(0.9))  # ten times 0.04 above grey
     assert_close(change.images[1], torch.full((1, 12, 12), 0.5))
-    assert "pixels: OneStep(). It turns 1 of these 3 images" in grid.caption
-    assert "moves a pixel by 0.04 at most" in grid.caption
+    assert "pixels: OneStep(). Misclassified: 1 of these 3 images." in grid.caption
+    assert "at most 0.04 per pixel" in grid.caption
     assert [caption for part in grid.tiles(changed) for _, caption in part] == ["dog", "dog", "dog"]
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from perturbsets.report.criteria import criteria
 from perturbsets.report.findings import (
-    criteria,
+    headline_attack,
     images,
     key_figures,
     likelihood,
-    most_telling,
     percent,
     sample_note,
     summary,
@@ -78,9 +78,9 @@ def test_small_shares_keep_a_digit(value: float, text: str) -> None:
     assert percent(value) == text
 
 
-def test_the_most_telling_attack_sets_classifiers_apart(evaluation: dict[str, Any]) -> None:
-    assert most_telling(evaluation) == "moved"
-    assert most_telling({**evaluation, "columns": ["clean"]}) is None
+def test_the_headline_attack_separates_classifiers_most(evaluation: dict[str, Any]) -> None:
+    assert headline_attack(evaluation) == "moved"
+    assert headline_attack({**evaluation, "columns": ["clean"]}) is None
 
 
 def test_the_summary_tells_what_was_measured(checks: dict[str, Any], evaluation: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ def test_the_summary_tells_what_was_measured(checks: dict[str, Any], evaluation:
 
     for part in ("400 held-out pairs of 100 source images", "0.04%", "32.0%", "Seed 7."):
         assert part in text
-    assert "Classifiers differ most under moved: of 300 test images plain gets 20.0% [19.0%, 21.0%] right" in text
+    assert "Accuracies differ most under moved: on 300 test images plain has 20.0% [19.0%, 21.0%]" in text
     assert "robust 85.0% [84.0%, 86.0%]" in text
     assert len(summary(None, None, {})) < len(text)
 
@@ -96,8 +96,8 @@ def test_the_summary_tells_what_was_measured(checks: dict[str, Any], evaluation:
 def test_key_figures_are_those_of_the_checks_and_the_table(checks: dict[str, Any], evaluation: dict[str, Any]) -> None:
     figures = {figure.label: figure for figure in key_figures(checks, evaluation)}
 
-    assert figures["left by the nearest member"].value == "0.04%"
-    assert figures["left on mismatched pairs"].value == "32.0%"
+    assert figures["error of the nearest member"].value == "0.04%"
+    assert figures["on mismatched pairs"].value == "32.0%"
     assert figures["bits per pixel"].value == "≥ 4.31"
     assert figures["radius"].value == "8.25"
     assert "400 pairs" in figures["bits per pixel"].detail
@@ -110,11 +110,11 @@ def test_every_criterion_has_its_figure_interval_and_meaning(checks: dict[str, A
 
     assert [item.value for item in found] == ["0.04%", "32.0%", "≥ 4.31 bits", "80.0%", "2.80 ×", "–"]
     assert found[0].interval == "0.04% to 0.04%"
-    assert "0.02% goes unexplained" in found[0].meaning
+    assert "relative to the clean image's: 0.02%." in found[0].meaning
     assert "16 draws" in found[2].meaning
     assert found[2].meaning.endswith("Not to be trusted.")
     assert (
-        "classifier sure knows 94.0% of the clean images, 89.0% of the real changes, 87.0% of samples, and 10.0%"
+        "classifier sure: 94.0% on clean images, 89.0% on real changes, 87.0% on samples, 10.0% in the worst case"
         in found[4].meaning
     )
     assert found[5].interval == "no source has several real changes"
@@ -128,7 +128,9 @@ def test_offset_zero_is_reported_where_it_was_measured(checks: dict[str, Any]) -
 
     assert [item.name for item in added] == ["Offset 0"]
     assert added[0].value == "12.0%"
-    assert "mean 0.012, 95 % of pairs at most 0.2. A single pixel differs by 0.5 on average" in added[0].meaning
+    assert (
+        "mean 0.012, 95 % of pairs at most 0.2. The largest difference of a pixel is 0.5 on average" in added[0].meaning
+    )
     assert "not x itself" in added[0].meaning
 
 
@@ -162,7 +164,7 @@ def test_a_dash_stands_where_there_is_no_interval(checks: dict[str, Any], evalua
 
     assert with_interval({"mean": 0.5, "low": None, "high": None}) == "50.0% [–]"
     details = {figure.label: figure.detail for figure in key_figures(found, judged, None)}
-    assert details["left by the nearest member"] == "–; 400 pairs, 100 sources"
+    assert details["error of the nearest member"] == "–; 400 pairs, 100 sources"
     assert details["best accuracy under moved"] == "–; 300 images, seeds 0, 1"
     assert {row.interval for row in criteria(found) if row.name in ("Reach", "Approximation")} <= {"–", "– per pixel"}
     assert "95 % interval –" in summary(found, judged, {})
