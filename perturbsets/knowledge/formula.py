@@ -31,7 +31,7 @@ class LabelIs:
 
 @dataclass(frozen=True)
 class And:
-    """Several formulas at once.
+    """All of several formulas.
 
     Args:
         parts: Two formulas or more.
@@ -45,7 +45,7 @@ class And:
 
 @dataclass(frozen=True)
 class Or:
-    """One of several formulas at least.
+    """At least one of several formulas.
 
     Args:
         parts: Two formulas or more.
@@ -71,7 +71,7 @@ def read_formula(text: str) -> Formula:
         The formula.
 
     Raises:
-        ValueError: If it is anything else.
+        ValueError: If the text is no such formula.
 
     Example:
         >>> print(read_formula("(AU1 and AU2) or not (AU5 and AU7)"))
@@ -97,7 +97,7 @@ def _read(node: ast.expr, *, negated: bool) -> Formula:
 
 
 def negated(formula: Formula) -> Formula:
-    """What holds where a formula does not.
+    """The negation of a formula.
 
     Example:
         >>> print(negated(read_formula("AU1 and not AU4")))
@@ -113,14 +113,14 @@ def negated(formula: Formula) -> Formula:
 
 
 def labels_of(formula: Formula) -> tuple[str, ...]:
-    """The labels that a formula names, each once, in their order."""
+    """The labels that a formula names, each once, in order of appearance."""
     if isinstance(formula, LabelIs):
         return (formula.label,)
     return tuple(dict.fromkeys(label for part in formula.parts for label in labels_of(part)))
 
 
 def renamed(formula: Formula, names: Mapping[str, str]) -> Formula:
-    """A formula with other labels in the place of some.
+    """A formula with some labels renamed.
 
     Args:
         formula: The formula.
@@ -139,20 +139,17 @@ def _inside(part: Formula) -> str:
     return str(part) if isinstance(part, LabelIs) else f"({part})"
 
 
-# How true a formula is of probabilities: the product t-norm, in logarithms. With a and b the truths of two formulas,
-# .. math:: a \wedge b = a\,b, \qquad a \vee b = 1 - (1 - a)(1 - b), \qquad \neg a = 1 - a. That is the probability of
-# the formula where labels are independent and each is named once. A label named twice is counted twice: the truth of
-# "a and a" is a².
-
-
 def log_truth(formula: Formula, log_probability: Callable[[LabelIs], PerImage]) -> PerImage:
-    r"""Logarithm of the truth of a formula.
+    r"""Logarithm of the truth of a formula under the product t-norm.
 
-    The truth of an OR is summed from parts that are all positive, so that nothing cancels where truths are near 0 or 1,
+    .. math:: a \wedge b = a\,b, \qquad a \vee b = 1 - (1 - a)(1 - b), \qquad \neg a = 1 - a
+
+    That is the probability of the formula where labels are independent and each is named once; the truth of "a and a"
+    is a². An OR is summed from positive terms, so that nothing cancels where truths are near 0 or 1,
 
     .. math:: \textstyle \ln \bigvee_i a_i = \ln \sum_i a_i \prod_{j < i} (1 - a_j)
 
-    and of every part the truth of its negation is taken as such, not as 1 minus anything.
+    and the truth of a part's negation is computed from its formula, not as 1 minus the part's.
 
     Args:
         formula: The formula.

@@ -199,7 +199,7 @@ def _targeted(entry: Content | None) -> tuple[str, str]:
 def _cost(cost: Content | None) -> tuple[str, str]:
     if cost is None:
         return NONE, NONE
-    return f"{cost['classifier_backward']:.3g}", f"{cost['helper_backward']:.3g}"
+    return f"{cost['classifier_backward']:.3g}", f"{cost['auxiliary_backward']:.3g}"
 
 
 def _figure(figure: Any) -> str:

@@ -19,8 +19,8 @@ from perturbsets.representations.in_class import (
     neighbours_in_class,
     rank_in_class,
 )
-from perturbsets.representations.inversion import Inversion, Inverted, alpha_norm, total_variation
-from perturbsets.representations.layer_metrics import Surroundings
+from perturbsets.representations.inversion import Inversion, InversionResult, alpha_norm, total_variation
+from perturbsets.representations.layer_metrics import LayerMetrics
 from perturbsets.representations.neighbours import Neighbourhood, Neighbours, nearest_neighbours, neighbourhoods
 from perturbsets.representations.outcomes import LabelOutcomes, Transfer, label_outcomes, transfer
 from perturbsets.representations.tangent import DimensionChoice, ProbabilisticPCA, choose_dimension, likelihood_drop

@@ -1,6 +1,12 @@
-"""How far adversaries are, against distances that are usual among natural images."""
+r"""Distances of adversaries relative to those among natural images.
+
+The source is Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 3.
+Distances are :math:`d(x, y) = \|\phi(x) - \phi(y)\|_2` between features, computed in float64.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -16,9 +22,9 @@ from perturbsets.rows import named_rows
 def distance_ratio(
     adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], source: Float[Tensor, "_ _"]
 ) -> PerImage:
-    r"""Which part of the way to the guide is left.
+    r"""The distance to the guide that is left, as a share of the source's.
 
-    .. math:: \frac{d(\alpha, g)}{d(s, g)}, \qquad d(x, y) = \|\phi(x) - \phi(y)\|_2
+    .. math:: \frac{d(\alpha, g)}{d(s, g)}
 
     Args:
         adversary: Features :math:`\phi(\alpha)`, a row per image.
@@ -30,9 +36,6 @@ def distance_ratio(
 
     Raises:
         ValueError: If a source has the same features as its guide, or one is not finite.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
         >>> source, guide = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
@@ -49,7 +52,7 @@ def distance_ratio(
 
 
 def guide_ratio(adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], nearest: Float[Tensor, " _"]) -> PerImage:
-    r"""How far adversaries are from their guides, against the nearest natural images of the guide's class.
+    r"""Distance of adversaries to their guides, relative to nearest neighbours in the guide's class.
 
     .. math:: \frac{d(\alpha, g)}{\bar d_1(g)}
 
@@ -64,9 +67,6 @@ def guide_ratio(adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], ne
     Raises:
         ValueError: If a mean distance is not above 0, or a feature is not finite.
 
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
-
     Example:
         >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
@@ -80,7 +80,7 @@ def guide_ratio(adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], ne
 def source_ratio(
     adversary: Float[Tensor, "B D"], source: Float[Tensor, "_ _"], spread: Float[Tensor, " _"]
 ) -> PerImage:
-    r"""How far adversaries are from their sources, against two natural images of the source's class.
+    r"""Distance of adversaries to their sources, relative to two images of the source's class.
 
     .. math:: \frac{d(\alpha, s)}{\bar d(s)}
 
@@ -90,14 +90,10 @@ def source_ratio(
         spread: :math:`\bar d(s)`, from :func:`spread_in_class` of the sources' classes.
 
     Returns:
-        One ratio per image; above 1 an adversary is further from its source than images of a class are from each
-        other.
+        One ratio per image; above 1 an adversary is further from its source than images of a class from each other.
 
     Raises:
         ValueError: If a mean distance is not above 0, or a feature is not finite.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
         >>> from perturbsets.representations import MemoryBank
@@ -120,24 +116,18 @@ def nearest_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
         classes: Classes, such as one per guide; each is computed once.
 
     Returns:
-        One mean per class asked for.
+        One mean per entry of `classes`.
 
     Raises:
         ValueError: If a class has fewer than 2 images in the bank.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
     """
-    found = member_distances(bank, layer, classes.unique().tolist(), neighbours=1)
-    return _looked_up({label: float(distances.mean()) for label, distances in found.items()}, classes)
+    return per_class(lambda label: nearest_distance(bank, layer, label), classes)
 
 
 def spread_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
-    r"""Mean distance between two images of a class.
+    r"""Mean distance between two images of a class, over all pairs.
 
     .. math:: \bar d(c) = \frac{2}{n_c (n_c - 1)} \sum_{i < j \in c} d(x_i, x_j)
-
-    All pairs count; they are summed block by block.
 
     Args:
         bank: The images.
@@ -145,18 +135,28 @@ def spread_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
         classes: Classes, such as one per source; each is computed once.
 
     Returns:
-        One mean per class asked for.
+        One mean per entry of `classes`.
 
     Raises:
         ValueError: If a class has fewer than 2 images in the bank.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
     """
-    return _looked_up({label: _spread(bank, layer, label) for label in classes.unique().tolist()}, classes)
+    return per_class(lambda label: pair_distance(bank, layer, label), classes)
 
 
-def _spread(bank: Bank, layer: str, label: int) -> float:
+def per_class(measure: Callable[[int], float], classes: Labels) -> PerImage:
+    """A number of the class of each image; every class is measured once."""
+    values = {label: measure(label) for label in classes.unique().tolist()}
+    device = double_device(classes.device)
+    return torch.tensor([values[label] for label in classes.tolist()], dtype=torch.float64, device=device)
+
+
+def nearest_distance(bank: Bank, layer: str, label: int) -> float:
+    """The mean of :func:`nearest_in_class` for one class."""
+    return float(member_distances(bank, layer, [label], neighbours=1)[label].mean())
+
+
+def pair_distance(bank: Bank, layer: str, label: int) -> float:
+    """The mean of :func:`spread_in_class` for one class, summed block by block."""
     members, total = bank.members(label, 2), 0.0
     origin = in_double(bank.features(layer, members[:1]))  # products of small numbers cancel less, and copies give 0
     for rows, features in bank.blocks(layer, rows=members):
@@ -165,11 +165,6 @@ def _spread(bank: Bank, layer: str, label: int) -> float:
         for _, others in bank.blocks(layer, rows=members[members > rows[-1]]):
             total += float(torch.cdist(some, in_double(others) - origin).sum())
     return 2 * total / (len(members) * (len(members) - 1))
-
-
-def _looked_up(found: dict[int, float], classes: Labels) -> PerImage:
-    values = [found[label] for label in classes.tolist()]
-    return torch.tensor(values, dtype=torch.float64, device=double_device(classes.device))
 
 
 def _distance(first: Tensor, second: Tensor) -> PerImage:

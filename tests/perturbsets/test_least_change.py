@@ -273,8 +273,8 @@ def test_changes_stay_in_any_set() -> None:
     targets[:, 0] = (model(x)[:, 0] <= 0).float()
     free = multi_label_deepfool(model, x, targets)
     middle = float(free.radii.sort().values[3:5].mean())
-    small = multi_label_deepfool(model, x, targets, PixelBall("l2", middle))
-    turned = multi_label_deepfool(model, x, targets, SpatialBox(SpatialChange(rotation=45.0, shift=0.3)))
+    small = multi_label_deepfool(model, x, targets, perturbations=PixelBall("l2", middle))
+    turned = multi_label_deepfool(model, x, targets, perturbations=SpatialBox(SpatialChange(rotation=45.0, shift=0.3)))
 
     assert_close(small.radii.isfinite(), free.radii < middle)
     for found in (small, turned):
@@ -302,7 +302,7 @@ def test_others_are_refused(name: str, targets: Tensor, settings: dict[str, Any]
 def test_sets_and_models_that_do_not_fit_are_refused() -> None:
     x = torch.rand(2, 1, 6, 6)
     with pytest.raises(ValueError, match="a set that can be climbed, got DrawnChanges"):
-        multi_label_deepfool(network(), x, torch.ones(2, 4), DrawnChanges(RandomCorruption()))
+        multi_label_deepfool(network(), x, torch.ones(2, 4), perturbations=DrawnChanges(RandomCorruption()))
 
     class Counting(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

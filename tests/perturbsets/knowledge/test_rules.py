@@ -353,7 +353,7 @@ def test_files_that_hold_no_rules_are_refused(text: str, words: str, tmp_path: P
 def test_tables_and_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"table must be one of 'ck\+', 'emfacs', 'segments', got 'facs'"):
         Rules.builtin("facs")
-    with pytest.raises(FileNotFoundError, match="which is no file; tables that come along are 'ck"):
+    with pytest.raises(FileNotFoundError, match="which is no file; built-in tables are 'ck"):
         Rules.read(tmp_path / "none.yaml")
 
 

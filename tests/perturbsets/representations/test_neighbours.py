@@ -128,7 +128,7 @@ def test_neighbours_of_digits_are_those_of_scikit_learn(metric: str) -> None:
         distances, rows = theirs.kneighbors()  # leaves out the row itself
 
         bank = MemoryBank({"it": features}, digits.labels)
-        found = nearest_neighbours(features, bank.blocks("it", 37), 6, metric=metric, exclude=torch.arange(300))
+        found = nearest_neighbours(features, bank.blocks("it", size=37), 6, metric=metric, exclude=torch.arange(300))
 
         # scikit-learn loses digits of near neighbours to cancellation.
         assert_close(found.distances.double(), torch.from_numpy(distances), rtol=1e-5, atol=1e-6)

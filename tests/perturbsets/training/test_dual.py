@@ -107,7 +107,7 @@ def test_s1_is_the_written_formula(shared: bool, weight: float) -> None:
     (x, labels), model = batch(), network(shared)
     y, z = labels
     fooling, _ = by_hand(model, x, labels)
-    losses, logits = judged(DualS1(WIDE_FOOL, weight, auxiliary_weight=0.7), model, x, labels)
+    losses, logits = judged(DualS1(WIDE_FOOL, weight=weight, auxiliary_weight=0.7), model, x, labels)
     clean_loss, fooled_loss = (cross_entropy(model(images), y) for images in (x, fooling))
 
     want = (1 - weight) * clean_loss + weight * fooled_loss + 0.7 * label_loss(model.label_branch(x), z)
@@ -121,7 +121,7 @@ def test_s2_on_two_examples_is_the_written_formula(shared: bool, weight: float) 
     (x, labels), model = batch(), network(shared)
     y, z = labels
     fooling, own = by_hand(model, x, labels)
-    losses, logits = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight, auxiliary_adversarial=True), model, x, labels)
+    losses, logits = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight=weight, auxiliary_adversarial=True), model, x, labels)
 
     lesson = (label_loss(model.label_branch(x), z) + label_loss(model.label_branch(fooling), z)) / 2
     want = (1 - weight) * cross_entropy(model(own), y) + weight * cross_entropy(model(fooling), y) + lesson
@@ -158,7 +158,7 @@ def test_added_offsets_are_projected_to_the_one_radius_of_any_set(linear_cvae: A
     assert_close(logits, model(ball.at(x).decode(projected)))
 
 
-def test_a_helper_of_its_own_gives_what_the_same_branch_gives() -> None:
+def test_a_frozen_auxiliary_classifier_gives_what_the_same_branch_gives() -> None:
     (x, labels), model = batch(), network()
     auxiliary, alone = copy.deepcopy(model.label_branch), model.class_branch
     for learning, helped in (
@@ -191,14 +191,14 @@ def test_rules_judge_all_that_the_classifier_is_shown(weight: float) -> None:
         return label_loss(model.label_branch(x), z)
 
     rules = {"rules": consistent, "rules_weight": weight}
-    losses, _ = judged(DualS1(WIDE_FOOL, 0.3, **rules), model, x, labels)
+    losses, _ = judged(DualS1(WIDE_FOOL, weight=0.3, **rules), model, x, labels)
     assert_same(losses, 0.7 * full(x) + 0.3 * full(fooling) + lesson(), model)
-    losses, _ = judged(DualS2(WIDE_FOOL, WIDE_OWN, 0.3, **rules), model, x, labels)
+    losses, _ = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight=0.3, **rules), model, x, labels)
     assert_same(losses, 0.3 * full(fooling) + 0.7 * full(own) + lesson(), model)
 
     auxiliary = copy.deepcopy(model.label_branch)
     frozen_losses, _ = judged(
-        DualS2(WIDE_FOOL, WIDE_OWN, 0.3, auxiliary=auxiliary, **rules), model.class_branch, x, labels
+        DualS2(WIDE_FOOL, WIDE_OWN, weight=0.3, auxiliary=auxiliary, **rules), model.class_branch, x, labels
     )
     assert_close(frozen_losses, 0.3 * full(fooling) + 0.7 * full(own))
     frozen_losses.mean().backward()

@@ -243,7 +243,7 @@ def test_no_threshold_is_better_by_an_exhaustive_search(metric: Any, grid: float
     logits += 0.7 * z.nan_to_num(0.5) + torch.linspace(-2, 2, 6)
     if grid is not None:
         logits = (logits / grid).round() * grid
-    thresholds = choose_thresholds(logits, z, metric)
+    thresholds = choose_thresholds(logits, z, metric=metric)
 
     for j in range(6):
         known = ~z[:, j].isnan()
@@ -279,7 +279,7 @@ def test_neighbouring_numbers_are_told_apart() -> None:
 )
 def test_thresholds_are_not_chosen_from_what_is_broken(logits: Tensor, metric: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        choose_thresholds(logits, torch.zeros(4, 3), metric)
+        choose_thresholds(logits, torch.zeros(4, 3), metric=metric)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
