@@ -33,7 +33,8 @@ class BoundRules:
     With :math:`p` the class probabilities of a classifier, the agreement of classes and labels is
     :math:`\sum_c p_c\, e_c`. Rules that overlap, both met by some states, do not compete otherwise.
 
-    States are ``[B, L]``, 1 for on, 0 for off, NaN for unknown.
+    Logits are one per label, or per class; states are ``[B, L]``, 1 for on, 0 for off, NaN for unknown. Methods raise a
+    ValueError if they are not.
 
     Args:
         labels: Names of the labels, in the order of columns.
@@ -56,17 +57,10 @@ class BoundRules:
         return tuple(winning_rules(rules, self.implications).values())
 
     def evidence(self, label_logits: Float[Tensor, "B L"]) -> Float[Tensor, "B K"]:
-        r"""Logarithms :math:`\ln e_c` of the evidence that labels give for each class.
+        r"""Logarithms :math:`\ln e_c \le 0` of the evidence of labels for each class.
 
-        Args:
-            label_logits: Logits of the labels; finite ones give finite evidence and gradients.
-
-        Returns:
-            Logarithms, 0 at most, in single precision at least. Evidence need not sum to 1: labels may imply several
-            classes, or none.
-
-        Raises:
-            ValueError: If there is not one logit for each label.
+        They are in single precision at least; finite logits give finite evidence and gradients. Evidence need not sum
+        to 1: labels may imply several classes, or none.
         """
         logits = _columns("label_logits", label_logits, self.labels)
         log_probability = self._by_leaf(F.logsigmoid(logits), F.logsigmoid(-logits))
@@ -75,17 +69,7 @@ class BoundRules:
     def inconsistency(self, class_logits: Logits, label_logits: Float[Tensor, "B L"]) -> PerImage:
         r"""Disagreement of classes and labels as a loss: lowered in training, and kept low by an adaptive attacker.
 
-        .. math:: -\ln \sum_c p_c\, e_c
-
-        Args:
-            class_logits: Logits of the classes.
-            label_logits: Logits of the labels.
-
-        Returns:
-            A loss per image, 0 at least, differentiable in both.
-
-        Raises:
-            ValueError: If there is not one logit for each class and label.
+        .. math:: -\ln \sum_c p_c\, e_c \ge 0
         """
         classes = _columns("class_logits", class_logits, self.classes)
         return -(classes.log_softmax(1) + self.evidence(label_logits)).logsumexp(1)
@@ -95,29 +79,15 @@ class BoundRules:
 
         .. math:: 1 - \sum_c p_c\, e_c
 
-        Args:
-            class_logits: Logits of the classes.
-            label_logits: Logits of the labels.
-
-        Returns:
-            A share per image: 0 where the labels fully support the predicted class.
-
-        Raises:
-            ValueError: If there is not one logit for each class and label.
+        It is 0 where the labels fully support the predicted class.
         """
         return violation_of(self.inconsistency(class_logits, label_logits))
 
     def met(self, states: Tensor) -> States:
-        """Which rules states meet, also where a more specific one wins.
-
-        Args:
-            states: States ``[B, L]``.
+        """Which rules states meet, also where a more specific one wins, ``[B, K]``.
 
         Returns:
-            1, 0, or NaN where that depends on unknown states, for each class ``[B, K]``.
-
-        Raises:
-            ValueError: If these are no states of the labels.
+            1, 0, or NaN where that depends on unknown states.
         """
         states = self._states(states)
         met, failed = self._holds(self.rules, states), self._holds(map(negated, self.rules), states)
@@ -127,14 +97,8 @@ class BoundRules:
     def classify(self, states: Tensor) -> Labels:
         """The one class that states imply, whatever the unknown ones are.
 
-        Args:
-            states: States ``[B, L]``.
-
         Returns:
             Class numbers; -1 where there is no such class, or more than one.
-
-        Raises:
-            ValueError: If these are no states of the labels.
         """
         implied = self._holds(self._winning, self._states(states))
         return torch.where(implied.sum(1) == 1, implied.long().argmax(1), UNDECIDED)
@@ -148,9 +112,6 @@ class BoundRules:
 
         Returns:
             A flag per image: where :meth:`violation` is 1 if probabilities are 0 and 1.
-
-        Raises:
-            ValueError: If these are no classes with rules, or no states of the labels.
         """
         states = self._states(states)
         classes = class_numbers(classes, states)
@@ -169,9 +130,6 @@ class BoundRules:
             classes: Class numbers ``[B]``, such as predictions, of one image at least.
             states: States ``[B, L]``.
             groups: Number of each image's independent unit; by default every image is its own.
-
-        Raises:
-            ValueError: As for :meth:`violated`, or if there is no image.
         """
         return share_interval(self.violated(classes, states), groups)
 

@@ -15,12 +15,7 @@ EXPECTED = "a formula must be names of labels joined by and, or, not and bracket
 
 @dataclass(frozen=True)
 class LabelIs:
-    """One label in one state.
-
-    Args:
-        label: Name of the label.
-        on: Whether it is on, or off.
-    """
+    """One label in one state, on or off."""
 
     label: str
     on: bool = True
@@ -31,11 +26,7 @@ class LabelIs:
 
 @dataclass(frozen=True)
 class And:
-    """All of several formulas.
-
-    Args:
-        parts: Two formulas or more.
-    """
+    """All of two or more formulas."""
 
     parts: tuple[Formula, ...]
 
@@ -45,11 +36,7 @@ class And:
 
 @dataclass(frozen=True)
 class Or:
-    """At least one of several formulas.
-
-    Args:
-        parts: Two formulas or more.
-    """
+    """At least one of two or more formulas."""
 
     parts: tuple[Formula, ...]
 
@@ -66,9 +53,6 @@ def read_formula(text: str) -> Formula:
 
     Args:
         text: Names of labels joined by ``and``, ``or`` and ``not``, with brackets; ``not`` binds closest, then ``and``.
-
-    Returns:
-        The formula.
 
     Raises:
         ValueError: If the text is no such formula.
@@ -103,13 +87,10 @@ def negated(formula: Formula) -> Formula:
         >>> print(negated(read_formula("AU1 and not AU4")))
         not AU1 or AU4
     """
-    match formula:
-        case LabelIs(label, on):
-            return LabelIs(label, not on)
-        case And(parts):
-            return Or(tuple(negated(part) for part in parts))
-        case Or(parts):
-            return And(tuple(negated(part) for part in parts))
+    if isinstance(formula, LabelIs):
+        return LabelIs(formula.label, not formula.on)
+    kind = Or if isinstance(formula, And) else And
+    return kind(tuple(negated(part) for part in formula.parts))
 
 
 def labels_of(formula: Formula) -> tuple[str, ...]:
@@ -120,19 +101,10 @@ def labels_of(formula: Formula) -> tuple[str, ...]:
 
 
 def renamed(formula: Formula, names: Mapping[str, str]) -> Formula:
-    """A formula with some labels renamed.
-
-    Args:
-        formula: The formula.
-        names: Old name to new name.
-    """
-    match formula:
-        case LabelIs(label, on):
-            return LabelIs(names.get(label, label), on)
-        case And(parts):
-            return And(tuple(renamed(part, names) for part in parts))
-        case Or(parts):
-            return Or(tuple(renamed(part, names) for part in parts))
+    """A formula with some labels renamed, given old name to new name."""
+    if isinstance(formula, LabelIs):
+        return LabelIs(names.get(formula.label, formula.label), formula.on)
+    return type(formula)(tuple(renamed(part, names) for part in formula.parts))
 
 
 def _inside(part: Formula) -> str:
@@ -154,9 +126,6 @@ def log_truth(formula: Formula, log_probability: Callable[[LabelIs], PerImage]) 
     Args:
         formula: The formula.
         log_probability: Logarithm of the probability that a label is in a state, one per image.
-
-    Returns:
-        One logarithm, 0 at most, per image.
 
     References:
         Klement, Mesiar and Pap, *Triangular norms*, 2000 (the product t-norm and its dual).

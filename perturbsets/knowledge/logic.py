@@ -27,13 +27,9 @@ def holds(formula: Formula, known: Callable[[LabelIs], Flag]) -> Flag:
     Returns:
         Flags of the same kind.
     """
-    match formula:
-        case LabelIs():
-            return known(formula)
-        case And(parts):
-            return reduce(and_, (holds(part, known) for part in parts))
-        case Or(parts):
-            return reduce(or_, (holds(part, known) for part in parts))
+    if isinstance(formula, LabelIs):
+        return known(formula)
+    return reduce(and_ if isinstance(formula, And) else or_, (holds(part, known) for part in formula.parts))
 
 
 def satisfiable(formula: Formula) -> bool:
@@ -41,9 +37,6 @@ def satisfiable(formula: Formula) -> bool:
 
     Alternatives are tried one after the other, first those that fix most labels; a branch ends at the first
     contradiction. Rules as people write them take few branches, whatever the number of labels.
-
-    Args:
-        formula: The formula.
 
     Example:
         >>> from perturbsets.knowledge.formula import read_formula
@@ -77,14 +70,10 @@ def implies(first: Formula, second: Formula) -> bool:
 
 
 def _propagate(held: frozenset[LabelIs], demands: Sequence[Formula]) -> tuple[frozenset[LabelIs], list[Or]] | None:
-    """Unit propagation: all states of labels that follow from demands, and the choices that are left.
-
-    Args:
-        held: States of labels that are fixed.
-        demands: Formulas to meet besides.
+    """Unit propagation: all states of labels that follow from those held and from formulas to meet.
 
     Returns:
-        The states and the choices, which name no fixed label; ``None`` if they contradict.
+        The states and the choices left, which name no fixed label; ``None`` if they contradict.
     """
     while True:
         fixed, choices, pending, known = set(held), list[Or](), list(demands), held
@@ -127,13 +116,9 @@ def _any_of(parts: list[Formula]) -> Formula:
 
 def _labels_fixed(formula: Formula) -> int:
     """How many labels a formula fixes at once."""
-    match formula:
-        case LabelIs():
-            return 1
-        case And(parts):
-            return sum(map(_labels_fixed, parts))
-        case Or():
-            return 0
+    if isinstance(formula, And):
+        return sum(map(_labels_fixed, formula.parts))
+    return int(isinstance(formula, LabelIs))
 
 
 Pairs = tuple[tuple[str, str], ...]
@@ -141,23 +126,14 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 def implications(rules: Mapping[str, Formula]) -> Pairs:
-    """All pairs (specific, general) of classes of which the first one's rule implies the second one's.
-
-    Args:
-        rules: Class to formula.
-    """
+    """All pairs (specific, general) of classes of which the first one's rule implies the second one's."""
     return tuple(
         (specific, general) for specific, general in permutations(rules, 2) if implies(rules[specific], rules[general])
     )
 
 
 def winning_rules(rules: Mapping[str, Formula], pairs: Pairs) -> dict[str, Formula]:
-    """When each class wins: its rule is met and that of no more specific class is.
-
-    Args:
-        rules: Class to formula.
-        pairs: Their :func:`implications`.
-    """
+    """When each class wins, given implications: its rule is met and that of no more specific class is."""
     rivals: dict[str, list[Formula]] = {name: [] for name in rules}
     for specific, general in pairs:
         rivals[general].append(negated(rules[specific]))
@@ -165,15 +141,9 @@ def winning_rules(rules: Mapping[str, Formula], pairs: Pairs) -> dict[str, Formu
 
 
 def contradictions(rules: Mapping[str, Formula]) -> list[str]:
-    """Faults of rules: unsatisfiable ones, equivalent ones, and those that can never win.
+    """A sentence about each fault of rules: unsatisfiable ones, equivalent ones, and those that can never win.
 
     Rules that overlap, both met by some states, are no contradiction.
-
-    Args:
-        rules: Class to formula.
-
-    Returns:
-        A sentence about each fault.
     """
     impossible = [name for name, rule in rules.items() if not satisfiable(rule)]
     if impossible:  # from which everything follows

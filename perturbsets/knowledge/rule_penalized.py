@@ -81,11 +81,7 @@ class RulePenalized(Objective):
 
 
 class LogitRecorder(nn.Module):
-    """A classifier that keeps its last logits, so that two losses need one forward pass.
-
-    Args:
-        model: Samples to logits ``[B, K]``.
-    """
+    """A classifier that keeps its last logits ``[B, K]``, so that two losses need one forward pass."""
 
     logits: Tensor | None = None
 
@@ -99,13 +95,7 @@ class LogitRecorder(nn.Module):
 
 
 class RulePenalizedLoss(Loss):
-    """A loss of a classifier, less the inconsistency of its classes with an auxiliary classifier's labels.
-
-    Args:
-        loss: What to raise; bound to the recorder.
-        recorder: The classifier.
-        objective: Rules, auxiliary classifier, weight and limit.
-    """
+    """A loss bound to a recorder of the classifier's logits, less the penalty of an objective."""
 
     def __init__(self, loss: Loss, recorder: LogitRecorder, objective: RulePenalized) -> None:
         self.loss, self.recorder, self.objective, self.calls = loss, recorder, objective, loss.calls

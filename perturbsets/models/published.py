@@ -63,11 +63,7 @@ class Published(Pretrained):
 
     @staticmethod
     def check_arguments(name: str, *, weights: str | None = None, classes: int = CATEGORIES, channels: int = 3) -> None:
-        """Checks the arguments of the constructor without building or downloading anything.
-
-        Raises:
-            ValueError: If a name is unknown or a number outside its range.
-        """
+        """Checks the arguments of the constructor without building or downloading anything."""
         known = set(models.list_models(module=models)).difference(MORE_THAN_LOGITS)
         if name in MORE_THAN_LOGITS:
             raise ValueError(f"name must be that of a network that returns logits alone, got {name!r}")
@@ -80,11 +76,7 @@ class Published(Pretrained):
             raise ValueError(f"classes must be at least 2, channels 1 or 3, got classes={classes}, channels={channels}")
 
     def forward(self, images: Images) -> Logits:
-        """Images in [0, 1] to logits.
-
-        Raises:
-            ValueError: If images have another number of channels, or are too small for the network.
-        """
+        """Images in [0, 1] to logits; raises a ValueError for other channels or images too small for the network."""
         channels, height, width = images.shape[1:]
         least_height, least_width = self.smallest
         if channels != self.channels or height < least_height or width < least_width:
@@ -109,11 +101,7 @@ def _smallest(name: str) -> tuple[int, int]:
 
 
 def _fetched(name: str, weights: str) -> dict[str, Tensor]:
-    """Published weights, cached or downloaded by torchvision; only tensors are read.
-
-    Raises:
-        OSError: If they cannot be downloaded.
-    """
+    """Published weights, cached or downloaded by torchvision; only tensors are read."""
     chosen = _offered(name)[weights]
     try:
         return chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -126,11 +114,7 @@ def _fetched(name: str, weights: str) -> dict[str, Tensor]:
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Loads weights, all but those of a last layer for another number of classes.
-
-    Raises:
-        ValueError: If they are not those of the network.
-    """
+    """Loads weights, all but those of a last layer for another number of classes."""
     own = network.state_dict()
     # Those of densenets were saved under names that modules can no longer have.
     given = {key if key in own else re.sub(r"(norm|conv)\.([12])\.", r"\1\2.", key): state[key] for key in state}

@@ -58,11 +58,7 @@ class SmallConvNet(Pretrained):
 def convolutional_body(
     channels: int, height: int, width: int, hidden: int, widths: tuple[int, ...], kernel: int
 ) -> nn.Sequential:
-    """All layers of a :class:`SmallConvNet` but the last: images to ``hidden`` features of 0 or more.
-
-    Raises:
-        ValueError: If a size is too small.
-    """
+    """All layers of a :class:`SmallConvNet` but the last: images to ``hidden`` features of 0 or more."""
     if channels < 1 or min(height, width) < 2 ** len(widths) or hidden < 1:
         raise ValueError(
             f"channels and hidden must be at least 1, height and width {2 ** len(widths)}, got channels={channels}, "
@@ -81,19 +77,9 @@ def convolutional_body(
 class DualConvNet(Pretrained):
     """A classifier and an auxiliary multi-label classifier to train it with: separate, or two heads on a shared body.
 
-    Both have the layers of :class:`SmallConvNet`. It is a :class:`~perturbsets.label_states.DualModel`; called with
-    images alone it is a classifier like any other.
-
-    Args:
-        channels: Image channels C.
-        height: Image rows H; halved by each convolution, at least 1 must be left.
-        width: Image columns W, likewise.
-        classes: Number of classes K, at least 2.
-        labels: Number of labels L, at least 1.
-        hidden: Width of the last hidden layer.
-        widths: Channels of each convolution.
-        kernel: Kernel size, 3 or 4.
-        shared: Whether both share all layers but the last.
+    It is a :class:`~perturbsets.label_states.DualModel`; called with images alone it is a classifier like any other.
+    Layers and arguments are those of :class:`SmallConvNet`, and besides ``labels``, the number of labels L, at least 1,
+    and ``shared``, whether both share all layers but the last.
 
     Raises:
         ValueError: If a size is too small.
@@ -132,14 +118,7 @@ class DualConvNet(Pretrained):
     def forward(
         self, images: Images, both: bool = False, class_rows: slice = slice(None), label_rows: slice = slice(None)
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Images in [0, 1] to logits of classes, or of classes and of labels.
-
-        Args:
-            images: The images.
-            both: Whether to return logits of labels too.
-            class_rows: With ``both``, the images of the logits of classes.
-            label_rows: With ``both``, the images of the logits of labels.
-        """
+        """Images in [0, 1] to logits of classes; with ``both``, of classes and of labels, each for its rows."""
         if not both:
             return self.class_branch(images)
         if self.shared:
@@ -149,12 +128,12 @@ class DualConvNet(Pretrained):
 
     @property
     def class_branch(self) -> nn.Sequential:
-        """Images to logits of classes: a view of the same layers."""
+        """Images to logits of classes, by the same layers."""
         return nn.Sequential(self.body, self.class_head)
 
     @property
     def label_branch(self) -> nn.Sequential:
-        """Images to logits of labels: a view of the same layers, a multi-label classifier for any adversary."""
+        """Images to logits of labels, by the same layers: the auxiliary classifier."""
         return nn.Sequential(self.body if self.shared else self.label_body, self.label_head)
 
 

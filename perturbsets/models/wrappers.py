@@ -55,7 +55,7 @@ class Normalized(nn.Module):
         std: Standard deviation s of each channel, above 0.
 
     Raises:
-        ValueError: If there are not as many means as deviations, or a deviation is not above 0.
+        ValueError: If there are not as many means as deviations, or as channels, or a deviation is not above 0.
 
     Example:
         >>> model = Normalized(nn.Flatten(), mean=[0.5], std=[0.25])
@@ -77,11 +77,7 @@ class Normalized(nn.Module):
         self.register_buffer("std", torch.tensor([float(value) for value in std]), persistent=False)
 
     def forward(self, images: Samples) -> Any:
-        """Samples ``[B, C, ...]`` in pixel units to the model's output.
-
-        Raises:
-            ValueError: If the number of channels differs from that of the means.
-        """
+        """Samples ``[B, C, ...]`` in pixel units to the model's output."""
         if images.ndim < 2 or images.shape[1] != len(self.mean):
             raise ValueError(f"images must have shape [B, {len(self.mean)}, ...], got {list(images.shape)}")
         shape = (-1, *[1] * (images.ndim - 2))
@@ -119,11 +115,6 @@ class Thresholded(nn.Module):
         self.register_buffer("thresholds", thresholds.detach().clone())
 
     def forward(self, images: Samples) -> LabelLogits:
-        """Samples to logits.
-
-        Raises:
-            ValueError: If the number of labels differs from that of the thresholds.
-        """
         logits = model_call.logits(self.model, images)
         if logits.shape[1:] != self.thresholds.shape:
             raise ValueError(

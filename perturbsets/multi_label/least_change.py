@@ -46,15 +46,7 @@ class Constraints(NamedTuple):
 def linearise(model: Model, region: Region, targets: States, offsets: Offsets, margin: float) -> Constraints:
     """Linearises the constraints of a pattern, by one forward pass and one backward pass for each target label.
 
-    Args:
-        model: Samples to logits ``[B, L]``.
-        region: A set bound to the images.
-        targets: Target states, NaN where a label is free.
-        offsets: Where.
-        margin: Smallest distance γ of a logit from 0. A label is on above 0, so that at γ = 0 a logit of 0 is off.
-
-    Returns:
-        Constraints in the type of the offsets.
+    A label is on above 0, so that with a margin γ = 0 a logit of 0 is off.
 
     Raises:
         ValueError: If logits are not one for each label, not finite, or have no gradient at the offsets.
@@ -121,9 +113,6 @@ def least_change(
         steps: Largest number of rounds.
         overshoot: Share η.
         margin: Margin γ, in logits.
-
-    Returns:
-        Norms, samples and calls.
 
     Raises:
         ValueError: If a setting is outside its range, the set has no offsets to search, or samples, targets or logits

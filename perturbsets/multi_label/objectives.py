@@ -45,29 +45,15 @@ class MultiLabelObjective(Objective):
         """Whether the attack on each image succeeds."""
 
     def attainable(self, states: States) -> Flags:
-        """The images whose states leave something to attain; binding refuses others.
-
-        Args:
-            states: True states, or targets ``[B, L]``.
-        """
+        """The images whose states, true ones or targets, leave something to attain; binding refuses others."""
         return (~states.isnan()).any(1)
 
     def check(self, states: States) -> None:
-        """Refuses states that do not fit the settings.
-
-        Raises:
-            ValueError: If they do not.
-        """
+        """Raises a ValueError if states do not fit the settings."""
 
 
 class MultiLabelLoss(Loss):
-    """A multi-label objective bound to a model and states.
-
-    Args:
-        model: Samples to logits ``[B, L]``.
-        states: True states, or targets.
-        objective: Gives value and success.
-    """
+    """A multi-label objective bound to a model and to true states or targets."""
 
     def __init__(self, model: Model, states: States, objective: MultiLabelObjective) -> None:
         self.model, self.states, self.objective = model, states, objective

@@ -4,13 +4,7 @@ from perturbsets.representations.attacks import feature_fgrad, feature_linear, f
 from perturbsets.representations.bank import Bank, Block, MemoryBank
 from perturbsets.representations.description import Description, neighbour_overlap, overlap_share
 from perturbsets.representations.detection import ROC, detection_roc
-from perturbsets.representations.distances import (
-    distance_ratio,
-    guide_ratio,
-    nearest_in_class,
-    source_ratio,
-    spread_in_class,
-)
+from perturbsets.representations.distances import distance_ratio, nearest_in_class, relative_distance, spread_in_class
 from perturbsets.representations.feature_bank import FeatureBank, LabelledImages, write_bank
 from perturbsets.representations.guides import GuidedPairs, draw_guided_pairs
 from perturbsets.representations.in_class import (

@@ -82,16 +82,8 @@ def feature_linear(
         \text{subject to } \|x' - s\|_\infty \le \delta, \ 0 \le x' \le 1
 
     The result's values are those of the linear network, proven to within a thousandth of themselves where the steps
-    suffice; ``FeatureDistance(layers).at(model, sources, guides)`` gives those of the network itself.
-
-    Args:
-        layers: As for :func:`feature_opt`.
-        radius: Likewise.
-        activation: Likewise.
-        steps: Most points that the accelerated ascent tries.
-
-    Raises:
-        ValueError: If a setting is outside its range.
+    suffice; ``FeatureDistance(layers).at(model, sources, guides)`` gives those of the network itself. Arguments and
+    errors are those of :func:`feature_opt`; steps count points that the accelerated ascent tries.
     """
     ascent = AcceleratedGradient(steps, stop_on_success=True)
     return Adversary(PixelBall("linf", radius), LinearFeatureDistance(layers, activation=activation), ascent)
@@ -104,13 +96,7 @@ def feature_fgrad(
 
     .. math:: x' = \operatorname{clip}\big(s - \delta \operatorname{sign} \nabla_s \|\phi(s) - \phi(g)\|^2\big)
 
-    Args:
-        layers: As for :func:`feature_opt`.
-        radius: Likewise.
-        activation: Likewise.
-
-    Raises:
-        ValueError: If a setting is outside its range.
+    Arguments and errors are those of :func:`feature_opt`.
     """
     return Adversary(
         PixelBall("linf", radius), FeatureDistance(layers, activation=activation), OneStep(keep_best=False)

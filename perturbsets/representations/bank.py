@@ -17,12 +17,7 @@ BLOCK_BYTES, BLOCK_ROWS = 1 << 26, 1 << 11  # most bytes of a block in double pr
 
 
 class Block(NamedTuple):
-    """Some rows of a bank.
-
-    Attributes:
-        rows: Their numbers in the bank.
-        features: Their features.
-    """
+    """Some rows of a bank: their numbers and their features."""
 
     rows: Rows
     features: Float[Tensor, "N D"]
@@ -50,11 +45,7 @@ class Bank(ABC):
         """Features at valid rows, as a new tensor."""
 
     def features(self, layer: str, rows: Int64[Tensor, "*shape"] | Sequence[int]) -> Float[Tensor, "*shape D"]:
-        """Features of some images.
-
-        Args:
-            layer: Name of the layer.
-            rows: Numbers of the images, from 0, in any shape and order.
+        """Features of the images of some rows, in any shape and order.
 
         Raises:
             ValueError: If there is no such layer, or a feature is not finite.

@@ -51,46 +51,22 @@ def distance_ratio(
     return _distance(adversary, guide) / whole
 
 
-def guide_ratio(adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], nearest: Float[Tensor, " _"]) -> PerImage:
-    r"""Distance of adversaries to their guides, relative to nearest neighbours in the guide's class.
-
-    .. math:: \frac{d(\alpha, g)}{\bar d_1(g)}
-
-    Args:
-        adversary: Features of the adversaries, a row per image.
-        guide: Features of the guides.
-        nearest: :math:`\bar d_1(g)`, from :func:`nearest_in_class` of the guides' classes.
-
-    Returns:
-        One ratio per image; below 1 an adversary is nearer to its guide than natural images are to each other.
-
-    Raises:
-        ValueError: If a mean distance is not above 0, or a feature is not finite.
-
-    Example:
-        >>> from perturbsets.representations import MemoryBank
-        >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
-        >>> nearest = nearest_in_class(bank, "fc", torch.tensor([7]))
-        >>> nearest.tolist(), guide_ratio(torch.tensor([[5.0]]), torch.tensor([[3.0]]), nearest).tolist()
-        ([1.3333333333333333], [1.5])
-    """
-    return _distance(adversary, guide) / _above_zero(nearest, "nearest", len(guide))
-
-
-def source_ratio(
-    adversary: Float[Tensor, "B D"], source: Float[Tensor, "_ _"], spread: Float[Tensor, " _"]
+def relative_distance(
+    points: Float[Tensor, "B D"], others: Float[Tensor, "_ _"], scale: Float[Tensor, " _"]
 ) -> PerImage:
-    r"""Distance of adversaries to their sources, relative to two images of the source's class.
+    r"""Distances between pairs of points, relative to a distance that is usual among natural images.
 
-    .. math:: \frac{d(\alpha, s)}{\bar d(s)}
+    .. math:: \frac{d(\alpha, g)}{\bar d_1(g)}, \qquad \frac{d(\alpha, s)}{\bar d(s)}
+
+    for adversaries and their guides, with the scale from :func:`nearest_in_class` of the guides' classes (below 1 an
+    adversary is nearer to its guide than natural images are to each other); or for adversaries and their sources, with
+    the scale from :func:`spread_in_class` of the sources' classes (above 1 an adversary is further from its source than
+    images of a class are from each other).
 
     Args:
-        adversary: Features of the adversaries, a row per image.
-        source: Features of the sources.
-        spread: :math:`\bar d(s)`, from :func:`spread_in_class` of the sources' classes.
-
-    Returns:
-        One ratio per image; above 1 an adversary is further from its source than images of a class from each other.
+        points: Features of the adversaries, a row per image.
+        others: Features of their guides, or of their sources.
+        scale: A mean distance per image, above 0.
 
     Raises:
         ValueError: If a mean distance is not above 0, or a feature is not finite.
@@ -98,25 +74,27 @@ def source_ratio(
     Example:
         >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
-        >>> spread = spread_in_class(bank, "fc", torch.tensor([7]))
-        >>> spread.tolist(), source_ratio(torch.tensor([[5.0]]), torch.tensor([[0.0]]), spread).tolist()
+        >>> nearest, spread = (mean(bank, "fc", torch.tensor([7])) for mean in (nearest_in_class, spread_in_class))
+        >>> nearest.tolist(), relative_distance(torch.tensor([[5.0]]), torch.tensor([[3.0]]), nearest).tolist()
+        ([1.3333333333333333], [1.5])
+        >>> spread.tolist(), relative_distance(torch.tensor([[5.0]]), torch.tensor([[0.0]]), spread).tolist()
         ([2.0], [2.5])
     """
-    return _distance(adversary, source) / _above_zero(spread, "spread", len(source))
+    distances = _distance(points, others)
+    if scale.shape != distances.shape:
+        raise ValueError(f"scale must be one mean for each of {len(others)} images, got {list(scale.shape)}")
+    if not bool((above := scale > 0).all()):  # NaN fails too
+        raise ValueError(
+            f"scale must be above 0, got {scale[~above][0]:.4g} for image {int((~above).nonzero()[0])}: its class "
+            "holds nothing but copies of one representation"
+        )
+    return distances / scale
 
 
 def nearest_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
-    r"""Mean distance of a class's images to their nearest neighbours in it.
+    r"""Mean distance of a class's images to their nearest neighbours in it, one mean per entry of `classes`.
 
     .. math:: \bar d_1(c) = \frac{1}{n_c} \sum_{i \in c} \min_{j \in c,\, j \ne i} d(x_i, x_j)
-
-    Args:
-        bank: The images.
-        layer: Layer of the bank.
-        classes: Classes, such as one per guide; each is computed once.
-
-    Returns:
-        One mean per entry of `classes`.
 
     Raises:
         ValueError: If a class has fewer than 2 images in the bank.
@@ -125,17 +103,9 @@ def nearest_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
 
 
 def spread_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
-    r"""Mean distance between two images of a class, over all pairs.
+    r"""Mean distance between two images of a class, over all pairs, one mean per entry of `classes`.
 
     .. math:: \bar d(c) = \frac{2}{n_c (n_c - 1)} \sum_{i < j \in c} d(x_i, x_j)
-
-    Args:
-        bank: The images.
-        layer: Layer of the bank.
-        classes: Classes, such as one per source; each is computed once.
-
-    Returns:
-        One mean per entry of `classes`.
 
     Raises:
         ValueError: If a class has fewer than 2 images in the bank.
@@ -174,14 +144,3 @@ def _distance(first: Tensor, second: Tensor) -> PerImage:
     if not bool((finite := distance.isfinite()).all()):
         raise ValueError(f"features must be finite, got NaN or infinity in {named_rows(~finite)}")
     return distance
-
-
-def _above_zero(scale: Tensor, name: str, count: int) -> PerImage:
-    if scale.shape != (count,):
-        raise ValueError(f"{name} must be one mean for each of {count} images, got {list(scale.shape)}")
-    if not bool((above := scale > 0).all()):  # NaN fails too
-        raise ValueError(
-            f"{name} must be above 0, got {scale[~above][0]:.4g} for image {int((~above).nonzero()[0])}: its class "
-            "holds nothing but copies of one representation"
-        )
-    return scale

@@ -172,8 +172,7 @@ def write_bank(
     batches = [range(start, min(start + batch, len(data))) for start in range(0, len(data), batch)]
     first = passes(batches[0])
     tables = {name: ((len(data), *values.shape[1:]), values.dtype.name) for name, values in first.items()}
-    weights = digest(model)
-    state = getattr(data, "state", "")
+    weights, state = digest(model), getattr(data, "state", "")
     arguments = [FORMAT, VERSION, names, activation, batch, device.type, described(data), state, weights, passes.first]
     with Partial(path, tables, digest(arguments)) as partial:
         done = {record["start"] for record in partial.records}
@@ -181,12 +180,17 @@ def write_bank(
             if rows.start in done:
                 continue
             for name, values in (first if rows.start == 0 else passes(rows)).items():
-                _check_shape(name, values, len(rows), tables[name][0][1:])
+                shape = tables[name][0][1:]
+                if values.shape != (len(rows), *shape):
+                    raise ValueError(
+                        f"data must hold images of one size, got features {values.shape[1:]} after {shape} in table "
+                        f"{name}: give a size to the source"
+                    )
                 partial.write(name, np.arange(rows.start, rows.stop), values)
             partial.record({"start": rows.start})
             if progress is not None:
                 progress(rows.stop, len(data))
-        about = {
+        provenance = {
             "model": {"class": type(model).__name__, "weights": weights},
             "data": described(data),
             "activation": activation,
@@ -197,7 +201,7 @@ def write_bank(
             "version": VERSION,
             "layers": names,
             "classes": np.array(list(map(str, getattr(data, "classes", ()))), dtype=h5py.string_dtype()),
-            "provenance": json.dumps(about, sort_keys=True),
+            "provenance": json.dumps(provenance, sort_keys=True),
         }
         partial.finish({"/": attributes})
     return FeatureBank(path)
@@ -239,29 +243,15 @@ class _WithPredictions(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.predictions = model, _Predictions()
+        self.model, self.predictions = model, nn.Identity()
 
     def forward(self, images: Samples) -> Tensor:
-        return self.predictions(class_logits(self.model, images))
-
-
-class _Predictions(nn.Module):
-    """The class of the largest logit, as a float that a ReLU does not change."""
-
-    def forward(self, logits: Any) -> Tensor:
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or not bool(logits.isfinite().all()):
-            got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        logits = class_logits(self.model, images)
+        if logits.ndim != 2 or not bool(logits.isfinite().all()):
+            got = list(logits.shape)
             raise ValueError(f"model must give a matrix of finite logits, one row per image, got {got}")
-        return logits.argmax(1, keepdim=True).to(torch.float32)
+        return self.predictions(logits.argmax(1, keepdim=True).float())  # which a ReLU does not change
 
 
 def _inside(name: str) -> str:
     return f"model.{name}" if name else "model"
-
-
-def _check_shape(name: str, values: Any, rows: int, shape: tuple[int, ...]) -> None:
-    if values.shape != (rows, *shape):
-        raise ValueError(
-            f"data must hold images of one size, got features {values.shape[1:]} after {shape} in table {name}: give a "
-            "size to the source"
-        )

@@ -33,9 +33,6 @@ def neighbours_in_class(
         count: Number of neighbours, at least 1.
         exclude: A row of the bank per point that does not count; -1 for none.
 
-    Returns:
-        Rows of the bank, and Euclidean distances.
-
     Raises:
         ValueError: If a class has too few images, and as for :func:`nearest_neighbours`.
 

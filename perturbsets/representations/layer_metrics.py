@@ -14,11 +14,10 @@ from perturbsets.representations.bank import Bank
 from perturbsets.representations.description import NEAREST, Description, neighbour_overlap
 from perturbsets.representations.distances import (
     distance_ratio,
-    guide_ratio,
     nearest_distance,
     pair_distance,
     per_class,
-    source_ratio,
+    relative_distance,
 )
 from perturbsets.representations.in_class import member_distances, nearest_in_predicted_class, rank_in_class
 from perturbsets.representations.neighbours import Neighbourhood, nearest_neighbours, neighbourhoods
@@ -105,20 +104,8 @@ class LayerMetrics:
     ) -> Description:
         """Measures points without a guide, against their nearest natural neighbour in their predicted class.
 
-        Args:
-            points: Features of adversaries of labels, or of any images.
-            source: Features of their sources; the points themselves where they have none.
-            source_classes: Classes of the sources.
-            predictions: Classes that the network predicts for the points.
-            dimension: Dimension of the tangents; chosen by held-out likelihood if not given.
-            groups: Number of each pair's independent unit; by default every pair is its own.
-            generator: For the split of neighbours and the random points.
-
-        Returns:
-            The description, with the neighbour as the guide and no distance ratio.
-
-        Raises:
-            ValueError: As :meth:`describe`.
+        Points are features of adversaries of labels, or of any images; those without a source are their own. The
+        neighbour takes the place of the guide, without a distance ratio. All else is as for :meth:`describe`.
         """
         own = nearest_in_predicted_class(points, predictions, self.bank, self.layer)
         guide = self.bank.features(self.layer, own).to(points)
@@ -157,8 +144,8 @@ class LayerMetrics:
         drop, consistency = self._tangents(points, guide, around, dimension, generator)
         return Description(
             ratio=None,
-            guide_ratio=guide_ratio(points, guide, per_class(self._nearest, guide_classes)),
-            source_ratio=source_ratio(points, source, per_class(self._spread, source_classes)),
+            guide_ratio=relative_distance(points, guide, per_class(self._nearest, guide_classes)),
+            source_ratio=relative_distance(points, source, per_class(self._spread, source_classes)),
             shared=neighbour_overlap(near[0], near[1]),
             rank_change=ranks[0] - ranks[1],
             drop=drop,

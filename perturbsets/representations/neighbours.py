@@ -20,12 +20,7 @@ FROM_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 
 
 class Neighbours(NamedTuple):
-    """Nearest neighbours, nearest first; of equally near ones the lower row first.
-
-    Attributes:
-        rows: Rows of the points searched.
-        distances: Their distances.
-    """
+    """Rows and distances of nearest neighbours, nearest first; of equally near ones the lower row first."""
 
     rows: Int64[Tensor, "B K"]
     distances: Float[Tensor, "B K"]

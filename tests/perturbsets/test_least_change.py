@@ -80,7 +80,7 @@ def least(norm: str, rows: Any, needed: Any, low: Any, high: Any) -> float:
 
 @pytest.mark.parametrize("norm", list(SEARCHES))
 @pytest.mark.parametrize("overshoot", [1e-6, 0.02, 0.3])
-def test_one_label_of_a_linear_model_turns_at_its_logit_over_the_dual_norm(norm: str, overshoot: float) -> None:
+def test_one_label_of_a_linear_model_flips_at_its_logit_over_the_dual_norm(norm: str, overshoot: float) -> None:
     model, x = linear(), 0.5 + 0.01 * torch.rand(12, 30, dtype=DOUBLE)  # far from the bounds
     logits, label = model(x).detach(), torch.arange(12) % 6
     targets = torch.full_like(logits, NAN)
@@ -96,7 +96,7 @@ def test_one_label_of_a_linear_model_turns_at_its_logit_over_the_dual_norm(norm:
 
 @pytest.mark.parametrize("norm", list(SEARCHES))
 @pytest.mark.parametrize("spread", [0.01, 0.5])
-def test_patterns_of_a_linear_model_are_reached_at_the_optimum(norm: str, spread: float) -> None:
+def test_patterns_of_a_linear_model_are_attained_at_the_optimum(norm: str, spread: float) -> None:
     """With the larger spread most images have values at the bounds, which hold many coordinates."""
     model = linear(alike=0.2)
     x = (0.5 + spread * torch.randn(10, 30, dtype=DOUBLE)).clamp(0, 1)
@@ -181,7 +181,7 @@ class OneOfTwo(nn.Module):
 
 
 @pytest.mark.parametrize("norm", list(SEARCHES))
-def test_one_label_of_a_network_turns_as_near_as_fast_minimum_norm_finds(norm: Any) -> None:
+def test_one_label_of_a_network_flips_as_near_as_fast_minimum_norm_finds(norm: Any) -> None:
     model, x = network().eval(), torch.rand(20, 1, 6, 6)
     on = (model(x)[:, 0] > 0).long()
     targets = torch.full((20, 4), NAN)
@@ -294,7 +294,7 @@ def test_changes_stay_in_any_set() -> None:
         (torch.ones(2, 4), {"margin": NAN}, "margin 0 or more"),
     ],
 )
-def test_others_are_refused(name: str, targets: Tensor, settings: dict[str, Any], words: str) -> None:
+def test_wrong_arguments_are_refused(name: str, targets: Tensor, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SEARCHES[name](network(), torch.rand(2, 1, 6, 6), targets, **settings)
 

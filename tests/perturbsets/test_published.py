@@ -69,7 +69,7 @@ def test_statistics_are_those_of_the_weights(monkeypatch: pytest.MonkeyPatch) ->
         assert_close(model.std.flatten(), torch.tensor(std))
 
 
-def test_grey_images_are_shown_in_three_channels() -> None:
+def test_grey_images_get_three_channels() -> None:
     x = torch.rand(2, 1, 40, 40)
     assert_close(ours("resnet18", channels=1)(x), ours("resnet18")(x.expand(-1, 3, -1, -1)), rtol=0, atol=1e-6)
 
@@ -82,7 +82,7 @@ def test_a_network_survives_saving(tmp_path: Path) -> None:
         assert_close(kind.from_pretrained(tmp_path)(x), model(x))
 
 
-def test_copies_stand_on_their_own() -> None:
+def test_copies_are_independent() -> None:
     x = torch.rand(2, 3, 40, 40)
     model = ours("resnet18")
     before = model(x)

@@ -69,7 +69,7 @@ def test_nothing_accepted_leaves_no_share_of_it() -> None:
         (torch.zeros(3), math.nan, "got nan"),
     ],
 )
-def test_thresholds_of_nothing_are_refused(natural: Tensor, share: float, words: str) -> None:
+def test_thresholds_of_no_scores_are_refused(natural: Tensor, share: float, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         rejection_threshold(natural, share=share)
 

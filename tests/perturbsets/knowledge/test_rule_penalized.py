@@ -157,7 +157,7 @@ def test_who_knows_of_the_detector_gets_past_it() -> None:
     assert_close(adaptive.images, -torch.sign(x) * 0.5, rtol=0, atol=1e-6)  # the far corner of the ball: both turned
 
 
-def test_a_goal_out_of_reach_is_not_reached() -> None:
+def test_an_attack_that_cannot_meet_the_limit_does_not_succeed() -> None:
     classifier, auxiliary, rules = corner()
     x, y = torch.tensor([[-0.1, -0.9]]), torch.tensor([0])
     objective = RulePenalized(CrossEntropy(), rules, auxiliary, limit=0.05)
@@ -231,7 +231,7 @@ def everything(*models: nn.Module) -> list[Any]:
 @pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(3), RandomSearch(2)])
 @pytest.mark.parametrize("mode", ["eval", "keep"])
 @pytest.mark.parametrize("fails_at", [math.inf, 2])
-def test_the_helper_is_left_as_it_was(ascent: Ascent, mode: Any, fails_at: float) -> None:
+def test_the_auxiliary_classifier_is_left_as_it_was(ascent: Ascent, mode: Any, fails_at: float) -> None:
     torch.manual_seed(0)
     classifier, auxiliary, (x, y) = Noisy(4), Noisy(3, fails_at), batch(dtype=torch.float32)
     before, copy = everything(classifier, auxiliary), x.clone()
@@ -260,7 +260,7 @@ class Both(nn.Module):
         return self.classes(self.trunk(x))
 
 
-def test_a_helper_may_share_its_layers_with_the_classifier() -> None:
+def test_an_auxiliary_classifier_may_share_layers_with_the_classifier() -> None:
     torch.manual_seed(0)
     model, (x, y) = Both(), batch(dtype=torch.float32)
     auxiliary = nn.Sequential(model.trunk, model.labels)
@@ -329,7 +329,7 @@ def test_learned_sets_and_several_weights_do(linear_cvae: Any) -> None:
         ({"limit": math.nan}, "got nan"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, float], words: str) -> None:
+def test_settings_outside_their_range_are_refused(settings: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RulePenalized(CrossEntropy(), four_rules(), nn.Identity(), **settings)
 

@@ -117,7 +117,7 @@ def test_the_nearest_image_of_a_class_lies_at_the_boundary_of_a_linear_model() -
     assert (found.radii <= 1.02 * margin).all()
 
 
-def test_targets_out_of_reach_have_no_distance() -> None:
+def test_targets_that_are_never_predicted_have_no_distance() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(DOUBLE)
     with torch.no_grad():
         model[1].bias.copy_(torch.tensor([100.0, 0.0]))

@@ -13,13 +13,12 @@ from perturbsets.representations import (
     MemoryBank,
     active_overlap,
     distance_ratio,
-    guide_ratio,
     layer_metrics,
     nearest_in_class,
     nearest_neighbours,
     neighbour_overlap,
     rank_in_class,
-    source_ratio,
+    relative_distance,
     sparsity_change,
     spread_in_class,
 )
@@ -63,9 +62,9 @@ def test_the_measures_are_those_one_by_one(bank: MemoryBank, points: dict[str, A
 
     assert found.ratio is not None
     assert_close(found.ratio, distance_ratio(alpha, guide, source))
-    assert_close(found.guide_ratio, guide_ratio(alpha, guide, nearest_in_class(bank, "fc", classes)))
+    assert_close(found.guide_ratio, relative_distance(alpha, guide, nearest_in_class(bank, "fc", classes)))
     spread = spread_in_class(bank, "fc", points["source_classes"])
-    assert_close(found.source_ratio, source_ratio(alpha, source, spread))
+    assert_close(found.source_ratio, relative_distance(alpha, source, spread))
     assert torch.equal(found.shared, neighbour_overlap(*near))
     assert_close(found.rank_change, ranks[0] - ranks[1])
     assert_close(found.sparsity_change, sparsity_change(alpha, source))

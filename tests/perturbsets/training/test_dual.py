@@ -178,7 +178,7 @@ def test_a_frozen_auxiliary_classifier_gives_what_the_same_branch_gives() -> Non
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_rules_judge_all_that_the_classifier_is_shown(weight: float) -> None:
+def test_rules_apply_to_every_example_of_the_classifier(weight: float) -> None:
     (x, labels), model = batch(), network()
     y, z = labels
     fooling, own = by_hand(model, x, labels)
@@ -263,7 +263,7 @@ def test_two_steps_change_the_weights_the_same_way_each_time(method: Method) -> 
 
 
 @pytest.mark.parametrize("method", HELPED)
-def test_a_frozen_helper_is_left_as_it_was(method: Any) -> None:
+def test_a_frozen_auxiliary_classifier_is_left_as_it_was(method: Any) -> None:
     auxiliary = getattr(method, "method", method).auxiliary.train()
     auxiliary[1].eval()
     before, modes = copy.deepcopy(auxiliary.state_dict()), [module.training for module in auxiliary.modules()]
@@ -276,7 +276,7 @@ def test_a_frozen_helper_is_left_as_it_was(method: Any) -> None:
     assert all(parameter.grad is None for parameter in auxiliary.parameters())
 
 
-def test_helper_and_settings_are_in_the_name() -> None:
+def test_auxiliary_classifier_and_settings_are_in_the_fingerprint() -> None:
     def other() -> nn.Module:
         auxiliary = frozen()
         with torch.no_grad():
@@ -325,7 +325,7 @@ def test_offsets_of_different_sets_are_not_added(own: Any) -> None:
     ("method", "model", "got"),
     [(DualS1(FOOL), classifier(), "neither for a Sequential"), (DualS1(FOOL, auxiliary=frozen()), network(), "both")],
 )
-def test_there_must_be_one_helper(method: Method, model: nn.Module, got: str) -> None:
+def test_there_must_be_one_auxiliary_classifier(method: Method, model: nn.Module, got: str) -> None:
     with pytest.raises(ValueError, match=f"auxiliary must be given, or be the label branch .* got {got}"):
         train_classifier(model, data(), method, SETTINGS)
 
@@ -348,7 +348,7 @@ def test_data_that_do_not_fit_are_refused(parts: tuple[Tensor, ...], message: st
         train_classifier(network(), TensorDataset(torch.rand(8, 1, 8, 8), *parts), DualS1(FOOL), SETTINGS)
 
 
-def test_an_objective_of_classes_does_not_fool_a_helper() -> None:
+def test_an_objective_over_classes_does_not_fit_an_auxiliary_classifier() -> None:
     with pytest.raises(ValueError, match="labels must be one whole class number per image"):
         train_classifier(network(), data(), DualS1(OWN), SETTINGS)
 
@@ -367,7 +367,7 @@ LIT = ["abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcd
 """The segments of a display that each digit lights."""
 
 
-def test_helped_training_of_digits_withstands_more_than_plain_training() -> None:
+def test_auxiliary_training_of_digits_is_more_robust_than_plain_training() -> None:
     images, classes = Digits("train", size=16, digit=14).batch(range(1000))
     x, y = Digits("test", size=16, digit=14).batch(range(150))
     ball = PixelBall("linf", 0.1)
