@@ -53,9 +53,9 @@ class Published(Pretrained):
         network = models.get_model(name, num_classes=classes)
         if weights is not None:
             _load(network, _fetched(name, weights), f"{weights} of {name}")
-        self.network = network
-        self.channels, self.smallest = channels, _smallest(name)
-        statistics = next(iter(_offered(name).values())).transforms()
+        default = next(iter(_offered(name).values()))
+        self.network, self.channels, self.smallest = network, channels, default.meta["min_size"]
+        statistics = default.transforms()
         self.register_buffer("mean", torch.tensor(statistics.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(statistics.std).view(-1, 1, 1), persistent=False)
         config = dict(self._hub_mixin_config or {})  # type: ignore[arg-type, call-overload]
@@ -92,12 +92,6 @@ def _offered(name: str) -> dict[str, models.WeightsEnum]:
     """Weights of classifiers that fit the network as it is built without weights, by name."""
     every = [each for each in models.get_model_weights(name) if each.meta["categories"] is not None]
     return {each.name: each for each in every if each.meta["min_size"] == min(one.meta["min_size"] for one in every)}
-
-
-def _smallest(name: str) -> tuple[int, int]:
-    """Rows and columns of the smallest images that the network takes."""
-    height, width = next(iter(_offered(name).values())).meta["min_size"]
-    return height, width
 
 
 def _fetched(name: str, weights: str) -> dict[str, Tensor]:

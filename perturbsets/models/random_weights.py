@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +55,7 @@ def randomized(model: nn.Module, *, orthonormal: bool = False, generator: torch.
     if generator is None:
         generator = torch.Generator()
         generator.seed()
-    _check_computed(model)
+    _check_parameters(model)
     made = copy.deepcopy(model)
     for module in list(made.modules()):
         if parametrize.is_parametrized(module):
@@ -69,19 +68,25 @@ def randomized(model: nn.Module, *, orthonormal: bool = False, generator: torch.
         if isinstance(module, NORMALISATIONS):
             module.reset_parameters()
             done.update(map(id, module.parameters(recurse=False)))
-    for module, name, parameter in _parameters(made):
-        if id(parameter) not in done:
-            done.add(id(parameter))
-            parameter.copy_(_redrawn(module, name, parameter, generator, orthonormal=orthonormal))
+    for module in made.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in done:
+                done.add(id(parameter))
+                parameter.copy_(_redrawn(module, name, parameter, generator, orthonormal=orthonormal))
     if not done:
         raise ValueError(f"model must have weights to draw anew, got a {type(model).__name__} without parameters")
     return made
 
 
-def _check_computed(model: nn.Module) -> None:
-    """Refuses weights that a hook computes before each pass, which would replace those drawn."""
+def _check_parameters(model: nn.Module) -> None:
+    """Refuses weights that a hook computes before each pass, which would replace those drawn, and missing ones."""
     for place, module in model.named_modules():
-        for name, _ in module.named_parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(parameter, nn.UninitializedParameter):
+                raise ValueError(
+                    f"model must have all of its weights, got a {type(module).__name__} at {place!r} that has none "
+                    "before its first pass: call the model once"
+                )
             if name.endswith(COMPUTED):
                 raise ValueError(
                     f"model must have weights of its own, got {name} at {place!r}, of which a hook computes them: take "
@@ -100,18 +105,6 @@ def _unparametrise(module: nn.Module) -> None:
     module.__class__ = type(module).__bases__[0]
     for name, parameter in plain.items():
         module.register_parameter(name, parameter)
-
-
-def _parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Each module with its own parameters."""
-    for place, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(parameter, nn.UninitializedParameter):
-                raise ValueError(
-                    f"model must have all of its weights, got a {type(module).__name__} at {place!r} that has none "
-                    "before its first pass: call the model once"
-                )
-            yield module, name, parameter
 
 
 def _redrawn(module: nn.Module, name: str, old: Tensor, generator: torch.Generator, *, orthonormal: bool) -> Tensor:

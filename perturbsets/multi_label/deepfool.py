@@ -107,15 +107,8 @@ def least_norm(
     projected Newton steps on L x L systems solve it for all images at once. Rows are scaled to length 1. Constraints
     that cannot be met are missed by little.
 
-    Args:
-        rows: The rows of A.
-        needed: The numbers b; minus infinity where a row is no constraint.
-        low: Smallest coordinates, at most 0; minus infinity for no limit.
-        high: Largest coordinates, at least 0.
-        equality: Whether :math:`A w = b` is asked for; multipliers then have any sign.
-
-    Returns:
-        The solutions, in the type of the rows. A row of zeros is left unmet.
+    Rows with b minus infinity are no constraint, and rows of zeros are left unmet; :math:`a \le 0 \le c` may be
+    infinite. With ``equality``, :math:`A w = b` is asked for and multipliers have any sign.
 
     References:
         Bertsekas, *Projected Newton methods for optimization problems with simple constraints*, 1982.
@@ -129,7 +122,7 @@ def least_norm(
     like = rows
     rows, needed, low, high = (in_double(part) for part in (rows, needed, low, high))
     lengths = rows.norm(dim=2)
-    absent = (lengths == 0) | ~needed.isfinite()
+    absent = ~((lengths > 0) & needed.isfinite())
     lengths = lengths.masked_fill(absent, 1)
     a = rows.masked_fill(absent[..., None], 0) / lengths[..., None]
     b = (needed / lengths).masked_fill(absent, 0)

@@ -101,16 +101,8 @@ def binary_cross_entropy(
     .. math:: -\frac{1}{|K|} \sum_{j \in K} w_j
         \big( p_j z_j \ln \sigma(s_j) + (1 - z_j) \ln (1 - \sigma(s_j)) \big)
 
-    with s the logits, z the states and K the labels whose state is known.
-
-    Args:
-        logits: One for each label.
-        states: 1 on, 0 off, NaN unknown.
-        weights: Weight :math:`w_j \ge 0` of each label; 1 if not given.
-        positive: Further weight :math:`p_j > 0` of each label where it is on; 1 if not given.
-
-    Returns:
-        One number per image; 0 where no state is known.
+    with s the logits, z the states, K the labels whose state is known, and weights :math:`w_j \ge 0` of labels and
+    :math:`p_j > 0` of their on-states, 1 if not given. It is 0 where no state is known.
 
     Example:
         >>> logits, states = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, torch.nan]])

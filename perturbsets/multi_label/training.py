@@ -107,17 +107,8 @@ def attack_attainable(
 ) -> AdversarialBatch:
     """Attacks the images whose states leave every objective, a judge's too, something to attain; others stay clean.
 
-    Labels that are all on, say, cannot be ranked: data may hold such images, and training goes on.
-
-    Args:
-        adversary: One with a multi-label objective, or several; the highest value is kept.
-        model: The multi-label classifier.
-        images: Clean images.
-        states: Their true states, or targets.
-        generator: For everything drawn.
-
-    Raises:
-        ValueError: As the adversary.
+    Labels that are all on, say, cannot be ranked: data may hold such images, and training goes on. The result is of the
+    highest value, whether or not the attack succeeds.
     """
     states = states.to(images.device)
     able = _attainable(adversary, states)

@@ -26,13 +26,7 @@ def distance_ratio(
 
     .. math:: \frac{d(\alpha, g)}{d(s, g)}
 
-    Args:
-        adversary: Features :math:`\phi(\alpha)`, a row per image.
-        guide: Features :math:`\phi(g)`.
-        source: Features :math:`\phi(s)`.
-
-    Returns:
-        One ratio per image: 0 at the guide, 1 where nothing was gained.
+    0 at the guide, 1 where nothing was gained. All arguments are features, a row per image.
 
     Raises:
         ValueError: If a source has the same features as its guide, or one is not finite.

@@ -55,8 +55,8 @@ def neighbours_in_class(
         some = (classes == label).nonzero()[:, 0].to(points.device)
         left_out = None if exclude is None else exclude.to(points.device)[some]
         members = bank.members(label, count)
-        inside = 0 if left_out is None else int(torch.isin(left_out.cpu(), members).any())
-        bank.members(label, count + inside)
+        if left_out is not None and bool(torch.isin(left_out.cpu(), members).any()):
+            bank.members(label, count + 1)
         nearest = nearest_neighbours(points[some], bank.blocks(layer, rows=members), count, exclude=left_out)
         result.rows[some], result.distances[some] = nearest
     return result

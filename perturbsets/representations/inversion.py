@@ -123,13 +123,7 @@ class Inversion:
     def reconstruct(
         self, model: nn.Module, images: Images, *, generator: torch.Generator | None = None
     ) -> InversionResult:
-        """Inverts the representations of images: shows what the layers preserve of them.
-
-        Args:
-            model: The network.
-            images: Images in [0, 1].
-            generator: As above.
-        """
+        """Inverts the representations of images in [0, 1]: shows what the layers preserve of them."""
         with preserve_state(model, images.device), torch.no_grad():
             representations = LayerOutputs(model, self.layers, self.activation)(images)
         channels, height, width = images.shape[1:]
@@ -143,10 +137,6 @@ def alpha_norm(images: Images, alpha: float) -> PerImage:
 
     It is 1 for black and white pixels, 0 for grey ones.
 
-    Args:
-        images: Images in [0, 1].
-        alpha: The exponent.
-
     Example:
         >>> alpha_norm(torch.tensor([0.0, 0.25, 0.5, 1.0]).view(1, 1, 2, 2), alpha=2.0)
         tensor([0.5625])
@@ -159,8 +149,7 @@ def total_variation(images: Images) -> PerImage:
 
     .. math:: R_V(x) = \frac{1}{CHW} \sum_{c, i, j} (x_{c, i, j+1} - x_{c, i, j})^2 + (x_{c, i+1, j} - x_{c, i, j})^2
 
-    Args:
-        images: Images in [0, 1]; pixels beyond their border do not count.
+    Pixels beyond the border do not count.
 
     Example:
         >>> total_variation(torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 2, 2))

@@ -94,7 +94,7 @@ def test_a_batch_that_leaves_nothing_to_reach_stays_clean(adversary: Any) -> Non
     assert found.offsets is None or not found.offsets.any()
 
 
-def test_one_image_that_both_fool_is_the_classifiers_own_where_the_helper_has_none() -> None:
+def test_one_image_that_both_fool_is_the_classifiers_own_where_the_auxiliary_one_is_none() -> None:
     x, model = images(), network()
     targets = DualTargets(torch.arange(6) % 4, STATES)
     own = OWN(model, x, targets.classes)

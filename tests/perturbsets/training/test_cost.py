@@ -123,7 +123,7 @@ def test_passes_of_two_networks_are_those_counted_by_hand(method: Method, apart:
         (AdversarialWeightPerturbation(DualS1(ONE, auxiliary=frozen())), (2 + 2, 2 + 2, 2, 1)),
     ],
 )
-def test_passes_of_a_frozen_auxiliary_classifier_are_those_counted_by_hand(method: Method, passes: tuple[float, ...]) -> None:
+def test_passes_of_a_frozen_auxiliary_classifier_are_counted(method: Method, passes: tuple[float, ...]) -> None:
     x, labels = batch()
     assert counted(gradients_per_image(method, classifier(), x, labels, drawn())) == passes
 
