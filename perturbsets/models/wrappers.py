@@ -13,7 +13,7 @@ from perturbsets._types import LabelLogits, PerLabel, Samples
 
 
 class Averaged(nn.Module):
-    r"""The mean output of a randomised model over several passes, which an attack on it must raise.
+    r"""The mean output of a randomised model over several draws, which an attack on it must raise.
 
     .. math:: \bar f(x) = \tfrac1n \sum_{i=1}^n f(x, \xi_i)
 

@@ -1,4 +1,4 @@
-"""The search under every least change: linearise, take the least step that should suffice, and look again."""
+"""Least changes to patterns of labels: linearise the constraints, take the least step, and repeat."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Scores = Literal["logits", "probabilities"]
 
 
 class MultiLabelObjective(Objective):
-    """What an adversary of a multi-label classifier maximises.
+    """An objective over the states of labels, maximised by an adversary of a multi-label classifier.
 
     Bound by ``at(model, images, states)`` to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown
     (of true states) or free (of targets). A label is on where its logit is above 0.

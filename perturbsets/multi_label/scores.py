@@ -74,7 +74,7 @@ class MultiLabelScores:
 
 
 def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor, groups: Tensor | None = None) -> MultiLabelScores:
-    r"""Scores predicted logits against states.
+    r"""Evaluates logits against true states, by label and by image.
 
     A label is predicted on where its logit is above 0. For a label with :math:`h_t` on-states among its t highest
     logits, h in all, w true positives, and :math:`w^+, w^-` false positives and negatives,

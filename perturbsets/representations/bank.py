@@ -135,7 +135,7 @@ class MemoryBank(Bank):
 
 
 def block_rows(width: int) -> int:
-    """Rows of a block of features of some width."""
+    """Number of rows per block for features of some width."""
     return min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * width)))
 
 

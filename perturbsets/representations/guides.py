@@ -48,7 +48,7 @@ def draw_guided_pairs(
     device: torch.device | None = None,
     generator: torch.Generator | None = None,
 ) -> GuidedPairs:
-    """Draws pairs at random, no image twice.
+    """Draws pairs of a source and a guide at random, no image twice.
 
     Args:
         sources: Data of the sources.

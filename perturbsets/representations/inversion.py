@@ -39,7 +39,7 @@ class InversionResult:
 
 @dataclass(frozen=True)
 class Inversion:
-    r"""Searches a natural image with a given representation.
+    r"""Searches for a natural image with a given representation.
 
     .. math:: \min_{x \in [0, 1]^{CHW}}
         \frac1K \sum_k \frac{\|\phi_k(x) - \phi_k\|^2}{\|\phi_k\|^2} + \lambda_\alpha R_\alpha(x) + \lambda_V R_V(x)
@@ -131,7 +131,7 @@ class Inversion:
 
 
 def alpha_norm(images: Images, alpha: float) -> PerImage:
-    r"""Mean distance of an image's values from grey, to the power of an exponent.
+    r"""Mean power of the distances of an image's values from grey.
 
     .. math:: R_\alpha(x) = \frac{1}{CHW} \sum_i |2 x_i - 1|^\alpha
 

@@ -119,7 +119,7 @@ def active_overlap(
 
 
 def check_features(**named: Tensor) -> None:
-    """Refuses features that do not fit together, by name.
+    """Checks that features, given by name, fit together and are finite.
 
     Args:
         **named: Features ``[B, D]`` or ``[B, m, D]``.
