@@ -215,7 +215,7 @@ class _Passes:
     ) -> None:
         self.names, self.data, self.device = names, data, device
         self.model = _WithPredictions(model)
-        self.outputs = LayerOutputs(self.model, [*map(_inside, names), "predictions"], activation)
+        self.outputs = LayerOutputs(self.model, [*map(_inside, names), "predictions"], activation=activation)
         self.first: list[Tensor] = []
 
     def __call__(self, rows: range) -> dict[str, Array]:

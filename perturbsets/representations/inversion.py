@@ -107,7 +107,7 @@ class Inversion:
         Raises:
             ValueError: If representations are not those of the layers, are zero or not finite.
         """
-        outputs = LayerOutputs(model, self.layers, self.activation)
+        outputs = LayerOutputs(model, self.layers, activation=self.activation)
         if list(representations) != outputs.names:
             got = list(representations)
             raise ValueError(f"representations must be those of the layers {outputs.names}, got {got}")
@@ -125,7 +125,7 @@ class Inversion:
     ) -> InversionResult:
         """Inverts the representations of images in [0, 1]: shows what the layers preserve of them."""
         with preserve_state(model, images.device), torch.no_grad():
-            representations = LayerOutputs(model, self.layers, self.activation)(images)
+            representations = LayerOutputs(model, self.layers, activation=self.activation)(images)
         channels, height, width = images.shape[1:]
         return self(model, representations, (channels, height, width), generator=generator)
 
@@ -167,7 +167,7 @@ class _Preimage(Objective):
 
     def at(self, model: Model | None, images: Images, labels: Mapping[str, Features]) -> _PreimageLoss:
         assert isinstance(model, nn.Module)
-        outputs = LayerOutputs(model, self.inversion.layers, self.inversion.activation)
+        outputs = LayerOutputs(model, self.inversion.layers, activation=self.inversion.activation)
         for name, wanted in labels.items():
             lengths = wanted.norm(dim=1)
             if len(wanted) != len(images) or not bool(((lengths > 0) & lengths.isfinite()).all()):

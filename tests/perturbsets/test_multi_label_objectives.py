@@ -298,7 +298,7 @@ def test_one_label_on_is_one_class() -> None:
     logits, classes = torch.randn(30, 4, dtype=DOUBLE), torch.randint(0, 4, (30,))
     states = nn.functional.one_hot(classes, 4)
     for targeted in (False, True):
-        margins, success = Margin(targeted).at(nn.Identity(), logits, classes)(logits, logits)
+        margins, success = Margin(targeted=targeted).at(nn.Identity(), logits, classes)(logits, logits)
         for objective in (
             LabelRanking(targeted=targeted),
             TopK(1, targeted=targeted),
@@ -308,7 +308,7 @@ def test_one_label_on_is_one_class() -> None:
             assert_close(values, margins)
             assert torch.equal(same, success)
         pair = torch.stack([torch.zeros(30, dtype=DOUBLE), logits[:, 0]], 1)
-        wanted = CrossEntropy(targeted).at(nn.Identity(), pair, states[:, 0])(pair, pair)
+        wanted = CrossEntropy(targeted=targeted).at(nn.Identity(), pair, states[:, 0])(pair, pair)
         found = judged(BinaryCrossEntropy(targeted=targeted), states[:, :1], logits[:, :1])
         assert_close(found[0], wanted[0])
         assert torch.equal(found[1], wanted[1])

@@ -161,7 +161,7 @@ def test_an_attack_that_cannot_meet_the_limit_does_not_succeed() -> None:
     classifier, auxiliary, rules = corner()
     x, y = torch.tensor([[-0.1, -0.9]]), torch.tensor([0])
     objective = RulePenalized(CrossEntropy(), rules, auxiliary, limit=0.05)
-    ball = PixelBall("linf", 0.5, (-1.0, 1.0))
+    ball = PixelBall("linf", 0.5, bounds=(-1.0, 1.0))
     found, without = (Adversary(ball, each, STILL)(classifier, x, y) for each in (objective, CrossEntropy()))
 
     assert without.success.all()
@@ -235,7 +235,9 @@ def test_the_auxiliary_classifier_is_left_as_it_was(ascent: Ascent, mode: Any, f
     torch.manual_seed(0)
     classifier, auxiliary, (x, y) = Noisy(4), Noisy(3, fails_at), batch(dtype=torch.float32)
     before, copy = everything(classifier, auxiliary), x.clone()
-    adversary = Adversary(PixelBall("linf", 0.2), RulePenalized(CrossEntropy(), four_rules(), auxiliary), ascent, mode)
+    adversary = Adversary(
+        PixelBall("linf", 0.2), RulePenalized(CrossEntropy(), four_rules(), auxiliary), ascent, mode=mode
+    )
     if fails_at < math.inf:
         with pytest.raises(RuntimeError, match="enough"):
             adversary(classifier, x, y)
