@@ -1,13 +1,13 @@
-"""States of labels, many to an image: 1 on, 0 off, NaN unknown."""
+"""States of labels, many to an image (1 on, 0 off, NaN unknown), and models of classes and labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from perturbsets._types import States
+from perturbsets._types import LabelLogits, Logits, Samples, States
 from perturbsets.rows import as_tensor, named_rows
 
 
@@ -96,3 +96,32 @@ def check_label_logits(logits: Tensor, states: States) -> None:
             f"model must return one logit for each label, {list(states.shape)}, got {got}: labels and outputs must be "
             "the same ones in the same order, a single one as [B, 1]"
         )
+
+
+class DualModel(Protocol):
+    """A classifier that holds its auxiliary multi-label classifier, so that both are trained together.
+
+    Called with images alone it gives the logits of classes. Each branch is a body and a head; the body may be shared.
+    """
+
+    @property
+    def class_branch(self) -> nn.Sequential:
+        """Images to logits of classes."""
+        ...
+
+    @property
+    def label_branch(self) -> nn.Sequential:
+        """Images to logits of labels: the auxiliary classifier."""
+        ...
+
+    def __call__(
+        self, images: Samples, both: bool = False, class_rows: slice = ..., label_rows: slice = ...
+    ) -> Logits | tuple[Logits, LabelLogits]:
+        """With ``both``, logits of classes for some rows and of labels for some rows, from one pass."""
+        ...
+
+
+def label_branch(model: Any) -> nn.Sequential | None:
+    """The auxiliary classifier inside a :class:`DualModel`; ``None`` of any other model."""
+    branch: nn.Sequential | None = getattr(model, "label_branch", None)
+    return branch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,26 +14,27 @@ from torch import Tensor
 from perturbsets._types import Flags, Labels, Logits, PerImage, States
 from perturbsets.intervals import Interval, share_interval
 from perturbsets.knowledge.formula import Formula, LabelIs, log_truth, negated
-from perturbsets.knowledge.logic import implications, outright, surely
+from perturbsets.knowledge.logic import holds, implications, winning_rules
 from perturbsets.label_states import label_states
 from perturbsets.objectives.classification import class_numbers
 
-UNDECIDED = -1
-"""Class number where states tell no class, or several."""
+UNDECIDED = -1  # class number where states imply no class, or several
 
 
 @dataclass(frozen=True)
 class BoundRules:
     r"""A rule for each class, over the columns of states and logits; :meth:`Rules.bind` makes it.
 
-    A label with logit z is on with probability :math:`\sigma(z)`; rules are as true as their product t-norm says. Where
-    the rule of one class implies that of another, the more specific one wins: with :math:`t_c` the truth of the rule of
-    class c, its evidence is
+    A label with logit z is on with probability :math:`\sigma(z)`; the truth :math:`t_c` of the rule of class c is by
+    the product t-norm. Where one rule implies another, the more specific class wins: the evidence of class c is
 
     .. math:: e_c = t_c \prod_{d \Rightarrow c} (1 - t_d)
 
-    With :math:`p` the class probabilities of a classifier, the share of evidence behind them is
+    With :math:`p` the class probabilities of a classifier, the agreement of classes and labels is
     :math:`\sum_c p_c\, e_c`. Rules that overlap, both met by some states, do not compete otherwise.
+
+    Logits are one per label, or per class; states are ``[B, L]``, 1 for on, 0 for off, NaN for unknown. Methods raise a
+    ValueError if they are not.
 
     Args:
         labels: Names of the labels, in the order of columns.
@@ -47,110 +48,70 @@ class BoundRules:
 
     @cached_property
     def implications(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of classes of which the first is the more specific: its rule implies that of the second."""
+        """Pairs (specific, general) of classes: the rule of the first implies that of the second."""
         return implications(dict(zip(self.classes, self.rules, strict=True)))
 
     @cached_property
-    def _outright(self) -> tuple[Formula, ...]:
+    def _winning(self) -> tuple[Formula, ...]:
         rules = dict(zip(self.classes, self.rules, strict=True))
-        return tuple(outright(rules, self.implications).values())
+        return tuple(winning_rules(rules, self.implications).values())
 
     def evidence(self, label_logits: Float[Tensor, "B L"]) -> Float[Tensor, "B K"]:
-        r"""Logarithms :math:`\ln e_c` of the evidence that labels give for each class.
+        r"""Logarithms :math:`\ln e_c \le 0` of the evidence of labels for each class.
 
-        Args:
-            label_logits: Logits of the labels; finite ones give finite evidence and gradients.
-
-        Returns:
-            Logarithms, 0 at most, in single precision at least. They need not sum to anything: labels may speak for
-            several classes, or for none.
-
-        Raises:
-            ValueError: If there is not one logit for each label.
+        They are in single precision at least; finite logits give finite evidence and gradients. Evidence need not sum
+        to 1: labels may imply several classes, or none.
         """
         logits = _columns("label_logits", label_logits, self.labels)
         log_probability = self._by_leaf(F.logsigmoid(logits), F.logsigmoid(-logits))
-        return torch.stack([log_truth(rule, log_probability) for rule in self._outright], 1)
+        return torch.stack([log_truth(rule, log_probability) for rule in self._winning], 1)
 
     def inconsistency(self, class_logits: Logits, label_logits: Float[Tensor, "B L"]) -> PerImage:
-        r"""How little classes and labels agree, as a loss: lowered in training, and kept low by an adaptive attacker.
+        r"""Disagreement of classes and labels as a loss: lowered in training, and kept low by an adaptive attacker.
 
-        .. math:: -\ln \sum_c p_c\, e_c
-
-        Args:
-            class_logits: Logits of the classes.
-            label_logits: Logits of the labels.
-
-        Returns:
-            A loss per image, 0 at least, differentiable by both.
-
-        Raises:
-            ValueError: If there is not one logit for each class and label.
+        .. math:: -\ln \sum_c p_c\, e_c \ge 0
         """
         classes = _columns("class_logits", class_logits, self.classes)
         return -(classes.log_softmax(1) + self.evidence(label_logits)).logsumexp(1)
 
     def violation(self, class_logits: Logits, label_logits: Float[Tensor, "B L"]) -> PerImage:
-        r"""How strongly classes and labels disagree, the score of a detector: reject what is above a threshold.
+        r"""Disagreement of classes and labels as a share, the score of a detector that rejects above a threshold.
 
         .. math:: 1 - \sum_c p_c\, e_c
 
-        Args:
-            class_logits: Logits of the classes.
-            label_logits: Logits of the labels.
-
-        Returns:
-            A share per image: 0 where the labels fully speak for the predicted class.
-
-        Raises:
-            ValueError: If there is not one logit for each class and label.
+        It is 0 where the labels fully support the predicted class.
         """
         return violation_of(self.inconsistency(class_logits, label_logits))
 
     def met(self, states: Tensor) -> States:
-        """Which rules states meet, whoever wins.
-
-        Args:
-            states: States ``[B, L]``, 1 for on, 0 for off, NaN for unknown.
+        """Which rules states meet, also where a more specific one wins, ``[B, K]``.
 
         Returns:
-            1, 0, or NaN where that hangs on unknown states, for each class ``[B, K]``.
-
-        Raises:
-            ValueError: If these are no states of the labels.
+            1, 0, or NaN where that depends on unknown states.
         """
         states = self._states(states)
-        surely_met, surely_not = (self._surely(rules, states) for rules in (self.rules, self._failing(self.rules)))
+        met, failed = self._holds(self.rules, states), self._holds(map(negated, self.rules), states)
         unknown = states.new_full((), float("nan"))
-        return torch.where(surely_met, 1.0, torch.where(surely_not, 0.0, unknown)).to(states)
+        return torch.where(met, 1.0, torch.where(failed, 0.0, unknown)).to(states)
 
     def classify(self, states: Tensor) -> Labels:
-        """The one class that states surely speak for.
-
-        Args:
-            states: States ``[B, L]``, 1 for on, 0 for off, NaN for unknown.
+        """The one class that states imply, whatever the unknown ones are.
 
         Returns:
             Class numbers; -1 where there is no such class, or more than one.
-
-        Raises:
-            ValueError: If these are no states of the labels.
         """
-        found = self._surely(self._outright, self._states(states))
-        return torch.where(found.sum(1) == 1, found.long().argmax(1), UNDECIDED)
+        implied = self._holds(self._winning, self._states(states))
+        return torch.where(implied.sum(1) == 1, implied.long().argmax(1), UNDECIDED)
 
     def violated(self, classes: Tensor, states: Tensor) -> Flags:
-        """Whether states surely do not speak for a class: its rule is not met, or that of a more specific one is.
+        """Whether states contradict a class: its rule is not met, or that of a more specific one is.
 
         Args:
             classes: Class numbers ``[B]``, such as predictions.
-            states: States ``[B, L]``, 1 for on, 0 for off, NaN for unknown.
+            states: States ``[B, L]``.
 
         Returns:
             A flag per image: where :meth:`violation` is 1 if probabilities are 0 and 1.
-
-        Raises:
-            ValueError: If these are no classes with rules, or no states of the labels.
         """
         states = self._states(states)
         classes = class_numbers(classes, states)
@@ -159,19 +120,16 @@ class BoundRules:
                 f"classes must be within 0 and {len(self.classes) - 1}, got {int(classes.min())} to "
                 f"{int(classes.max())}: rules were bound to {len(self.classes)} classes"
             )
-        failing = self._surely(self._failing(self._outright), states)
-        return failing.gather(1, classes[:, None])[:, 0]
+        failed = self._holds(map(negated, self._winning), states)
+        return failed.gather(1, classes[:, None])[:, 0]
 
     def violation_share(self, classes: Tensor, states: Tensor, groups: Tensor | None = None) -> Interval:
         """Share of images that violate the rules, with its interval at 95 %.
 
         Args:
             classes: Class numbers ``[B]``, such as predictions, of one image at least.
-            states: States ``[B, L]``, 1 for on, 0 for off, NaN for unknown.
+            states: States ``[B, L]``.
             groups: Number of each image's independent unit; by default every image is its own.
-
-        Raises:
-            ValueError: As for :meth:`violated`, or if there is no image.
         """
         return share_interval(self.violated(classes, states), groups)
 
@@ -184,26 +142,21 @@ class BoundRules:
             )
         return states
 
-    @staticmethod
-    def _failing(rules: tuple[Formula, ...]) -> tuple[Formula, ...]:
-        return tuple(negated(rule) for rule in rules)
-
-    def _surely(self, rules: tuple[Formula, ...], states: States) -> Tensor:
+    def _holds(self, rules: Iterable[Formula], states: States) -> Tensor:
         known = self._by_leaf(states == 1, states == 0)
-        return torch.stack([surely(rule, known) for rule in rules], 1)
+        return torch.stack([holds(rule, known) for rule in rules], 1)
 
     def _by_leaf(self, on: Tensor, off: Tensor) -> Callable[[LabelIs], Tensor]:
         """The column of each label in each state."""
-        found = {
+        return {
             LabelIs(label, state): column
             for state, columns in ((True, on), (False, off))
             for label, column in zip(self.labels, columns.unbind(1), strict=True)
-        }
-        return found.__getitem__
+        }.__getitem__
 
 
 def violation_of(inconsistency: PerImage) -> PerImage:
-    """The violation that goes with an inconsistency; rounding may leave that below 0."""
+    """The violation of an inconsistency, which rounding may leave below 0."""
     return -torch.expm1(-inconsistency.clamp_min(0))
 
 

@@ -15,12 +15,7 @@ EXPECTED = "a formula must be names of labels joined by and, or, not and bracket
 
 @dataclass(frozen=True)
 class LabelIs:
-    """One label in one state.
-
-    Args:
-        label: Name of the label.
-        on: Whether it is on, or off.
-    """
+    """One label in one state, on or off."""
 
     label: str
     on: bool = True
@@ -31,11 +26,7 @@ class LabelIs:
 
 @dataclass(frozen=True)
 class And:
-    """Several formulas at once.
-
-    Args:
-        parts: Two formulas or more.
-    """
+    """All of two or more formulas."""
 
     parts: tuple[Formula, ...]
 
@@ -45,11 +36,7 @@ class And:
 
 @dataclass(frozen=True)
 class Or:
-    """One of several formulas at least.
-
-    Args:
-        parts: Two formulas or more.
-    """
+    """At least one of two or more formulas."""
 
     parts: tuple[Formula, ...]
 
@@ -67,11 +54,8 @@ def read_formula(text: str) -> Formula:
     Args:
         text: Names of labels joined by ``and``, ``or`` and ``not``, with brackets; ``not`` binds closest, then ``and``.
 
-    Returns:
-        The formula.
-
     Raises:
-        ValueError: If it is anything else.
+        ValueError: If the text is no such formula.
 
     Example:
         >>> print(read_formula("(AU1 and AU2) or not (AU5 and AU7)"))
@@ -97,69 +81,51 @@ def _read(node: ast.expr, *, negated: bool) -> Formula:
 
 
 def negated(formula: Formula) -> Formula:
-    """What holds where a formula does not.
+    """The negation of a formula.
 
     Example:
         >>> print(negated(read_formula("AU1 and not AU4")))
         not AU1 or AU4
     """
-    match formula:
-        case LabelIs(label, on):
-            return LabelIs(label, not on)
-        case And(parts):
-            return Or(tuple(negated(part) for part in parts))
-        case Or(parts):
-            return And(tuple(negated(part) for part in parts))
+    if isinstance(formula, LabelIs):
+        return LabelIs(formula.label, not formula.on)
+    kind = Or if isinstance(formula, And) else And
+    return kind(tuple(negated(part) for part in formula.parts))
 
 
 def labels_of(formula: Formula) -> tuple[str, ...]:
-    """The labels that a formula names, each once, in their order."""
+    """The labels that a formula names, each once, in order of appearance."""
     if isinstance(formula, LabelIs):
         return (formula.label,)
     return tuple(dict.fromkeys(label for part in formula.parts for label in labels_of(part)))
 
 
 def renamed(formula: Formula, names: Mapping[str, str]) -> Formula:
-    """A formula with other labels in the place of some.
-
-    Args:
-        formula: The formula.
-        names: Old name to new name.
-    """
-    match formula:
-        case LabelIs(label, on):
-            return LabelIs(names.get(label, label), on)
-        case And(parts):
-            return And(tuple(renamed(part, names) for part in parts))
-        case Or(parts):
-            return Or(tuple(renamed(part, names) for part in parts))
+    """A formula with some labels renamed, given old name to new name."""
+    if isinstance(formula, LabelIs):
+        return LabelIs(names.get(formula.label, formula.label), formula.on)
+    return type(formula)(tuple(renamed(part, names) for part in formula.parts))
 
 
 def _inside(part: Formula) -> str:
     return str(part) if isinstance(part, LabelIs) else f"({part})"
 
 
-# How true a formula is of probabilities: the product t-norm, in logarithms. With a and b the truths of two formulas,
-# .. math:: a \wedge b = a\,b, \qquad a \vee b = 1 - (1 - a)(1 - b), \qquad \neg a = 1 - a. That is the probability of
-# the formula where labels are independent and each is named once. A label named twice is counted twice: the truth of
-# "a and a" is a².
-
-
 def log_truth(formula: Formula, log_probability: Callable[[LabelIs], PerImage]) -> PerImage:
-    r"""Logarithm of the truth of a formula.
+    r"""Logarithm of the truth of a formula under the product t-norm.
 
-    The truth of an OR is summed from parts that are all positive, so that nothing cancels where truths are near 0 or 1,
+    .. math:: a \wedge b = a\,b, \qquad a \vee b = 1 - (1 - a)(1 - b), \qquad \neg a = 1 - a
+
+    That is the probability of the formula where labels are independent and each is named once; the truth of "a and a"
+    is a². An OR is summed from positive terms, so that nothing cancels where truths are near 0 or 1,
 
     .. math:: \textstyle \ln \bigvee_i a_i = \ln \sum_i a_i \prod_{j < i} (1 - a_j)
 
-    and of every part the truth of its negation is taken as such, not as 1 minus anything.
+    and the truth of a part's negation is computed from its formula, not as 1 minus the part's.
 
     Args:
         formula: The formula.
         log_probability: Logarithm of the probability that a label is in a state, one per image.
-
-    Returns:
-        One logarithm, 0 at most, per image.
 
     References:
         Klement, Mesiar and Pap, *Triangular norms*, 2000 (the product t-norm and its dual).

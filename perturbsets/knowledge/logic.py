@@ -1,4 +1,4 @@
-"""Which states meet a formula, and which formulas follow from others."""
+"""Which states meet formulas, which formulas imply others, and contradictions among rules."""
 
 from __future__ import annotations
 
@@ -15,35 +15,28 @@ from perturbsets.knowledge.formula import And, Formula, LabelIs, Or, negated
 Flag = TypeVar("Flag", bool, Tensor)
 
 
-def surely(formula: Formula, known: Callable[[LabelIs], Flag]) -> Flag:
-    """Whether a formula holds whatever the unknown states are.
+def holds(formula: Formula, known: Callable[[LabelIs], Flag]) -> Flag:
+    """Whether a formula holds whatever the unknown states are; of its negation, whether it fails.
 
-    The unknown ones are weighed label by label: that one of ``a`` and ``not a`` holds is not seen while a is unknown.
+    Labels are judged one by one: that ``a or not a`` holds is not recognised while a is unknown.
 
     Args:
-        formula: The formula; of a negated one the answer is whether it surely fails.
+        formula: The formula.
         known: Whether a label is known to be in a state: one flag, or one per image.
 
     Returns:
         Flags of the same kind.
     """
-    match formula:
-        case LabelIs():
-            return known(formula)
-        case And(parts):
-            return reduce(and_, (surely(part, known) for part in parts))
-        case Or(parts):
-            return reduce(or_, (surely(part, known) for part in parts))
+    if isinstance(formula, LabelIs):
+        return known(formula)
+    return reduce(and_ if isinstance(formula, And) else or_, (holds(part, known) for part in formula.parts))
 
 
 def satisfiable(formula: Formula) -> bool:
     """Whether some states of the labels meet a formula.
 
-    Alternatives are tried one after the other, first those that settle most labels. A branch ends as soon as what is
-    settled contradicts a demand: rules as people write them take few branches, whatever the number of labels.
-
-    Args:
-        formula: The formula.
+    Alternatives are tried one after the other, first those that fix most labels; a branch ends at the first
+    contradiction. Rules as people write them take few branches, whatever the number of labels.
 
     Example:
         >>> from perturbsets.knowledge.formula import read_formula
@@ -52,14 +45,14 @@ def satisfiable(formula: Formula) -> bool:
     """
     branches: list[tuple[frozenset[LabelIs], list[Formula]]] = [(frozenset(), [formula])]
     while branches:
-        came_to = _settled(*branches.pop())
-        if came_to is None:
+        simplified = _propagate(*branches.pop())
+        if simplified is None:
             continue
-        held, choices = came_to
+        held, choices = simplified
         if not choices:
             return True
-        choice = max(choices, key=lambda each: (max(map(_labels_settled, each.parts)), -len(each.parts)))
-        first, *others = sorted(choice.parts, key=_labels_settled, reverse=True)
+        choice = max(choices, key=lambda each: (max(map(_labels_fixed, each.parts)), -len(each.parts)))
+        first, *others = sorted(choice.parts, key=_labels_fixed, reverse=True)
         rest: list[Formula] = [each for each in choices if each is not choice]
         branches += [(held, [*rest, negated(first), _any_of(others)]), (held, [*rest, first])]
     return False
@@ -76,46 +69,42 @@ def implies(first: Formula, second: Formula) -> bool:
     return not satisfiable(And((first, negated(second))))
 
 
-def _settled(held: frozenset[LabelIs], demands: Sequence[Formula]) -> tuple[frozenset[LabelIs], list[Or]] | None:
-    """What demands come to: all states of labels that follow, and the choices that are left.
-
-    Args:
-        held: States of labels that are settled.
-        demands: Formulas to meet besides.
+def _propagate(held: frozenset[LabelIs], demands: Sequence[Formula]) -> tuple[frozenset[LabelIs], list[Or]] | None:
+    """Unit propagation: all states of labels that follow from those held and from formulas to meet.
 
     Returns:
-        The states and the choices, which name no settled label; ``None`` if they contradict.
+        The states and the choices left, which name no fixed label; ``None`` if they contradict.
     """
     while True:
-        settled, choices, pending, known = set(held), list[Or](), list(demands), held
+        fixed, choices, pending, known = set(held), list[Or](), list(demands), held
         while pending:
-            match _given(pending.pop(), settled):
+            match _simplified(pending.pop(), fixed):
                 case False:
                     return None
                 case And(parts):
                     pending += parts
                 case LabelIs() as label:
-                    settled.add(label)
+                    fixed.add(label)
                 case Or() as choice:
                     choices.append(choice)
-        held = frozenset(settled)
+        held = frozenset(fixed)
         if held == known:
             return held, choices
         demands = choices
 
 
-def _given(formula: Formula, held: set[LabelIs]) -> Formula | bool:
-    """What is left of a formula once some labels are settled."""
+def _simplified(formula: Formula, held: set[LabelIs]) -> Formula | bool:
+    """What is left of a formula once some labels are fixed."""
     if isinstance(formula, LabelIs):
         return True if formula in held else False if negated(formula) in held else formula
     decisive = isinstance(formula, Or)  # one part that is met meets an Or, one that fails fails an And
     left: list[Formula] = []
     for part in formula.parts:
-        found = _given(part, held)
-        if found is decisive:
+        simplified = _simplified(part, held)
+        if simplified is decisive:
             return decisive
-        if not isinstance(found, bool):
-            left.append(found)
+        if not isinstance(simplified, bool):
+            left.append(simplified)
     if not left:
         return not decisive
     return left[0] if len(left) == 1 else type(formula)(tuple(left))
@@ -125,42 +114,26 @@ def _any_of(parts: list[Formula]) -> Formula:
     return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
 
-def _labels_settled(formula: Formula) -> int:
-    """How many labels a formula settles at once."""
-    match formula:
-        case LabelIs():
-            return 1
-        case And(parts):
-            return sum(map(_labels_settled, parts))
-        case Or():
-            return 0
-
-
-# How rules stand to one another: which follow from which, who wins where several are met, and which contradict.
+def _labels_fixed(formula: Formula) -> int:
+    """How many labels a formula fixes at once."""
+    if isinstance(formula, And):
+        return sum(map(_labels_fixed, formula.parts))
+    return int(isinstance(formula, LabelIs))
 
 
 Pairs = tuple[tuple[str, str], ...]
-"""Classes, each more specific than the one beside it."""
+"""Pairs (specific, general) of classes."""
 
 
 def implications(rules: Mapping[str, Formula]) -> Pairs:
-    """All pairs of classes of which the first one's rule implies the second one's: the first is the more specific.
-
-    Args:
-        rules: Class to formula.
-    """
+    """All pairs (specific, general) of classes of which the first one's rule implies the second one's."""
     return tuple(
         (specific, general) for specific, general in permutations(rules, 2) if implies(rules[specific], rules[general])
     )
 
 
-def outright(rules: Mapping[str, Formula], pairs: Pairs) -> dict[str, Formula]:
-    """What makes each class win: its rule is met and that of no more specific class is.
-
-    Args:
-        rules: Class to formula.
-        pairs: Their :func:`implications`.
-    """
+def winning_rules(rules: Mapping[str, Formula], pairs: Pairs) -> dict[str, Formula]:
+    """When each class wins, given implications: its rule is met and that of no more specific class is."""
     rivals: dict[str, list[Formula]] = {name: [] for name in rules}
     for specific, general in pairs:
         rivals[general].append(negated(rules[specific]))
@@ -168,15 +141,9 @@ def outright(rules: Mapping[str, Formula], pairs: Pairs) -> dict[str, Formula]:
 
 
 def contradictions(rules: Mapping[str, Formula]) -> list[str]:
-    """What is wrong with rules: those nobody can meet, those that say the same, and those that can never win.
+    """A sentence about each fault of rules: unsatisfiable ones, equivalent ones, and those that can never win.
 
     Rules that overlap, both met by some states, are no contradiction.
-
-    Args:
-        rules: Class to formula.
-
-    Returns:
-        A sentence about each fault.
     """
     impossible = [name for name, rule in rules.items() if not satisfiable(rule)]
     if impossible:  # from which everything follows
@@ -188,6 +155,6 @@ def contradictions(rules: Mapping[str, Formula]) -> list[str]:
     return [
         f"class {name}: whatever meets its rule also meets that of a more specific one, of "
         + ", ".join(specific for specific, general in pairs if general == name)
-        for name, rule in outright(rules, pairs).items()
+        for name, rule in winning_rules(rules, pairs).items()
         if not satisfiable(rule)
     ]

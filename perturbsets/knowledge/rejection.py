@@ -1,4 +1,4 @@
-"""Rejection: what is left of accuracy, and of attacks, where images that violate the rules are turned away."""
+"""Rejection: accuracy and attack success where images that violate the rules are rejected."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from perturbsets.intervals import Interval, share_interval, share_of
 from perturbsets.rows import named_rows
 
 
-def rejection_threshold(natural: Float[Tensor, " N"], share: float = 0.05) -> float:
-    r"""The least threshold that turns away at most a share of natural images.
+def rejection_threshold(natural: Float[Tensor, " N"], *, share: float = 0.05) -> float:
+    r"""The least threshold that rejects at most a share of natural images.
 
     .. math:: \tau = \min \Big\{ t : \tfrac1N \big|\{ i : s_i > t \}\big| \le \alpha \Big\}
 
     Args:
         natural: Scores of natural images, such as :meth:`~perturbsets.knowledge.BoundRules.violation`; of others than
-            those that rejection is then judged on.
+            those on which rejection is then evaluated.
         share: Largest share :math:`\alpha` that may be rejected, in [0, 1).
 
     Returns:
-        The threshold: one of the scores. Images above it are rejected, never those at it.
+        The threshold: one of the scores. Images above it are rejected, those at it are not.
 
     Raises:
         ValueError: If there are no scores, or one is not finite, or the share is outside its range.
@@ -45,14 +45,15 @@ def rejection_threshold(natural: Float[Tensor, " N"], share: float = 0.05) -> fl
 
 
 @dataclass(frozen=True)
-class Rejecting:
-    """What becomes of images where those of a high score are rejected. Every share has its exact interval at 95 %.
+class Rejection:
+    """Shares of images accepted, right and wrong where high scores are rejected, with exact intervals at 95 %.
 
     Attributes:
         threshold: Images with a score above it are rejected.
         accepted: Share of all images that are accepted.
-        right: Share of all images that are right and accepted: accuracy where a rejection counts as an error.
-        wrong: Share of all images that are wrong and accepted: of attacked ones, those turned and not rejected.
+        right: Share of all images that are classified correctly and accepted: accuracy where a rejection is an error.
+        wrong: Share of all images that are misclassified and accepted: of attacked ones, those that fool classifier
+            and detector.
         right_of_accepted: Share of the accepted images that are right; ``None`` where all are rejected.
     """
 
@@ -64,44 +65,39 @@ class Rejecting:
 
     def summary(self) -> dict[str, Any]:
         """The figures as plain values."""
-        shares = {name: each for name, each in vars(self).items() if name != "threshold"}
-        return {"threshold": self.threshold} | {
-            name: None if each is None else each._asdict() for name, each in shares.items()
-        }
+        shares = {name: each and each._asdict() for name, each in vars(self).items() if name != "threshold"}
+        return {"threshold": self.threshold, **shares}
 
 
-def rejecting(scores: PerImage, right: Flags, threshold: float, groups: Tensor | None = None) -> Rejecting:
-    """Judges a classifier that rejects images of a high score.
+def evaluate_rejection(scores: PerImage, right: Flags, threshold: float, groups: Tensor | None = None) -> Rejection:
+    """Evaluates a classifier that rejects images of a high score.
 
     Args:
-        scores: Score of each image, higher is stranger.
-        right: Whether the classifier has each image right. For attacked images give those that it had right before:
-            ``wrong`` is then the share of them that the attack turned without being rejected.
-        threshold: Images above it are rejected; :func:`rejection_threshold` finds one.
+        scores: Score of each image, higher is more suspicious.
+        right: Whether each image is classified correctly. For attacked images give those that were so before the
+            attack: ``wrong`` is then the share of them that the attack fooled without being rejected.
+        threshold: Images above it are rejected; :func:`rejection_threshold` gives one.
         groups: Number of each image's independent unit; by default every image is its own.
-
-    Returns:
-        The shares.
 
     Raises:
         ValueError: If there is no image, scores are not finite, or there is not one flag for each.
 
     Example:
         >>> import torch
-        >>> judged = rejecting(torch.tensor([0.1, 0.9, 0.2]), torch.tensor([True, True, False]), 0.5)
-        >>> round(judged.right.mean, 3), round(judged.wrong.mean, 3), judged.right_of_accepted.mean
+        >>> rejection = evaluate_rejection(torch.tensor([0.1, 0.9, 0.2]), torch.tensor([True, True, False]), 0.5)
+        >>> round(rejection.right.mean, 3), round(rejection.wrong.mean, 3), rejection.right_of_accepted.mean
         (0.333, 0.333, 0.5)
     """
     _check_scores("scores", scores)
     if not len(scores) or len(right) != len(scores):
         raise ValueError(f"right must be one flag for each score, 1 or more, got {len(right)} for {len(scores)}")
     accepted, right = scores <= threshold, right.to(scores.device)
-    return Rejecting(
-        threshold,
-        share_interval(accepted, groups),
-        share_interval(right & accepted, groups),
-        share_interval(~right & accepted, groups),
-        share_of(right, accepted, groups),
+    return Rejection(
+        threshold=threshold,
+        accepted=share_interval(accepted, groups),
+        right=share_interval(right & accepted, groups),
+        wrong=share_interval(~right & accepted, groups),
+        right_of_accepted=share_of(right, accepted, groups),
     )
 
 

@@ -1,4 +1,4 @@
-"""Rules that link labels to classes, as data: from Python, from a YAML file, or from a table that comes along."""
+"""Rules that link labels to classes, as data: from Python, from a YAML file, or from a built-in table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TABLES: Mapping[str, str] = {"ck+": "ck_plus.yaml", "emfacs": "emfacs.yaml", "se
 
 @dataclass(frozen=True)
 class Rules:
-    """For each class a formula over the labels that its images show.
+    """For each class a formula over the labels of its images.
 
     Args:
         labels: Names of the labels that formulas may use.
         classes: Class to formula, such as ``"AU1 and AU2 and not AU4"``.
-        stand_ins: Label to the label that stands in for it where data lack it: ``{"AU5B": "AU5"}`` where data tell no
+        stand_ins: Label to the label that replaces it where data lack it: ``{"AU5B": "AU5"}`` for data without
             intensities.
 
     Raises:
-        ValueError: If a formula is no text, cannot be read, names no label of these, or is met by no states, or if two
+        ValueError: If a formula is no text, cannot be read, names an unknown label, or is met by no states, or if two
             classes have equivalent formulas; all such faults are listed.
 
     Example:
@@ -60,8 +60,8 @@ class Rules:
             except ValueError as error:
                 faults.append(f"class {name}: {error}")
                 continue
-            strange = [label for label in labels_of(formulas[name]) if label not in self.labels]
-            faults += [f"class {name}: its rule names {label}, which is no label" for label in strange]
+            unknown = [label for label in labels_of(formulas[name]) if label not in self.labels]
+            faults += [f"class {name}: its rule names {label}, which is no label" for label in unknown]
         _refuse(faults or contradictions(formulas))
 
     @classmethod
@@ -78,8 +78,8 @@ class Rules:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(
-                f"rules must be a YAML file with labels and classes, got {path}, which is no file; tables that come "
-                f"along are {', '.join(map(repr, TABLES))}: Rules.builtin reads them"
+                f"rules must be a YAML file with labels and classes, got {path}, which is no file; built-in tables "
+                f"are {', '.join(map(repr, TABLES))}: Rules.builtin reads them"
             )
         try:
             return cls(**_content(path.read_text(encoding="utf-8")))
@@ -88,7 +88,7 @@ class Rules:
 
     @classmethod
     def builtin(cls, table: str) -> Rules:
-        """Rules of a table that comes along.
+        """Rules of a built-in table.
 
         Args:
             table: ``"ck+"`` or ``"emfacs"`` for action units and expressions of faces, both simplified; ``"segments"``
@@ -103,7 +103,7 @@ class Rules:
         """
         if table not in TABLES:
             raise ValueError(
-                f"table must be one of {', '.join(map(repr, TABLES))}, got {table!r}: Rules.read takes a file of yours"
+                f"table must be one of {', '.join(map(repr, TABLES))}, got {table!r}: Rules.read reads a file"
             )
         text = (resources.files(__package__) / "tables" / TABLES[table]).read_text(encoding="utf-8")
         return cls(**_content(text))
@@ -112,15 +112,13 @@ class Rules:
         """Binds the rules to the labels and classes of data, in their order.
 
         Args:
-            label_names: Labels of the data, in the order of the columns of states and logits; more than rules name do.
+            label_names: Labels of the data, in the order of the columns of states and logits; there may be more than
+                the rules name.
             class_names: Classes of the data, in the order of their numbers.
 
-        Returns:
-            The rules by column.
-
         Raises:
-            ValueError: If a rule is for a class, or names a label, that the data lack, a class has no rule, or, once
-                labels stand in for others, rules contradict; all such faults are listed.
+            ValueError: If a rule is for a class, or names a label, that the data lack, a class has no rule, or rules
+                contradict once labels are replaced by their stand-ins; all such faults are listed.
         """
         faults = _misnamed("label_names", label_names) + _misnamed("class_names", class_names)
         lacking = {other: label for other, label in self.stand_ins.items() if other not in label_names}
@@ -137,10 +135,10 @@ class Rules:
         return BoundRules(tuple(label_names), tuple(class_names), tuple(rules[name] for name in class_names))
 
 
-def _misnamed(name: str, found: Sequence[str]) -> list[str]:
-    """What is wrong with a list of names."""
-    twice = [each for each, count in Counter(found).items() if count > 1]
-    return [f"{name}: there are none"] * (not found) + [f"{name}: {each} is named twice" for each in twice]
+def _misnamed(name: str, given: Sequence[str]) -> list[str]:
+    """Faults of a list of names."""
+    twice = [each for each, count in Counter(given).items() if count > 1]
+    return [f"{name}: there are none"] * (not given) + [f"{name}: {each} is named twice" for each in twice]
 
 
 def _refuse(faults: list[str]) -> None:
@@ -152,26 +150,23 @@ def _refuse(faults: list[str]) -> None:
 
 
 def _content(text: str) -> dict[str, Any]:
-    """The arguments that a YAML text holds; classes may be whole numbers, as the names of digits are."""
-    found = yaml.load(text, Loader=_OneEach)
-    if not isinstance(found, dict) or not {"labels", "classes"} <= set(found) <= {"labels", "classes", "stand_ins"}:
-        raise ValueError(f"must hold the keys labels and classes, and perhaps stand_ins, got {_shown(found)}")
-    labels, classes, stand_ins = found["labels"], found["classes"], found.get("stand_ins", {})
+    """The arguments in a YAML text; classes may be whole numbers, as the names of digits are."""
+    content = yaml.load(text, Loader=_UniqueKeys)
+    keys = set(content) if isinstance(content, dict) else set()
+    if not {"labels", "classes"} <= keys <= {"labels", "classes", "stand_ins"}:
+        got = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"must hold the keys labels and classes, and perhaps stand_ins, got {got}")
+    labels, classes, stand_ins = content["labels"], content["classes"], content.get("stand_ins", {})
     if not isinstance(labels, list) or not isinstance(classes, dict) or not isinstance(stand_ins, dict):
         raise ValueError("labels must be a list, classes and stand_ins mappings")
     classes = {str(name) if type(name) is int else name: rule for name, rule in classes.items()}
     words = [*labels, *classes, *classes.values(), *stand_ins, *stand_ins.values()]
-    odd = [repr(word) for word in words if not isinstance(word, str)]
-    if odd:
-        raise ValueError(f"labels, classes, formulas and stand_ins must be text, got {', '.join(odd)}: quote them")
+    if others := [repr(word) for word in words if not isinstance(word, str)]:
+        raise ValueError(f"labels, classes, formulas and stand_ins must be text, got {', '.join(others)}: quote them")
     return {"labels": tuple(labels), "classes": classes, "stand_ins": stand_ins}
 
 
-def _shown(found: Any) -> str:
-    return ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
-
-
-class _OneEach(yaml.SafeLoader):
+class _UniqueKeys(yaml.SafeLoader):
     """Reads plain values, and refuses a key that is given twice: the first rule would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

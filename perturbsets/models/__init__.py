@@ -1,4 +1,4 @@
-"""Classifiers and a segmentation network for recipes and tests, what stands before a model, and random weights."""
+"""Classifiers and a segmentation network for recipes and tests, wrappers of models, and random weights."""
 
 from perturbsets.models.published import Published
 from perturbsets.models.random_weights import randomized

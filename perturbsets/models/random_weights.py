@@ -1,9 +1,9 @@
-"""The same network with weights that nobody trained."""
+"""A copy of a network with random weights."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
 
 import torch
 from torch import Tensor, nn
@@ -12,36 +12,35 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torchvision.ops import FrozenBatchNorm2d
 
-COMPUTED = ("_g", "_v", "_orig")  # ends of names of what torch's older weight and spectral norm compute from
+COMPUTED = ("_g", "_v", "_orig")  # suffixes of the parameters of torch's older weight and spectral norm
 NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @torch.no_grad()
 def randomized(model: nn.Module, *, orthonormal: bool = False, generator: torch.Generator | None = None) -> nn.Module:
-    r"""A copy of a network with fresh random weights: what its architecture alone does to images.
+    r"""A copy of a network with new random weights, as a control for what its architecture alone does to images.
 
     .. math:: W_{ij} \sim N(0, 2/n), \qquad \text{or } W = U V^\top \text{ of the singular vectors of such a matrix}
 
-    with n the inputs of one unit, so that ReLUs hand on images of the same mean square as they got. Each weight tensor
-    counts as the matrix ``[out, in * rows * columns]`` of its kernel, each group of a grouped convolution as one of its
-    own. Orthonormal ones have all singular values 1, so that no direction is favoured; under ReLUs the mean square then
-    halves from layer to layer.
+    with n the inputs of one unit, so that layers with ReLUs preserve the mean square. Each weight tensor is the matrix
+    ``[out, in * rows * columns]`` of its kernel, one for each group of a grouped convolution. Orthonormal ones have all
+    singular values 1, so that no direction is favoured; with ReLUs the mean square then halves from layer to layer.
 
-    Biases become 0. Normalisations are reset: scale 1, shift 0, running mean 0 and variance 1. What belongs to no
-    layer, such as class tokens, position embeddings and layer scales, keeps its entries in random order. Other
-    buffers, a :class:`Normalized`'s among them, stay. Weights that several layers share stay shared; a parametrisation
-    (weight norm, spectral norm) gives way to plain weights.
+    Biases become 0. Normalisations are reset: scale 1, shift 0, running mean 0 and variance 1. Parameters of no layer,
+    such as class tokens, position embeddings and layer scales, are permuted at random. Other buffers, such as those of
+    :class:`Normalized`, stay. Shared weights stay shared; parametrisations (weight norm, spectral norm) become plain
+    weights.
 
     Args:
-        model: The network; it is left as it is.
+        model: The network; not changed.
         orthonormal: Whether all singular values are 1.
         generator: For the weights; a fresh one, seeded by the system, if not given.
 
     Returns:
-        The copy, of the same modes, types and devices.
+        The copy, with the same modes, types and devices.
 
     Raises:
-        ValueError: If the model has no weights, or some that are not there before its first pass or computed by a hook.
+        ValueError: If the model has no weights, or some that its first pass creates or a hook computes.
 
     References:
         He et al., *Delving deep into rectifiers*, 2015, eq. 10;
@@ -56,7 +55,7 @@ def randomized(model: nn.Module, *, orthonormal: bool = False, generator: torch.
     if generator is None:
         generator = torch.Generator()
         generator.seed()
-    _check_computed(model)
+    _check_parameters(model)
     made = copy.deepcopy(model)
     for module in list(made.modules()):
         if parametrize.is_parametrized(module):
@@ -69,19 +68,25 @@ def randomized(model: nn.Module, *, orthonormal: bool = False, generator: torch.
         if isinstance(module, NORMALISATIONS):
             module.reset_parameters()
             done.update(map(id, module.parameters(recurse=False)))
-    for module, name, parameter in _own(made):
-        if id(parameter) not in done:
-            done.add(id(parameter))
-            parameter.copy_(_fresh(module, name, parameter, generator, orthonormal=orthonormal))
+    for module in made.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in done:
+                done.add(id(parameter))
+                parameter.copy_(_redrawn(module, name, parameter, generator, orthonormal=orthonormal))
     if not done:
         raise ValueError(f"model must have weights to draw anew, got a {type(model).__name__} without parameters")
     return made
 
 
-def _check_computed(model: nn.Module) -> None:
-    """Refuses weights that a hook computes before each pass: what is drawn would not be what is used."""
+def _check_parameters(model: nn.Module) -> None:
+    """Refuses weights that a hook computes before each pass, which would replace those drawn, and missing ones."""
     for place, module in model.named_modules():
-        for name, _ in module.named_parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(parameter, nn.UninitializedParameter):
+                raise ValueError(
+                    f"model must have all of its weights, got a {type(module).__name__} at {place!r} that has none "
+                    "before its first pass: call the model once"
+                )
             if name.endswith(COMPUTED):
                 raise ValueError(
                     f"model must have weights of its own, got {name} at {place!r}, of which a hook computes them: take "
@@ -90,7 +95,7 @@ def _check_computed(model: nn.Module) -> None:
 
 
 def _unparametrise(module: nn.Module) -> None:
-    """Plain weights in the place of computed ones; torch's own way would take them from the caller's model as well."""
+    """Replaces computed weights by plain ones; torch's own function would change the caller's model as well."""
     computed = dict(module.parametrizations.items())  # type: ignore[union-attr, operator]
     plain = {
         name: nn.Parameter(getattr(module, name).clone(), any(p.requires_grad for p in made_of.parameters()))
@@ -102,20 +107,8 @@ def _unparametrise(module: nn.Module) -> None:
         module.register_parameter(name, parameter)
 
 
-def _own(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Each module with the parameters that are its own."""
-    for place, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(parameter, nn.UninitializedParameter):
-                raise ValueError(
-                    f"model must have all of its weights, got a {type(module).__name__} at {place!r} that has none "
-                    "before its first pass: call the model once"
-                )
-            yield module, name, parameter
-
-
-def _fresh(module: nn.Module, name: str, old: Tensor, generator: torch.Generator, *, orthonormal: bool) -> Tensor:
-    """What takes the place of a parameter, drawn on the generator's device."""
+def _redrawn(module: nn.Module, name: str, old: Tensor, generator: torch.Generator, *, orthonormal: bool) -> Tensor:
+    """The new value of a parameter, drawn on the generator's device."""
     if "bias" in name:
         return torch.zeros_like(old)
     if "weight" not in name or old.ndim < 2:
@@ -132,7 +125,7 @@ def _fresh(module: nn.Module, name: str, old: Tensor, generator: torch.Generator
 
 
 def _matrices(module: nn.Module, name: str, weight: Tensor) -> tuple[int, int, int]:
-    """The matrices that a weight tensor holds: how many, and the rows and columns of each."""
+    """Number, rows and columns of the matrices in a weight tensor."""
     stacked = 3 if name == "in_proj_weight" else 1  # of an attention: queries, keys and values
     groups = module.groups if isinstance(module, _ConvNd) else stacked
     rows = len(weight) // groups
@@ -140,8 +133,7 @@ def _matrices(module: nn.Module, name: str, weight: Tensor) -> tuple[int, int, i
 
 
 def _inputs(module: nn.Module, matrix: Tensor) -> float:
-    """Number of inputs of one unit; of a transposed convolution, which spreads its inputs out, the mean."""
+    """Number of inputs of one unit, for transposed convolutions on average."""
     if isinstance(module, _ConvTransposeNd):
-        places = torch.tensor(module.kernel_size).prod() / torch.tensor(module.stride).prod()
-        return float(len(matrix) * places)
+        return float(len(matrix) * math.prod(module.kernel_size) / math.prod(module.stride))
     return float(matrix.shape[1])

@@ -1,4 +1,4 @@
-"""A small convolutional classifier."""
+"""Small networks for recipes and tests: a classifier, a dual classifier of classes and labels, and a U-Net."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class SmallConvNet(Pretrained):
 
     Args:
         channels: Image channels C.
-        height: Image rows H; halved by each convolution, which must leave at least 1.
+        height: Image rows H; halved by each convolution, at least 1 must be left.
         width: Image columns W, likewise.
         classes: Number of classes K, at least 2.
         hidden: Width of the last hidden layer.
         widths: Channels of each convolution.
-        kernel: Size of its kernels, 3 or 4. With widths of (16, 32), 4 and 100 hidden this is the network of Wong, Rice
-            and Kolter for MNIST.
+        kernel: Kernel size, 3 or 4. With widths of (16, 32), kernel 4 and 100 hidden units this is the network of Wong,
+            Rice and Kolter for MNIST.
 
     Raises:
         ValueError: If a size is too small.
@@ -38,6 +38,7 @@ class SmallConvNet(Pretrained):
         channels: int = 1,
         height: int = 28,
         width: int = 28,
+        *,
         classes: int = 10,
         hidden: int = 128,
         widths: tuple[int, ...] = (16, 32, 64),
@@ -57,11 +58,7 @@ class SmallConvNet(Pretrained):
 def convolutional_body(
     channels: int, height: int, width: int, hidden: int, widths: tuple[int, ...], kernel: int
 ) -> nn.Sequential:
-    """All layers of a :class:`SmallConvNet` but the last: images to ``hidden`` features of 0 or more.
-
-    Raises:
-        ValueError: If a size is too small.
-    """
+    """All layers of a :class:`SmallConvNet` but the last: images to ``hidden`` features of 0 or more."""
     if channels < 1 or min(height, width) < 2 ** len(widths) or hidden < 1:
         raise ValueError(
             f"channels and hidden must be at least 1, height and width {2 ** len(widths)}, got channels={channels}, "
@@ -77,13 +74,73 @@ def convolutional_body(
     return nn.Sequential(*layers)
 
 
-# A small network that gives every pixel a class.
+class DualConvNet(Pretrained):
+    """A classifier and an auxiliary multi-label classifier to train it with: separate, or two heads on a shared body.
+
+    It is a :class:`~perturbsets.label_states.DualModel`; called with images alone it is a classifier like any other.
+    Layers and arguments are those of :class:`SmallConvNet`, and besides ``labels``, the number of labels L, at least 1,
+    and ``shared``, whether both share all layers but the last.
+
+    Raises:
+        ValueError: If a size is too small.
+
+    Example:
+        >>> model, images = DualConvNet(1, 8, 8, classes=10, labels=7, shared=True), torch.rand(2, 1, 8, 8)
+        >>> model(images).shape, model.label_branch(images).shape
+        (torch.Size([2, 10]), torch.Size([2, 7]))
+        >>> [logits.shape for logits in model(images, both=True)]
+        [torch.Size([2, 10]), torch.Size([2, 7])]
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        height: int = 28,
+        width: int = 28,
+        *,
+        classes: int = 10,
+        labels: int = 7,
+        hidden: int = 128,
+        widths: tuple[int, ...] = (16, 32, 64),
+        kernel: int = 3,
+        shared: bool = False,
+    ) -> None:
+        super().__init__()
+        if classes < 2 or labels < 1:
+            raise ValueError(f"classes must be at least 2, labels 1, got classes={classes}, labels={labels}")
+        self.shared = shared
+        self.body = convolutional_body(channels, height, width, hidden, widths, kernel)
+        self.class_head = nn.Linear(hidden, classes)
+        if not shared:
+            self.label_body = convolutional_body(channels, height, width, hidden, widths, kernel)
+        self.label_head = nn.Linear(hidden, labels)
+
+    def forward(
+        self, images: Images, both: bool = False, class_rows: slice = slice(None), label_rows: slice = slice(None)
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Images in [0, 1] to logits of classes; with ``both``, of classes and of labels, each for its rows."""
+        if not both:
+            return self.class_branch(images)
+        if self.shared:
+            features = self.body(images)
+            return self.class_head(features[class_rows]), self.label_head(features[label_rows])
+        return self.class_branch(images[class_rows]), self.label_branch(images[label_rows])
+
+    @property
+    def class_branch(self) -> nn.Sequential:
+        """Images to logits of classes, by the same layers."""
+        return nn.Sequential(self.body, self.class_head)
+
+    @property
+    def label_branch(self) -> nn.Sequential:
+        """Images to logits of labels, by the same layers: the auxiliary classifier."""
+        return nn.Sequential(self.body if self.shared else self.label_body, self.label_head)
 
 
 class SmallUNet(Pretrained):
-    """Convolutions that halve the image step by step, and back up, each step joined with its counterpart.
+    """A U-Net for segmentation: strided convolutions down, and up again, with skip connections; one class per pixel.
 
-    Images of any size go through; the sizes of the constructor are those that recipes know.
+    Images of any size can be segmented; height and width of the constructor are for recipes.
 
     Args:
         channels: Image channels C.
@@ -108,6 +165,7 @@ class SmallUNet(Pretrained):
         channels: int = 3,
         height: int = 32,
         width: int = 32,
+        *,
         classes: int = 10,
         widths: tuple[int, ...] = (16, 32, 64),
     ) -> None:
@@ -137,88 +195,3 @@ class SmallUNet(Pretrained):
             enlarged = F.interpolate(merged, finer.shape[-2:], mode="nearest")
             merged = F.relu(layer(torch.cat([enlarged, finer], 1)))
         return self.last(merged)
-
-
-# A small network for two label spaces: one class of an image, and the states of many labels.
-
-
-EVERY = slice(None)
-
-
-class DualConvNet(Pretrained):
-    """A classifier, and a multi-label classifier that helps to train it: apart, or on one body with two heads.
-
-    Both are of the layers of :class:`SmallConvNet`. Called with images alone it is a classifier like any other.
-
-    Args:
-        channels: Image channels C.
-        height: Image rows H; halved by each convolution, which must leave at least 1.
-        width: Image columns W, likewise.
-        classes: Number of classes K, at least 2.
-        labels: Number of labels L, at least 1.
-        hidden: Width of the last hidden layer.
-        widths: Channels of each convolution.
-        kernel: Size of its kernels, 3 or 4.
-        shared: Whether both have all layers but the last in common.
-
-    Raises:
-        ValueError: If a size is too small.
-
-    Example:
-        >>> import torch
-        >>> model, images = DualConvNet(1, 8, 8, classes=10, labels=7, shared=True), torch.rand(2, 1, 8, 8)
-        >>> model(images).shape, model.label_branch(images).shape
-        (torch.Size([2, 10]), torch.Size([2, 7]))
-        >>> [logits.shape for logits in model(images, both=True)]
-        [torch.Size([2, 10]), torch.Size([2, 7])]
-    """
-
-    def __init__(
-        self,
-        channels: int = 1,
-        height: int = 28,
-        width: int = 28,
-        classes: int = 10,
-        labels: int = 7,
-        hidden: int = 128,
-        widths: tuple[int, ...] = (16, 32, 64),
-        kernel: int = 3,
-        shared: bool = False,
-    ) -> None:
-        super().__init__()
-        if classes < 2 or labels < 1:
-            raise ValueError(f"classes must be at least 2, labels 1, got classes={classes}, labels={labels}")
-        self.shared = shared
-        self.body = convolutional_body(channels, height, width, hidden, widths, kernel)
-        self.class_head = nn.Linear(hidden, classes)
-        if not shared:
-            self.label_body = convolutional_body(channels, height, width, hidden, widths, kernel)
-        self.label_head = nn.Linear(hidden, labels)
-
-    def forward(
-        self, images: Images, both: bool = False, class_rows: slice = EVERY, label_rows: slice = EVERY
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Images in [0, 1] to logits of classes, or of classes and of labels.
-
-        Args:
-            images: The images.
-            both: Whether logits of labels are wanted too.
-            class_rows: With ``both``, the images whose logits of classes are wanted.
-            label_rows: With ``both``, the images whose logits of labels are wanted.
-        """
-        if not both:
-            return self.class_branch(images)
-        if self.shared:
-            features = self.body(images)
-            return self.class_head(features[class_rows]), self.label_head(features[label_rows])
-        return self.class_branch(images[class_rows]), self.label_branch(images[label_rows])
-
-    @property
-    def class_branch(self) -> nn.Sequential:
-        """Images to logits of classes: a view of the same layers."""
-        return nn.Sequential(self.body, self.class_head)
-
-    @property
-    def label_branch(self) -> nn.Sequential:
-        """Images to logits of labels: a view of the same layers, a multi-label classifier for any adversary."""
-        return nn.Sequential(self.body if self.shared else self.label_body, self.label_head)

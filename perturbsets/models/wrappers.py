@@ -1,4 +1,4 @@
-"""Normalisation as a part of the model, where it belongs."""
+"""Wrappers that make a part of the model what attacks must see: normalisation, averaging, thresholds."""
 
 from __future__ import annotations
 
@@ -10,28 +10,24 @@ from torch import Tensor, nn
 
 from perturbsets import model_call
 from perturbsets._types import LabelLogits, PerLabel, Samples
-from perturbsets.model_call import logits
-
-# A model that draws, averaged over its draws.
 
 
 class Averaged(nn.Module):
-    r"""The mean output of a model that draws at random, which is what an attack on such a model must climb.
+    r"""The mean output of a randomised model over several draws, which an attack on it must raise.
 
     .. math:: \bar f(x) = \tfrac1n \sum_{i=1}^n f(x, \xi_i)
 
     Args:
-        model: The model; its draws are those of its own passes.
-        draws: Number of passes n for each output, at least 1.
+        model: The model, which draws anew for each image of a batch.
+        draws: Number of draws n for each output, at least 1.
 
     Raises:
-        ValueError: If there are no draws.
+        ValueError: If there are fewer than 1 draws.
 
     References:
         Athalye et al., *Synthesizing robust adversarial examples*, 2018, sec. 2.1 (expectation over transformation).
 
     Example:
-        >>> import torch
         >>> Averaged(nn.Flatten(), draws=3)(torch.ones(2, 1, 2)).shape
         torch.Size([2, 2])
     """
@@ -44,7 +40,7 @@ class Averaged(nn.Module):
 
     def forward(self, images: Samples) -> Tensor:
         """The mean over draws, all of them in one batch."""
-        outputs = logits(self.model, images.repeat(self.draws, *[1] * (images.ndim - 1)))
+        outputs = model_call.logits(self.model, images.repeat(self.draws, *[1] * (images.ndim - 1)))
         return outputs.unflatten(0, (self.draws, len(images))).mean(0)
 
 
@@ -59,7 +55,7 @@ class Normalized(nn.Module):
         std: Standard deviation s of each channel, above 0.
 
     Raises:
-        ValueError: If there are not as many of one as of the other, or a deviation is not above 0.
+        ValueError: If there are not as many means as deviations, or as channels, or a deviation is not above 0.
 
     Example:
         >>> model = Normalized(nn.Flatten(), mean=[0.5], std=[0.25])
@@ -81,26 +77,19 @@ class Normalized(nn.Module):
         self.register_buffer("std", torch.tensor([float(value) for value in std]), persistent=False)
 
     def forward(self, images: Samples) -> Any:
-        """Samples ``[B, C, ...]`` in pixel units to what the model makes of them.
-
-        Raises:
-            ValueError: If the number of channels is another one.
-        """
+        """Samples ``[B, C, ...]`` in pixel units to the model's output."""
         if images.ndim < 2 or images.shape[1] != len(self.mean):
             raise ValueError(f"images must have shape [B, {len(self.mean)}, ...], got {list(images.shape)}")
         shape = (-1, *[1] * (images.ndim - 2))
         return self.model((images - self.mean.to(images).view(shape)) / self.std.to(images).view(shape))
 
 
-# Thresholds of labels as a part of the model, so that a label is on where its logit is above 0.
-
-
 class Thresholded(nn.Module):
-    r"""A multi-label classifier less a threshold for each label.
+    r"""A multi-label classifier less a threshold for each label, so that a label is on where its logit is above 0.
 
     .. math:: g(x) - t
 
-    What attacks and scores call a label's probability, the sigmoid of its logit, is then 1/2 at the threshold.
+    The sigmoid of a logit, its probability for attacks and scores, is then 1/2 at the threshold.
 
     Args:
         model: From samples to one logit for each label.
@@ -111,7 +100,6 @@ class Thresholded(nn.Module):
         ValueError: If a threshold is not finite, or at a call, if there is not one for each label.
 
     Example:
-        >>> import torch
         >>> model = Thresholded(nn.Flatten(), torch.tensor([0.5, 2.0]))
         >>> model(torch.ones(1, 1, 1, 2))
         tensor([[ 0.5000, -1.0000]])
@@ -127,11 +115,6 @@ class Thresholded(nn.Module):
         self.register_buffer("thresholds", thresholds.detach().clone())
 
     def forward(self, images: Samples) -> LabelLogits:
-        """Samples to logits.
-
-        Raises:
-            ValueError: If the number of labels is another one.
-        """
         logits = model_call.logits(self.model, images)
         if logits.shape[1:] != self.thresholds.shape:
             raise ValueError(

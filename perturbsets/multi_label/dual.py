@@ -1,11 +1,11 @@
-"""What methods have in common that train a classifier with the help of a multi-label classifier."""
+"""Training a classifier with examples that fool an auxiliary multi-label classifier: schemes S1 and S2."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -17,14 +17,15 @@ from perturbsets._types import LabelLogits, Logits, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary, AttackResult
 from perturbsets.adversaries.worst import Worst
 from perturbsets.fingerprint import digest
-from perturbsets.label_states import check_label_logits
+from perturbsets.label_states import check_label_logits, label_branch
 from perturbsets.model_call import preserve_state
 from perturbsets.multi_label.objectives import binary_cross_entropy
-from perturbsets.multi_label.training import Fooling, fool_labels
+from perturbsets.multi_label.training import AdversarialBatch, attack_attainable
 from perturbsets.objectives.classification import check_logits
 from perturbsets.training.method import DualTargets, OneUpdate, Update, both_told
 
 Consistency = Callable[[Logits, LabelLogits], PerImage]
+Combination = Literal["two", "added"]
 
 
 class Example(NamedTuple):
@@ -32,9 +33,8 @@ class Example(NamedTuple):
 
     Attributes:
         images: In the order of the batch.
-        class_weight: Weight of the classifier's loss; at 0 the classifier does not see it.
-        label_weight: Weight of the auxiliary classifier's own loss; at 0 the auxiliary classifier does not learn from
-            it.
+        class_weight: Weight in the classifier's loss; at 0 the classifier does not see it.
+        label_weight: Weight in the auxiliary classifier's own loss; at 0 it does not learn from it.
     """
 
     images: Samples
@@ -42,12 +42,12 @@ class Example(NamedTuple):
     label_weight: float = 0.0
 
 
-class Shown(NamedTuple):
-    """All examples of a step.
+class StepExamples(NamedTuple):
+    """All examples of an optimizer step.
 
     Attributes:
         examples: Those of the auxiliary classifier alone first, then those of both, then those of the classifier alone.
-        label_logits: What a frozen auxiliary classifier says of each that the classifier sees, where rules ask for it.
+        label_logits: Logits of a frozen auxiliary classifier for each example, where rules need them.
     """
 
     examples: list[Example]
@@ -56,46 +56,46 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class AuxiliaryTraining(OneUpdate):
-    r"""Trains a classifier :math:`f_\theta` with examples that fool a multi-label classifier :math:`g_\omega`.
+    r"""Trains a classifier :math:`f_\theta` with examples that fool an auxiliary classifier :math:`g_\omega` of labels.
 
     .. math:: x'_\omega = \arg \max_{x' \in S(x)} \ell_\omega(g_\omega(x'), z), \qquad
         \sum_i \lambda_i \big( \ell(f_\theta(x_i), y) + \mu\, R(f_\theta(x_i), g_\omega(x_i)) \big)
         + \nu\, \ell_\omega(g_\omega, z)
 
-    with y the class and z the states of labels; a scheme says which :math:`x_i` the classifier is shown. To the
-    classifier :math:`x'_\omega` is a transfer attack, weaker than one on itself. Data give (image, class number, states
-    of labels).
+    with y the class and z the states of labels; a scheme chooses the :math:`x_i`. For the classifier,
+    :math:`x'_\omega` is a transfer attack, weaker than one on itself. Data are (image, class number, states).
 
-    The auxiliary classifier is frozen, or learns along. Frozen, it gets no gradient, is asked in evaluation mode and is
-    no part of the checkpoint, but its weights are part of the training's name. Learning along, it is the label branch
-    of the model under training (:class:`perturbsets.models.DualConvNet`): its binary cross-entropy is a part of the
-    same loss, on clean images or, half and half, on its own adversarial ones too. Separate networks share no weight, so
-    that one step on the sum is a step of each in turn; only the limit on the gradient's norm looks at both.
+    A frozen auxiliary classifier gets no gradient, runs in evaluation mode and is not part of the checkpoint; its
+    weights are part of the training's fingerprint. Otherwise it is the label branch of the model under training
+    (:class:`~perturbsets.label_states.DualModel`, such as :class:`perturbsets.models.DualConvNet`) and learns along:
+    its binary cross-entropy joins the loss, on clean images or, half and half, on its own adversarial ones too.
+    Separate networks share no weight, so that one step on the sum is a step of each; only a limit on the gradient's
+    norm sees both.
 
-    Rules may judge what the classifier says by what the auxiliary classifier says of the same image. They teach an
-    auxiliary classifier that learns along, too; what a frozen one says counts as it is, also where the adversary fooled
-    it.
+    Rules compare the class logits with the label logits of the same image. They also teach an auxiliary classifier that
+    learns along; a frozen one's logits are taken as they are, also where the adversary fooled it.
 
     Args:
-        auxiliary_adversary: The search for :math:`x'_\omega`, on any set, with a multi-label objective; images of which
-            it can ask nothing, as their states are, stay clean.
-        auxiliary: A frozen auxiliary classifier, on the device of the training; if not given, the model's label branch
-            is the auxiliary.
+        auxiliary_adversary: The search for :math:`x'_\omega`, on any set, with a multi-label objective; images whose
+            states leave it nothing to attain stay clean.
+        auxiliary: A frozen auxiliary classifier, on the device of the training; if not given, the model's label branch.
         auxiliary_weight: :math:`\nu \ge 0`, of an auxiliary classifier that learns along.
         auxiliary_adversarial: Whether an auxiliary classifier that learns along learns from :math:`x'_\omega` too.
-        rules: R, from logits of classes and of labels to a loss of each image, such as a rule's inconsistency.
+        rules: R, from logits of classes and of labels to a loss per image, such as the inconsistency of
+            :class:`~perturbsets.knowledge.BoundRules`.
         rules_weight: :math:`\mu \ge 0`.
 
     Raises:
-        ValueError: If a weight is not finite or negative, or is given for what is not there.
+        ValueError: If a weight is negative or not finite, or is given without what it weighs.
     """
 
     auxiliary_adversary: Adversary | Worst
-    auxiliary: nn.Module | None = field(default=None, kw_only=True)
-    auxiliary_weight: float = field(default=1.0, kw_only=True)
-    auxiliary_adversarial: bool = field(default=False, kw_only=True)
-    rules: Consistency | None = field(default=None, kw_only=True)
-    rules_weight: float = field(default=0.0, kw_only=True)
+    _: KW_ONLY
+    auxiliary: nn.Module | None = None
+    auxiliary_weight: float = 1.0
+    auxiliary_adversarial: bool = False
+    rules: Consistency | None = None
+    rules_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("auxiliary_weight", "rules_weight"):
@@ -117,105 +117,95 @@ class AuxiliaryTraining(OneUpdate):
     ) -> list[Example]:
         """The examples of a scheme; accuracy in the records is that on the last one."""
 
-    def shown(self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator) -> Shown:
-        found = [
-            example
-            for example in self.examples(bare, images, labels, generator)
-            if example.class_weight or example.label_weight
-        ]
-        # One pass takes all of them; in this order classes and labels are wanted of rows that hang together.
-        found.sort(key=lambda example: bool(example.class_weight) - bool(example.label_weight))
-        said: list[LabelLogits] = []
+    def shown(self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator) -> StepExamples:
+        every = self.examples(bare, images, labels, generator)
+        examples = [each for each in every if each.class_weight or each.label_weight]
+        # One pass takes all of them; in this order the rows that need logits of classes, or of labels, are contiguous.
+        examples.sort(key=lambda example: bool(example.class_weight) - bool(example.label_weight))
+        label_logits: list[LabelLogits] = []
         if self.rules is not None and self.auxiliary is not None:
             with preserve_state(self.auxiliary, images.device), torch.no_grad():
-                said = [model_call.logits(self.auxiliary, example.images) for example in found]
-        return Shown(found, said)
+                label_logits = [model_call.logits(self.auxiliary, example.images) for example in examples]
+        return StepExamples(examples, label_logits)
 
-    def losses(self, model: Callable[..., Any], images: Samples, shown: Shown, labels: DualTargets) -> Update:
-        logits, says = self._logits(model, shown, labels)
-        total = torch.zeros_like(logits[0][:, 0])
-        for number, example in enumerate(shown.examples[-len(logits) :], -len(logits)):
-            loss = F.cross_entropy(logits[number], labels.classes, reduction="none")
+    def losses(self, model: Callable[..., Any], images: Samples, shown: StepExamples, labels: DualTargets) -> Update:
+        class_logits, label_logits = self._logits(model, shown, labels)
+        total = torch.zeros_like(class_logits[0][:, 0])
+        for number, example in enumerate(shown.examples[-len(class_logits) :], -len(class_logits)):
+            loss = F.cross_entropy(class_logits[number], labels.classes, reduction="none")
             if self.rules is not None:
-                loss = loss + self.rules_weight * self.rules(logits[number], says[number])
+                loss = loss + self.rules_weight * self.rules(class_logits[number], label_logits[number])
             total = total + example.class_weight * loss
         for number, example in enumerate(shown.examples):
             if example.label_weight:
-                loss = binary_cross_entropy(says[number], labels.states)
+                loss = binary_cross_entropy(label_logits[number], labels.states)
                 total = total + self.auxiliary_weight * example.label_weight * loss
-        return total, logits[-1]
+        return total, class_logits[-1]
 
     def _logits(
-        self, model: Callable[..., Any], shown: Shown, labels: DualTargets
+        self, model: Callable[..., Any], shown: StepExamples, labels: DualTargets
     ) -> tuple[list[Logits], list[LabelLogits]]:
         """Logits of one pass: of the last examples by class, and of the first, or of all, by label."""
         count, examples = len(labels.classes), shown.examples
         every = torch.cat([example.images for example in examples])
-        seen = sum(bool(example.class_weight) for example in examples)
+        by_class = sum(bool(example.class_weight) for example in examples)
         if self.auxiliary is not None:
-            logits, says = model_call.class_logits(model, every), shown.label_logits
+            class_logits, label_logits = model_call.class_logits(model, every), shown.label_logits
         else:
-            asked = sum(bool(example.label_weight) for example in examples) if self.rules is None else len(examples)
-            rows = {"class_rows": slice((len(examples) - seen) * count, None), "label_rows": slice(0, asked * count)}
-            logits, label_logits = model(every, both=True, **rows)
-            check_label_logits(label_logits, labels.states.repeat(asked, 1))
-            says = list(label_logits.unflatten(0, (asked, count)))
-        check_logits(logits, labels.classes.repeat(seen))
-        return list(logits.unflatten(0, (seen, count))), says
+            by_label = len(examples) if self.rules is not None else sum(bool(each.label_weight) for each in examples)
+            rows = {
+                "class_rows": slice((len(examples) - by_class) * count, None),
+                "label_rows": slice(0, by_label * count),
+            }
+            class_logits, labelled = model(every, both=True, **rows)
+            check_label_logits(labelled, labels.states.repeat(by_label, 1))
+            label_logits = list(labelled.unflatten(0, (by_label, count)))
+        check_logits(class_logits, labels.classes.repeat(by_class))
+        return list(class_logits.unflatten(0, (by_class, count))), label_logits
 
-    def _auxiliary(self, bare: nn.Module) -> nn.Module:
-        """The multi-label classifier that helps.
+    def _fool_auxiliary(
+        self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator
+    ) -> AdversarialBatch:
+        """Adversarial examples of the auxiliary classifier: the one given, or the label branch of the model.
 
         Raises:
-            ValueError: If there is none, or there are two.
+            ValueError: If there is no auxiliary classifier, or there are two.
         """
-        branch: nn.Module | None = getattr(bare, "label_branch", None)
+        branch = label_branch(bare)
         if (self.auxiliary is None) == (branch is None):
             got = "neither" if branch is None else "both"
             raise ValueError(
                 f"auxiliary must be given, or be the label branch of the model under training, got {got} for a "
                 f"{type(bare).__name__}: train a DualConvNet without `auxiliary`, or any classifier with one"
             )
-        return branch if self.auxiliary is None else self.auxiliary  # type: ignore[return-value]
-
-    def _fool_auxiliary(
-        self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator
-    ) -> Fooling:
-        """What the adversary of the auxiliary classifier finds."""
-        return fool_labels(self.auxiliary_adversary, self._auxiliary(bare), images, labels.states, generator=generator)
+        model = branch if self.auxiliary is None else self.auxiliary
+        assert model is not None
+        return attack_attainable(self.auxiliary_adversary, model, images, labels.states, generator=generator)
 
     @property
-    def _lessons(self) -> tuple[float, float]:
-        """What the clean image and its own adversarial one weigh in the auxiliary classifier's loss."""
+    def _label_weights(self) -> tuple[float, float]:
+        """Weights of the clean image and of its own adversarial one in the auxiliary classifier's loss."""
         if self.auxiliary is not None:
             return 0.0, 0.0
         return (0.5, 0.5) if self.auxiliary_adversarial else (1.0, 0.0)
 
 
-def check_share(weight: float) -> None:
-    """Refuses weights of two losses that are no shares.
-
-    Raises:
-        ValueError: If it is outside of [0, 1].
-    """
+def _check_share(weight: float) -> None:
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must be a share in [0, 1], got {weight}")
 
 
-# Scheme S1: a classifier on clean images, and on those that fool a multi-label classifier.
-
-
 @dataclass(frozen=True)
 class DualS1(AuxiliaryTraining):
-    r"""Cross-entropy on clean images and on the auxiliary classifier's adversarial ones.
+    r"""Scheme S1: cross-entropy on clean images and on the auxiliary classifier's adversarial ones.
 
     .. math:: (1 - \lambda)\, \ell(f_\theta(x), y) + \lambda\, \ell(f_\theta(x'_\omega), y)
 
-    No gradient of the classifier goes into an example. For the auxiliary classifier, the rules and their arguments see
-    :class:`AuxiliaryTraining`. Accuracy in the records is that on the auxiliary classifier's adversarial images.
+    No gradient of the classifier goes into an example. Accuracy in the records is that on the auxiliary classifier's
+    adversarial images.
 
     Args:
-        weight: :math:`\lambda`, in [0, 1].
+        weight: :math:`\lambda`, in [0, 1]; other arguments as for :class:`AuxiliaryTraining`.
 
     Raises:
         ValueError: If the weight is outside of its range, or as :class:`AuxiliaryTraining`.
@@ -232,47 +222,42 @@ class DualS1(AuxiliaryTraining):
         torch.Size([2, 3])
     """
 
+    _: KW_ONLY
     weight: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share(self.weight)
+        _check_share(self.weight)
 
     def examples(
         self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator
     ) -> list[Example]:
         fooling = self._fool_auxiliary(bare, images, labels, generator).images
-        clean, own = self._lessons
-        return [Example(images, 1 - self.weight, clean), Example(fooling, self.weight, own)]
-
-
-# Scheme S2: a classifier on images that fool itself, and on those that fool a multi-label classifier.
-
-
-Combination = Literal["two", "added"]
+        clean_weight, fooling_weight = self._label_weights
+        return [Example(images, 1 - self.weight, clean_weight), Example(fooling, self.weight, fooling_weight)]
 
 
 @dataclass(frozen=True)
 class DualS2(AuxiliaryTraining):
-    r"""Cross-entropy on the classifier's and the auxiliary classifier's adversarial images, or on one that is both.
+    r"""Scheme S2: cross-entropy on adversarial images of classifier and auxiliary classifier, apart or combined.
 
     .. math:: \text{two:} \quad (1 - \lambda)\, \ell(f_\theta(x'_\theta), y) + \lambda\, \ell(f_\theta(x'_\omega), y),
         \qquad x'_\theta = \arg \max_{x' \in S(x)} \ell(f_\theta(x'), y)
 
     .. math:: \text{added:} \quad \ell\big(f_\theta(g(x, u)), y\big), \qquad u = \Pi_B(u_\theta + u_\omega)
 
-    with :math:`u_\theta, u_\omega` where the two adversaries ended in their one set, and g what the set makes of
-    offsets. That is the projected sum of two offsets, not the step along the sum of two gradients. For the auxiliary
-    classifier, the rules and their arguments see :class:`AuxiliaryTraining`. Accuracy in the records is that on the
-    classifier's own adversarial images, or on the image that is both.
+    with :math:`u_\theta, u_\omega` the offsets that the two adversaries found in their common set, and g the decoder of
+    the set. That is the projected sum of two offsets, not a step along the sum of two gradients. Accuracy in the
+    records is that on the classifier's own adversarial images, or on the combined ones.
 
     Args:
-        adversary: The search for :math:`x'_\theta`, with an objective of classes.
-        weight: :math:`\lambda`, in [0, 1], of ``"two"``; ``"added"`` has none.
+        adversary: The search for :math:`x'_\theta`, with an objective over classes.
+        weight: :math:`\lambda`, in [0, 1], of ``"two"``; ``"added"`` has none. Other arguments as for
+            :class:`AuxiliaryTraining`.
         combine: ``"two"`` examples, or the two offsets ``"added"``.
 
     Raises:
-        ValueError: If the weight is outside of its range, the adversaries of ``"added"`` have not one set, or as
+        ValueError: If the weight is outside of its range, the adversaries of ``"added"`` have different sets, or as
             :class:`AuxiliaryTraining`.
 
     Example:
@@ -285,12 +270,13 @@ class DualS2(AuxiliaryTraining):
     """
 
     adversary: Adversary | Worst
+    _: KW_ONLY
     weight: float = 0.5
     combine: Combination = "two"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share(self.weight)
+        _check_share(self.weight)
         if self.combine not in get_args(Combination):
             raise ValueError(f"combine must be one of {list(get_args(Combination))}, got {self.combine!r}")
         if self.combine == "added":
@@ -306,18 +292,18 @@ class DualS2(AuxiliaryTraining):
     ) -> list[Example]:
         fooling = self._fool_auxiliary(bare, images, labels, generator)
         own = self.adversary(bare, images, labels.classes, generator=generator, rank="value")
-        clean_lesson, own_lesson = self._lessons
-        clean = Example(images, 0.0, clean_lesson)
+        clean_weight, fooling_weight = self._label_weights
+        clean = Example(images, 0.0, clean_weight)
         if self.combine == "two":
             return [
                 clean,
-                Example(fooling.images, self.weight, own_lesson),
+                Example(fooling.images, self.weight, fooling_weight),
                 Example(own.images, 1 - self.weight),
             ]
         assert isinstance(self.adversary, Adversary)
-        assert fooling.offsets is not None
         assert isinstance(own, AttackResult)
+        assert fooling.offsets is not None
         region = self.adversary.perturbations.at(images)
         with torch.no_grad():
-            both = region.decode(region.project(fooling.offsets + own.offsets))
-        return [clean, Example(fooling.images, 0.0, own_lesson), Example(both, 1.0)]
+            combined = region.decode(region.project(fooling.offsets + own.offsets))
+        return [clean, Example(fooling.images, 0.0, fooling_weight), Example(combined, 1.0)]

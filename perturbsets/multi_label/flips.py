@@ -1,4 +1,4 @@
-"""Flips: how often an adversary turns each label on or off."""
+"""What attacks do to labels: flips, target states attained, and success at k."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from perturbsets.objectives.classification import check_finite
 
 @dataclass(frozen=True)
 class Flips:
-    """Which labels of which images were turned.
+    """Which labels of which images an attack turned on or off.
 
     Attributes:
         turned_off: Whether a label that was on is off now.
         turned_on: Whether one that was off is on now.
-        on: Whether a label was on, and is known now.
-        off: Whether it was off, likewise.
-        groups: Number of each image's independent unit; without them every image is its own.
+        on: Whether a label was on before, and is known after.
+        off: Whether it was off before, likewise.
+        groups: Number of each image's independent unit; by default every image is its own.
     """
 
     turned_off: Bool[Tensor, "B L"]
@@ -34,34 +34,33 @@ class Flips:
     groups: Tensor | None = None
 
     def shares_turned_off(self) -> list[Interval | None]:
-        """Of each label the share turned off of those that were on, with interval; ``None`` where none was."""
+        """Per label, the share of on-states turned off, with interval; ``None`` where none was on."""
         return self._shares(self.turned_off, self.on)
 
     def shares_turned_on(self) -> list[Interval | None]:
-        """Of each label the share turned on of those that were off, with interval; ``None`` where none was."""
+        """Per label, the share of off-states turned on, with interval; ``None`` where none was off."""
         return self._shares(self.turned_on, self.off)
 
     def summary(self) -> dict[str, Any]:
-        """The shares as plain values, with the mean number of flips of an image and the share of images with any."""
-        turned = self.turned_off | self.turned_on
+        """The shares as plain values, with the mean number of flips per image and the share of images with any."""
+        flipped = self.turned_off | self.turned_on
         return {
-            "images": len(turned),
-            "independent": independent(len(turned), self.groups),
-            "flips": share_interval(turned, self.groups).scaled(float(turned.shape[1]))._asdict(),
-            "any": share_interval(turned.any(1), self.groups)._asdict(),
+            "images": len(flipped),
+            "independent": independent(len(flipped), self.groups),
+            "flips": share_interval(flipped, self.groups).scaled(float(flipped.shape[1]))._asdict(),
+            "any": share_interval(flipped.any(1), self.groups)._asdict(),
             "labels": [
                 {"turned_off": off and off._asdict(), "turned_on": on and on._asdict()}
                 for off, on in zip(self.shares_turned_off(), self.shares_turned_on(), strict=True)
             ],
         }
 
-    def _shares(self, turned: Tensor, were: Tensor) -> list[Interval | None]:
-        """Of each label the share turned of those that were so."""
-        return [share_of(flags, rows, self.groups) for flags, rows in zip(turned.T, were.T, strict=True)]
+    def _shares(self, flipped: Tensor, before: Tensor) -> list[Interval | None]:
+        return [share_of(flags, rows, self.groups) for flags, rows in zip(flipped.T, before.T, strict=True)]
 
 
 def flips(before: Tensor, after: Tensor, groups: Tensor | None = None) -> Flips:
-    """Compares the states of labels before and after a change.
+    """Compares the states of labels before and after an attack.
 
     Args:
         before: States ``[B, L]`` before, such as predictions on clean images: 1 or true for on, 0 for off, NaN for
@@ -69,30 +68,22 @@ def flips(before: Tensor, after: Tensor, groups: Tensor | None = None) -> Flips:
         after: States after. A state that is unknown before or after does not count.
         groups: Number of each image's independent unit; by default every image is its own.
 
-    Returns:
-        What was turned, which way.
-
     Raises:
-        ValueError: If there are no images, states are others, or their shapes differ.
+        ValueError: If there are no images, states are not 0, 1 or NaN, or their shapes differ.
 
     Example:
-        >>> import torch
-        >>> found = flips(torch.tensor([[True, False], [True, True]]), torch.tensor([[False, False], [True, True]]))
-        >>> found.shares_turned_off()[0].mean, found.shares_turned_on()[0]
+        >>> both = flips(torch.tensor([[True, False], [True, True]]), torch.tensor([[False, False], [True, True]]))
+        >>> both.shares_turned_off()[0].mean, both.shares_turned_on()[0]
         (0.5, None)
     """
-    before, after = compared(before, after)
+    before, after = _compared(before, after)
     counted = ~before.isnan() & ~after.isnan()
     on, off = (before == 1) & counted, (before == 0) & counted
     return Flips(on & (after == 0), off & (after == 1), on, off, groups)
 
 
-def compared(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """States before and after, checked, on one device.
-
-    Raises:
-        ValueError: If there are no images, states are others, or their shapes differ.
-    """
+def _compared(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """States before and after, checked, on one device."""
     if before.shape != after.shape or not len(before):
         raise ValueError(
             "before and after must be states [B, L] of the same labels of the same images, at least one, got "
@@ -102,19 +93,16 @@ def compared(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     return first, second.to(first.device)
 
 
-# Outcomes of attacks towards a pattern of labels: is what was asked for reached, and what else was turned?
-
-
 @dataclass(frozen=True)
 class TargetOutcomes:
-    """What came of targets, counted for each image.
+    """What a targeted attack on labels attained, counted per image.
 
     Attributes:
-        asked: Labels asked to change: the target is known, and another state than before.
-        attained: Those of them that have the state asked for.
+        asked: Labels asked to change: the target is known, and differs from the state before.
+        attained: Those of them that have their target state.
         collateral: Labels not asked to change that did.
         labels: Number of labels of an image.
-        groups: Number of each image's independent unit; without them every image is its own.
+        groups: Number of each image's independent unit; by default every image is its own.
     """
 
     asked: Int64[Tensor, " B"]
@@ -124,27 +112,27 @@ class TargetOutcomes:
     groups: Tensor | None = None
 
     @property
-    def successful(self) -> Flags:
-        """Images of which something was asked, and all of it reached."""
+    def success(self) -> Flags:
+        """Images asked to change with all target states attained."""
         return (self.asked > 0) & (self.attained == self.asked)
 
     def summary(self) -> dict[str, Any]:
         """Shares and means with intervals at 95 % over independent units.
 
-        ``success`` is the share of images with all states asked for; ``clean_success`` those of them without a
-        collateral flip; ``attained`` the share of the states asked for. The three are over the images of which
-        something was asked, ``None`` where there is none. ``collateral`` is the mean number of collateral flips of an
-        image, ``undisturbed`` the share of all images without any.
+        ``success`` is the share of images with all target states, ``clean_success`` that without a collateral flip,
+        ``attained`` the share of target states; all over the images asked to change, ``None`` where there is none.
+        ``collateral`` is the mean number of collateral flips per image, ``undisturbed`` the share of all images without
+        any.
         """
         some = self.asked > 0
-        clean = self.successful & (self.collateral == 0)
+        clean = self.success & (self.collateral == 0)
         every = torch.full_like(self.collateral, self.labels)
         collateral = share_interval(self.collateral, self.groups, over=every)
         return {
             "images": len(some),
             "independent": independent(len(some), self.groups),
             "asked": int(some.sum()),
-            "success": self._share(self.successful, some),
+            "success": self._share(self.success, some),
             "clean_success": self._share(clean, some),
             "attained": share_interval(self.attained, self.groups, over=self.asked)._asdict() if some.any() else None,
             "collateral": collateral.scaled(float(self.labels))._asdict(),
@@ -152,34 +140,30 @@ class TargetOutcomes:
         }
 
     def _share(self, flags: Flags, of: Flags) -> dict[str, Any] | None:
-        found = share_of(flags, of, self.groups)
-        return None if found is None else found._asdict()
+        share = share_of(flags, of, self.groups)
+        return share and share._asdict()
 
 
-def outcomes(before: Tensor, after: Tensor, targets: Tensor, groups: Tensor | None = None) -> TargetOutcomes:
-    """Tells of each image what was asked for, what of it was reached, and what else was turned.
+def target_outcomes(before: Tensor, after: Tensor, targets: Tensor, groups: Tensor | None = None) -> TargetOutcomes:
+    """Counts per image the labels asked to change, those that did, and collateral flips.
 
     Args:
         before: States ``[B, L]`` that the model predicts for clean images: 1 or true for on, 0 for off. What is
-            unknown (NaN) before or after is asked for where the target is known, and is never collateral.
-        after: States that it predicts for the changed ones.
-        targets: States asked for; NaN leaves a label free.
+            unknown (NaN) before or after is asked to change where the target is known, and is never collateral.
+        after: States that it predicts for the attacked ones.
+        targets: Target states; NaN leaves a label free.
         groups: Number of each image's independent unit; by default every image is its own.
 
-    Returns:
-        Counts per image, with ``summary()``.
-
     Raises:
-        ValueError: If there are no images, states are others, or their shapes differ.
+        ValueError: If there are no images, states are not 0, 1 or NaN, or their shapes differ.
 
     Example:
-        >>> import torch
         >>> before, after = torch.tensor([[1, 0, 0]]), torch.tensor([[0, 0, 1]])
-        >>> found = outcomes(before, after, torch.tensor([[0.0, torch.nan, torch.nan]]))
-        >>> found.successful.tolist(), found.collateral.tolist()
+        >>> outcomes = target_outcomes(before, after, torch.tensor([[0.0, torch.nan, torch.nan]]))
+        >>> outcomes.success.tolist(), outcomes.collateral.tolist()
         ([True], [1])
     """
-    before, after = compared(before, after)
+    before, after = _compared(before, after)
     if targets.shape != before.shape:
         raise ValueError(
             f"targets must be states of the same labels of the same images, {list(before.shape)}, got "
@@ -187,32 +171,29 @@ def outcomes(before: Tensor, after: Tensor, targets: Tensor, groups: Tensor | No
         )
     targets = label_states(targets, len(before), each_known=False).to(before.device)
     asked = ~targets.isnan() & (targets != before)
-    turned = (before - after).abs() == 1
-    attained, collateral = (asked & (after == targets)).sum(1), (turned & ~asked).sum(1)
+    flipped = (before - after).abs() == 1
+    attained, collateral = (asked & (after == targets)).sum(1), (flipped & ~asked).sum(1)
     return TargetOutcomes(asked.sum(1), attained, collateral, before.shape[1], groups)
 
 
-# Success at k: are all labels that are on pushed out of the first k?
-
-
 def success_at_k(logits: Float[Tensor, "B L"], states: Tensor, k: int, groups: Tensor | None = None) -> Interval:
-    """Share of the images none of whose labels that are on is among the k of the largest logits.
+    """Share of the images none of whose on labels is among the k largest logits.
 
-    A label that is equal to the k-th largest counts as among them: an attacker has to push it below. Images without a
-    label that is on have nothing to push out, and do not count.
+    A label that equals the k-th largest counts as among them: an attack has to push it below. Images without a label
+    that is on have nothing to push out, and do not count.
 
     Args:
-        logits: Logits of the changed images, one for each label.
+        logits: Logits of the attacked images, one for each label.
         states: True states ``[B, L]``: 1 on, 0 off, NaN unknown. All labels take part in the order, unknown ones too.
-        k: How many labels are first, from 1 to L - 1.
+        k: Number of first labels, from 1 to L - 1.
         groups: Number of each image's independent unit; by default every image is its own.
 
     Returns:
         The share, with its interval at 95 %.
 
     Raises:
-        ValueError: If ``k`` is outside its range, no label of any image is on, states are others, or logits are not
-            finite or in another number.
+        ValueError: If k is outside its range, no label of any image is on, states are not 0, 1 or NaN, or logits are
+            not finite or not one for each state.
 
     Example:
         >>> success_at_k(torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]]), torch.tensor([[1, 0, 0], [1, 0, 0]]), 1).mean

@@ -1,4 +1,4 @@
-"""Least changes of patterns of labels by linear programmes: the smallest largest change, or sum of changes."""
+"""Least changes to patterns of labels by linear programmes, in the L-infinity or the L1 norm."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def label_linear_programme(
     margin: float = 0.0,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> SmallestRadius:
-    r"""Minimises the norm of the change at which each label asked for has its state, by a linear programme a round.
+    r"""Minimises the norm of the change at which each target label has its state, by a linear programme a round.
 
     .. math:: \min_{r, t} t \quad \text{subject to} \quad |r_i| \le t,\ a \le x_i + r_i \le b,\
         y^*_j \big(s_j + \nabla s_j^\top r\big) \ge \gamma
 
-    for the labels j asked for, with :math:`y^*_j` 1 for on and -1 for off; for L1, the sum of the :math:`|r_i|`. The
-    programmes are solved by HiGHS, to rounding, an image after the other on the CPU.
+    for the target labels j, with :math:`y^*_j` 1 for on and -1 for off; for L1, the sum of the :math:`|r_i|`. HiGHS
+    solves the programmes to rounding, one image after the other on the CPU.
 
     Args:
-        model: The multi-label classifier, samples to logits ``[B, L]``; judged in evaluation mode and left as it was.
+        model: The multi-label classifier, samples to logits ``[B, L]``; run in evaluation mode and left as it was.
         images: Clean samples.
-        targets: States ``[B, L]`` asked for: 1 on, 0 off, NaN free. :func:`target_labels` makes them.
+        targets: Target states ``[B, L]``: 1 on, 0 off, NaN free. :func:`target_labels` makes them.
         norm: ``"linf"`` for the largest change of a value, ``"l1"`` for the sum of all.
-        steps: Largest number of rounds; each costs a forward pass, a backward pass for each label asked for, and a
+        steps: Largest number of rounds; each costs a forward pass, a backward pass for each target label, and a
             programme for each image.
-        overshoot: Share of what a margin lacks by which first steps go beyond, in (0, 1); later rounds take it back.
+        overshoot: Share of a missing margin by which first steps go beyond it, in (0, 1); later rounds take it back.
         margin: Margin γ to the boundary, 0 or more, in logits.
         bounds: Smallest and largest value (a, b).
 
     Returns:
-        Norms, samples and calls; infinite where the pattern was not reached or no change within the bounds meets the
-        linearised constraints, 0 where nothing is asked or all of it holds already. On linear models they are at most a
+        Norms, samples and calls; infinite without a success or where no change within the bounds meets the linearised
+        constraints, 0 where no label has a target or all targets hold already. On linear models they are at most a
         thousandth above the least, at the default overshoot; never below it.
 
     Raises:
-        ValueError: If a setting is outside its range, or samples, targets or logits are not as they must be.
+        ValueError: If a setting is outside its range, or samples, targets or logits do not fit.
 
     References:
         Song, Jin, Huang and Hu, *Multi-label adversarial perturbations*, 2018 (ML-LP); Huangfu and Hall,
@@ -66,8 +66,7 @@ def label_linear_programme(
         >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.full((1, 1, 2, 2), 0.5)
-        >>> found = label_linear_programme(model, x, (model(x) > 0).float())
-        >>> found.radii
+        >>> label_linear_programme(model, x, (model(x) > 0).float()).radii
         tensor([0.])
     """
     if norm not in ("l1", "linf"):
@@ -76,9 +75,9 @@ def label_linear_programme(
         model,
         images,
         targets,
-        PixelBall(norm, math.inf, bounds=bounds),
-        partial(_least, largest=norm == "linf"),
-        BALLS[norm](math.inf).norm,
+        perturbations=PixelBall(norm, math.inf, bounds=bounds),
+        solve=partial(_least, largest=norm == "linf"),
+        norm=BALLS[norm](math.inf).norm,
         steps=steps,
         overshoot=overshoot,
         margin=margin,
@@ -88,20 +87,20 @@ def label_linear_programme(
 def _least(rows: Tensor, needed: Tensor, low: Offsets, high: Offsets, *, largest: bool) -> Offsets:
     """Solves the programme of each image; NaN where it has no solution."""
     parts = (part.cpu().double().numpy() for part in (rows, needed, low, high))
-    found = [_programme(*problem, largest=largest) for problem in zip(*parts, strict=True)]
-    return torch.as_tensor(np.array(found).reshape(low.shape), dtype=low.dtype, device=low.device)
+    solutions = [_programme(*problem, largest=largest) for problem in zip(*parts, strict=True)]
+    return torch.as_tensor(np.array(solutions).reshape(low.shape), dtype=low.dtype, device=low.device)
 
 
 def _programme(
     rows: NDArray[Any], needed: NDArray[Any], low: NDArray[Any], high: NDArray[Any], *, largest: bool
 ) -> NDArray[Any]:
     r"""Splits changes w into :math:`p - q` with both 0 or more, so that :math:`|w_i| = p_i + q_i`."""
-    kept, size = np.isfinite(needed), len(low)
-    if not kept.any():
+    present, size = np.isfinite(needed), len(low)
+    if not present.any():
         return np.zeros(size)
-    scale = np.abs(rows[kept]).max(1)  # HiGHS meets constraints to an absolute tolerance
+    scale = np.abs(rows[present]).max(1)  # HiGHS meets constraints to an absolute tolerance
     scale[scale == 0] = 1
-    rows, needed = rows[kept] / scale[:, None], needed[kept] / scale
+    rows, needed = rows[present] / scale[:, None], needed[present] / scale
     pattern = sparse.csr_array(np.hstack([-rows, rows]))
     limits = np.concatenate([high, -low])
     if largest:
@@ -112,5 +111,5 @@ def _programme(
         price, limits = np.append(np.zeros(2 * size), 1.0), np.append(limits, np.inf)
     else:
         constraints, right, price = pattern, -needed, np.ones(2 * size)
-    found = optimize.linprog(price, constraints, right, bounds=np.stack([np.zeros_like(limits), limits], 1))
-    return found.x[:size] - found.x[size : 2 * size] if found.x is not None else np.full(size, np.nan)
+    x = optimize.linprog(price, constraints, right, bounds=np.stack([np.zeros_like(limits), limits], 1)).x
+    return x[:size] - x[size : 2 * size] if x is not None else np.full(size, np.nan)

@@ -1,10 +1,10 @@
-"""Binary cross-entropy of each label, averaged over those whose state is known."""
+"""Objectives over the states of many labels: what they share, binary cross-entropy, and the margin."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,68 +17,46 @@ from perturbsets._types import Flags, LabelLogits, Model, Offsets, PerImage, Per
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.base import Loss, Objective
 
-# When a pattern of labels counts as turned, or as the one asked for.
-
-
-Goal = Callable[[LabelLogits, States], Flags]
-"""Whether each image counts as turned."""
 Wrong = Literal["any", "all"]
-"""Which of an image's known labels must be wrong: one at least, or each."""
+"""Which of an image's known labels must be wrong for a success: at least one, or each."""
+Scores = Literal["logits", "probabilities"]
 
 
-def wrong(logits: LabelLogits, states: States) -> Bool[Tensor, "B L"]:
-    """Labels whose state is known and not the one predicted: on where the logit is above 0."""
-    return ~states.isnan() & ((logits > 0) != (states == 1))
+class MultiLabelObjective(Objective):
+    """An objective over the states of labels, maximised by an adversary of a multi-label classifier.
 
-
-def any_wrong(logits: LabelLogits, states: States) -> Flags:
-    """Whether one known label of an image is wrong."""
-    return wrong(logits, states).any(1)
-
-
-def all_wrong(logits: LabelLogits, states: States) -> Flags:
-    """Whether every known label of an image is wrong."""
-    return (wrong(logits, states) | states.isnan()).all(1)
-
-
-def some_wrong(goal: Wrong) -> Goal:
-    """The test that any, or all, known labels are wrong."""
-    return {"any": any_wrong, "all": all_wrong}[goal]
-
-
-def as_asked(logits: LabelLogits, states: States) -> Flags:
-    """Whether every label of an image whose state is asked for has it."""
-    return ~any_wrong(logits, states)
-
-
-def check_wrong(goal: str) -> None:
-    """Refuses an unknown goal.
-
-    Raises:
-        ValueError: The message names the known ones.
+    Bound by ``at(model, images, states)`` to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown
+    (of true states) or free (of targets). A label is on where its logit is above 0.
     """
-    if goal not in get_args(Wrong):
-        raise ValueError(f"goal must be one of {list(get_args(Wrong))}, got {goal!r}: which known labels must be wrong")
 
+    def at(self, model: Model | None, images: Samples, labels: Any) -> MultiLabelLoss:
+        if model is None:
+            raise ValueError("model must be a multi-label classifier for this objective, got None")
+        states = label_states(labels, len(images)).to(images.device)
+        self.check(states)
+        return MultiLabelLoss(model, states, self)
 
-# What objectives over the states of many labels share.
+    @abstractmethod
+    def value(self, logits: LabelLogits, states: States) -> PerImage:
+        """What is maximised."""
 
+    @abstractmethod
+    def success(self, logits: LabelLogits, states: States) -> Flags:
+        """Whether the attack on each image succeeds."""
 
-Value = Callable[[LabelLogits, States], PerImage]
+    def attainable(self, states: States) -> Flags:
+        """The images whose states, true ones or targets, leave something to attain; binding refuses others."""
+        return (~states.isnan()).any(1)
+
+    def check(self, states: States) -> None:
+        """Raises a ValueError if states do not fit the settings."""
 
 
 class MultiLabelLoss(Loss):
-    """A value of the logits of labels, bound to a model and states.
+    """A multi-label objective bound to a model and to true states or targets."""
 
-    Args:
-        model: Samples to logits ``[B, L]``, one for each label; a label is on where its logit is above 0.
-        states: True states, or targets.
-        value: What is raised, per image.
-        goal: Whether an image counts as turned.
-    """
-
-    def __init__(self, model: Model, states: States, value: Value, goal: Goal) -> None:
-        self.model, self.states, self.value, self.goal = model, states, value, goal
+    def __init__(self, model: Model, states: States, objective: MultiLabelObjective) -> None:
+        self.model, self.states, self.objective = model, states, objective
         self._checked = False
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
@@ -86,35 +64,33 @@ class MultiLabelLoss(Loss):
         if not self._checked:
             check_label_logits(logits, self.states)
             self._checked = True
-        return self.value(logits, self.states), self.goal(logits.detach(), self.states)
+        return self.objective.value(logits, self.states), self.objective.success(logits.detach(), self.states)
 
     def select(self, rows: Rows) -> MultiLabelLoss:
-        kept = MultiLabelLoss(self.model, self.states[rows], self.value, self.goal)
-        kept._checked = self._checked
-        return kept
+        selected = MultiLabelLoss(self.model, self.states[rows], self.objective)
+        selected._checked = self._checked
+        return selected
 
 
-class MultiLabelObjective(Objective):
-    """What an adversary of a multi-label classifier maximises."""
+@dataclass(frozen=True)
+class _PatternObjective(MultiLabelObjective):
+    """Success where all states are those of a target, or where known labels are wrong."""
 
-    def attainable(self, states: States) -> Flags:
-        """The images whose states leave something to reach; binding refuses others.
+    _: KW_ONLY
+    targeted: bool = False
+    goal: Wrong = "any"
 
-        Args:
-            states: True states, or targets ``[B, L]``.
-        """
-        return (~states.isnan()).any(1)
+    def __post_init__(self) -> None:
+        if self.goal not in get_args(Wrong):
+            raise ValueError(
+                f"goal must be one of {list(get_args(Wrong))}, got {self.goal!r}: which known labels must be wrong"
+            )
 
-
-def bind(model: Model | None, images: Samples, labels: Any, value: Value, goal: Goal) -> MultiLabelLoss:
-    """Binds a value and a goal to a multi-label classifier.
-
-    Raises:
-        ValueError: If there is no model, or labels are no states of the labels of these images.
-    """
-    if model is None:
-        raise ValueError("model must be a multi-label classifier for this objective, got None")
-    return MultiLabelLoss(model, label_states(labels, len(images)).to(images.device), value, goal)
+    def success(self, logits: LabelLogits, states: States) -> Flags:
+        wrong: Bool[Tensor, "B L"] = (logits > 0) != (states == 1)
+        if self.targeted or self.goal == "any":
+            return (wrong & ~states.isnan()).any(1) != self.targeted
+        return (wrong | states.isnan()).all(1)
 
 
 def binary_cross_entropy(
@@ -125,16 +101,8 @@ def binary_cross_entropy(
     .. math:: -\frac{1}{|K|} \sum_{j \in K} w_j
         \big( p_j z_j \ln \sigma(s_j) + (1 - z_j) \ln (1 - \sigma(s_j)) \big)
 
-    with s the logits, z the states and K the labels whose state is known.
-
-    Args:
-        logits: One for each label.
-        states: 1 on, 0 off, NaN unknown.
-        weights: Weight :math:`w_j \ge 0` of each label; 1 if not given.
-        positive: Further weight :math:`p_j > 0` of each label where it is on; 1 if not given.
-
-    Returns:
-        One number per image; 0 where no state is known.
+    with s the logits, z the states, K the labels whose state is known, and weights :math:`w_j \ge 0` of labels and
+    :math:`p_j > 0` of their on-states, 1 if not given. It is 0 where no state is known.
 
     Example:
         >>> logits, states = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, torch.nan]])
@@ -153,98 +121,81 @@ def binary_cross_entropy(
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(MultiLabelObjective):
-    r"""Binary cross-entropy of the true states of an image's labels (raised), or of asked-for ones (lowered).
+class BinaryCrossEntropy(_PatternObjective):
+    r"""Binary cross-entropy of the true states of an image's labels (raised), or of target states (lowered).
 
     .. math:: \ell(s, z) = -\frac{1}{|K|} \sum_{j \in K} w_j
         \big( z_j \ln \sigma(s_j) + (1 - z_j) \ln (1 - \sigma(s_j)) \big)
 
-    with s the logits, z the states and K the labels whose state is known. Untargeted, the value is :math:`\ell`, which
-    is maximised; the goal is reached when ``"any"`` or ``"all"`` of the known labels are wrong. Targeted, the value is
-    :math:`-\ell`, so that :math:`\ell` is minimised; the goal is reached when every label has the state asked for.
-    A label whose state is NaN is left alone: it counts neither for the value nor for the goal.
+    with s the logits, z the states and K the labels whose state is known. Untargeted, the value is :math:`\ell`, and
+    the attack succeeds when ``"any"`` or ``"all"`` of the known labels are wrong. Targeted, the value is
+    :math:`-\ell`, and the attack succeeds when every label has its target state. Labels whose state is NaN count
+    neither for the value nor for the success.
 
     Args:
-        targeted: Whether the states given are targets, such as those of
-            :func:`~perturbsets.label_states.target_labels`.
-        weights: Weight :math:`w_j \ge 0` of each label in the value, not all 0; 1 if not given. The goal knows none.
+        targeted: Whether the states are targets, such as those of :func:`~perturbsets.label_states.target_labels`.
         goal: Of the untargeted form, which known labels must be wrong.
+        weights: Weight :math:`w_j \ge 0` of each label in the value, not all 0; 1 if not given.
 
     Raises:
-        ValueError: If weights or goal are none of these.
+        ValueError: If weights are negative, not finite or all 0, or the goal is unknown; at binding, if states do not
+            fit the samples or the weights.
 
     Example:
         >>> from torch import nn
         >>> loss = BinaryCrossEntropy().at(nn.Identity(), torch.rand(1, 2), torch.tensor([[1, 0]]))
-        >>> logits = torch.tensor([[2.0, 1.0]])  # both are on, the second wrongly
+        >>> logits = torch.tensor([[2.0, 1.0]])  # both are predicted on, the second wrongly
         >>> loss(logits, logits)[1]
         tensor([True])
     """
 
-    targeted: bool = False
+    _: KW_ONLY
     weights: tuple[float, ...] | None = None
-    goal: Wrong = "any"
 
     def __post_init__(self) -> None:
-        check_wrong(self.goal)
+        super().__post_init__()
         if self.weights is not None and not (
             all(0 <= weight < math.inf for weight in self.weights) and any(self.weights)  # NaN fails too
         ):
             raise ValueError(f"weights must be 0 or more and finite, one for each label, not all 0, got {self.weights}")
 
-    def at(self, model: Model | None, images: Samples, labels: Any) -> MultiLabelLoss:
-        """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
+    def check(self, states: States) -> None:
+        if self.weights is not None and len(self.weights) != states.shape[1]:
+            raise ValueError(f"weights must be one for each of the {states.shape[1]} labels, got {len(self.weights)}")
 
-        Raises:
-            ValueError: If states do not fit the samples or the weights.
-        """
-        weights = None if self.weights is None else torch.tensor(self.weights, device=images.device)
-        sign = -1 if self.targeted else 1
-
-        def value(logits: LabelLogits, states: States) -> PerImage:
-            return sign * binary_cross_entropy(logits, states, weights)
-
-        loss = bind(model, images, labels, value, as_asked if self.targeted else some_wrong(self.goal))
-        if weights is not None and len(weights) != loss.states.shape[1]:
-            raise ValueError(f"weights must be one for each of the {loss.states.shape[1]} labels, got {len(weights)}")
-        return loss
-
-
-# By how much labels fall short of a pattern: Carlini and Wagner's margin, label by label.
-
-
-Scores = Literal["logits", "probabilities"]
+    def value(self, logits: LabelLogits, states: States) -> PerImage:
+        weights = None if self.weights is None else torch.tensor(self.weights, device=logits.device)
+        value = binary_cross_entropy(logits, states, weights)
+        return -value if self.targeted else value
 
 
 @dataclass(frozen=True)
-class LabelMargin(MultiLabelObjective):
-    r"""How far the known labels of an image are from a pattern (lowered): that asked for, or the opposite of the true.
+class LabelMargin(_PatternObjective):
+    r"""Carlini and Wagner's margin, label by label: how far known labels are from the wanted pattern (lowered).
 
     .. math:: h_j(s, y^*) = \big[ \gamma - y^*_j s_j \big]_+, \qquad
         h_j(s, y^*) = \big[ \gamma - y^*_j \big( \sigma(s_j) - \tfrac12 \big) \big]_+
 
     in ``"logits"`` and in ``"probabilities"``, with s the logits, and :math:`y^*_j = 1` for on and :math:`-1` for off.
-    Targeted, :math:`y^*` is the pattern given, :math:`\sum_j h_j` is minimised and the value is minus that; the goal is
-    reached when every label has the state asked for. Untargeted, :math:`y^*` is the opposite of the true states: for
-    ``"all"`` known labels to be wrong :math:`\sum_j h_j` is minimised, for ``"any"`` of them :math:`\min_j h_j`, that
-    of the label nearest to its boundary, since in a sum all the others pull as hard. The value is minus that again: it
-    rises while the labels that count in it are right. A label whose state is NaN is left alone.
+    Targeted, :math:`y^*` is the target, the value is :math:`-\sum_j h_j`, and the attack succeeds when every label has
+    its target state. Untargeted, :math:`y^*` is the opposite of the true states; for ``"all"`` known labels to be wrong
+    the value is :math:`-\sum_j h_j`, for ``"any"`` of them :math:`-\min_j h_j`, that of the label nearest to its
+    boundary, since in a sum all the others pull as hard. Labels whose state is NaN do not count.
 
-    Unlike cross-entropy, a label that has its state, with confidence :math:`\gamma`, does not pull any more. With a
-    price on the squared length of the change, ``Penalized(LabelMargin(...), weight)``, it is the attack of Carlini and
-    Wagner on patterns of labels; ``bisect(..., over="weight")`` searches the price. The highest point of that lies
-    *on* the boundary of a label where :math:`\gamma = 0`, and a label there is off: take a little confidence.
+    Unlike cross-entropy, a label that has its wanted state with confidence :math:`\gamma` pulls no more.
+    ``Penalized(LabelMargin(...), weight)`` is the attack of Carlini and Wagner on patterns of labels;
+    ``bisect(..., over="weight")`` searches the weight. Where :math:`\gamma = 0`, its highest point lies *on* the
+    boundary of a label, and a label there is off: take a small confidence.
 
     Args:
-        targeted: Whether the states given are targets, such as those of
-            :func:`~perturbsets.label_states.target_labels`.
+        targeted: Whether the states are targets, such as those of :func:`~perturbsets.label_states.target_labels`.
+        goal: Of the untargeted form, which known labels must be wrong.
         confidence: How far :math:`\gamma \ge 0` behind its boundary a label stops pulling, in units of the scores;
             below ½ for probabilities.
         scores: Whether logits or probabilities are compared.
-        goal: Of the untargeted form, which known labels must be wrong.
 
     Raises:
-        ValueError: If an argument is outside its range.
+        ValueError: If a setting is outside its range; at binding, if states do not fit the samples.
 
     References:
         Carlini and Wagner, *Towards evaluating the robustness of neural networks*, 2017, sec. V.
@@ -252,40 +203,29 @@ class LabelMargin(MultiLabelObjective):
 
     Example:
         >>> from torch import nn
-        >>> import torch
         >>> objective = LabelMargin(targeted=True, confidence=0.5)
         >>> loss = objective.at(nn.Identity(), torch.rand(1, 2), torch.tensor([[0, 1]]))
-        >>> logits = torch.tensor([[2.0, 1.0]])  # the first is to be off: short by 2.5
+        >>> logits = torch.tensor([[2.0, 1.0]])  # the first is to be off: 2.5 are missing
         >>> loss(logits, logits)
         (tensor([-2.5000]), tensor([False]))
     """
 
-    targeted: bool = False
+    _: KW_ONLY
     confidence: float = 0.0
     scores: Scores = "logits"
-    goal: Wrong = "any"
 
     def __post_init__(self) -> None:
-        check_wrong(self.goal)
+        super().__post_init__()
         if self.scores not in get_args(Scores):
             raise ValueError(f"scores must be one of {list(get_args(Scores))}, got {self.scores!r}")
         most = math.inf if self.scores == "logits" else 0.5
         if not 0 <= self.confidence < most:  # NaN fails too
             raise ValueError(f"confidence must be in [0, {most:g}) for {self.scores}, got {self.confidence}")
 
-    def at(self, model: Model | None, images: Samples, labels: Any) -> MultiLabelLoss:
-        """Binds to a multi-label classifier and states ``[B, L]``: 1 on, 0 off, NaN unknown or free.
-
-        Raises:
-            ValueError: If states do not fit the samples.
-        """
-
-        def value(logits: LabelLogits, states: States) -> PerImage:
-            heights = logits if self.scores == "logits" else logits.sigmoid() - 0.5
-            pattern = states if self.targeted else 1 - states
-            short = (self.confidence - heights.where(pattern == 1, -heights)).relu()
-            if self.targeted or self.goal == "all":
-                return -short.where(~pattern.isnan(), 0).sum(1)
-            return -short.where(~pattern.isnan(), math.inf).amin(1)
-
-        return bind(model, images, labels, value, as_asked if self.targeted else some_wrong(self.goal))
+    def value(self, logits: LabelLogits, states: States) -> PerImage:
+        scores = logits if self.scores == "logits" else logits.sigmoid() - 0.5
+        wanted = states if self.targeted else 1 - states
+        missing = (self.confidence - scores.where(wanted == 1, -scores)).relu()
+        if self.targeted or self.goal == "all":
+            return -missing.where(~wanted.isnan(), 0).sum(1)
+        return -missing.where(~wanted.isnan(), math.inf).amin(1)

@@ -1,4 +1,4 @@
-"""Scores of a multi-label classifier, in which unknown states do not count."""
+"""Scores of a multi-label classifier over known states: precision, F1, Hamming and ranking loss."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from perturbsets.objectives.classification import check_finite
 
 @dataclass(frozen=True)
 class MultiLabelScores:
-    """How well a classifier tells which labels are on; intervals are over independent units, at 95 %.
+    """How well a classifier predicts which labels are on; intervals are over independent units, at 95 %.
 
     Attributes:
-        average_precision: Of each label, NaN where none of its known states is on.
-        f1: Of each label, NaN where none of its known states is on or predicted on.
-        on: Known states that are on, of each label.
-        off: Those that are off.
+        average_precision: Per label, NaN where none of its known states is on.
+        f1: Per label, NaN where none of its known states is on or predicted on.
+        on: Number of known states that are on, per label.
+        off: Number of those that are off.
         micro_f1: F1 of all states together; ``None`` where none is on or predicted on.
         hamming_loss: Share of known states that are predicted wrongly.
-        ranking_loss: Mean over images of the share of their pairs of an on and an off label in which the off one
-            stands as high or higher; ``None`` where no image has such a pair.
-        exact_match: Share of images whose known states are all predicted rightly.
+        ranking_loss: Mean over images of the share of their pairs of an on and an off label in which the off one ranks
+            as high or higher; ``None`` where no image has such a pair.
+        exact_match: Share of images whose known states are all predicted correctly.
         images: Number of images.
         independent: Number of independent units among them.
     """
@@ -63,7 +63,7 @@ class MultiLabelScores:
             "independent": self.independent,
             "mean_average_precision": _plain(self.mean_average_precision),
             "macro_f1": _plain(self.macro_f1),
-            **{name: None if interval is None else interval._asdict() for name, interval in intervals.items()},
+            **{name: interval and interval._asdict() for name, interval in intervals.items()},
             "labels": [
                 {"average_precision": _plain(precision), "f1": _plain(f1), "on": on, "off": off}
                 for precision, f1, on, off in zip(
@@ -74,29 +74,25 @@ class MultiLabelScores:
 
 
 def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor, groups: Tensor | None = None) -> MultiLabelScores:
-    r"""Scores predicted logits against states.
+    r"""Evaluates logits against true states, by label and by image.
 
-    A label is predicted on where its logit is above 0. Of a label with :math:`h_t` states among its t highest logits
-    that are on, and :math:`w^+, w^-` wrongly predicted on and off beside w rightly on,
+    A label is predicted on where its logit is above 0. For a label with :math:`h_t` on-states among its t highest
+    logits, h in all, w true positives, and :math:`w^+, w^-` false positives and negatives,
 
     .. math:: \mathrm{AP} = \sum_t \frac{h_t}{t} \cdot \frac{h_t - h_{t-1}}{h}, \qquad
         \mathrm{F}_1 = \frac{2 w}{2 w + w^+ + w^-}
 
-    Equal logits enter the average precision together, and count as wrongly ranked in the ranking loss. What is not
-    defined (a label none of whose states is on, an image without a pair to rank) is left out of means rather than
-    counted as 0 or as right, so that a mean tells nothing of how many such there are: ``on`` and ``off`` do.
+    Equal logits enter the average precision together, and count as wrong in the ranking loss. What is not defined (a
+    label none of whose states is on, an image without a pair to rank) is left out of means: see ``on`` and ``off``.
 
     Args:
         logits: One for each label of each image.
         states: ``[B, L]``: 1 on, 0 off, NaN unknown.
         groups: Number of each image's independent unit; by default every image is its own.
 
-    Returns:
-        The scores.
-
     Raises:
-        ValueError: If there are no images, states are others or all of an image's are unknown, or logits are not
-            finite or in another number.
+        ValueError: If there are no images, states are not 0, 1 or NaN or all of an image's are unknown, or logits are
+            not finite or not one for each state.
 
     References:
         Zhang and Zhou, *A review on multi-label learning algorithms*, 2014, sec. 2.2.
@@ -112,47 +108,46 @@ def multi_label_scores(logits: Float[Tensor, "B L"], states: Tensor, groups: Ten
     states = label_states(states.cpu(), len(logits))
     check_label_logits(logits, states)
     check_finite(logits)
-    known, on, guessed = ~states.isnan(), states == 1, logits > 0
-    wrong = known & (guessed != on)
-    claims = (on | guessed) & known
-    precision, f1 = _of_labels(logits, on, known)
+    known, on, predicted = ~states.isnan(), states == 1, logits > 0
+    wrong = known & (predicted != on)
+    either = (on | predicted) & known
+    precision, f1 = _label_scores(logits, on, known)
     ranked, losses = _ranking_losses(logits, on, known & ~on)
-    agreed = 2 * (on & guessed).sum(1)
+    agreed = 2 * (on & predicted).sum(1)
     return MultiLabelScores(
-        precision,
-        f1,
-        on.sum(0),
-        (known & ~on).sum(0),
-        share_interval(agreed, groups, over=agreed // 2 + claims.sum(1)) if bool(claims.any()) else None,
-        share_interval(wrong, groups, over=known),
-        share_of(losses, ranked, groups),
-        share_interval(~wrong.any(1), groups),
-        len(logits),
-        independent(len(logits), groups),
+        average_precision=precision,
+        f1=f1,
+        on=on.sum(0),
+        off=(known & ~on).sum(0),
+        micro_f1=share_interval(agreed, groups, over=agreed // 2 + either.sum(1)) if bool(either.any()) else None,
+        hamming_loss=share_interval(wrong, groups, over=known),
+        ranking_loss=share_of(losses, ranked, groups),
+        exact_match=share_interval(~wrong.any(1), groups),
+        images=len(logits),
+        independent=independent(len(logits), groups),
     )
 
 
-def _of_labels(logits: Tensor, on: Tensor, known: Tensor) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
+def _label_scores(logits: Tensor, on: Tensor, known: Tensor) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
     """Average precision and F1 of each label, over its known states."""
     from torchmetrics.functional.classification import binary_average_precision, binary_f1_score
 
-    guessed = logits > 0
-    found = logits.new_full((2, on.shape[1]), torch.nan, dtype=torch.float64)
+    scores = logits.new_full((2, on.shape[1]), torch.nan, dtype=torch.float64)
     for label in range(on.shape[1]):
         rows = known[:, label]
-        truth, guess = on[rows, label].long(), guessed[rows, label].long()
+        truth, predicted = on[rows, label].long(), (logits[rows, label] > 0).long()
         if bool(truth.any()):
             # Ranks: torchmetrics would take logits that all lie within 0 and 1 for probabilities, and make large ones
             # equal by its sigmoid.
             ranks = logits[rows, label].unique(return_inverse=True)[1].double()
-            found[0, label] = binary_average_precision(ranks / (ranks.max() + 1), truth)
-        if bool((truth | guess).any()):
-            found[1, label] = binary_f1_score(guess, truth)
-    return found[0], found[1]
+            scores[0, label] = binary_average_precision(ranks / (ranks.max() + 1), truth)
+        if bool((truth | predicted).any()):
+            scores[1, label] = binary_f1_score(predicted, truth)
+    return scores[0], scores[1]
 
 
 def _ranking_losses(logits: Tensor, on: Tensor, off: Tensor) -> tuple[Tensor, PerImage]:
-    """Which images have a pair to rank, and the share of these that each ranks wrongly."""
+    """Which images have a pair of an on and an off label, and the share of these that each ranks wrongly."""
     pairs = on.sum(1) * off.sum(1)
     wrong = torch.zeros_like(pairs)
     for label in range(on.shape[1]):

@@ -1,10 +1,10 @@
-"""Training a classifier of many labels."""
+"""Training a classifier of many labels: the method, weights for rare states, and thresholds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -20,68 +20,7 @@ from perturbsets.objectives.classification import check_finite
 from perturbsets.objectives.penalized import Penalized
 from perturbsets.training.method import Classifier, OneUpdate, Update, states_told
 
-# Attacks on the states of those images of a batch that leave something to reach.
-
-
-class Fooling(NamedTuple):
-    """What fools a multi-label classifier, an image of each of a batch.
-
-    Attributes:
-        images: The worst ones found, clean where states leave nothing to reach.
-        offsets: Where in the set they are, 0 for clean ones; ``None`` of several adversaries.
-    """
-
-    images: Samples
-    offsets: Offsets | None
-
-
-def fool_labels(
-    adversary: Adversary | Worst, model: nn.Module, images: Samples, states: States, *, generator: torch.Generator
-) -> Fooling:
-    """Raises the value of the images that every objective, a judge's too, can ask something of; others stay clean.
-
-    Labels that are all on, say, cannot be ranked: such images are a part of data, and no reason to end a training.
-
-    Args:
-        adversary: One with a multi-label objective, or several.
-        model: The multi-label classifier.
-        images: Clean images.
-        states: Their true states, or targets.
-        generator: For everything drawn.
-
-    Raises:
-        ValueError: As the adversary.
-    """
-    states = states.to(images.device)
-    able = _attainable(adversary, states)
-    if bool(able.all()):
-        found = adversary(model, images, states, generator=generator, rank="value")
-        return Fooling(found.images, found.offsets if isinstance(found, AttackResult) else None)
-    rows, fooled, offsets = able.nonzero()[:, 0], images.detach().clone(), None
-    if isinstance(adversary, Adversary):
-        with torch.no_grad():
-            offsets = adversary.perturbations.at(fooled).centre()
-    if len(rows):
-        found = adversary.select(rows)(model, images[rows], states[rows], generator=generator, rank="value")
-        fooled[rows] = found.images
-        if offsets is not None and isinstance(found, AttackResult):
-            offsets[rows] = found.offsets
-    return Fooling(fooled, offsets)
-
-
-def _attainable(adversary: Adversary | Worst, states: States) -> Flags:
-    """The images that every objective can ask something of."""
-    if isinstance(adversary, Worst):
-        objectives = [adversary.judge, *(each.objective for each in adversary.adversaries)]
-    else:
-        objectives = [adversary.objective]
-    able = torch.ones(len(states), dtype=torch.bool, device=states.device)
-    for objective in objectives:
-        while isinstance(objective, Penalized):
-            objective = objective.objective
-        if isinstance(objective, MultiLabelObjective):
-            able = able & objective.attainable(states)
-    return able
+Metric = Literal["f1", "balanced_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -91,16 +30,16 @@ class MultiLabelTraining(OneUpdate):
     .. math:: \min_\omega \mathbb E\, \frac{1}{|K|} \sum_{j \in K} w_j\, \ell_{p_j}(g_\omega(x')_j, z_j),
         \qquad \ell_p(s, z) = -p\, z \ln \sigma(s) - (1 - z) \ln (1 - \sigma(s))
 
-    with K the labels whose state is known, and x' the clean image, or the worst one in a set. Data give (image,
-    states), or (image, class, states), of which the class is left aside. Accuracy in the records is the share of the
-    known states that are right.
+    with K the labels whose state is known, and x' the clean image, or the worst one in a set. Data are (image, states),
+    or (image, class, states), of which the class is ignored. Accuracy in the records is the share of the known states
+    that are predicted correctly.
 
     Args:
         positive: Weight :math:`p_j > 0` of each label's on-states, such as :func:`balancing_weights` gives; 1 if not
             given.
         weights: Weight :math:`w_j \ge 0` of each label, not all 0; 1 if not given.
         adversary: The inner maximisation, on any set, with a multi-label objective; clean images if not given, and
-            where states leave it nothing to reach.
+            where states leave it nothing to attain.
 
     Raises:
         ValueError: If a weight is outside its range.
@@ -114,12 +53,13 @@ class MultiLabelTraining(OneUpdate):
         (torch.Size([3]), torch.Size([3, 2]))
     """
 
+    _: KW_ONLY
     positive: tuple[float, ...] | PerLabel | None = None
     weights: tuple[float, ...] | PerLabel | None = None
     adversary: Adversary | Worst | None = None
 
     def __post_init__(self) -> None:
-        positive, weights = (_tensor(given) for given in (self.positive, self.weights))
+        positive, weights = (None if w is None else torch.as_tensor(w) for w in (self.positive, self.weights))
         if positive is not None and not bool(((positive > 0) & (positive < math.inf)).all()):  # NaN fails too
             raise ValueError(f"positive must be above 0 and finite, one for each label, got {self.positive}")
         if weights is not None and not bool(((weights >= 0) & (weights < math.inf)).all() & (weights > 0).any()):
@@ -131,43 +71,90 @@ class MultiLabelTraining(OneUpdate):
     def shown(self, bare: nn.Module, images: Samples, labels: States, generator: torch.Generator) -> Samples:
         if self.adversary is None:
             return images
-        return fool_labels(self.adversary, bare, images, labels, generator=generator).images
+        return attack_attainable(self.adversary, bare, images, labels, generator=generator).images
 
     def losses(self, model: Classifier, images: Samples, shown: Samples, labels: States) -> Update:
         logits = model_call.logits(model, shown)
         check_label_logits(logits, labels)
-        weights, positive = (self._for_labels(name, labels) for name in ("weights", "positive"))
-        return binary_cross_entropy(logits, labels, weights, positive), logits
-
-    def _for_labels(self, name: str, labels: States) -> PerLabel | None:
-        """One of the two kinds of weights, where the states lie."""
-        given = _tensor(getattr(self, name))
-        if given is not None and given.shape != labels.shape[1:]:
-            raise ValueError(f"{name} must be one for each of the {labels.shape[1]} labels, got {list(given.shape)}")
-        return None if given is None else given.to(labels)
+        weights = _label_weights("weights", self.weights, labels)
+        return binary_cross_entropy(logits, labels, weights, _label_weights("positive", self.positive, labels)), logits
 
 
-def _tensor(given: tuple[float, ...] | Tensor | None) -> Tensor | None:
-    return None if given is None else torch.as_tensor(given)
+def _label_weights(name: str, weights: tuple[float, ...] | Tensor | None, states: States) -> PerLabel | None:
+    """Weights as a tensor beside the states, one for each of their labels."""
+    if weights is None:
+        return None
+    tensor = torch.as_tensor(weights).to(states)
+    if tensor.shape != states.shape[1:]:
+        raise ValueError(f"{name} must be one for each of the {states.shape[1]} labels, got {list(tensor.shape)}")
+    return tensor
 
 
-# Weights that make up for labels being on more seldom than off.
+class AdversarialBatch(NamedTuple):
+    """An adversarial example of each image of a batch, the clean image where its states leave nothing to attain.
+
+    Attributes:
+        images: The adversarial examples.
+        offsets: Their offsets in the set, 0 for clean ones; ``None`` of several adversaries.
+    """
+
+    images: Samples
+    offsets: Offsets | None
 
 
-def balancing_weights(states: Tensor, largest: float = 10.0) -> PerLabel:
+def attack_attainable(
+    adversary: Adversary | Worst, model: nn.Module, images: Samples, states: States, *, generator: torch.Generator
+) -> AdversarialBatch:
+    """Attacks the images whose states leave every objective, a judge's too, something to attain; others stay clean.
+
+    Labels that are all on, say, cannot be ranked: data may hold such images, and training goes on. The result is of the
+    highest value, whether or not the attack succeeds.
+    """
+    states = states.to(images.device)
+    able = _attainable(adversary, states)
+    if bool(able.all()):
+        result = adversary(model, images, states, generator=generator, rank="value")
+        return AdversarialBatch(result.images, result.offsets if isinstance(result, AttackResult) else None)
+    rows, attacked, offsets = able.nonzero()[:, 0], images.detach().clone(), None
+    if isinstance(adversary, Adversary):
+        with torch.no_grad():
+            offsets = adversary.perturbations.at(attacked).centre()
+    if len(rows):
+        result = adversary.select(rows)(model, images[rows], states[rows], generator=generator, rank="value")
+        attacked[rows] = result.images
+        if offsets is not None and isinstance(result, AttackResult):
+            offsets[rows] = result.offsets
+    return AdversarialBatch(attacked, offsets)
+
+
+def _attainable(adversary: Adversary | Worst, states: States) -> Flags:
+    if isinstance(adversary, Worst):
+        objectives = [adversary.judge, *(each.objective for each in adversary.adversaries)]
+    else:
+        objectives = [adversary.objective]
+    able = torch.ones(len(states), dtype=torch.bool, device=states.device)
+    for objective in objectives:
+        while isinstance(objective, Penalized):
+            objective = objective.objective
+        if isinstance(objective, MultiLabelObjective):
+            able = able & objective.attainable(states)
+    return able
+
+
+def balancing_weights(states: Tensor, *, largest: float = 10.0) -> PerLabel:
     r"""How much a label's on-states must weigh to count together as much as its off-states.
 
-    .. math:: p_j = \frac{\#\{i : z_{ij} = 0\}}{\#\{i : z_{ij} = 1\}}, \text{ cut to } [1/m, m]
+    .. math:: p_j = \frac{\#\{i : z_{ij} = 0\}}{\#\{i : z_{ij} = 1\}}, \text{ clipped to } [1/m, m]
 
     Args:
         states: States ``[N, L]`` of all training images; unknown ones do not count.
-        largest: Largest weight :math:`m \ge 1`; what is on in a handful of images must not rule the training.
+        largest: Largest weight :math:`m \ge 1`, so that a label that is on in a few images does not rule the training.
 
     Returns:
         A weight for each label, for ``MultiLabelTraining(positive=...)``; 1 for a label of which no state is known.
 
     Raises:
-        ValueError: If the states are none, or the largest weight is not finite or below 1.
+        ValueError: If states are not 0, 1 or NaN, or the largest weight is not finite or below 1.
 
     Example:
         >>> balancing_weights(torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, torch.nan]])).tolist()
@@ -181,29 +168,23 @@ def balancing_weights(states: Tensor, largest: float = 10.0) -> PerLabel:
     return weights.where(on + off > 0, torch.ones_like(weights)).to(states.dtype)
 
 
-# For each label the logit above which it counts as on, chosen on validation images.
-
-
-Metric = Literal["f1", "balanced_accuracy"]
-
-
-def choose_thresholds(logits: LabelLogits, states: Tensor, metric: Metric = "f1") -> PerLabel:
-    r"""The threshold of each label that makes a metric highest.
+def choose_thresholds(logits: LabelLogits, states: Tensor, *, metric: Metric = "f1") -> PerLabel:
+    r"""The threshold of each label that makes a metric highest, above which the label counts as on.
 
     .. math:: t_j = \arg \max_t m\big(\{s_{ij} > t\}, z_{\cdot j}\big), \qquad
         F_1 = \frac{2\, TP}{2\, TP + FP + FN}, \quad
         \text{balanced accuracy} = \tfrac12 \Big(\frac{TP}{P} + \frac{TN}{N}\Big)
 
-    Among equally good ones 0 counts first, then the nearest to 0; a threshold lies in the middle between two logits.
-    :class:`perturbsets.models.Thresholded` takes them into the model.
+    Among equally good ones 0 is preferred, then the nearest to 0; a threshold lies in the middle between two logits.
+    :class:`perturbsets.models.Thresholded` makes them a part of the model.
 
     Args:
         logits: Of validation images, neither trained on nor reported.
         states: Their states ``[N, L]``; unknown ones do not count.
-        metric: What to make highest.
+        metric: What to maximise.
 
     Returns:
-        In logits, one for each label; 0 for labels that are never on, or never off, where their state is known.
+        In logits, one for each label; 0 for labels whose known states are all on or all off.
 
     Raises:
         ValueError: If the metric is unknown, logits are not finite, or there is not one for each state.
@@ -219,35 +200,30 @@ def choose_thresholds(logits: LabelLogits, states: Tensor, metric: Metric = "f1"
     check_label_logits(logits, states)
     check_finite(logits)
     columns = zip(logits.detach().T, states.to(logits.device).T, strict=True)
-    return torch.stack([_best(column[~state.isnan()], state[~state.isnan()], metric) for column, state in columns])
+    return torch.stack([_threshold(column[~state.isnan()], state[~state.isnan()], metric) for column, state in columns])
 
 
-def _best(logits: Tensor, states: Tensor, metric: Metric) -> Tensor:
+def _threshold(logits: Tensor, states: Tensor, metric: Metric) -> Tensor:
     """The best threshold of one label."""
     order = logits.argsort(descending=True)
     logits, on = logits[order], states[order].double()
     positive, negative = on.sum(), (1 - on).sum()
     if not bool(positive * negative):
         return logits.new_zeros(())
-    # Everything above a threshold is on: so count, for each place in the order, what stands before it.
+    # All above a threshold are predicted on: count, for each place in the order, the states before it.
     true_on = torch.cat([on.new_zeros(1), on.cumsum(0)])
     false_on = torch.arange(len(true_on), device=on.device) - true_on
     if metric == "f1":
         values = 2 * true_on / (true_on + false_on + positive)
     else:
         values = (true_on / positive + 1 - false_on / negative) / 2
-    thresholds = _between(logits)
-    apart = torch.cat([thresholds.new_ones(1), logits[1:] < logits[:-1], thresholds.new_ones(1)]).bool()
+    upper, lower = logits[:-1], logits[1:]
+    middle = lower + (upper - lower) / 2
+    middle = middle.where(middle < upper, lower)  # neighbouring floating-point numbers have none between them
+    thresholds = torch.cat([logits[:1] + 1, middle, logits[-1:] - 1])
+    apart = torch.cat([thresholds.new_ones(1), lower < upper, thresholds.new_ones(1)]).bool()
     best = apart & (values == values[apart].max())
     if bool(best[(logits > 0).sum()]):
         return logits.new_zeros(())
     candidates = thresholds[best]
     return candidates[candidates.abs().argmin()]
-
-
-def _between(logits: Tensor) -> Tensor:
-    """Thresholds above all of some falling logits, between each two neighbours, and below all."""
-    upper, lower = logits[:-1], logits[1:]
-    middle = lower + (upper - lower) / 2
-    middle = middle.where(middle < upper, lower)  # of numbers next to each other
-    return torch.cat([logits[:1] + 1, middle, logits[-1:] - 1])

@@ -192,8 +192,10 @@ def _targeted(entry: Content | None, name: str, form: Callable[[Any], str]) -> s
     return NONE if entry is None or entry["success"] is None else with_interval(entry[name], form)
 
 
-def _count(count: float | None) -> str:
-    return NONE if count is None else f"{count:.3g}"
+def _cost(cost: Content | None) -> tuple[str, str]:
+    if cost is None:
+        return NONE, NONE
+    return f"{cost['classifier_backward']:.3g}", f"{cost['auxiliary_backward']:.3g}"
 
 
 def _figure(figure: Any) -> str:

@@ -4,13 +4,7 @@ from perturbsets.representations.attacks import feature_fgrad, feature_linear, f
 from perturbsets.representations.bank import Bank, Block, MemoryBank
 from perturbsets.representations.description import Description, neighbour_overlap, overlap_share
 from perturbsets.representations.detection import ROC, detection_roc
-from perturbsets.representations.distances import (
-    distance_ratio,
-    guide_ratio,
-    nearest_in_class,
-    source_ratio,
-    spread_in_class,
-)
+from perturbsets.representations.distances import distance_ratio, nearest_in_class, relative_distance, spread_in_class
 from perturbsets.representations.feature_bank import FeatureBank, LabelledImages, write_bank
 from perturbsets.representations.guides import GuidedPairs, draw_guided_pairs
 from perturbsets.representations.in_class import (
@@ -19,8 +13,8 @@ from perturbsets.representations.in_class import (
     neighbours_in_class,
     rank_in_class,
 )
-from perturbsets.representations.inversion import Inversion, Inverted, alpha_norm, total_variation
-from perturbsets.representations.layer_metrics import Surroundings
+from perturbsets.representations.inversion import Inversion, InversionResult, alpha_norm, total_variation
+from perturbsets.representations.layer_metrics import LayerMetrics
 from perturbsets.representations.neighbours import Neighbourhood, Neighbours, nearest_neighbours, neighbourhoods
 from perturbsets.representations.outcomes import LabelOutcomes, Transfer, label_outcomes, transfer
 from perturbsets.representations.tangent import DimensionChoice, ProbabilisticPCA, choose_dimension, likelihood_drop

@@ -1,4 +1,9 @@
-"""The attacks that are compared: on representations and on labels, by optimisation and by one step."""
+"""Attacks on representations and on labels, by optimisation and by one step, as Sabour et al. (2016) compare them.
+
+The source of all but :func:`label_fgrad` and :func:`label_opt` is Sabour, Cao, Faghri and Fleet, *Adversarial
+manipulation of deep representations*, 2016, sec. 3 and 4.3. Feature attacks are called as
+``feature_opt(layers)(model, sources, guides)``.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,13 @@ from perturbsets.objectives.penalized import Penalized
 from perturbsets.sets.pixel import PixelBall
 
 RADIUS = 10 / 255  # Sabour et al., 2016, sec. 3
-TOLERANCE = 1e-6  # ratios are no farther than SciPy's from the guide: tests/benchmarks/feature_opt.py
+TOLERANCE = 1e-6  # ratios are as small as SciPy's at this tolerance: tests/benchmarks/feature_opt.py
 
 
 def feature_opt(
     layers: str | Sequence[str],
-    radius: OneOrEach = RADIUS,
     *,
+    radius: OneOrEach = RADIUS,
     activation: Activation = "relu",
     steps: int = 500,
 ) -> Adversary:
@@ -36,31 +41,28 @@ def feature_opt(
     .. math:: \min_{x'} \|\phi(x') - \phi(g)\|^2 \quad
         \text{subject to } \|x' - s\|_\infty \le \delta, \ 0 \le x' \le 1
 
-    It is called as ``feature_opt(layers)(model, sources, guides)``; the root of minus the values found is the ratio
-    :math:`d(\alpha, g) / d(s, g)` of the adversary's distance to the source's.
+    The root of minus the result's values is the ratio :math:`d(\alpha, g) / d(s, g)` of the adversary's distance to the
+    source's.
 
     Args:
         layers: As for :class:`~perturbsets.FeatureDistance`.
         radius: Largest change :math:`\delta` of a pixel of images in [0, 1]; a number, or one per image.
         activation: As for :class:`~perturbsets.FeatureDistance`.
-        steps: Most points that the box-constrained quasi-Newton ascent tries; an image is done before, once a move
-            raises its value by no more than a millionth of it.
+        steps: Most points that the box-constrained quasi-Newton ascent tries; an image is done earlier where a step
+            raises its value by at most a millionth of it.
 
     Returns:
-        The adversary; for another set or ascent, or several layers with a goal, build one of its parts.
+        The adversary; build your own from its parts for another set or ascent, or several layers with a goal.
 
     Raises:
         ValueError: If a setting is outside its range.
-
-    References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
         >>> _ = torch.manual_seed(0)
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> sources, guides = torch.rand(2, 5, 1, 4, 4)
-        >>> found = feature_opt("1")(model, sources, guides)
-        >>> bool(((-found.loss).sqrt() < 1).all())
+        >>> result = feature_opt("1")(model, sources, guides)
+        >>> bool(((-result.values).sqrt() < 1).all())
         True
     """
     ascent = ProjectedLBFGS(steps, tolerance=TOLERANCE, stop_on_success=True)
@@ -69,55 +71,32 @@ def feature_opt(
 
 def feature_linear(
     layers: str | Sequence[str],
-    radius: OneOrEach = RADIUS,
     *,
+    radius: OneOrEach = RADIUS,
     activation: Activation = "relu",
     steps: int = 500,
 ) -> Adversary:
-    r"""The feature adversary of the network made linear at the source.
+    r"""The feature adversary of the network linearised at the source.
 
     .. math:: \min_{x'} \|\phi(s) + J (x' - s) - \phi(g)\|^2 \quad
         \text{subject to } \|x' - s\|_\infty \le \delta, \ 0 \le x' \le 1
 
-    It is called as :func:`feature_opt` is. The values found are those of the linear network, proven to within a
-    thousandth of themselves where the steps suffice; ``FeatureDistance(layers).at(model, sources, guides)`` tells the
-    true ones at the images found.
-
-    Args:
-        layers: As for :func:`feature_opt`.
-        radius: Likewise.
-        activation: Likewise.
-        steps: Most points that the accelerated ascent tries.
-
-    Raises:
-        ValueError: If a setting is outside its range.
-
-    References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
+    The result's values are those of the linear network, proven to within a thousandth of themselves where the steps
+    suffice; ``FeatureDistance(layers).at(model, sources, guides)`` gives those of the network itself. Arguments and
+    errors are those of :func:`feature_opt`; steps count points that the accelerated ascent tries.
     """
     ascent = AcceleratedGradient(steps, stop_on_success=True)
     return Adversary(PixelBall("linf", radius), LinearFeatureDistance(layers, activation=activation), ascent)
 
 
 def feature_fgrad(
-    layers: str | Sequence[str], radius: OneOrEach = RADIUS, *, activation: Activation = "relu"
+    layers: str | Sequence[str], *, radius: OneOrEach = RADIUS, activation: Activation = "relu"
 ) -> Adversary:
-    r"""One signed step towards the representation of a guide.
+    r"""One signed step towards the representation of a guide, returned even where it is no closer.
 
     .. math:: x' = \operatorname{clip}\big(s - \delta \operatorname{sign} \nabla_s \|\phi(s) - \phi(g)\|^2\big)
 
-    It is called as :func:`feature_opt` is, and returned wherever it leads.
-
-    Args:
-        layers: As for :func:`feature_opt`.
-        radius: Likewise.
-        activation: Likewise.
-
-    Raises:
-        ValueError: If a setting is outside its range.
-
-    References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
+    Arguments and errors are those of :func:`feature_opt`.
     """
     return Adversary(
         PixelBall("linf", radius), FeatureDistance(layers, activation=activation), OneStep(keep_best=False)
@@ -125,12 +104,11 @@ def feature_fgrad(
 
 
 def label_fgrad(radius: OneOrEach = RADIUS) -> Adversary:
-    r"""One signed step towards a target class.
+    r"""One signed step towards a target class, returned even where it is no closer.
 
     .. math:: x' = \operatorname{clip}\big(s - \delta \operatorname{sign} \nabla_s \ell(s, t)\big)
 
-    with the cross-entropy :math:`\ell`. It is called as ``label_fgrad()(model, sources, targets)``, and returned
-    wherever it leads.
+    with the cross-entropy :math:`\ell`. Called as ``label_fgrad()(model, sources, targets)``.
 
     Args:
         radius: As for :func:`feature_opt`.
@@ -163,10 +141,10 @@ def label_opt(
     Args:
         model: The classifier.
         sources: Source images.
-        targets: Classes to reach.
-        largest: Largest price c per squared unit of pixels in [0, 1], with which the search ends where it suffices; it
-            goes down to a millionth of it.
-        rounds: Halvings of the interval of prices, on the scale of their logarithms.
+        targets: Target classes.
+        largest: Largest price c per squared unit of pixels in [0, 1], the result where it succeeds; the smallest price
+            tried is a millionth of it.
+        rounds: Halvings of the interval of prices, on a logarithmic scale.
         steps: Points that the quasi-Newton ascent tries in each round.
         generator: For random draws of the model.
 

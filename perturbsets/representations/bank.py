@@ -1,4 +1,4 @@
-"""Banks: features of many labelled images, which measures read in blocks."""
+"""Banks: features of many labelled images, read in blocks."""
 
 from __future__ import annotations
 
@@ -13,25 +13,18 @@ from torch import Tensor
 
 from perturbsets._types import Labels, Rows
 
-BLOCK_BYTES, BLOCK_ROWS = 1 << 26, 1 << 11  # most of one block in double precision, and of its distances to another
+BLOCK_BYTES, BLOCK_ROWS = 1 << 26, 1 << 11  # most bytes of a block in double precision, and most rows
 
 
 class Block(NamedTuple):
-    """Some rows of a bank.
-
-    Attributes:
-        rows: Their numbers in the bank.
-        features: Their features.
-    """
+    """Some rows of a bank: their numbers and their features."""
 
     rows: Rows
     features: Float[Tensor, "N D"]
 
 
 class Bank(ABC):
-    """Features of labelled images, one matrix per layer; a subclass says where they lie.
-
-    A row is an image, the same in every layer.
+    """Features of labelled images: a matrix per layer, whose rows are the same images in every layer.
 
     Attributes:
         layers: Names of the layers.
@@ -49,17 +42,10 @@ class Bank(ABC):
 
     @abstractmethod
     def _read(self, layer: str, rows: Rows) -> Float[Tensor, "N D"]:
-        """Features at rows that are known to be there, in memory of their own."""
+        """Features at valid rows, as a new tensor."""
 
     def features(self, layer: str, rows: Int64[Tensor, "*shape"] | Sequence[int]) -> Float[Tensor, "*shape D"]:
-        """Features of some images.
-
-        Args:
-            layer: Name of the layer.
-            rows: Numbers of the images, from 0, in any shape and order.
-
-        Returns:
-            A row for each, in the shape asked for.
+        """Features of the images of some rows, in any shape and order.
 
         Raises:
             ValueError: If there is no such layer, or a feature is not finite.
@@ -73,21 +59,21 @@ class Bank(ABC):
         wanted = torch.as_tensor(rows, dtype=torch.int64).cpu()
         if wanted.numel() and not 0 <= int(wanted.min()) <= int(wanted.max()) < len(self):
             raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {int(wanted.min())} to {int(wanted.max())}")
-        found = self._read(layer, wanted.flatten())
-        if (bad := not_finite(found)) is not None:
+        features = self._read(layer, wanted.flatten())
+        if (bad := not_finite(features)) is not None:
             row = int(wanted.flatten()[bad])
             raise ValueError(
                 f"features of layer {layer!r} must be finite, got NaN or infinity in row {row} of the bank"
             )
-        return found.reshape(*wanted.shape, found.shape[1])
+        return features.reshape(*wanted.shape, features.shape[1])
 
-    def blocks(self, layer: str, size: int | None = None, rows: Rows | None = None) -> Iterator[Block]:
-        """The bank in blocks, so that not all of it need lie in memory.
+    def blocks(self, layer: str, *, size: int | None = None, rows: Rows | None = None) -> Iterator[Block]:
+        """Yields the bank in blocks, so that it need not fit in memory.
 
         Args:
             layer: Name of the layer.
-            size: Most rows of a block; if not given 2048, fewer where they are more than 64 MiB in double precision.
-            rows: Rows to go through; all if not given.
+            size: Most rows of a block; by default 2048, or fewer so that they are at most 64 MiB in double precision.
+            rows: Rows to yield; all if not given.
 
         Raises:
             ValueError: If the size is below 1, and as for :meth:`features`.
@@ -100,7 +86,7 @@ class Bank(ABC):
             yield Block(part, self.features(layer, part))
 
     def members(self, label: int, least: int = 1) -> Rows:
-        """Rows of a class, ascending.
+        """Rows of a class in ascending order.
 
         Raises:
             ValueError: If it has fewer than `least`.
@@ -116,15 +102,15 @@ class Bank(ABC):
 
 
 class MemoryBank(Bank):
-    """Features that lie in memory, such as those of a small data set.
+    """Features in memory, such as those of a small data set.
 
     Args:
         features: Features by layer, a row per image.
         labels: Class of each image.
-        classes: Names of the classes, if they shall stand in messages.
+        classes: Names of the classes, for messages.
 
     Raises:
-        ValueError: If there are no layers or images, or layers have other numbers of rows than there are labels.
+        ValueError: If there are no layers or images, or a layer has not one row per label.
 
     Example:
         >>> from perturbsets.representations import MemoryBank
@@ -149,12 +135,12 @@ class MemoryBank(Bank):
 
 
 def block_rows(width: int) -> int:
-    """Rows of a block of so many features each."""
+    """Number of rows per block for features of some width."""
     return min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * width)))
 
 
 def not_finite(features: Float[Tensor, "N D"]) -> int | None:
-    """First row with NaN or infinity, if there is one."""
+    """The first row with NaN or infinity, if there is one."""
     if not features.numel() or bool(torch.stack(features.aminmax()).isfinite().all()):  # far cheaper than every entry
         return None
     return int((~features.isfinite().all(1)).nonzero()[0])

@@ -1,4 +1,4 @@
-"""What adversaries at one layer are like: a row of every measure for each pair, and their summary."""
+"""Every measure of adversaries at one layer, a row per pair, and their summary."""
 
 from __future__ import annotations
 
@@ -13,92 +13,33 @@ from torch import Tensor
 from perturbsets._types import Labels, PerImage
 from perturbsets.intervals import Interval, mean_interval, share_interval
 
-# Whether two points have the same neighbours.
-
-
-def neighbour_overlap(first: Int64[Tensor, "B K"], second: Int64[Tensor, "_ _"]) -> Labels:
-    r"""How many neighbours two points have in common.
-
-    .. math:: |N_K(\alpha) \cap N_K(g)|
-
-    Both searches leave out the guide itself, which would otherwise be a neighbour of one and not of the other.
-
-    Args:
-        first: Rows of the neighbours of one point, such as the adversary, from :func:`nearest_neighbours`.
-        second: Rows of those of the other, such as the guide.
-
-    Returns:
-        One count per pair of points, from 0 to K.
-
-    Raises:
-        ValueError: If the shapes differ, or a row comes twice for one point.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3 (3 nearest neighbours).
-
-    Example:
-        >>> import torch
-        >>> neighbour_overlap(torch.tensor([[4, 8, 2], [1, 2, 3]]), torch.tensor([[2, 7, 4], [9, 8, 7]])).tolist()
-        [2, 0]
-    """
-    if first.shape != second.shape:
-        raise ValueError(f"first and second must be of one shape, got {list(first.shape)} and {list(second.shape)}")
-    for name, rows in (("first", first), ("second", second)):
-        if bool((rows.sort(1).values.diff(dim=1) == 0).any()):
-            raise ValueError(f"{name} must hold different rows for each point, got one twice")
-    return (first[:, :, None] == second[:, None, :]).sum((1, 2))
-
-
-def overlap_share(counts: Labels, least: int, groups: Tensor | None = None) -> Interval:
-    """Share of pairs that have at least so many neighbours in common, with its interval.
-
-    Args:
-        counts: Common neighbours of each pair, from :func:`neighbour_overlap`.
-        least: How many are needed; of three neighbours, 3 asks for all and 2 for at least two.
-        groups: Number of each pair's independent unit; by default every pair is its own.
-
-    Returns:
-        The share and its interval at 95 %.
-
-    Raises:
-        ValueError: If there are no pairs.
-
-    Example:
-        >>> import torch
-        >>> round(overlap_share(torch.tensor([3, 2, 1, 3]), least=2).mean, 2)
-        0.75
-    """
-    if not len(counts):
-        raise ValueError("counts must hold at least one pair, got none")
-    return share_interval(counts >= least, groups)
-
-
 QUANTILES = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
-NEAREST = 3  # neighbours that adversary and guide are compared by
+NEAREST = 3  # neighbours by which adversary and guide are compared: Sabour et al., 2016, sec. 3
+PER_PAIR = ("ratio", "guide_ratio", "source_ratio", "shared", "rank_change", "sparsity_change")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the representations of some adversaries at one layer are like, a row per pair.
+    """All measures of the representations of some adversaries at one layer, a row per pair.
 
     Attributes:
-        ratio: Distance to the guide over the source's; ``None`` where there is no guide but a neighbour of its own.
+        ratio: Distance to the guide over the source's; ``None`` without a guide.
         guide_ratio: Distance to the guide over that of nearest neighbours in its class.
         source_ratio: Distance to the source over that of two images of its class.
-        shared: How many of the three nearest neighbours are those of the guide too.
+        shared: How many of the three nearest neighbours are also the guide's.
         rank_change: By how many percentiles of the class it is more of an outlier than the guide.
-        drop: Log-likelihood on the guide's tangent less the guide's, of the ``"adversary"`` [B, 1], of a ``"random"``
-            point [B, 1] that is as far from the guide in a direction drawn at random, and of the guide's ``"close"``
-            and ``"far"`` natural neighbours. Where features are far more than neighbours, it is mostly a distance:
-            compare the first with the second.
+        drop: Log-likelihood on the guide's tangent less the guide's: of the ``"adversary"`` [B, 1], of a ``"random"``
+            point [B, 1] at the same distance from the guide in a random direction, and of the guide's ``"close"`` and
+            ``"far"`` natural neighbours. With far more features than neighbours it is mostly a distance: compare the
+            first two.
         consistency: Angular consistency with the guide, likewise.
         sparsity_change: Share of active units less the source's.
-        source_overlap: Active units in common with the source, of those active in either.
+        source_overlap: Share of the units active in adversary or source that are active in both.
         guide_overlap: The same with the guide.
         dimension: Dimension of the tangents.
         held_out: Mean log-likelihood of left-out neighbours by guide and dimension, from 0 on; ``None`` where the
             dimension was given.
-        groups: Number of each pair's independent unit; without them every pair is its own.
+        groups: Number of each pair's independent unit; by default every pair is its own.
     """
 
     ratio: PerImage | None
@@ -143,18 +84,62 @@ class Description:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """What has a row per pair, by name."""
-        found = {
-            name: value
-            for name in ("ratio", "guide_ratio", "source_ratio", "shared", "rank_change", "sparsity_change")
-            if (value := getattr(self, name)) is not None
-        }
+        """The measures that have a row per pair, by name."""
+        tensors = {name: value for name in PER_PAIR if (value := getattr(self, name)) is not None}
         for name in ("drop", "consistency"):
-            found |= {f"{name}/{kind}": values for kind, values in getattr(self, name).items()}
-        return found
+            tensors |= {f"{name}/{kind}": values for kind, values in getattr(self, name).items()}
+        return tensors
 
 
 def _quantiles(values: Tensor) -> dict[str, float]:
-    """Median and the range of nine in ten."""
     low, middle, high = values.cpu().double().flatten().quantile(QUANTILES).tolist()
     return {"median": middle, "q05": low, "q95": high}
+
+
+def neighbour_overlap(first: Int64[Tensor, "B K"], second: Int64[Tensor, "_ _"]) -> Labels:
+    r"""How many neighbours two points have in common.
+
+    .. math:: |N_K(\alpha) \cap N_K(g)|
+
+    Both searches must leave out the guide itself, which would otherwise be a neighbour of one only.
+
+    Args:
+        first: Rows of the neighbours of one point, such as the adversary, from :func:`nearest_neighbours`.
+        second: Rows of those of the other, such as the guide.
+
+    Returns:
+        One count per pair of points, from 0 to K.
+
+    Raises:
+        ValueError: If the shapes differ, or a row comes twice for one point.
+
+    Example:
+        >>> neighbour_overlap(torch.tensor([[4, 8, 2], [1, 2, 3]]), torch.tensor([[2, 7, 4], [9, 8, 7]])).tolist()
+        [2, 0]
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"first and second must be of one shape, got {list(first.shape)} and {list(second.shape)}")
+    for name, rows in (("first", first), ("second", second)):
+        if bool((rows.sort(1).values.diff(dim=1) == 0).any()):
+            raise ValueError(f"{name} must hold different rows for each point, got one twice")
+    return (first[:, :, None] == second[:, None, :]).sum((1, 2))
+
+
+def overlap_share(counts: Labels, least: int, groups: Tensor | None = None) -> Interval:
+    """Share of pairs with at least so many common neighbours, with its interval at 95 %.
+
+    Args:
+        counts: Common neighbours of each pair, from :func:`neighbour_overlap`.
+        least: How many are needed; of three neighbours, 3 asks for all and 2 for at least two.
+        groups: Number of each pair's independent unit; by default every pair is its own.
+
+    Raises:
+        ValueError: If there are no pairs.
+
+    Example:
+        >>> round(overlap_share(torch.tensor([3, 2, 1, 3]), least=2).mean, 2)
+        0.75
+    """
+    if not len(counts):
+        raise ValueError("counts must hold at least one pair, got none")
+    return share_interval(counts >= least, groups)

@@ -1,6 +1,12 @@
-"""How far adversaries are, against distances that are usual among natural images."""
+r"""Distances of adversaries relative to those among natural images.
+
+The source is Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 3.
+Distances are :math:`d(x, y) = \|\phi(x) - \phi(y)\|_2` between features, computed in float64.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -16,23 +22,14 @@ from perturbsets.rows import named_rows
 def distance_ratio(
     adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], source: Float[Tensor, "_ _"]
 ) -> PerImage:
-    r"""Which part of the way to the guide is left.
+    r"""The distance to the guide that is left, as a share of the source's.
 
-    .. math:: \frac{d(\alpha, g)}{d(s, g)}, \qquad d(x, y) = \|\phi(x) - \phi(y)\|_2
+    .. math:: \frac{d(\alpha, g)}{d(s, g)}
 
-    Args:
-        adversary: Features :math:`\phi(\alpha)`, a row per image.
-        guide: Features :math:`\phi(g)`.
-        source: Features :math:`\phi(s)`.
-
-    Returns:
-        One ratio per image: 0 at the guide, 1 where nothing was gained.
+    0 at the guide, 1 where nothing was gained. All arguments are features, a row per image.
 
     Raises:
         ValueError: If a source has the same features as its guide, or one is not finite.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
 
     Example:
         >>> source, guide = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
@@ -48,115 +45,82 @@ def distance_ratio(
     return _distance(adversary, guide) / whole
 
 
-def guide_ratio(adversary: Float[Tensor, "B D"], guide: Float[Tensor, "_ _"], nearest: Float[Tensor, " _"]) -> PerImage:
-    r"""How far adversaries are from their guides, against the nearest natural images of the guide's class.
-
-    .. math:: \frac{d(\alpha, g)}{\bar d_1(g)}
-
-    Args:
-        adversary: Features of the adversaries, a row per image.
-        guide: Features of the guides.
-        nearest: :math:`\bar d_1(g)`, from :func:`nearest_in_class` of the guides' classes.
-
-    Returns:
-        One ratio per image; below 1 an adversary is nearer to its guide than natural images are to each other.
-
-    Raises:
-        ValueError: If a mean distance is not above 0, or a feature is not finite.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
-
-    Example:
-        >>> from perturbsets.representations import MemoryBank
-        >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
-        >>> nearest = nearest_in_class(bank, "fc", torch.tensor([7]))
-        >>> nearest.tolist(), guide_ratio(torch.tensor([[5.0]]), torch.tensor([[3.0]]), nearest).tolist()
-        ([1.3333333333333333], [1.5])
-    """
-    return _distance(adversary, guide) / _above_zero(nearest, "nearest", len(guide))
-
-
-def source_ratio(
-    adversary: Float[Tensor, "B D"], source: Float[Tensor, "_ _"], spread: Float[Tensor, " _"]
+def relative_distance(
+    points: Float[Tensor, "B D"], others: Float[Tensor, "_ _"], scale: Float[Tensor, " _"]
 ) -> PerImage:
-    r"""How far adversaries are from their sources, against two natural images of the source's class.
+    r"""Distances between pairs of points, relative to a distance that is usual among natural images.
 
-    .. math:: \frac{d(\alpha, s)}{\bar d(s)}
+    .. math:: \frac{d(\alpha, g)}{\bar d_1(g)}, \qquad \frac{d(\alpha, s)}{\bar d(s)}
+
+    for adversaries and their guides, with the scale from :func:`nearest_in_class` of the guides' classes (below 1 an
+    adversary is nearer to its guide than natural images are to each other); or for adversaries and their sources, with
+    the scale from :func:`spread_in_class` of the sources' classes (above 1 an adversary is further from its source than
+    images of a class are from each other).
 
     Args:
-        adversary: Features of the adversaries, a row per image.
-        source: Features of the sources.
-        spread: :math:`\bar d(s)`, from :func:`spread_in_class` of the sources' classes.
-
-    Returns:
-        One ratio per image; above 1 an adversary is further from its source than images of a class are from each
-        other.
+        points: Features of the adversaries, a row per image.
+        others: Features of their guides, or of their sources.
+        scale: A mean distance per image, above 0.
 
     Raises:
         ValueError: If a mean distance is not above 0, or a feature is not finite.
 
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
-
     Example:
         >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [3.0]])}, torch.tensor([7, 7, 7]))
-        >>> spread = spread_in_class(bank, "fc", torch.tensor([7]))
-        >>> spread.tolist(), source_ratio(torch.tensor([[5.0]]), torch.tensor([[0.0]]), spread).tolist()
+        >>> nearest, spread = (mean(bank, "fc", torch.tensor([7])) for mean in (nearest_in_class, spread_in_class))
+        >>> nearest.tolist(), relative_distance(torch.tensor([[5.0]]), torch.tensor([[3.0]]), nearest).tolist()
+        ([1.3333333333333333], [1.5])
+        >>> spread.tolist(), relative_distance(torch.tensor([[5.0]]), torch.tensor([[0.0]]), spread).tolist()
         ([2.0], [2.5])
     """
-    return _distance(adversary, source) / _above_zero(spread, "spread", len(source))
+    distances = _distance(points, others)
+    if scale.shape != distances.shape:
+        raise ValueError(f"scale must be one mean for each of {len(others)} images, got {list(scale.shape)}")
+    if not bool((above := scale > 0).all()):  # NaN fails too
+        raise ValueError(
+            f"scale must be above 0, got {scale[~above][0]:.4g} for image {int((~above).nonzero()[0])}: its class "
+            "holds nothing but copies of one representation"
+        )
+    return distances / scale
 
 
 def nearest_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
-    r"""Mean distance of a class's images to their nearest neighbours in it.
+    r"""Mean distance of a class's images to their nearest neighbours in it, one mean per entry of `classes`.
 
     .. math:: \bar d_1(c) = \frac{1}{n_c} \sum_{i \in c} \min_{j \in c,\, j \ne i} d(x_i, x_j)
 
-    Args:
-        bank: The images.
-        layer: Layer of the bank.
-        classes: Classes, such as one per guide; each is computed once.
-
-    Returns:
-        One mean per class asked for.
-
     Raises:
         ValueError: If a class has fewer than 2 images in the bank.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
     """
-    found = member_distances(bank, layer, classes.unique().tolist(), neighbours=1)
-    return _looked_up({label: float(distances.mean()) for label, distances in found.items()}, classes)
+    return per_class(lambda label: nearest_distance(bank, layer, label), classes)
 
 
 def spread_in_class(bank: Bank, layer: str, classes: Labels) -> PerImage:
-    r"""Mean distance between two images of a class.
+    r"""Mean distance between two images of a class, over all pairs, one mean per entry of `classes`.
 
     .. math:: \bar d(c) = \frac{2}{n_c (n_c - 1)} \sum_{i < j \in c} d(x_i, x_j)
 
-    All pairs count; they are summed block by block.
-
-    Args:
-        bank: The images.
-        layer: Layer of the bank.
-        classes: Classes, such as one per source; each is computed once.
-
-    Returns:
-        One mean per class asked for.
-
     Raises:
         ValueError: If a class has fewer than 2 images in the bank.
-
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.
     """
-    return _looked_up({label: _spread(bank, layer, label) for label in classes.unique().tolist()}, classes)
+    return per_class(lambda label: pair_distance(bank, layer, label), classes)
 
 
-def _spread(bank: Bank, layer: str, label: int) -> float:
+def per_class(measure: Callable[[int], float], classes: Labels) -> PerImage:
+    """A number of the class of each image; every class is measured once."""
+    values = {label: measure(label) for label in classes.unique().tolist()}
+    device = double_device(classes.device)
+    return torch.tensor([values[label] for label in classes.tolist()], dtype=torch.float64, device=device)
+
+
+def nearest_distance(bank: Bank, layer: str, label: int) -> float:
+    """The mean of :func:`nearest_in_class` for one class."""
+    return float(member_distances(bank, layer, [label], neighbours=1)[label].mean())
+
+
+def pair_distance(bank: Bank, layer: str, label: int) -> float:
+    """The mean of :func:`spread_in_class` for one class, summed block by block."""
     members, total = bank.members(label, 2), 0.0
     origin = in_double(bank.features(layer, members[:1]))  # products of small numbers cancel less, and copies give 0
     for rows, features in bank.blocks(layer, rows=members):
@@ -167,11 +131,6 @@ def _spread(bank: Bank, layer: str, label: int) -> float:
     return 2 * total / (len(members) * (len(members) - 1))
 
 
-def _looked_up(found: dict[int, float], classes: Labels) -> PerImage:
-    values = [found[label] for label in classes.tolist()]
-    return torch.tensor(values, dtype=torch.float64, device=double_device(classes.device))
-
-
 def _distance(first: Tensor, second: Tensor) -> PerImage:
     if first.shape != second.shape:
         raise ValueError(f"features must be of one shape, got {list(first.shape)} and {list(second.shape)}")
@@ -179,14 +138,3 @@ def _distance(first: Tensor, second: Tensor) -> PerImage:
     if not bool((finite := distance.isfinite()).all()):
         raise ValueError(f"features must be finite, got NaN or infinity in {named_rows(~finite)}")
     return distance
-
-
-def _above_zero(scale: Tensor, name: str, count: int) -> PerImage:
-    if scale.shape != (count,):
-        raise ValueError(f"{name} must be one mean for each of {count} images, got {list(scale.shape)}")
-    if not bool((above := scale > 0).all()):  # NaN fails too
-        raise ValueError(
-            f"{name} must be above 0, got {scale[~above][0]:.4g} for image {int((~above).nonzero()[0])}: its class "
-            "holds nothing but copies of one representation"
-        )
-    return scale

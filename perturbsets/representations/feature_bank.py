@@ -1,4 +1,4 @@
-"""Banks in HDF5 files, read in blocks."""
+"""Banks in HDF5 files: reading them, and writing the features of a whole data set."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ FORMAT, VERSION = "perturbsets.features", 1
 class FeatureBank(Bank):
     """Features of the images of a data set, in a file that :func:`write_bank` made.
 
-    Opening it reads the labels alone. Features are read when asked for, through a memory map that is closed again: a
-    search through a bank far larger than memory holds one block at a time.
+    Opening it reads only labels and predictions. Features are read on demand through a memory map that is closed again:
+    a search through a bank far larger than memory holds one block at a time.
 
     Args:
         path: The file.
@@ -39,14 +39,13 @@ class FeatureBank(Bank):
     Attributes:
         layers: Names of the layers, in the order of the network.
         labels: Class of each image.
-        predictions: Class that the network gives each image.
+        predictions: Class that the network predicts for each image.
         classes: Names of the classes; empty where the data set has none.
-        provenance: What made the features.
+        provenance: Model, data and versions that made the features.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no bank: truncated, not HDF5, with links, or with wrong shapes or types. The message gives
-            the reason.
+        ValueError: If it is no bank: truncated, not HDF5, with links, or with wrong shapes or types; with the reason.
 
     Example:
         >>> bank = FeatureBank("features.h5")  # doctest: +SKIP
@@ -71,8 +70,8 @@ class FeatureBank(Bank):
 
     def _open(self, file: h5py.File) -> None:
         if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-            found = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
-            raise UnusableError(f"its format is {found}, expected {FORMAT} version {VERSION}")
+            got = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
+            raise UnusableError(f"its format is {got}, expected {FORMAT} version {VERSION}")
         try:
             self.layers = tuple(str(name) for name in file.attrs["layers"])
             self.classes = tuple(str(name) for name in file.attrs["classes"])
@@ -86,36 +85,31 @@ class FeatureBank(Bank):
             locate(file, name, length, 1, ("int64",), mapped=True)
         self.labels: Labels = torch.from_numpy(file["labels"][()])
         self.predictions: Labels = torch.from_numpy(file["predictions"][()])
-        tables = {layer: table(number) for number, layer in enumerate(self.layers)}
         self._places = {
-            layer: locate(file, name, length, 2, ("float32",), mapped=True) for layer, name in tables.items()
+            layer: locate(file, _table(number), length, 2, ("float32",), mapped=True)
+            for number, layer in enumerate(self.layers)
         }
-        lengths = {name: place.shape[0] for name, place in self._places.items()} | {
-            "predictions": len(self.predictions)
-        }
+        lengths = {name: place.shape[0] for name, place in self._places.items()}
+        lengths["predictions"] = len(self.predictions)
         wrong = {name: rows for name, rows in lengths.items() if rows != len(self.labels)}
         if wrong or not len(self.labels):
             raise UnusableError(f"it has {len(self.labels)} labels, and other numbers of rows: {wrong}")
 
     def _read(self, layer: str, rows: Rows) -> Float[Tensor, "N D"]:
         values, wanted = self._places[layer].map(self.path), rows.numpy()
-        in_a_row = len(wanted) and int(wanted[-1]) - int(wanted[0]) == len(wanted) - 1 and (np.diff(wanted) == 1).all()
-        if in_a_row:
+        if len(wanted) and (np.diff(wanted) == 1).all():  # a slice is read faster
             return torch.from_numpy(values[wanted[0] : wanted[-1] + 1].copy())
         return torch.from_numpy(np.take(values, wanted, axis=0))
 
 
-def table(number: int) -> str:
-    """Name of the table that keeps a layer, since a layer's own name may hold what HDF5 reads as a path."""
+def _table(number: int) -> str:
+    """Name of a layer's table: HDF5 could read the layer's own name as a path."""
     return f"layer{number}"
-
-
-# Writing the features of a whole data set: in batches, whole or not at all, and on where a kill ended it.
 
 
 @runtime_checkable
 class LabelledImages(Protocol):
-    """Images with labels, as each :class:`augment.Source` gives them."""
+    """Images with labels, such as an :class:`augment.Source`."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -137,20 +131,20 @@ def write_bank(
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureBank:
-    """Stores what chosen layers of a classifier make of every image, with labels and predictions, in one file.
+    """Stores the outputs of chosen layers of a classifier for every image, with labels and predictions, in one file.
 
-    One pass per image gives all of it. The model is judged in evaluation mode and left as it was. Features are stored
-    in single precision. A kill or an error leaves the folder ``NAME.partial`` beside the target, and the next call with
-    the same arguments goes on from there, to the same bytes; another model, data set or setting starts anew.
+    One pass per image gives all of it. The model runs in evaluation mode and is left as it was. Features are stored in
+    single precision. A kill or an error leaves the folder ``NAME.partial`` beside the target, and the next call with
+    the same arguments resumes there, to the same bytes; another model, data set or setting starts anew.
 
     Args:
         path: The file to write; an existing one is replaced.
         model: A classifier that gives logits.
         layers: Names or globs, as for :func:`layer_names`.
-        data: The images; a source of ``augment``, or anything of its shape.
-        activation: ``"relu"`` stores what a ReLU behind each layer hands on, ``"none"`` the layers' own outputs.
-        batch: Images in one pass of the model.
-        device: Where the model is, and images go; by default found from its weights.
+        data: The images; a source of ``augment``, or anything of its interface.
+        activation: ``"relu"`` stores the layers' outputs after a ReLU, ``"none"`` the outputs themselves.
+        batch: Images per pass of the model.
+        device: Where the model is, and images go; by default the device of its weights.
         progress: Called with images done and images in all.
 
     Returns:
@@ -171,26 +165,32 @@ def write_bank(
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     path, names = Path(path), layer_names(model, layers)
-    on = _device(model) if device is None else torch.device(device)
-    passes = _Passes(model, names, activation, data, on)
+    if device is None:
+        device = next((each.device for each in chain(model.parameters(), model.buffers())), "cpu")
+    device = torch.device(device)
+    passes = _Passes(model, names, activation, data, device)
     batches = [range(start, min(start + batch, len(data))) for start in range(0, len(data), batch)]
     first = passes(batches[0])
     tables = {name: ((len(data), *values.shape[1:]), values.dtype.name) for name, values in first.items()}
-    weights = digest(model)
-    state = getattr(data, "state", "")
-    same = digest([FORMAT, VERSION, names, activation, batch, on.type, described(data), state, weights, passes.seen])
-    with Partial(path, tables, same) as partial:
+    weights, state = digest(model), getattr(data, "state", "")
+    arguments = [FORMAT, VERSION, names, activation, batch, device.type, described(data), state, weights, passes.first]
+    with Partial(path, tables, digest(arguments)) as partial:
         done = {record["start"] for record in partial.records}
         for rows in batches:
             if rows.start in done:
                 continue
             for name, values in (first if rows.start == 0 else passes(rows)).items():
-                _check_shape(name, values, len(rows), tables[name][0][1:])
+                shape = tables[name][0][1:]
+                if values.shape != (len(rows), *shape):
+                    raise ValueError(
+                        f"data must hold images of one size, got features {values.shape[1:]} after {shape} in table "
+                        f"{name}: give a size to the source"
+                    )
                 partial.write(name, np.arange(rows.start, rows.stop), values)
             partial.record({"start": rows.start})
             if progress is not None:
                 progress(rows.stop, len(data))
-        about = {
+        provenance = {
             "model": {"class": type(model).__name__, "weights": weights},
             "data": described(data),
             "activation": activation,
@@ -201,14 +201,14 @@ def write_bank(
             "version": VERSION,
             "layers": names,
             "classes": np.array(list(map(str, getattr(data, "classes", ()))), dtype=h5py.string_dtype()),
-            "provenance": json.dumps(about, sort_keys=True),
+            "provenance": json.dumps(provenance, sort_keys=True),
         }
         partial.finish({"/": attributes})
     return FeatureBank(path)
 
 
 class _Passes:
-    """Rows of the tables, from one pass of the model per batch; remembers the first batch that it saw."""
+    """Rows of the tables, from one pass of the model per batch; keeps the first batch for the fingerprint."""
 
     def __init__(
         self, model: nn.Module, names: list[str], activation: Activation, data: LabelledImages, device: torch.device
@@ -216,7 +216,7 @@ class _Passes:
         self.names, self.data, self.device = names, data, device
         self.model = _WithPredictions(model)
         self.outputs = LayerOutputs(self.model, [*map(_inside, names), "predictions"], activation=activation)
-        self.seen: list[Tensor] = []
+        self.first: list[Tensor] = []
 
     def __call__(self, rows: range) -> dict[str, Array]:
         images, labels = self.data.batch(list(rows))
@@ -225,50 +225,33 @@ class _Passes:
                 f"data must give an image and a whole number as label for each of {len(rows)} rows, got images "
                 f"{list(images.shape)} and labels {list(labels.shape)} of {labels.dtype}"
             )
-        self.seen = self.seen or [images, labels]
+        self.first = self.first or [images, labels]
         with preserve_state(self.model, self.device), torch.no_grad():
-            found = self.outputs(images.to(self.device))
-        tables = {"labels": labels.long().cpu().numpy(), "predictions": found["predictions"][:, 0].long().cpu().numpy()}
+            outputs = self.outputs(images.to(self.device))
+        predictions = outputs["predictions"][:, 0].long()
+        tables = {"labels": labels.long().cpu().numpy(), "predictions": predictions.cpu().numpy()}
         for number, name in enumerate(self.names):
-            features = found[_inside(name)].float().cpu()
+            features = outputs[_inside(name)].float().cpu()
             if (bad := not_finite(features)) is not None:
                 raise ValueError(f"layer {name!r} must give finite features, got NaN or infinity for image {rows[bad]}")
-            tables[table(number)] = features.numpy()
+            tables[_table(number)] = features.numpy()
         return tables
 
 
 class _WithPredictions(nn.Module):
-    """A classifier with its predictions as a last layer, so that the pass for the features gives them too."""
+    """A classifier with its predictions as a last layer, so that one pass gives features and predictions."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.predictions = model, _Predictions()
+        self.model, self.predictions = model, nn.Identity()
 
     def forward(self, images: Samples) -> Tensor:
-        return self.predictions(class_logits(self.model, images))
-
-
-class _Predictions(nn.Module):
-    """The class of the largest logit, in a type that holds every class number exactly and that a ReLU leaves alone."""
-
-    def forward(self, logits: Any) -> Tensor:
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or not bool(logits.isfinite().all()):
-            got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        logits = class_logits(self.model, images)
+        if logits.ndim != 2 or not bool(logits.isfinite().all()):
+            got = list(logits.shape)
             raise ValueError(f"model must give a matrix of finite logits, one row per image, got {got}")
-        return logits.argmax(1, keepdim=True).to(torch.float32)
+        return self.predictions(logits.argmax(1, keepdim=True).float())  # which a ReLU does not change
 
 
 def _inside(name: str) -> str:
     return f"model.{name}" if name else "model"
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
-
-
-def _check_shape(name: str, values: Any, rows: int, shape: tuple[int, ...]) -> None:
-    if values.shape != (rows, *shape):
-        raise ValueError(
-            f"data must hold images of one size, got features {values.shape[1:]} after {shape} in table {name}: give a "
-            "size to the source"
-        )

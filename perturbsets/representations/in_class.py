@@ -1,4 +1,4 @@
-"""Neighbours within a class."""
+"""Neighbours within a class: distances of its images, and the rank of a point among them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,15 @@ def neighbours_in_class(
     *,
     exclude: Int64[Tensor, " _"] | None = None,
 ) -> Neighbours:
-    """The nearest images of one class, which may be another one for each point.
+    """The nearest images of one class, chosen per point.
 
     Args:
         points: Features of the points.
-        classes: In which class to search, per point; no need for it to be the point's own.
-        bank: The reference, whose labels tell the classes.
+        classes: The class to search per point, not necessarily the point's own.
+        bank: The images searched, with their labels.
         layer: Layer of the bank from which the points' features come.
         count: Number of neighbours, at least 1.
         exclude: A row of the bank per point that does not count; -1 for none.
-
-    Returns:
-        Rows of the bank, and Euclidean distances.
 
     Raises:
         ValueError: If a class has too few images, and as for :func:`nearest_neighbours`.
@@ -50,7 +47,7 @@ def neighbours_in_class(
     if exclude is not None and exclude.shape != points.shape[:1]:
         raise ValueError(f"exclude must give a row for each of {len(points)} points, got {list(exclude.shape)}")
     shape = (len(points), count)
-    found = Neighbours(
+    result = Neighbours(
         torch.zeros(shape, dtype=torch.int64, device=points.device),
         torch.zeros(shape, dtype=torch.promote_types(points.dtype, torch.float32), device=points.device),
     )
@@ -58,17 +55,17 @@ def neighbours_in_class(
         some = (classes == label).nonzero()[:, 0].to(points.device)
         left_out = None if exclude is None else exclude.to(points.device)[some]
         members = bank.members(label, count)
-        inside = 0 if left_out is None else int(torch.isin(left_out.cpu(), members).any())
-        bank.members(label, count + inside)
+        if left_out is not None and bool(torch.isin(left_out.cpu(), members).any()):
+            bank.members(label, count + 1)
         nearest = nearest_neighbours(points[some], bank.blocks(layer, rows=members), count, exclude=left_out)
-        found.rows[some], found.distances[some] = nearest
-    return found
+        result.rows[some], result.distances[some] = nearest
+    return result
 
 
 def member_distances(
     bank: Bank, layer: str, classes: Iterable[int], neighbours: int = 3
 ) -> dict[int, Float[Tensor, " _"]]:
-    r"""How far the images of a class are from their nearest neighbours in it, on average over these.
+    r"""Mean distance of each image of a class to its nearest neighbours in the class.
 
     .. math:: m(x) = \frac1k \sum_{j=1}^k \|\phi(x) - \phi(n_j(x))\|_2
 
@@ -94,21 +91,21 @@ def member_distances(
     """
     if neighbours < 1:
         raise ValueError(f"neighbours must be at least 1, got {neighbours}")
-    found = {}
+    distances = {}
     for label in dict.fromkeys(classes):
         members = bank.members(label, neighbours + 1)
         size = block_rows(bank.features(layer, members[:1]).shape[1])
         parts = [
             nearest_neighbours(
-                in_double(bank.features(layer, some)), bank.blocks(layer, size, members), neighbours, exclude=some
+                in_double(bank.features(layer, some)),
+                bank.blocks(layer, size=size, rows=members),
+                neighbours,
+                exclude=some,
             ).distances.mean(1)
             for some in members.split(size)
         ]
-        found[label] = torch.cat(parts).cpu()
-    return found
-
-
-# A stand-in for the guide of adversaries that were made without one.
+        distances[label] = torch.cat(parts).cpu()
+    return distances
 
 
 def nearest_in_predicted_class(
@@ -119,15 +116,16 @@ def nearest_in_predicted_class(
     *,
     exclude: Int64[Tensor, " _"] | None = None,
 ) -> Labels:
-    r"""The natural image nearest to each adversary among those of the class that the network takes it for.
+    r"""The natural image nearest to each adversary within its predicted class, in place of a guide.
 
     .. math:: n_1(\alpha) = \arg\min_{x \,:\, y(x) = \hat y(\alpha)} \|\phi(\alpha) - \phi(x)\|_2
 
-    Adversaries that aim at a label have no guide: their ranks and tangents are taken at this image.
+    Adversaries that aim at a label have no guide: their ranks and tangents are taken at this image (Sabour et al.,
+    *Adversarial manipulation of deep representations*, 2016).
 
     Args:
         adversary: Features :math:`\phi(\alpha)`, a row per image.
-        predictions: Class :math:`\hat y(\alpha)` that the network gives each adversary.
+        predictions: Class :math:`\hat y(\alpha)` that the network predicts for each adversary.
         bank: The natural images x and their labels y.
         layer: Layer of the bank from which the adversaries' features come.
         exclude: A row of the bank per adversary that does not count, such as its source's; -1 for none.
@@ -138,20 +136,13 @@ def nearest_in_predicted_class(
     Raises:
         ValueError: If the bank has no image of a predicted class.
 
-    References:
-        Sabour et al., *Adversarial manipulation of deep representations*, 2016.
-
     Example:
-        >>> import torch
         >>> from perturbsets.representations import MemoryBank
         >>> bank = MemoryBank({"fc": torch.tensor([[0.0], [1.0], [2.0]])}, torch.tensor([5, 3, 5]))
         >>> nearest_in_predicted_class(torch.tensor([[1.1]]), torch.tensor([5]), bank, "fc").tolist()
         [2]
     """
     return neighbours_in_class(adversary, predictions, bank, layer, 1, exclude=exclude).rows[:, 0]
-
-
-# Whether a point lies among its class or at its edge: the rank of its distance to its nearest neighbours.
 
 
 def rank_in_class(
@@ -169,7 +160,7 @@ def rank_in_class(
     .. math:: r_k(z) = \frac{100}{n_c} \Big( \#\{i \in c : m(x_i) < m(z)\}
         + \tfrac12 \#\{i \in c : m(x_i) = m(z)\} \Big)
 
-    with :math:`m` as in :func:`member_distances`. The measure of an adversary against its guide is
+    with :math:`m` as in :func:`member_distances`. An adversary is compared with its guide by
     :math:`\Delta r_3 = r_3(\alpha) - r_3(g)`, both in the guide's class and without the guide's own row.
 
     Args:
@@ -179,11 +170,11 @@ def rank_in_class(
         layer: Layer of the bank from which the points' features come.
         neighbours: Number k of neighbours, at least 1.
         exclude: A row of the bank per point that is none of its neighbours, such as the guide's; -1 for none.
-        members: What :func:`member_distances` gives for the same bank, layer and number of neighbours: computed here
-            if not given, and worth keeping where many points are ranked one after the other.
+        members: What :func:`member_distances` gives for the same bank, layer and number of neighbours; computed if not
+            given.
 
     Returns:
-        One rank per point, from 0 (in the thick of its class) to 100 (further out than all of it).
+        One rank per point, from 0 (central in its class) to 100 (further out than all of it).
 
     Raises:
         ValueError: If a class has k images or fewer (fewer than 4, for three neighbours), or `members` lacks a class.
@@ -210,7 +201,7 @@ def rank_in_class(
     ranks = torch.zeros_like(means)
     for label in wanted:
         some = (classes == label).cpu()
-        usual = members[label].double().sort().values
-        below, up_to = (torch.searchsorted(usual, means[some], right=right) for right in (False, True))
-        ranks[some] = 50 * (below + up_to).double() / len(usual)
+        natural = members[label].double().sort().values
+        below, up_to = (torch.searchsorted(natural, means[some], right=right) for right in (False, True))
+        ranks[some] = 50 * (below + up_to).double() / len(natural)
     return ranks.to(points.device, torch.promote_types(points.dtype, torch.float32))

@@ -1,10 +1,10 @@
-"""From a representation back to an image that has it."""
+"""Inversion: from a representation back to an image that has it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import nn
@@ -18,17 +18,16 @@ from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.sets.pixel import PixelBall
 
-GREY = 0.5
-"""Centre and radius of the box [0, 1] of all images."""
+GREY = 0.5  # centre and radius of the box [0, 1] of all images
 
 
 @dataclass(frozen=True)
-class Inverted:
-    """Images made of representations.
+class InversionResult:
+    """Images reconstructed from representations.
 
     Attributes:
         images: The images, in [0, 1].
-        distances: How far their representations are from those wanted, as shares of the length of these; the root of
+        distances: Distances of their representations from those given, relative to the length of these; the root of
             the mean square over layers.
         calls: Forward passes spent on each.
     """
@@ -40,19 +39,19 @@ class Inverted:
 
 @dataclass(frozen=True)
 class Inversion:
-    r"""Searches the natural image whose representation is a given one.
+    r"""Searches for a natural image with a given representation.
 
     .. math:: \min_{x \in [0, 1]^{CHW}}
         \frac1K \sum_k \frac{\|\phi_k(x) - \phi_k\|^2}{\|\phi_k\|^2} + \lambda_\alpha R_\alpha(x) + \lambda_V R_V(x)
 
-    with :math:`\phi_k(x)` the output of layer k (:class:`~perturbsets.LayerOutputs`), :math:`\phi_k` the one wanted,
-    :math:`R_\alpha` of :func:`alpha_norm` and :math:`R_V` of :func:`total_variation`. Without the two prices the search
-    ends at any of the many images that a layer cannot tell apart, most of which are noise.
+    with :math:`\phi_k(x)` the output of layer k (:class:`~perturbsets.LayerOutputs`), :math:`\phi_k` the one given,
+    :math:`R_\alpha` of :func:`alpha_norm` and :math:`R_V` of :func:`total_variation`. Without these two penalties the
+    search ends at any of the many images with that representation, most of which are noise.
 
     Args:
         layers: Names or globs of layers, as for :func:`~perturbsets.layer_names`.
         activation: ``"relu"`` or ``"none"``, as for :class:`~perturbsets.LayerOutputs`.
-        alpha: The exponent :math:`\alpha \ge 1`; high ones leave a range of values free and keep all within it.
+        alpha: The exponent :math:`\alpha \ge 1`; high ones leave values free within a range and keep them in it.
         alpha_weight: :math:`\lambda_\alpha \ge 0`.
         variation_weight: :math:`\lambda_V \ge 0`: 1 gives sharp and noisy images, 30 smooth ones that are farther off.
         ascent: How to search the box of all images, of radius 0.5 about grey.
@@ -73,6 +72,7 @@ class Inversion:
     """
 
     layers: str | Sequence[str]
+    _: KW_ONLY
     activation: Activation = "relu"
     alpha: float = 6.0
     alpha_weight: float = 0.01
@@ -94,13 +94,13 @@ class Inversion:
         shape: tuple[int, int, int],
         *,
         generator: torch.Generator | None = None,
-    ) -> Inverted:
-        """Inverts a batch of representations; the model is left as it was found.
+    ) -> InversionResult:
+        """Inverts a batch of representations; the model is left as it was.
 
         Args:
             model: The network.
-            representations: By name of the layer a matrix with a row per image, as :class:`~perturbsets.LayerOutputs`
-                gives.
+            representations: By name of the layer a matrix with a row per image, as of
+                :class:`~perturbsets.LayerOutputs`.
             shape: Channels, rows and columns of the images.
             generator: For the first images; a fresh one, seeded by the system, if not given.
 
@@ -114,20 +114,16 @@ class Inversion:
         first = representations[outputs.names[0]]
         grey = torch.full((len(first), *shape), GREY, dtype=first.dtype, device=first.device)
         adversary = Adversary(PixelBall("linf", GREY), _Preimage(self), self.ascent)
-        found = adversary(model, grey, representations, generator=generator)
+        result = adversary(model, grey, representations, generator=generator)
         with preserve_state(model, grey.device), torch.no_grad():
             loss = _PreimageLoss(self, outputs, representations)
-            distances = loss.squared_distance(found.images).sqrt()
-        return Inverted(found.images, distances, found.calls + 1)
+            distances = loss.squared_distance(result.images).sqrt()
+        return InversionResult(result.images, distances, result.calls + 1)
 
-    def reconstruct(self, model: nn.Module, images: Images, *, generator: torch.Generator | None = None) -> Inverted:
-        """Inverts the representations of images: what of them the layers still know.
-
-        Args:
-            model: The network.
-            images: Images in [0, 1].
-            generator: As above.
-        """
+    def reconstruct(
+        self, model: nn.Module, images: Images, *, generator: torch.Generator | None = None
+    ) -> InversionResult:
+        """Inverts the representations of images in [0, 1]: shows what the layers preserve of them."""
         with preserve_state(model, images.device), torch.no_grad():
             representations = LayerOutputs(model, self.layers, activation=self.activation)(images)
         channels, height, width = images.shape[1:]
@@ -135,15 +131,11 @@ class Inversion:
 
 
 def alpha_norm(images: Images, alpha: float) -> PerImage:
-    r"""How far the values of an image are from grey.
+    r"""Mean power of the distances of an image's values from grey.
 
     .. math:: R_\alpha(x) = \frac{1}{CHW} \sum_i |2 x_i - 1|^\alpha
 
-    1 for an image of black and white alone, 0 for a grey one.
-
-    Args:
-        images: Images in [0, 1].
-        alpha: The exponent.
+    It is 1 for black and white pixels, 0 for grey ones.
 
     Example:
         >>> alpha_norm(torch.tensor([0.0, 0.25, 0.5, 1.0]).view(1, 1, 2, 2), alpha=2.0)
@@ -153,12 +145,11 @@ def alpha_norm(images: Images, alpha: float) -> PerImage:
 
 
 def total_variation(images: Images) -> PerImage:
-    r"""How much neighbouring pixels differ: the total variation of exponent 2.
+    r"""Mean squared difference of neighbouring pixels: the total variation of exponent 2.
 
     .. math:: R_V(x) = \frac{1}{CHW} \sum_{c, i, j} (x_{c, i, j+1} - x_{c, i, j})^2 + (x_{c, i+1, j} - x_{c, i, j})^2
 
-    Args:
-        images: Images in [0, 1]; what would be beyond their border does not count.
+    Pixels beyond the border do not count.
 
     Example:
         >>> total_variation(torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 2, 2))
@@ -170,11 +161,7 @@ def total_variation(images: Images) -> PerImage:
 
 @dataclass(frozen=True)
 class _Preimage(Objective):
-    """Minus what an inversion minimises, for any set and ascent; labels are representations.
-
-    Args:
-        inversion: The layers and the prices.
-    """
+    """Minus what an inversion minimises, for any set and ascent; labels are representations."""
 
     inversion: Inversion
 
@@ -193,8 +180,6 @@ class _Preimage(Objective):
 
 
 class _PreimageLoss(Loss):
-    """The same bound to a network and representations."""
-
     def __init__(self, inversion: Inversion, outputs: LayerOutputs, wanted: Mapping[str, Features]) -> None:
         self.inversion, self.outputs, self.wanted = inversion, outputs, wanted
 
@@ -205,7 +190,7 @@ class _PreimageLoss(Loss):
         return -value, torch.zeros_like(value, dtype=torch.bool)
 
     def squared_distance(self, images: Images) -> PerImage:
-        """Squared distances of representations, as shares of the squared lengths of those wanted."""
+        """Squared distances of representations, relative to the squared lengths of those given."""
         outputs = self.outputs(images)
         shares = []
         for name, wanted in self.wanted.items():

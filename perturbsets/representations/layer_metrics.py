@@ -1,23 +1,23 @@
-"""All measures of points at one layer, against the natural images around them."""
+"""All measures of adversaries at one layer, against the natural images around them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from augment.double_precision import double_device
-from perturbsets._types import Labels, PerImage
+from perturbsets._types import Labels
 from perturbsets.representations.bank import Bank
 from perturbsets.representations.description import NEAREST, Description, neighbour_overlap
 from perturbsets.representations.distances import (
     distance_ratio,
-    guide_ratio,
-    nearest_in_class,
-    source_ratio,
-    spread_in_class,
+    nearest_distance,
+    pair_distance,
+    per_class,
+    relative_distance,
 )
 from perturbsets.representations.in_class import member_distances, nearest_in_predicted_class, rank_in_class
 from perturbsets.representations.neighbours import Neighbourhood, nearest_neighbours, neighbourhoods
@@ -30,8 +30,8 @@ TOGETHER = 32  # pairs whose neighbourhoods are in memory at once
 POINTS = ("adversary", "random", "close", "far")
 
 
-class Surroundings:
-    """One layer of a bank, in which points are described; what classes have in common is computed once.
+class LayerMetrics:
+    """Every measure of adversaries at one layer of a bank; what depends on classes alone is computed once.
 
     Args:
         bank: Natural images.
@@ -41,19 +41,19 @@ class Surroundings:
         >>> from perturbsets.representations import MemoryBank
         >>> draw = torch.Generator().manual_seed(0)
         >>> features, labels = torch.rand(120, 30, generator=draw), torch.arange(120) % 2
-        >>> natural = Surroundings(MemoryBank({"fc": features[:100]}, labels[:100]), "fc")
+        >>> metrics = LayerMetrics(MemoryBank({"fc": features[:100]}, labels[:100]), "fc")
         >>> guides, sources = features[100:110], features[110:]
         >>> half_way = (guides + sources) / 2
-        >>> found = natural.describe(half_way, sources, guides, labels[:10], labels[:10], generator=draw)
-        >>> round(found.summary()["ratio"]["mean"], 3)
+        >>> description = metrics.describe(half_way, sources, guides, labels[:10], labels[:10], generator=draw)
+        >>> round(description.summary()["ratio"]["mean"], 3)
         0.5
     """
 
     def __init__(self, bank: Bank, layer: str) -> None:
         self.bank, self.layer = bank, layer
-        self._nearest: dict[int, float] = {}
-        self._spread: dict[int, float] = {}
-        self._ranked: dict[int, PerImage] = {}
+        self._nearest = cache(lambda label: nearest_distance(bank, layer, label))
+        self._spread = cache(lambda label: pair_distance(bank, layer, label))
+        self._members = cache(lambda label: member_distances(bank, layer, [label], NEAREST)[label])
 
     def describe(
         self,
@@ -68,7 +68,7 @@ class Surroundings:
         groups: Labels | None = None,
         generator: torch.Generator | None = None,
     ) -> Description:
-        """Describes adversaries that were to take the representations of guides.
+        """Measures adversaries made to take the representations of guides.
 
         Args:
             adversary: Features of the adversaries.
@@ -76,21 +76,20 @@ class Surroundings:
             guide: Features of their guides.
             source_classes: Classes of the sources.
             guide_classes: Classes of the guides.
-            exclude: Row of the bank that each guide has itself, -1 for none.
+            exclude: Row of each guide itself in the bank, -1 for none.
             dimension: Dimension of the tangents; chosen by held-out likelihood if not given.
             groups: Number of each pair's independent unit; by default every pair is its own.
-            generator: For the split of neighbours.
-
-        Returns:
-            The description.
+            generator: For the split of neighbours and the random points.
 
         Raises:
-            ValueError: If features do not fit the bank, it has too few images, or those of a class, or a layer is dead.
+            ValueError: If features do not fit the bank, it or one of the classes has too few images, or a layer is
+                dead.
         """
         ratio = distance_ratio(adversary, guide, source)
-        return self._described(
-            ratio, adversary, source, guide, source_classes, guide_classes, exclude, dimension, groups, generator
+        measured = self._measured(
+            adversary, source, guide, source_classes, guide_classes, exclude, dimension, generator
         )
+        return replace(measured, ratio=ratio, groups=groups)
 
     def describe_alone(
         self,
@@ -103,32 +102,18 @@ class Surroundings:
         groups: Labels | None = None,
         generator: torch.Generator | None = None,
     ) -> Description:
-        """Describes points that had no guide, against their nearest natural neighbour in the class they are taken for.
+        """Measures points without a guide, against their nearest natural neighbour in their predicted class.
 
-        Args:
-            points: Features of adversaries of labels, or of any images.
-            source: Features of their sources; the points themselves where they were made of nothing else.
-            source_classes: Classes of the sources.
-            predictions: Classes that the network takes the points for.
-            dimension: Dimension of the tangents; chosen by held-out likelihood if not given.
-            groups: Number of each pair's independent unit; by default every pair is its own.
-            generator: For the split of neighbours.
-
-        Returns:
-            The description, with the neighbour in the place of a guide and no distance ratio.
-
-        Raises:
-            ValueError: As :meth:`describe`.
+        Points are features of adversaries of labels, or of any images; those without a source are their own. The
+        neighbour takes the place of the guide, without a distance ratio. All else is as for :meth:`describe`.
         """
         own = nearest_in_predicted_class(points, predictions, self.bank, self.layer)
         guide = self.bank.features(self.layer, own).to(points)
-        return self._described(
-            None, points, source, guide, source_classes, predictions, own, dimension, groups, generator
-        )
+        measured = self._measured(points, source, guide, source_classes, predictions, own, dimension, generator)
+        return replace(measured, groups=groups)
 
-    def _described(
+    def _measured(
         self,
-        ratio: PerImage | None,
         points: Tensor,
         source: Tensor,
         guide: Tensor,
@@ -136,9 +121,9 @@ class Surroundings:
         guide_classes: Labels,
         exclude: Labels | None,
         dimension: int | None,
-        groups: Labels | None,
         generator: torch.Generator | None,
     ) -> Description:
+        """All measures but the distance ratio."""
         bank, layer = self.bank, self.layer
         dead = ~guide.any(1)
         if not len(points) or bool(dead.any()):
@@ -147,21 +132,20 @@ class Surroundings:
                 f"pairs must be at least one, of guides with an active unit at {layer!r}, got {got}: leave these "
                 "out, or take another layer"
             )
-        for label in set(guide_classes.tolist()) - set(self._ranked):
-            self._ranked |= member_distances(bank, layer, [label], NEAREST)
+        members = {label: self._members(label) for label in guide_classes.unique().tolist()}
         near, ranks = [], []
         for some in (points, guide):
             near.append(nearest_neighbours(some, bank.blocks(layer), NEAREST, exclude=exclude).rows)
-            ranks.append(rank_in_class(some, guide_classes, bank, layer, exclude=exclude, members=self._ranked))
+            ranks.append(rank_in_class(some, guide_classes, bank, layer, exclude=exclude, members=members))
         around = neighbourhoods(guide, bank, layer, exclude=exclude, generator=generator)
         held_out = None
         if dimension is None:
-            dimension, held_out = self._chosen(around, guide)
+            dimension, held_out = self._dimension(around, guide)
         drop, consistency = self._tangents(points, guide, around, dimension, generator)
         return Description(
-            ratio=ratio,
-            guide_ratio=guide_ratio(points, guide, self._scale(self._nearest, nearest_in_class, guide_classes)),
-            source_ratio=source_ratio(points, source, self._scale(self._spread, spread_in_class, source_classes)),
+            ratio=None,
+            guide_ratio=relative_distance(points, guide, per_class(self._nearest, guide_classes)),
+            source_ratio=relative_distance(points, source, per_class(self._spread, source_classes)),
             shared=neighbour_overlap(near[0], near[1]),
             rank_change=ranks[0] - ranks[1],
             drop=drop,
@@ -171,21 +155,10 @@ class Surroundings:
             guide_overlap=active_overlap(points, guide),
             dimension=dimension,
             held_out=held_out,
-            groups=groups,
         )
 
-    def _scale(
-        self, known: dict[int, float], measure: Callable[[Bank, str, Labels], PerImage], classes: Labels
-    ) -> PerImage:
-        """A distance that is usual in the class of each point; every class is measured once."""
-        fresh = torch.tensor(sorted(set(classes.tolist()) - set(known)), dtype=torch.int64)
-        known |= dict(zip(fresh.tolist(), measure(self.bank, self.layer, fresh).tolist(), strict=True))
-        return torch.tensor(
-            [known[label] for label in classes.tolist()], dtype=torch.float64, device=double_device(classes.device)
-        )
-
-    def _chosen(self, around: Neighbourhood, guide: Tensor) -> DimensionChoice:
-        """The dimension for all guides, some guides at a time."""
+    def _dimension(self, around: Neighbourhood, guide: Tensor) -> DimensionChoice:
+        """The dimension for all guides, chosen some guides at a time."""
         curves = [
             choose_dimension(self._natural(around.reference[rows], guide), guide[rows], scatter="mean").held_out
             for rows in torch.arange(len(guide)).split(TOGETHER)
@@ -203,13 +176,13 @@ class Surroundings:
         generator: torch.Generator | None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Likelihood and angles at points and at natural neighbours of their guides, some guides at a time."""
-        elsewhere = _turned(points, guide, generator)
+        random = _random_points(points, guide, generator)
         drop: dict[str, list[Tensor]] = {name: [] for name in POINTS}
         consistency: dict[str, list[Tensor]] = {name: [] for name in POINTS}
         for part in torch.arange(len(guide)).split(TOGETHER):
             reference, close, far = (self._natural(some[part], guide) for some in around)
             plane = ProbabilisticPCA.fit(reference, dimension, centre=guide[part], scatter="mean")
-            every = (points[part, None], elsewhere[part, None], close, far)
+            every = (points[part, None], random[part, None], close, far)
             for name, some in zip(POINTS, every, strict=True):
                 drop[name].append(likelihood_drop(plane, some, guide[part]))
                 consistency[name].append(angular_consistency(some, guide[part], reference))
@@ -222,6 +195,6 @@ class Surroundings:
         return self.bank.features(self.layer, rows).to(like)
 
 
-def _turned(points: Tensor, guide: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Points as far from the guides as those given, in directions drawn at random."""
+def _random_points(points: Tensor, guide: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Points as far from the guides as those given, in random directions."""
     return guide + (points - guide).norm(dim=1, keepdim=True) * random_directions(points, generator)

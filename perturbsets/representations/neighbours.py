@@ -1,4 +1,4 @@
-"""Nearest neighbours among more images than a matrix of distances could hold."""
+"""Exact nearest neighbours, searched block by block, and neighbourhoods of guides."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from perturbsets.representations.bank import Bank, Block, block_rows, not_finite
 from perturbsets.rows import named_rows
 
 Metric = Literal["euclidean", "cosine"]
-SPARE = 8  # candidates beyond those wanted, so that a few ties need no second look
+SPARE = 8  # candidates beyond those wanted, so that a few ties need no second search
 PART = 1 << 22  # distances, or features of compared pairs, held at a time
+FROM_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 
 
 class Neighbours(NamedTuple):
-    """Nearest neighbours, nearest first; of equally near ones the lower row first.
-
-    Attributes:
-        rows: Rows of the reference.
-        distances: How far they are.
-    """
+    """Rows and distances of nearest neighbours, nearest first; of equally near ones the lower row first."""
 
     rows: Int64[Tensor, "B K"]
     distances: Float[Tensor, "B K"]
@@ -38,33 +34,30 @@ def nearest_neighbours(
     metric: Metric = "euclidean",
     exclude: Rows | None = None,
 ) -> Neighbours:
-    r"""The nearest rows of a reference, searched block by block.
+    r"""The nearest rows of a bank or matrix, searched block by block.
 
     .. math:: d(x, y) = \|x - y\|_2 \quad\text{or}\quad 1 - \frac{\langle x, y\rangle}{\|x\|_2 \|y\|_2}
 
     scikit-learn's brute-force search finds candidates in each block. Their distances are then computed in double
-    precision from the differences themselves, and where rounding could have hidden a row that is as near as the last
-    candidate wanted, those of the whole block. So the result is exact, is the same for any size and order of blocks,
-    and costs little more than the candidates.
+    precision from differences; where rounding could have hidden a row as near as the last candidate, those of the whole
+    block are. So the result is exact, the same for any size and order of blocks, and costs little more than the
+    candidates.
 
     Args:
         queries: Features whose neighbours are wanted, on any device; the search is on the CPU.
-        blocks: The reference: ``bank.blocks(layer)``, or all of it as one matrix. Each row may come once.
+        blocks: The rows searched: ``bank.blocks(layer)``, or one matrix. Each row may come once.
         count: Number of neighbours, at least 1.
-        metric: The distance. A row of zeros in the reference has the cosine distance 1 from everything.
-        exclude: A row of the reference per query that does not count, such as the query itself; -1 for none.
-
-    Returns:
-        The neighbours of each query.
+        metric: The distance. A row of zeros has the cosine distance 1 from everything.
+        exclude: A row per query that does not count, such as the query itself; -1 for none.
 
     Raises:
-        ValueError: If the reference has too few rows, features do not fit together or are not finite, or a query is
-            zero where the cosine is asked for.
+        ValueError: If there are too few rows, features do not fit together or are not finite, or a query is zero with
+            ``metric="cosine"``.
 
     Example:
         >>> line = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
-        >>> found = nearest_neighbours(line[:2], line, 2, exclude=torch.tensor([0, -1]))
-        >>> found.rows.tolist(), found.distances.tolist()
+        >>> nearest = nearest_neighbours(line[:2], line, 2, exclude=torch.tensor([0, -1]))
+        >>> nearest.rows.tolist(), nearest.distances.tolist()
         ([[1, 2], [1, 0]], [[1.0, 2.0], [0.0, 1.0]])
     """
     if metric not in get_args(Metric):
@@ -73,7 +66,7 @@ def nearest_neighbours(
         raise ValueError(f"count must be at least 1, got {count}")
     if exclude is not None and exclude.shape != queries.shape[:1]:
         raise ValueError(f"exclude must give a row for each of {len(queries)} queries, got {list(exclude.shape)}")
-    points = _prepared(queries, metric, "queries")
+    points = _embedded(queries, metric, "queries")
     if metric == "cosine" and bool((dead := points[:, -1] != 0).any()):
         raise ValueError(
             f"queries must have a direction to have a cosine, got zeros in {named_rows(dead)}: take "
@@ -82,10 +75,13 @@ def nearest_neighbours(
     left_out = torch.full((len(points),), -1) if exclude is None else exclude.cpu()
     search = _Search(points, left_out, count)
     seen = 0
-    for rows, features in _split(blocks) if isinstance(blocks, Tensor) else blocks:
+    if isinstance(blocks, Tensor):
+        size = block_rows(blocks.shape[1])
+        blocks = map(Block, torch.arange(len(blocks)).split(size), blocks.split(size))
+    for rows, features in blocks:
         if features.shape[1] != queries.shape[1]:
             raise ValueError(f"blocks must have {queries.shape[1]} features as queries have, got {features.shape[1]}")
-        search.see(rows.cpu(), _prepared(features, metric, "blocks"))
+        search.add(rows.cpu(), _embedded(features, metric, "blocks"))
         seen += len(rows)
     rows, distances = search.best
     if not bool(distances.isfinite().all()):
@@ -108,8 +104,8 @@ class _Search:
         shape = (len(queries), count)
         self.best = Neighbours(torch.full(shape, -1), torch.full(shape, torch.inf, dtype=torch.float64))
 
-    def see(self, rows: Labels, block: Float[Tensor, "N D"]) -> None:
-        """Takes in a block: candidates first, then all of it for queries whose candidates may not be all."""
+    def add(self, rows: Labels, block: Float[Tensor, "N D"]) -> None:
+        """Searches a block: candidates first, then all of it for queries with too few candidates."""
         if not len(rows) or not len(self.queries):
             return
         wanted = min(len(rows), self.count + 1 + SPARE)
@@ -124,15 +120,15 @@ class _Search:
             return
         doubtful = (squares[:, -1] <= self._farthest().square() + error).nonzero()[:, 0]
         for some in doubtful.split(max(1, PART // len(rows))):
-            exact = torch.cdist(self.queries[some], block, compute_mode="donot_use_mm_for_euclid_dist")
-            found = self._joined(before, some, rows.expand(len(some), -1), exact)
-            self.best.rows[some], self.best.distances[some] = found
+            exact = torch.cdist(self.queries[some], block, compute_mode=FROM_DIFFERENCES)
+            joined = self._joined(before, some, rows.expand(len(some), -1), exact)
+            self.best.rows[some], self.best.distances[some] = joined
 
     def _farthest(self) -> Tensor:
         return self.best.distances[:, -1]
 
     def _joined(self, best: Neighbours, some: Tensor, rows: Tensor, distances: Tensor) -> Neighbours:
-        """The nearest of some queries' best ones and others."""
+        """The nearest of the best so far and others, for some queries."""
         distances = distances.masked_fill(rows == self.left_out[some, None], torch.inf)
         rows, distances = torch.cat([best.rows[some], rows], 1), torch.cat([best.distances[some], distances], 1)
         by_row = rows.argsort(1)
@@ -142,7 +138,7 @@ class _Search:
 
 
 def _candidates(queries: Tensor, block: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Squared distances, up to rounding, and places of the nearest rows of a block."""
+    """Squared distances, up to rounding, and positions of the nearest rows of a block."""
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=count, algorithm="brute", metric="sqeuclidean").fit(block.numpy())
@@ -151,58 +147,49 @@ def _candidates(queries: Tensor, block: Tensor, count: int) -> tuple[Tensor, Ten
 
 
 def _rounding(queries: Tensor, block: Tensor) -> Tensor:
-    """How far a square that is computed from norms and products may be from the true one, per query."""
+    """Largest error of a squared distance computed from norms and products, per query."""
     width = queries.shape[1]
     return 4 * (width + 8) * torch.finfo(torch.float64).eps * (queries.norm(dim=1) + block.norm(dim=1).max()).square()
 
 
 def _pair_distances(queries: Tensor, which: Tensor, block: Tensor, places: Tensor) -> Tensor:
-    """Distances of chosen pairs, each as exact as if it stood alone."""
+    """Distances of chosen pairs, computed from differences."""
     most = max(1, PART // queries.shape[1])
     parts = [
-        torch.cdist(queries[query][:, None], block[place][:, None], compute_mode="donot_use_mm_for_euclid_dist")
+        torch.cdist(queries[query][:, None], block[place][:, None], compute_mode=FROM_DIFFERENCES)
         for query, place in zip(which.split(most), places.split(most), strict=True)
     ]
     return torch.cat(parts).flatten()
 
 
-def _prepared(features: Tensor, metric: Metric, name: str) -> Float[Tensor, "N D"]:
-    """Features between which the Euclidean distance tells the order that is wanted.
+def _embedded(features: Tensor, metric: Metric, name: str) -> Float[Tensor, "N D"]:
+    """Points whose Euclidean distances are in the order of the metric.
 
-    For the cosine these are vectors of length 1, whose squared distance is twice the cosine's. One coordinate more
-    gives those without a direction one that is at right angles to all others.
+    For the cosine these are vectors of length 1, whose squared distance is twice the cosine's; zeros become the unit
+    vector of an additional coordinate, orthogonal to all others.
     """
     if (bad := not_finite(features)) is not None:
         raise ValueError(f"{name} must be finite, got NaN or infinity in row {bad}: look at the network and its inputs")
-    found = features.detach().cpu().double()
+    values = features.detach().cpu().double()
     if metric == "euclidean":
-        return found.contiguous()
-    if features.dtype == torch.float64:  # whose squares may be too large or too small for it
-        largest = found.abs().amax(1, keepdim=True)
-        found = found / largest.where(largest > 0, 1)
-    norms = found.norm(dim=1, keepdim=True)
-    directions = found.new_empty(len(found), found.shape[1] + 1)
-    torch.div(found, norms.where(norms > 0, 1), out=directions[:, :-1])
+        return values.contiguous()
+    if features.dtype == torch.float64:  # whose squares may overflow or underflow
+        largest = values.abs().amax(1, keepdim=True)
+        values = values / largest.where(largest > 0, 1)
+    norms = values.norm(dim=1, keepdim=True)
+    directions = values.new_empty(len(values), values.shape[1] + 1)
+    torch.div(values, norms.where(norms > 0, 1), out=directions[:, :-1])
     directions[:, -1:] = norms == 0
     return directions
 
 
-def _split(features: Tensor) -> Iterable[Block]:
-    size = block_rows(features.shape[1])
-    rows = torch.arange(len(features))
-    return (Block(*parts) for parts in zip(rows.split(size), features.split(size), strict=True))
-
-
-# Neighbourhoods of guides: natural representations to compare an adversary's with, near ones and far ones.
-
-
 class Neighbourhood(NamedTuple):
-    """Rows of a bank around each guide; ``bank.features(layer, rows)`` gives their features in the same shape.
+    """Rows of a bank around each guide, nearest first; ``bank.features(layer, rows)`` gives their features.
 
     Attributes:
-        reference: What models of the neighbourhood are fitted to, nearest first.
-        close: Near ones that those models have not seen, nearest first.
-        far: Further ones, nearest first.
+        reference: Near ones to which models of the neighbourhood are fitted.
+        close: Near ones that are held out from the fit.
+        far: Further ones.
     """
 
     reference: Int64[Tensor, "B R"]
@@ -222,7 +209,7 @@ def neighbourhoods(
     exclude: Rows | None = None,
     generator: torch.Generator | None = None,
 ) -> Neighbourhood:
-    r"""Splits the nearest neighbours of each guide at random into a reference and a rest, and takes some further on.
+    r"""Splits the nearest neighbours of each guide at random into a reference and held-out ones, and adds far ones.
 
     .. math:: N_{\text{ref}} \cup N_c = \{n_1(g), \dots, n_{20}(g)\}, \qquad N_f = \{n_{41}(g), \dots, n_{50}(g)\}
 
@@ -233,16 +220,13 @@ def neighbourhoods(
         count: Number of nearest neighbours that are split.
         reference: How many of these are drawn for the reference, from 1 to ``count - 1``.
         far: First and last of the far ones, counted from 1; beyond `count`.
-        metric: Distance by which neighbours are near.
+        metric: The distance of the search.
         exclude: A row of the bank per guide that does not count, its own; -1 for none.
-        generator: Of the draw.
-
-    Returns:
-        The rows.
+        generator: For the draw.
 
     Raises:
         ValueError: If numbers do not fit together, the bank has too few rows (fewer than 50 beside the guide), or a
-            guide is all zero where the cosine is asked for.
+            guide is all zero with ``metric="cosine"``.
 
     References:
         Sabour et al., *Adversarial manipulation of deep representations*, 2016, sec. 3.

@@ -1,4 +1,4 @@
-"""Outcomes: which label an adversary gets, the guide's or still the source's, here and on a second network."""
+"""Which label a feature adversary gets, the guide's or still the source's, and whether that transfers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from perturbsets.rows import named_rows
 
 @dataclass(frozen=True)
 class LabelOutcomes:
-    """Whose label each adversary gets.
+    """Whether each adversary is classified as its guide or still as its source.
 
     Attributes:
-        takes_guide: Whether it is the guide's.
+        takes_guide: Whether its label is the guide's.
         keeps_source: Whether it is still the source's.
-        groups: Number of each pair's independent unit; without them every pair is its own.
+        groups: Number of each pair's independent unit; by default every pair is its own.
     """
 
     takes_guide: Flags
@@ -38,11 +38,11 @@ class LabelOutcomes:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What adversaries that were made on one network do on a second.
+    """Outcomes of the same adversaries on the network they were made on, and on a second.
 
     Attributes:
-        first: Their outcomes on the network they were made on.
-        second: Those on the second network.
+        first: Outcomes on the network they were made on.
+        second: Outcomes on the second network.
         ratios: Distance ratios d(a, g) / d(s, g) of the second network's features, by layer.
     """
 
@@ -51,17 +51,17 @@ class Transfer:
     ratios: Mapping[str, PerImage] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """Outcomes of both, the share that carries over, and per layer the mean ratio and the share nearer the guide.
+        """Outcomes of both, the share that transfers, and per layer the mean ratio and the share nearer the guide.
 
         ``carried`` is the share that takes the guide's label on the second network, of those that take it on the first;
-        None where none does.
+        ``None`` where none does.
         """
         groups = self.first.groups
         carried = share_of(self.second.takes_guide, self.first.takes_guide, groups)
         return {
             "first": self.first.summary(),
             "second": self.second.summary(),
-            "carried": None if carried is None else carried._asdict(),
+            "carried": carried and carried._asdict(),
             "layers": {
                 name: {
                     "ratio": mean_interval(ratio, groups)._asdict(),
@@ -73,12 +73,12 @@ class Transfer:
 
 
 def label_outcomes(predictions: Labels, source: Labels, guide: Labels, groups: Tensor | None = None) -> LabelOutcomes:
-    """Tells whose label each adversary gets.
+    """Compares the labels of adversaries with those of their guides and sources.
 
     Args:
         predictions: Classes predicted for adversaries.
         source: Classes of their sources: true ones, or predicted by the same network.
-        guide: Classes of their guides, in the same way.
+        guide: Classes of their guides, likewise.
         groups: Number of each pair's independent unit; by default every pair is its own.
 
     Returns:
@@ -89,8 +89,8 @@ def label_outcomes(predictions: Labels, source: Labels, guide: Labels, groups: T
 
     Example:
         >>> import torch
-        >>> found = label_outcomes(torch.tensor([1, 0, 5]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1]))
-        >>> found.takes_guide.tolist(), found.keeps_source.tolist()
+        >>> outcomes = label_outcomes(torch.tensor([1, 0, 5]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1]))
+        >>> outcomes.takes_guide.tolist(), outcomes.keeps_source.tolist()
         ([True, False, False], [False, True, False])
     """
     if not len(predictions) == len(source) == len(guide) > 0:
@@ -107,7 +107,7 @@ def label_outcomes(predictions: Labels, source: Labels, guide: Labels, groups: T
 
 
 def transfer(first: LabelOutcomes, second: LabelOutcomes, ratios: Mapping[str, PerImage] | None = None) -> Transfer:
-    """Sets the outcomes of the same adversaries on two networks side by side.
+    """Compares the outcomes of the same adversaries on two networks.
 
     Args:
         first: Outcomes on the network they were made on.
@@ -115,16 +115,13 @@ def transfer(first: LabelOutcomes, second: LabelOutcomes, ratios: Mapping[str, P
         ratios: Distance ratios of the second network's features, by layer: 0 where the adversary has the guide's
             representation, above 1 where it is farther from it than its source is.
 
-    Returns:
-        Both, with ``summary()``.
-
     Raises:
         ValueError: If pairs differ in number, or a ratio is negative or not finite.
 
     Example:
         >>> import torch
-        >>> answers, source, guide = torch.tensor([1, 1, 0]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1])
-        >>> first = label_outcomes(answers, source, guide)
+        >>> source, guide = torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1])
+        >>> first = label_outcomes(torch.tensor([1, 1, 0]), source, guide)
         >>> second = label_outcomes(torch.tensor([1, 0, 0]), source, guide)
         >>> transfer(first, second).summary()["carried"]["mean"]
         0.5

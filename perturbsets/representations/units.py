@@ -1,4 +1,7 @@
-"""Sparsity: how many units of a layer are active, and are they the same ones?"""
+"""Angular consistency with a guide, and active units: measures of Sabour et al. (2016), sec. 4.
+
+The source is Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from augment.double_precision import in_double
-from perturbsets._types import Flags
 from perturbsets.rows import named_rows
-
-# Refuses features that cannot be measured: of no common shape, or not finite.
-
-
-def check_features(**named: Tensor) -> None:
-    """Refuses features that do not fit together, by the names they were given under.
-
-    Args:
-        **named: Features ``[B, D]`` or ``[B, m, D]``.
-
-    Raises:
-        TypeError: If features are no floating point numbers.
-        ValueError: If they differ in their number of rows or of features, or one is not finite.
-    """
-    shapes = {name: tuple(value.shape) for name, value in named.items()}
-    if len({(shape[0], shape[-1]) for shape in shapes.values()}) > 1:
-        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"features must be of equally many rows (first) and features (last), got {said}")
-    for name, value in named.items():
-        if not value.is_floating_point():
-            raise TypeError(f"{name} must be floating point features, got {value.dtype}: convert them by .float()")
-        finite = value.isfinite().flatten(1).all(1)
-        if not bool(finite.all()):
-            raise ValueError(
-                f"{name} must be finite, got NaN or infinity in {named_rows(~finite)}: look at the images and the layer"
-            )
-
-
-# Angular consistency: do a point and its guide lie in the same direction, seen from the guide's neighbours?
 
 
 def angular_consistency(
@@ -49,14 +22,13 @@ def angular_consistency(
         \frac{\langle x_i - z,\, x_i - g \rangle}{\|x_i - z\|\, \|x_i - g\|} \le 1
 
     1 for the guide itself. A neighbour that equals the point or the guide has no direction to it and does not count.
-    Inner products are taken from the guide in float64 and distances from differences, so that nearly equal points keep
+    Inner products are relative to the guide in float64 and distances from differences, so that nearly equal points keep
     their digits; no more than the features and ``[B, m, k]`` numbers are held.
 
-    It knows no plane and needs no fit, but where features are far more than neighbours it too is mostly a distance:
-    an offset e from the guide that is at a right angle to :math:`x_i - g` has the cosine
-    :math:`(1 + \|e\|^2 / \|x_i - g\|^2)^{-1/2}`, whatever its direction, so a point much nearer to the guide than its
-    neighbours scores near 1; and independent points of a high-dimensional cloud, which are all equally far from each
-    other, score 1/2. Compare with natural points of the same guide, and mind their distances.
+    It needs no fit, but with far more features than neighbours it is mostly a distance too: an offset e from the guide
+    orthogonal to :math:`x_i - g` has the cosine :math:`(1 + \|e\|^2 / \|x_i - g\|^2)^{-1/2}`, whatever its direction,
+    so a point much nearer to the guide than its neighbours scores near 1; independent points of a high-dimensional
+    cloud, equally far from each other, score 1/2. Compare with natural points of the same guide and distance.
 
     Args:
         points: Points z of each guide: adversaries, or natural ones that are not among the neighbours.
@@ -70,9 +42,6 @@ def angular_consistency(
         ValueError: If there are no neighbours, all equal the guide or a point, features do not fit together, or are not
             finite.
 
-    References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.
-
     Example:
         >>> guide, neighbours = torch.tensor([[0.0, 0]]), torch.tensor([[[3.0, 0], [0, 3]]])
         >>> angular_consistency(torch.tensor([[[0.0, 0], [3, 3]]]), guide, neighbours)  # opposite corners: right angles
@@ -84,27 +53,27 @@ def angular_consistency(
     to_guide = neighbour.norm(dim=2)[:, None]
     to_point = torch.cdist(point, neighbour, compute_mode="donot_use_mm_for_euclid_dist")
     inner = to_guide.square() - point @ neighbour.mT
-    seen = (to_point > 0) & (to_guide > 0)
-    if bool((blind := ~seen.any(2)).any()):
+    counts = (to_point > 0) & (to_guide > 0)
+    if bool((equal := ~counts.any(2)).any()):
         raise ValueError(
-            f"neighbours must differ from guides and points, got none that does in {named_rows(blind.any(1))}: leave "
+            f"neighbours must differ from guides and points, got none that does in {named_rows(equal.any(1))}: leave "
             "out images that are there twice"
         )
     cosine = (inner / (to_point * to_guide)).clamp(-1, 1)  # rounding apart, Cauchy-Schwarz
-    return cosine.masked_fill(~seen, 0).sum(2) / seen.sum(2)
+    return cosine.masked_fill(~counts, 0).sum(2) / counts.sum(2)
 
 
 def sparsity_change(
     adversary: Float[Tensor, "B D"], source: Float[Tensor, "B D"], *, threshold: float = 0.0
 ) -> Float64[Tensor, " B"]:
-    r"""By how much the share of active units differs between adversaries and their sources.
+    r"""Share of active units of adversaries less that of their sources.
 
     .. math:: \Delta S = \frac1D \big( |\{ i : a_i > t \}| - |\{ i : s_i > t \}| \big)
 
     Args:
         adversary: Features a of adversaries.
         source: Features s of their sources.
-        threshold: Value t above which a unit is active; 0 is that of a ReLU, before it or behind it.
+        threshold: Value t above which a unit is active; 0 for a ReLU, before or after it.
 
     Returns:
         Differences within -1 and 1; above 0 where the adversary has more active units.
@@ -112,11 +81,7 @@ def sparsity_change(
     Raises:
         ValueError: If a row has no active unit in either, features do not fit together, or are not finite.
 
-    References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.
-
     Example:
-        >>> import torch
         >>> sparsity_change(torch.tensor([[1.0, 2, 0, 3]]), torch.tensor([[1.0, 0, 0, 0]]))
         tensor([0.5000], dtype=torch.float64)
     """
@@ -127,16 +92,16 @@ def sparsity_change(
 def active_overlap(
     first: Float[Tensor, "B D"], second: Float[Tensor, "B D"], *, threshold: float = 0.0
 ) -> Float64[Tensor, " B"]:
-    r"""Of the units that are active in one of two representations, the share active in both.
+    r"""Share of the units active in at least one of two representations that are active in both.
 
     .. math:: \frac{I}{U} = \frac{|A \cap B|}{|A \cup B|}, \qquad A = \{ i : a_i > t \},\ B = \{ i : b_i > t \}
 
-    For two independent representations with shares a and b of active units it is about ab / (a + b - ab), and so half
-    active ones overlap by a third with nothing in common: compare it with that of natural images.
+    Two independent representations with shares a and b of active units have about ab / (a + b - ab), a third where half
+    are active: compare with natural images.
 
     Args:
-        first: Features of one image each, say adversaries.
-        second: Features of another, their sources or guides.
+        first: Features of adversaries, say.
+        second: Features of their sources or guides.
         threshold: Value t above which a unit is active.
 
     Returns:
@@ -145,11 +110,7 @@ def active_overlap(
     Raises:
         ValueError: If a row has no active unit in either, features do not fit together, or are not finite.
 
-    References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.
-
     Example:
-        >>> import torch
         >>> active_overlap(torch.tensor([[1.0, 2, 0, 3]]), torch.tensor([[5.0, 0, 1, 1]]))  # 2 of 4
         tensor([0.5000], dtype=torch.float64)
     """
@@ -157,11 +118,33 @@ def active_overlap(
     return in_double((one & other).sum(1)) / in_double((one | other).sum(1))
 
 
+def check_features(**named: Tensor) -> None:
+    """Checks that features, given by name, fit together and are finite.
+
+    Args:
+        **named: Features ``[B, D]`` or ``[B, m, D]``.
+
+    Raises:
+        TypeError: If features are no floating point numbers.
+        ValueError: If they differ in their number of rows or of features, or one is not finite.
+    """
+    shapes = {name: tuple(value.shape) for name, value in named.items()}
+    if len({(shape[0], shape[-1]) for shape in shapes.values()}) > 1:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"features must be of equally many rows (first) and features (last), got {got}")
+    for name, value in named.items():
+        if not value.is_floating_point():
+            raise TypeError(f"{name} must be floating point features, got {value.dtype}: convert them by .float()")
+        if not bool((finite := value.isfinite().flatten(1).all(1)).all()):
+            raise ValueError(
+                f"{name} must be finite, got NaN or infinity in {named_rows(~finite)}: look at the images and the layer"
+            )
+
+
 def _active(threshold: float, **named: Tensor) -> tuple[Bool[Tensor, "B D"], Bool[Tensor, "B D"]]:
     check_features(**named)
     one, other = (value > threshold for value in named.values())
-    dead: Flags = ~(one | other).any(1)
-    if bool(dead.any()):
+    if bool((dead := ~(one | other).any(1)).any()):
         raise ValueError(
             f"{' or '.join(named)} must have an active unit, above {threshold}, got none in {named_rows(dead)}: the "
             "layer is dead there, or its output ends below 0 (choose the layer before, or lower the threshold)"

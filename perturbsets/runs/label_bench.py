@@ -14,7 +14,7 @@ from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import independent, share_interval
 from perturbsets.label_states import target_labels
 from perturbsets.model_call import logits, preserve_state
-from perturbsets.multi_label import MultiLabelObjective, flips, multi_label_scores, outcomes, success_at_k
+from perturbsets.multi_label import MultiLabelObjective, flips, multi_label_scores, success_at_k, target_outcomes
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
@@ -111,7 +111,7 @@ class LabelBench:
             "images": count,
             "asked": None if asked is None else self._words(asked),
             "success": share_interval(attacked.success, groups)._asdict(),
-            "targeted": None if asked is None else outcomes(before, after, asked[rows], groups).summary(),
+            "targeted": None if asked is None else target_outcomes(before, after, asked[rows], groups).summary(),
             "flips": flips(before, after, groups).summary(),
             "norms": {
                 "l2": float(change.norm(dim=1).mean()) if len(change) else None,

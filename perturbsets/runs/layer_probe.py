@@ -19,7 +19,7 @@ from perturbsets.representations import (
     Description,
     GuidedPairs,
     LabelOutcomes,
-    Surroundings,
+    LayerMetrics,
     distance_ratio,
     label_outcomes,
     transfer,
@@ -60,7 +60,7 @@ class Look:
     ) -> None:
         self.model, self.activation = model, activation
         self.layers = layer_names(model, layers)
-        self.natural = {} if natural is None else {layer: Surroundings(natural, layer) for layer in self.layers}
+        self.natural = {} if natural is None else {layer: LayerMetrics(natural, layer) for layer in self.layers}
 
     def features(self, images: Images, layer: str) -> Tensor:
         """What a layer makes of images, a row each."""

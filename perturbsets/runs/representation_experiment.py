@@ -106,12 +106,12 @@ class Study:
     def kinds(self) -> dict[str, Any]:
         """The adversary's relatives at the last layer: with a guide, and with a label instead of one."""
         pairs, radius, how = self.pairs[self.first], self.settings.radius, {"activation": self.settings.activation}
-        linear = feature_linear([self.last], radius, steps=LINEAR, **how)
+        linear = feature_linear([self.last], radius=radius, steps=LINEAR, **how)
         solved = self._found(linear)
         guided = {
             "feature-opt": self.adversaries[self.last],
             "feature-linear": solved.images,
-            "feature-fgrad": self._attack(feature_fgrad([self.last], radius, **how)),
+            "feature-fgrad": self._attack(feature_fgrad([self.last], radius=radius, **how)),
         }
         alone = {
             "label-opt": self._label_opt(pairs),
@@ -218,7 +218,7 @@ class Study:
             "adversary": self.adversaries[self.last][:count],
         }
         ascent = ProjectedLBFGS(self.settings.steps, starts="uniform")
-        inversion = Inversion([self.last], self.settings.activation, ascent=ascent)
+        inversion = Inversion([self.last], activation=self.settings.activation, ascent=ascent)
         for name, some in images.items():
             inverted = inversion.reconstruct(self.model, some, generator=self._generator("inversion")).images
             self.arrays |= {
@@ -278,7 +278,7 @@ class Study:
     def _adversary(self, layer: str, radius: float | None = None) -> Adversary:
         settings = self.settings
         size = settings.radius if radius is None else radius
-        return feature_opt([layer], size, activation=settings.activation, steps=settings.steps)
+        return feature_opt([layer], radius=size, activation=settings.activation, steps=settings.steps)
 
     def _attack(
         self,

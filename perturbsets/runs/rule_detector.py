@@ -14,7 +14,7 @@ from perturbsets._types import Images, Labels
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import independent, share_interval
-from perturbsets.knowledge import BoundRules, Consistent, rejection_threshold
+from perturbsets.knowledge import BoundRules, RulePenalized, rejection_threshold
 from perturbsets.model_call import class_logits, logits, preserve_state
 from perturbsets.recipe import Recipe
 from perturbsets.representations import detection_roc
@@ -60,7 +60,7 @@ class _Detector:
         self.device = device
         held = build.labelled(recipe, "validation")
         _, _, scores = self._seen(held.batch(list(range(len(held))))[0].to(device))
-        self.threshold = rejection_threshold(scores, recipe.labels.detector.share)
+        self.threshold = rejection_threshold(scores, share=recipe.labels.detector.share)
         test = build.labelled(recipe, "test")
         order = torch.randperm(len(test), generator=self._generator("test images"))[: recipe.labels.images]
         images, labels = test.batch(order.tolist())
@@ -88,7 +88,7 @@ class _Detector:
             self._searched(
                 replace(
                     adversary,
-                    objective=Consistent(
+                    objective=RulePenalized(
                         adversary.objective, self.rules, self.auxiliary, weight=weight, limit=self.threshold
                     ),
                 )

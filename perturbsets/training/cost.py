@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import Samples
+from perturbsets.label_states import label_branch
 from perturbsets.model_call import preserve_state
 from perturbsets.training.method import Method, Targets
 
@@ -22,19 +23,19 @@ class Cost:
     Attributes:
         classifier_forward: Forward passes through the classifier.
         classifier_backward: Backward passes through it.
-        helper_forward: Forward passes through the multi-label classifier that helps.
-        helper_backward: Backward passes through it.
+        auxiliary_forward: Forward passes through the auxiliary classifier.
+        auxiliary_backward: Backward passes through it.
     """
 
     classifier_forward: float
     classifier_backward: float
-    helper_forward: float
-    helper_backward: float
+    auxiliary_forward: float
+    auxiliary_backward: float
 
     @property
     def gradients(self) -> float:
         """Backward passes through both."""
-        return self.classifier_backward + self.helper_backward
+        return self.classifier_backward + self.auxiliary_backward
 
 
 def gradients_per_image(
@@ -96,28 +97,28 @@ class _Passes:
 def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callable[[], _Passes]]]:
     """Passes of the classifier, and in the end those of the auxiliary classifier, while a method is at work."""
     with ExitStack() as stack:
-        if (branch := getattr(model, "label_branch", None)) is not None:
+        if (branch := label_branch(model)) is not None:
             body, head = model.class_branch  # type: ignore[misc]
             classifier = _count(head, stack)
             auxiliary = _count(body if branch[0] is body else branch[1], stack)
             alone = branch[0] is not body
         else:
-            classifier, own = _count(model, stack), _helper_of(method)
+            classifier, own = _count(model, stack), _auxiliary_of(method)
             auxiliary = _Passes() if own is None else _count(own, stack)
             alone = True
 
-        def of_helper() -> _Passes:
+        def of_auxiliary() -> _Passes:
             if alone:
                 return auxiliary
             return _Passes(auxiliary.forward - classifier.forward, auxiliary.backward - classifier.backward)
 
-        yield classifier, of_helper
+        yield classifier, of_auxiliary
 
 
-def _helper_of(method: Method) -> nn.Module | None:
+def _auxiliary_of(method: Method) -> nn.Module | None:
     """The frozen auxiliary classifier of a method, or of the method inside it."""
     inside = getattr(method, "method", None)
-    return getattr(method, "auxiliary", None) if inside is None else _helper_of(inside)
+    return getattr(method, "auxiliary", None) if inside is None else _auxiliary_of(inside)
 
 
 def _count(module: nn.Module, stack: ExitStack) -> _Passes:

@@ -45,7 +45,7 @@ def network(dtype: torch.dtype) -> nn.Sequential:
 
 def ours(model: nn.Module, layer: str, sources: Tensor, guides: Tensor, radius: float) -> Tensor:
     """Ratios of a batch."""
-    return (-feature_opt(layer, radius)(model, sources, guides).loss).sqrt()
+    return (-feature_opt(layer, radius=radius)(model, sources, guides).values).sqrt()
 
 
 def of_scipy(
@@ -79,7 +79,7 @@ def measure(layer: str, options: argparse.Namespace) -> dict[str, Any]:
     sources, guides = torch.rand(2, options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(dtype)
     mine = partial(ours, model, layer, sources, guides, radius)
     theirs = partial(of_scipy, model[: int(layer) + 1], sources, guides, radius)
-    found = feature_opt(layer, radius)(model, sources, guides)
+    found = feature_opt(layer, radius=radius)(model, sources, guides)
     row: dict[str, Any] = {"ours": {"calls": float(found.calls.double().mean())}}
     work: dict[str, Callable[[], object]] = {"ours": mine}
     distances = {"ours": mine().double()}

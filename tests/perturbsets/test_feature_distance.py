@@ -228,8 +228,8 @@ def of_scipy(layers: nn.Module, source: Tensor, guide: Tensor, radius: float) ->
 @pytest.mark.parametrize("layer", LAYERS)
 def test_ratios_are_those_of_scipy(layer: str) -> None:
     model, (sources, guides), radius = network(), pairs(32), 10 / 255
-    found = feature_opt(layer, radius)(model, sources, guides)
-    ratios = (-found.loss).sqrt()
+    found = feature_opt(layer, radius=radius)(model, sources, guides)
+    ratios = (-found.values).sqrt()
     reference = torch.tensor(
         [of_scipy(model[: int(layer) + 1], s, g, radius) for s, g in zip(sources, guides, strict=True)], dtype=DOUBLE
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from perturbsets import Interval, share_interval
-from perturbsets.multi_label import flips, outcomes, success_at_k
+from perturbsets.multi_label import flips, success_at_k, target_outcomes
 
 NAN = math.nan
 
@@ -43,20 +43,20 @@ def test_predictions_may_be_flags() -> None:
     assert flips(before, after).turned_off.tolist() == [[True, False]]
 
 
-def test_outcomes_tell_what_was_asked_from_what_came_beside() -> None:
+def test_outcomes_separate_target_labels_from_collateral_flips() -> None:
     before = torch.tensor([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]])
     targets = torch.tensor([[0, 1, NAN], [0, 1, 0], [0, NAN, NAN], [1, NAN, 0]])
     after = torch.tensor([[0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 0, 0]])
-    found = outcomes(before, after, targets)
+    found = target_outcomes(before, after, targets)
 
     assert found.asked.tolist() == [2, 2, 1, 0]
-    assert found.success.tolist() == [2, 1, 1, 0]
+    assert found.attained.tolist() == [2, 1, 1, 0]
     assert found.collateral.tolist() == [0, 1, 2, 1]  # the last: a label to be kept
-    assert found.successful.tolist() == [True, False, True, False]
+    assert found.success.tolist() == [True, False, True, False]
     summary = found.summary()
     assert summary["success"] == exact(2, 3)._asdict()
     assert summary["clean_success"] == exact(1, 3)._asdict()
-    assert summary["success"]["mean"] == 4 / 5
+    assert summary["attained"]["mean"] == 4 / 5
     assert summary["collateral"]["mean"] == 1
     assert summary["undisturbed"] == exact(1, 4)._asdict()
     assert summary["asked"] == 3
@@ -64,13 +64,13 @@ def test_outcomes_tell_what_was_asked_from_what_came_beside() -> None:
 
 def test_nothing_asked_is_no_success() -> None:
     states = torch.tensor([[1.0, 0.0]])
-    summary = outcomes(states, states, states).summary()
-    assert summary["success"] is summary["clean_success"] is summary["success"] is None
+    summary = target_outcomes(states, states, states).summary()
+    assert summary["success"] is summary["clean_success"] is summary["attained"] is None
 
 
 def test_unknown_states_are_no_collateral_and_count_where_asked_for() -> None:
-    found = outcomes(torch.tensor([[NAN, NAN]]), torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, NAN]]))
-    assert (found.asked.item(), found.success.item(), found.collateral.item()) == (1, 1, 0)
+    found = target_outcomes(torch.tensor([[NAN, NAN]]), torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, NAN]]))
+    assert (found.asked.item(), found.attained.item(), found.collateral.item()) == (1, 1, 0)
 
 
 def test_success_at_k_needs_k_labels_above_every_label_that_is_on() -> None:
@@ -91,10 +91,10 @@ def test_success_at_k_needs_k_labels_above_every_label_that_is_on() -> None:
         (lambda: flips(torch.zeros(0, 3), torch.zeros(0, 3)), "at least one"),
         (lambda: flips(torch.zeros(1, 1), torch.full((1, 1), 0.5)), "must be 0, 1 or NaN, got 0.5"),
         (
-            lambda: outcomes(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 3)),
+            lambda: target_outcomes(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 3)),
             r"targets .* \[1, 2\], got \[1, 3\]",
         ),
-        (lambda: outcomes(torch.zeros(1, 2), torch.zeros(1, 2), torch.full((1, 2), 2)), "must be 0, 1 or NaN"),
+        (lambda: target_outcomes(torch.zeros(1, 2), torch.zeros(1, 2), torch.full((1, 2), 2)), "must be 0, 1 or NaN"),
         (
             lambda: success_at_k(torch.zeros(1, 2), torch.ones(1, 2), 2),
             "number of labels, 2, got 2: all labels are among the 2 first",
@@ -104,6 +104,6 @@ def test_success_at_k_needs_k_labels_above_every_label_that_is_on() -> None:
         (lambda: success_at_k(torch.zeros(1, 3), torch.ones(1, 2), 1), "one logit for each label"),
     ],
 )
-def test_others_are_refused(call: Any, words: str) -> None:
+def test_wrong_arguments_are_refused(call: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()

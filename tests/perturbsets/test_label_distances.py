@@ -35,7 +35,7 @@ def asked(pattern: Tensor, label: int) -> Tensor:
 
 @pytest.mark.parametrize("objective", [BinaryCrossEntropy(targeted=True), LabelMargin(targeted=True, confidence=0.1)])
 @pytest.mark.parametrize(("norm", "dual"), [("l2", 2), ("linf", 1)])
-def test_one_label_of_a_linear_model_turns_at_its_distance(objective: Objective, norm: Any, dual: int) -> None:
+def test_one_label_of_a_linear_model_flips_at_its_distance(objective: Objective, norm: Any, dual: int) -> None:
     model, x = linear_labels()
     logits = model(x).detach()
     target = asked((logits <= 0).to(DOUBLE), 1)
@@ -89,7 +89,7 @@ PRICED = Adversary(
 )
 
 
-def test_the_largest_price_turns_one_label_at_its_distance() -> None:
+def test_the_largest_price_flips_one_label_at_its_distance() -> None:
     model, x = linear_labels()
     logits = model(x).detach()
     target = asked((logits <= 0).to(DOUBLE), 2)
@@ -99,7 +99,7 @@ def test_the_largest_price_turns_one_label_at_its_distance() -> None:
     assert ((model(found.images) > 0) == (target == 1))[:, 2].all()
 
 
-def test_the_largest_price_turns_patterns_between_the_least_changes_without_and_with_confidence() -> None:
+def test_the_largest_price_attains_patterns_between_the_least_changes_without_and_with_confidence() -> None:
     model, x = linear_labels()
     target = target_labels((model(x) > 0).to(DOUBLE), hide=[0], show=[1])
     found = bisect(PRICED, model, x, target, over="weight", largest=1e4, rounds=12)

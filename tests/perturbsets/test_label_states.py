@@ -27,7 +27,7 @@ def test_unknown_states_stay_unknown():
         (torch.tensor([[0.0, 1.0], [NAN, NAN]]), "got none in row 1: leave these out"),
     ],
 )
-def test_others_are_refused(labels, words):
+def test_wrong_arguments_are_refused(labels, words):
     with pytest.raises(ValueError, match=words):
         label_states(labels, 2)
 

@@ -106,7 +106,7 @@ def found(run: Path) -> dict[str, Any]:
     return content
 
 
-def test_the_helper_knows_labels_better_than_their_shares_tell(run: Path) -> None:
+def test_the_auxiliary_classifier_predicts_labels_better_than_their_frequency(run: Path) -> None:
     scores = json.loads((run / "auxiliary" / "scores.json").read_text())
 
     assert [entry["seed"] for entry in scores["seeds"]] == [0, 1]
@@ -116,7 +116,7 @@ def test_the_helper_knows_labels_better_than_their_shares_tell(run: Path) -> Non
     assert scores["seeds"][0] != scores["seeds"][1]
 
 
-def test_a_helper_that_learns_along_is_saved_with_its_classifier(run: Path) -> None:
+def test_an_auxiliary_classifier_that_learns_along_is_saved_with_its_classifier(run: Path) -> None:
     apart, shared = (Pretrained.from_pretrained(run / "classifiers" / name / "0") for name in ("apart", "shared"))
 
     assert isinstance(apart, DualConvNet)
@@ -136,7 +136,7 @@ def test_costs_count_the_gradients_of_both(run: Path) -> None:
     assert spent["apart"] == (3, 2)  # two steps against the one, one against the other, one example, a clean image
 
 
-def test_an_attack_that_hides_a_label_meets_the_images_that_show_it(run: Path, found: dict[str, Any]) -> None:
+def test_an_attack_that_hides_a_label_gets_the_images_that_show_it(run: Path, found: dict[str, Any]) -> None:
     entry, whole = found["attacks"]["hide"], found["attacks"]["any"]
 
     assert whole["images"] == round(40 * found["scores"]["exact_match"]["mean"])  # the others are wrong already
@@ -153,7 +153,7 @@ def test_an_attack_that_hides_a_label_meets_the_images_that_show_it(run: Path, f
     assert len(arrays["any/clean"]) == 3
 
 
-def test_images_of_which_nothing_can_be_asked_are_left_out(found: dict[str, Any]) -> None:
+def test_images_that_cannot_be_attacked_are_left_out(found: dict[str, Any]) -> None:
     assert found["attacks"]["ranked"]["images"] < 40
     assert found["attacks"]["ranked"]["success_at_k"]["mean"] == pytest.approx(
         found["attacks"]["ranked"]["success"]["mean"]
@@ -204,7 +204,7 @@ def test_the_report_shows_schemes_flips_and_the_detector(run: Path) -> None:
         assert (run / "figures" / f"{picture}.png").stat().st_size > 1000
 
 
-def test_another_run_judges_the_same_helper(run: Path, tmp_path: Path) -> None:
+def test_another_run_evaluates_the_same_auxiliary_classifier(run: Path, tmp_path: Path) -> None:
     content = {
         key: value for key, value in RECIPE.items() if key not in ("auxiliary", "classifiers", "classifier", "train")
     }
@@ -333,11 +333,11 @@ def faulty(tmp_path: Path, *overrides: str) -> str:
         ("labels.top=11", "labels.top: must be below the number of labels, 11, got 11"),
     ],
 )
-def test_faults_are_told_before_any_work(tmp_path: Path, override: str, reason: str) -> None:
+def test_faults_are_reported_before_any_work(tmp_path: Path, override: str, reason: str) -> None:
     assert reason in faulty(tmp_path, override)
 
 
-def test_helpers_differ_by_seed_alone(run: Path) -> None:
+def test_auxiliary_classifiers_differ_by_seed_alone(run: Path) -> None:
     first, second = (load_file(run / "auxiliary" / seed / "model.safetensors") for seed in ("0", "1"))
     assert first.keys() == second.keys()
     assert any(not torch.equal(first[name], second[name]) for name in first)

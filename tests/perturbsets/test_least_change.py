@@ -80,7 +80,7 @@ def least(norm: str, rows: Any, needed: Any, low: Any, high: Any) -> float:
 
 @pytest.mark.parametrize("norm", list(SEARCHES))
 @pytest.mark.parametrize("overshoot", [1e-6, 0.02, 0.3])
-def test_one_label_of_a_linear_model_turns_at_its_logit_over_the_dual_norm(norm: str, overshoot: float) -> None:
+def test_one_label_of_a_linear_model_flips_at_its_logit_over_the_dual_norm(norm: str, overshoot: float) -> None:
     model, x = linear(), 0.5 + 0.01 * torch.rand(12, 30, dtype=DOUBLE)  # far from the bounds
     logits, label = model(x).detach(), torch.arange(12) % 6
     targets = torch.full_like(logits, NAN)
@@ -96,7 +96,7 @@ def test_one_label_of_a_linear_model_turns_at_its_logit_over_the_dual_norm(norm:
 
 @pytest.mark.parametrize("norm", list(SEARCHES))
 @pytest.mark.parametrize("spread", [0.01, 0.5])
-def test_patterns_of_a_linear_model_are_reached_at_the_optimum(norm: str, spread: float) -> None:
+def test_patterns_of_a_linear_model_are_attained_at_the_optimum(norm: str, spread: float) -> None:
     """With the larger spread most images have values at the bounds, which hold many coordinates."""
     model = linear(alike=0.2)
     x = (0.5 + spread * torch.randn(10, 30, dtype=DOUBLE)).clamp(0, 1)
@@ -181,7 +181,7 @@ class OneOfTwo(nn.Module):
 
 
 @pytest.mark.parametrize("norm", list(SEARCHES))
-def test_one_label_of_a_network_turns_as_near_as_fast_minimum_norm_finds(norm: Any) -> None:
+def test_one_label_of_a_network_flips_as_near_as_fast_minimum_norm_finds(norm: Any) -> None:
     model, x = network().eval(), torch.rand(20, 1, 6, 6)
     on = (model(x)[:, 0] > 0).long()
     targets = torch.full((20, 4), NAN)
@@ -273,8 +273,8 @@ def test_changes_stay_in_any_set() -> None:
     targets[:, 0] = (model(x)[:, 0] <= 0).float()
     free = multi_label_deepfool(model, x, targets)
     middle = float(free.radii.sort().values[3:5].mean())
-    small = multi_label_deepfool(model, x, targets, PixelBall("l2", middle))
-    turned = multi_label_deepfool(model, x, targets, SpatialBox(SpatialChange(rotation=45.0, shift=0.3)))
+    small = multi_label_deepfool(model, x, targets, perturbations=PixelBall("l2", middle))
+    turned = multi_label_deepfool(model, x, targets, perturbations=SpatialBox(SpatialChange(rotation=45.0, shift=0.3)))
 
     assert_close(small.radii.isfinite(), free.radii < middle)
     for found in (small, turned):
@@ -294,7 +294,7 @@ def test_changes_stay_in_any_set() -> None:
         (torch.ones(2, 4), {"margin": NAN}, "margin 0 or more"),
     ],
 )
-def test_others_are_refused(name: str, targets: Tensor, settings: dict[str, Any], words: str) -> None:
+def test_wrong_arguments_are_refused(name: str, targets: Tensor, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SEARCHES[name](network(), torch.rand(2, 1, 6, 6), targets, **settings)
 
@@ -302,7 +302,7 @@ def test_others_are_refused(name: str, targets: Tensor, settings: dict[str, Any]
 def test_sets_and_models_that_do_not_fit_are_refused() -> None:
     x = torch.rand(2, 1, 6, 6)
     with pytest.raises(ValueError, match="a set that can be climbed, got DrawnChanges"):
-        multi_label_deepfool(network(), x, torch.ones(2, 4), DrawnChanges(RandomCorruption()))
+        multi_label_deepfool(network(), x, torch.ones(2, 4), perturbations=DrawnChanges(RandomCorruption()))
 
     class Counting(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

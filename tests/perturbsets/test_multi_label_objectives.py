@@ -137,9 +137,9 @@ def net(dtype: torch.dtype = torch.float32, labels: int = 5) -> nn.Module:
 @pytest.mark.parametrize("confidence", [0.0, 0.3])
 @pytest.mark.parametrize("scores", ["logits", "probabilities"])
 def test_label_margins_agree_with_their_formula(confidence: float, scores: Any) -> None:
-    to, asked = judged(LabelMargin(True, confidence, scores))
-    away, any_wrong = judged(LabelMargin(False, confidence, scores))
-    all_away, _ = judged(LabelMargin(False, confidence, scores, "all"))
+    to, asked = judged(LabelMargin(targeted=True, confidence=confidence, scores=scores))
+    away, any_wrong = judged(LabelMargin(confidence=confidence, scores=scores))
+    all_away, _ = judged(LabelMargin(confidence=confidence, scores=scores, goal="all"))
     for row in range(3):
         short, other = 0.0, list[float]()
         for _, logit, on in pairs(row):
@@ -173,7 +173,8 @@ def test_margins_pull_at_what_is_right_and_at_nothing_that_is_wrong_for_sure(
     states = torch.tensor([[1.0, 0.0, 0.0, 1.0, NAN]])
     if goal == "any":
         states[:, 2:] = NAN
-    value, _ = LabelMargin(False, 0.3, scores, goal).at(nn.Identity(), logits.detach(), states)(logits, logits)
+    margin = LabelMargin(confidence=0.3, scores=scores, goal=goal)
+    value, _ = margin.at(nn.Identity(), logits.detach(), states)(logits, logits)
     (gradient,) = torch.autograd.grad(value.sum(), logits)
 
     assert gradient[0].sign().tolist() == pulls
@@ -217,7 +218,7 @@ def test_rankings_agree_with_brute_force() -> None:
 def test_images_without_both_kinds_cannot_be_ranked(states: Tensor, targeted: bool) -> None:
     whole = torch.cat([torch.tensor([[1.0, 0.0, 1.0]]), states])
     with pytest.raises(ValueError, match=r"on and off in each image .* only one kind in rows 1, 2: leave"):
-        LabelRanking(targeted).at(nn.Identity(), torch.rand(3, 3), whole)
+        LabelRanking(targeted=targeted).at(nn.Identity(), torch.rand(3, 3), whole)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
@@ -272,7 +273,7 @@ def test_one_high_label_satisfies_an_average_but_not_the_goal() -> None:
 )
 def test_places_that_cannot_be_had_are_refused(k: int, targeted: bool, states: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TopK(k, targeted).at(nn.Identity(), torch.rand(len(states), 3), torch.tensor(states))
+        TopK(k, targeted=targeted).at(nn.Identity(), torch.rand(len(states), 3), torch.tensor(states))
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         TopK(0)
 
@@ -289,7 +290,7 @@ def test_places_there_are_too_few_labels_for_are_never_asked_for() -> None:
     """Were all images just left out, nobody would learn of it."""
     for targeted in (False, True):
         with pytest.raises(ValueError, match="k must be below the number of labels, 3, got 3"):
-            TopK(3, targeted).attainable(torch.zeros(2, 3))
+            TopK(3, targeted=targeted).attainable(torch.zeros(2, 3))
 
 
 def test_one_label_on_is_one_class() -> None:
@@ -298,13 +299,17 @@ def test_one_label_on_is_one_class() -> None:
     states = nn.functional.one_hot(classes, 4)
     for targeted in (False, True):
         margins, success = Margin(targeted=targeted).at(nn.Identity(), logits, classes)(logits, logits)
-        for objective in (LabelRanking(targeted), TopK(1, targeted), TopK(1, targeted, smooth=True)):
+        for objective in (
+            LabelRanking(targeted=targeted),
+            TopK(1, targeted=targeted),
+            TopK(1, targeted=targeted, smooth=True),
+        ):
             values, same = judged(objective, states, logits)
             assert_close(values, margins)
             assert torch.equal(same, success)
         pair = torch.stack([torch.zeros(30, dtype=DOUBLE), logits[:, 0]], 1)
         wanted = CrossEntropy(targeted=targeted).at(nn.Identity(), pair, states[:, 0])(pair, pair)
-        found = judged(BinaryCrossEntropy(targeted), states[:, :1], logits[:, :1])
+        found = judged(BinaryCrossEntropy(targeted=targeted), states[:, :1], logits[:, :1])
         assert_close(found[0], wanted[0])
         assert torch.equal(found[1], wanted[1])
 

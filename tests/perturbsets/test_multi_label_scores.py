@@ -125,6 +125,6 @@ def test_values_of_unknown_states_play_no_part() -> None:
         (torch.tensor([[NAN, 0.0]]), torch.zeros(1, 2), "finite logits"),
     ],
 )
-def test_others_are_refused(logits: Any, states: Any, words: str) -> None:
+def test_wrong_arguments_are_refused(logits: Any, states: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         multi_label_scores(logits, states)

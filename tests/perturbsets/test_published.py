@@ -69,7 +69,7 @@ def test_statistics_are_those_of_the_weights(monkeypatch: pytest.MonkeyPatch) ->
         assert_close(model.std.flatten(), torch.tensor(std))
 
 
-def test_grey_images_are_shown_in_three_channels() -> None:
+def test_grey_images_get_three_channels() -> None:
     x = torch.rand(2, 1, 40, 40)
     assert_close(ours("resnet18", channels=1)(x), ours("resnet18")(x.expand(-1, 3, -1, -1)), rtol=0, atol=1e-6)
 
@@ -82,7 +82,7 @@ def test_a_network_survives_saving(tmp_path: Path) -> None:
         assert_close(kind.from_pretrained(tmp_path)(x), model(x))
 
 
-def test_copies_stand_on_their_own() -> None:
+def test_copies_are_independent() -> None:
     x = torch.rand(2, 3, 40, 40)
     model = ours("resnet18")
     before = model(x)
@@ -134,7 +134,7 @@ def test_published_weights_are_fetched_once_by_torchvision_and_saved_whole(
 ) -> None:
     state = published("squeezenet1_1")
     calls = fetch(monkeypatch, state)
-    model = Published("squeezenet1_1", "IMAGENET1K_V1").eval()
+    model = Published("squeezenet1_1", weights="IMAGENET1K_V1").eval()
     model.save_pretrained(tmp_path)
 
     assert_close(model.network.state_dict(), state, rtol=0, atol=0)
@@ -161,7 +161,7 @@ def test_old_names_of_densenets_are_understood(monkeypatch: pytest.MonkeyPatch) 
     assert old.keys() != state.keys()
     fetch(monkeypatch, old)
 
-    assert_close(Published("densenet121", "IMAGENET1K_V1").network.state_dict(), state, rtol=0, atol=0)
+    assert_close(Published("densenet121", weights="IMAGENET1K_V1").network.state_dict(), state, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
@@ -176,7 +176,7 @@ def test_weights_of_another_network_are_refused(change: str, monkeypatch: pytest
     with pytest.raises(
         ValueError, match="weights must be those of the network, got others from IMAGENET1K_V1 of squeez"
     ):
-        Published("squeezenet1_1", "IMAGENET1K_V1")
+        Published("squeezenet1_1", weights="IMAGENET1K_V1")
 
 
 @pytest.mark.parametrize("error", [urllib.error.URLError("offline"), RuntimeError("invalid hash value")])
@@ -185,8 +185,10 @@ def test_weights_that_cannot_be_had_are_explained(error: Exception, monkeypatch:
         raise error
 
     monkeypatch.setattr(DOWNLOAD, offline)
-    with pytest.raises(OSError, match=r"could not be had .*: put the file https://.*squeezenet1_1.*\.pth into .*, or"):
-        Published("squeezenet1_1", "IMAGENET1K_V1")
+    with pytest.raises(
+        OSError, match=r"could not be downloaded .*: put the file https://.*squeezenet1_1.*\.pth into .*, or"
+    ):
+        Published("squeezenet1_1", weights="IMAGENET1K_V1")
 
 
 def test_a_pickle_of_anything_but_tensors_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -195,8 +197,8 @@ def test_a_pickle_of_anything_but_tensors_is_not_read(monkeypatch: pytest.Monkey
     torch.save({"features.0.weight": io.StringIO()}, file)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
-    with pytest.raises(OSError, match=r"could not be had \(Weights only load failed"):
-        Published("squeezenet1_1", "IMAGENET1K_V1")
+    with pytest.raises(OSError, match=r"could not be downloaded \(Weights only load failed"):
+        Published("squeezenet1_1", weights="IMAGENET1K_V1")
 
 
 @pytest.mark.parametrize(

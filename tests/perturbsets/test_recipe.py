@@ -348,7 +348,7 @@ def test_schema_in_the_repository_is_that_of_the_code() -> None:
         ),
         (
             {"build": "perturbsets.multi_label.LabelMargin", "targeted": True, "scores": "probabilities"},
-            LabelMargin(True, 0.0, "probabilities"),
+            LabelMargin(targeted=True, scores="probabilities"),
         ),
         ({"build": "perturbsets.multi_label.LabelRanking"}, LabelRanking()),
         ({"build": "perturbsets.multi_label.TopK", "k": 2, "smooth": True}, TopK(2, smooth=True)),

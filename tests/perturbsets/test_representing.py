@@ -202,11 +202,11 @@ def test_an_unknown_layer_is_told_with_its_nearest(run: Path, tmp_path: Path) ->
     assert not (tmp_path / "run" / "representations").exists()
 
 
-def test_too_few_images_for_the_pairs_are_told(run: Path, tmp_path: Path) -> None:
+def test_too_few_images_for_the_pairs_are_refused(run: Path, tmp_path: Path) -> None:
     content = {**RECIPE, "trained": str(run), "representations": {**SECTION, "pairs": 5000}}
     for key in ("classifier", "train", "classifiers"):
         del content[key]
-    with pytest.raises(ValueError, match="count must be at most the pairs of different classes at hand, got 5000"):
+    with pytest.raises(ValueError, match="count must be at most the number of pairs of different classes, got 5000"):
         carried_out(tmp_path, content)
 
 

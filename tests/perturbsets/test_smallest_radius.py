@@ -108,7 +108,7 @@ def test_least_changes_tell_clean_samples_apart_too(linear_cvae: Any, perturbati
         model[1].bias -= model(x).mean()
     chosen = LatentBall(linear_cvae(), 5.0) if perturbations == "learned" else PixelBall("l2", 5.0)
     region, targets = chosen.at(x), torch.ones(200, 1)
-    found = multi_label_deepfool(model, x, targets, chosen, steps=2)
+    found = multi_label_deepfool(model, x, targets, perturbations=chosen, steps=2)
     clean, centre = (model(images)[:, 0] > 0 for images in (x, region.decode(region.centre())))
 
     assert torch.equal(clean, centre) == (perturbations == "pixels")

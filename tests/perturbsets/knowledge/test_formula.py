@@ -26,7 +26,7 @@ from perturbsets.knowledge.formula import (
     read_formula,
     renamed,
 )
-from perturbsets.knowledge.logic import implies, satisfiable, surely
+from perturbsets.knowledge.logic import holds, implies, satisfiable
 
 NAMES = "abcd"
 PATTERNS = [dict(zip(NAMES, states, strict=True)) for states in itertools.product((False, True), repeat=len(NAMES))]
@@ -83,7 +83,7 @@ def test_every_pattern_means_what_it_means_to_python(text: str) -> None:
 
     for asked, wanted in ((formula, expected), (negated(formula), [not each for each in expected])):
         leaves = [{LabelIs(label, on) for label, on in states.items()} for states in PATTERNS]
-        assert [surely(asked, held.__contains__) for held in leaves] == wanted
+        assert [holds(asked, held.__contains__) for held in leaves] == wanted
         for dtype in (torch.float32, torch.float64):
             logits = logits_of(PATTERNS, 200.0, dtype).requires_grad_()
             logarithms = truth(asked, logits)
@@ -201,10 +201,10 @@ def test_labels_are_named_once_and_can_be_renamed() -> None:
 def test_unknown_states_are_weighed_one_by_one() -> None:
     is_known = {LabelIs("a")}.__contains__
 
-    assert surely(read_formula("a or b"), is_known)
-    assert not surely(read_formula("a and b"), is_known)
-    assert not surely(negated(read_formula("a and b")), is_known)
-    assert not surely(read_formula("b or not b"), is_known)
+    assert holds(read_formula("a or b"), is_known)
+    assert not holds(read_formula("a and b"), is_known)
+    assert not holds(negated(read_formula("a and b")), is_known)
+    assert not holds(read_formula("b or not b"), is_known)
 
 
 def test_long_rules_are_compared_at_once() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from perturbsets import Interval, share_interval
-from perturbsets.knowledge import Rejecting, rejecting, rejection_threshold
+from perturbsets.knowledge import Rejection, evaluate_rejection, rejection_threshold
 
 
 def exact(successes: int, trials: int) -> Interval:
@@ -19,7 +19,7 @@ def exact(successes: int, trials: int) -> Interval:
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.integers(0, 99))
 def test_the_threshold_is_the_least_that_keeps_the_share(scores: list[float], percent: int) -> None:
     natural, share = torch.tensor(scores), percent / 100
-    threshold = rejection_threshold(natural, share)
+    threshold = rejection_threshold(natural, share=share)
 
     assert (natural > threshold).sum().item() / len(scores) <= share
     assert threshold in natural.tolist()
@@ -31,15 +31,15 @@ def test_the_threshold_is_the_least_that_keeps_the_share(scores: list[float], pe
 def test_exactly_the_share_is_rejected_where_scores_differ(share: float, rejected: int) -> None:
     natural = torch.randperm(100).double()
 
-    assert (natural > rejection_threshold(natural, share)).sum() == rejected
+    assert (natural > rejection_threshold(natural, share=share)).sum() == rejected
 
 
 def test_shares_are_counts_of_images() -> None:
     scores = torch.tensor([0.1, 0.5, 0.6, 0.2, 0.9, 0.3])
     right = torch.tensor([True, True, True, False, False, True])
-    found = rejecting(scores, right, 0.5)
+    found = evaluate_rejection(scores, right, 0.5)
 
-    assert found == Rejecting(
+    assert found == Rejection(
         0.5,
         exact(4, 6),
         exact(3, 6),
@@ -51,7 +51,7 @@ def test_shares_are_counts_of_images() -> None:
 
 
 def test_nothing_accepted_leaves_no_share_of_it() -> None:
-    found = rejecting(torch.ones(3), torch.tensor([True, False, True]), 0.5)
+    found = evaluate_rejection(torch.ones(3), torch.tensor([True, False, True]), 0.5)
 
     assert found.right_of_accepted is None
     assert found.accepted.mean == found.right.mean == found.wrong.mean == 0
@@ -69,13 +69,13 @@ def test_nothing_accepted_leaves_no_share_of_it() -> None:
         (torch.zeros(3), math.nan, "got nan"),
     ],
 )
-def test_thresholds_of_nothing_are_refused(natural: Tensor, share: float, words: str) -> None:
+def test_thresholds_of_no_scores_are_refused(natural: Tensor, share: float, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        rejection_threshold(natural, share)
+        rejection_threshold(natural, share=share)
 
 
 def test_judging_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="right must be one flag for each score, 1 or more, got 0 for 0"):
-        rejecting(torch.zeros(0), torch.zeros(0, dtype=torch.bool), 0.5)
+        evaluate_rejection(torch.zeros(0), torch.zeros(0, dtype=torch.bool), 0.5)
     with pytest.raises(ValueError, match="scores must be finite, got NaN or infinity in row 0"):
-        rejecting(torch.tensor([math.inf]), torch.tensor([True]), 0.5)
+        evaluate_rejection(torch.tensor([math.inf]), torch.tensor([True]), 0.5)

@@ -105,7 +105,7 @@ def test_the_table_of_emfacs_is_a_list_of_units(name: str, units: str) -> None:
         assert bound.met(one_less)[0, CLASSES.index(name)] == 0
 
 
-def test_plain_units_stand_in_where_data_tell_no_intensity() -> None:
+def test_plain_units_replace_those_with_intensity_where_data_lack_them() -> None:
     plain = [f"AU{number}" for number in (1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 20, 23, 26)]
     rules = Rules.builtin("emfacs").bind(plain, CLASSES)
 
@@ -225,7 +225,7 @@ def test_unknown_states_decide_nothing_by_themselves() -> None:
     assert rules.met(torch.full_like(states, NAN)).isnan().all()
 
 
-def test_overlap_is_no_contradiction_and_tells_no_class() -> None:
+def test_overlap_is_no_contradiction_and_implies_no_class() -> None:
     rules = ck()
     states = pattern(rules, "AU12", "AU14")
 
@@ -260,7 +260,7 @@ def test_rules_are_read_from_files(tmp_path: Path) -> None:
     assert rules.bind(["y", "x"], ["low", "1"]).classify(torch.tensor([[1.0, 0.0], [0.0, 1.0]])).tolist() == [0, 1]
 
 
-def test_what_rules_are_made_of_shows_in_their_digest() -> None:
+def test_rules_differ_in_their_digest_where_they_differ() -> None:
     one, other, same = (Rules(("a", "b"), {"x": "a", "y": rule}).bind("ab", "xy") for rule in ("b", "not a", "b"))
 
     assert digest(one) == digest(same) != digest(other)
@@ -282,7 +282,7 @@ def test_what_rules_are_made_of_shows_in_their_digest() -> None:
         ("ab", {"x": "a and c", "y": "b and d"}, "2 faults"),
     ],
 )
-def test_rules_that_cannot_be_are_refused(labels: str, classes: dict[str, str], words: str) -> None:
+def test_contradictory_or_unreadable_rules_are_refused(labels: str, classes: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Rules(tuple(labels), classes)
 
@@ -353,7 +353,7 @@ def test_files_that_hold_no_rules_are_refused(text: str, words: str, tmp_path: P
 def test_tables_and_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"table must be one of 'ck\+', 'emfacs', 'segments', got 'facs'"):
         Rules.builtin("facs")
-    with pytest.raises(FileNotFoundError, match="which is no file; tables that come along are 'ck"):
+    with pytest.raises(FileNotFoundError, match="which is no file; built-in tables are 'ck"):
         Rules.read(tmp_path / "none.yaml")
 
 

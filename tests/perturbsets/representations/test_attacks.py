@@ -42,9 +42,9 @@ def ratios(images: Tensor) -> Tensor:
 
 def test_the_feature_adversary_comes_as_near_as_many_small_steps_and_nearer_than_its_relatives() -> None:
     model, (sources, guides), radius = network(), pairs(), 4 / 255
-    found = feature_opt(LAYER, radius)(model, sources, guides)
+    found = feature_opt(LAYER, radius=radius)(model, sources, guides)
     steps = Adversary(PixelBall("linf", radius), FeatureDistance(LAYER), ProjectedGradient(500, schedule="cosine"))
-    linear, one = (attack(LAYER, radius)(model, sources, guides) for attack in (feature_linear, feature_fgrad))
+    linear, one = (attack(LAYER, radius=radius)(model, sources, guides) for attack in (feature_linear, feature_fgrad))
 
     for each in (found, linear, one):
         assert ((each.images - sources).abs() <= radius + 1e-12).all()
@@ -57,7 +57,7 @@ def test_the_feature_adversary_comes_as_near_as_many_small_steps_and_nearer_than
 
 def test_values_of_the_linear_attack_are_proven() -> None:
     model, (sources, guides), radius = network(), pairs(), 4 / 255
-    found = feature_linear(LAYER, radius)(model, sources, guides)
+    found = feature_linear(LAYER, radius=radius)(model, sources, guides)
     loss = LinearFeatureDistance(LAYER).at(model, sources, guides)
     gap = duality_gap(PixelBall("linf", radius).at(sources), loss, found.offsets)
 
@@ -70,7 +70,7 @@ def test_one_step_is_the_sign_of_the_gradient_of_the_distance_wherever_it_leads(
     x = sources.clone().requires_grad_()
     part = model[:5]
     ((gradient),) = torch.autograd.grad((part(x) - part(guides)).square().sum(), x)
-    found = feature_fgrad(LAYER, radius)(model, sources, guides)
+    found = feature_fgrad(LAYER, radius=radius)(model, sources, guides)
 
     assert_close(found.images, (sources - radius * gradient.sign()).clamp(0, 1))
     if radius == 0.5:
@@ -117,7 +117,7 @@ def test_the_nearest_image_of_a_class_lies_at_the_boundary_of_a_linear_model() -
     assert (found.radii <= 1.02 * margin).all()
 
 
-def test_targets_out_of_reach_have_no_distance() -> None:
+def test_targets_that_are_never_predicted_have_no_distance() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(DOUBLE)
     with torch.no_grad():
         model[1].bias.copy_(torch.tensor([100.0, 0.0]))

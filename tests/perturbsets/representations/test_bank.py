@@ -44,14 +44,14 @@ def test_rows_come_in_the_shape_and_order_asked_for(bank: FeatureBank) -> None:
 def test_blocks_go_through_all_rows_in_order(bank: FeatureBank, size: int | None) -> None:
     every, chosen = bank.features("2", torch.arange(50)), torch.tensor([9, 3, 44, 2])
 
-    whole, some = list(bank.blocks("2", size)), list(bank.blocks("2", size, chosen))
+    whole, some = list(bank.blocks("2", size=size)), list(bank.blocks("2", size=size, rows=chosen))
 
     assert torch.equal(torch.cat([block.rows for block in whole]), torch.arange(50))
     assert torch.equal(torch.cat([block.features for block in whole]), every)
     assert torch.equal(torch.cat([block.rows for block in some]), chosen)
     assert torch.equal(torch.cat([block.features for block in some]), every[chosen])
     assert max(len(block.rows) for block in whole) == min(size or 50, 50)
-    assert next(bank.blocks("2", size, chosen[:0])).features.shape == (0, 5)
+    assert next(bank.blocks("2", size=size, rows=chosen[:0])).features.shape == (0, 5)
 
 
 def test_what_was_read_may_be_written_to(bank: FeatureBank) -> None:
@@ -90,7 +90,7 @@ def test_layers_and_rows_that_are_not_there_are_refused(bank: FeatureBank) -> No
         with pytest.raises(IndexError, match="rows must be from 0 to 49"):
             bank.features("1", rows)
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
-        next(bank.blocks("1", 0))
+        next(bank.blocks("1", size=0))
 
 
 def test_features_in_memory_must_fit_labels() -> None:

@@ -138,7 +138,7 @@ def test_wholly_separate_scores_keep_an_interval_with_a_width() -> None:
         ),
     ],
 )
-def test_scores_that_tell_nothing_are_refused(
+def test_scores_without_an_area_are_refused(
     natural: Tensor, adversarial: Tensor, groups: dict[str, Tensor], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -8,9 +8,8 @@ from augment import Digits
 from perturbsets.representations import (
     MemoryBank,
     distance_ratio,
-    guide_ratio,
     nearest_in_class,
-    source_ratio,
+    relative_distance,
     spread_in_class,
 )
 from perturbsets.representations import bank as bank_module
@@ -29,8 +28,8 @@ def test_ratios_of_points_on_a_line() -> None:
     scales = [torch.tensor(each, dtype=double) for each in ([1.0, 4.0, 0.5], [2.0, 1.0, 4.0])]
 
     assert_close(distance_ratio(adversary, guide, source), torch.tensor([0.0, 1.0, 2.0], dtype=double))
-    assert_close(guide_ratio(adversary, guide, scales[0]), torch.tensor([0.0, 0.5, 4.0], dtype=double))
-    assert_close(source_ratio(adversary, source, scales[1]), torch.tensor([2.5, 0.0, 0.25], dtype=double))
+    assert_close(relative_distance(adversary, guide, scales[0]), torch.tensor([0.0, 0.5, 4.0], dtype=double))
+    assert_close(relative_distance(adversary, source, scales[1]), torch.tensor([2.5, 0.0, 0.25], dtype=double))
 
 
 def test_half_precision_loses_no_distance() -> None:
@@ -79,10 +78,10 @@ def test_a_class_of_copies_has_no_spread_to_compare_with() -> None:
     bank = MemoryBank({"fc": torch.full((5, 3), 0.1)}, torch.zeros(5, dtype=torch.int64))
     points, label = torch.rand(1, 3), torch.tensor([0])
 
-    for mean, ratio in ((nearest_in_class, guide_ratio), (spread_in_class, source_ratio)):
+    for mean in (nearest_in_class, spread_in_class):
         assert mean(bank, "fc", label).tolist() == [0.0]
         with pytest.raises(ValueError, match=r"must be above 0, got 0 for image 0: .* copies"):
-            ratio(points, points + 1, mean(bank, "fc", label))
+            relative_distance(points, points + 1, mean(bank, "fc", label))
 
 
 @pytest.mark.parametrize("mean", [nearest_in_class, spread_in_class])
@@ -104,8 +103,8 @@ def test_what_has_no_ratio_is_refused() -> None:
     with pytest.raises(ValueError, match=r"features must be finite, .* row 2$"):
         distance_ratio(points.index_fill(0, torch.tensor(2), torch.nan), points + 1, points)
     with pytest.raises(ValueError, match=r"features must be of one shape, got \[3, 2\] and \[1, 2\]"):
-        guide_ratio(points, points[:1], torch.ones(3))
-    with pytest.raises(ValueError, match="nearest must be one mean for each of 3 images"):
-        guide_ratio(points, points, torch.ones(1))
-    with pytest.raises(ValueError, match="spread must be above 0, got nan for image 1"):
-        source_ratio(points, points, torch.tensor([1.0, torch.nan, 0.0]))
+        relative_distance(points, points[:1], torch.ones(3))
+    with pytest.raises(ValueError, match="scale must be one mean for each of 3 images"):
+        relative_distance(points, points, torch.ones(1))
+    with pytest.raises(ValueError, match="scale must be above 0, got nan for image 1"):
+        relative_distance(points, points, torch.tensor([1.0, torch.nan, 0.0]))

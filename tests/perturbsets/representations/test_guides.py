@@ -51,7 +51,9 @@ def test_only_images_that_the_model_has_right() -> None:
     data = Numbered(torch.arange(60) % 3)
     pairs = draw_guided_pairs(data, data, 10, model=Threes(), shared=True)
     assert max(rows_of(pairs.sources, data) + pairs.guide_rows.tolist()) < 30
-    with pytest.raises(ValueError, match=r"count must be at most .* got 16: there are 1\d of .* model has right"):
+    with pytest.raises(
+        ValueError, match=r"count must be at most .* got 16: there are 1\d of .* model classifies correctly"
+    ):
         draw_guided_pairs(data, data, 16, model=Threes(), shared=True)
 
 

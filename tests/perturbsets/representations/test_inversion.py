@@ -173,7 +173,7 @@ def test_no_images_give_none(trained: nn.Module, digits: Tensor) -> None:
         ({"variation_weight": float("nan")}, "variation_weight must be a finite number of 0 or more, got nan"),
     ],
 )
-def test_impossible_settings_are_refused(given: dict[str, Any], message: str) -> None:
+def test_settings_outside_their_range_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Inversion("1", **given)
 

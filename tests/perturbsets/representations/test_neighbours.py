@@ -107,7 +107,7 @@ def test_copies_far_from_the_origin_are_at_distance_zero(generator: torch.Genera
         assert bool((found.distances == 0).all())
 
 
-def test_rows_that_products_cannot_tell_apart_are_told_apart(generator: torch.Generator) -> None:
+def test_rows_that_differ_by_less_than_rounding_of_products_are_ordered_exactly(generator: torch.Generator) -> None:
     steps = torch.randperm(200, generator=generator).double()
     reference = torch.full((200, 8), 1e7, dtype=torch.float64)
     reference[:, 0] += 1e-4 * steps  # squares of differences are below the rounding of squared norms
@@ -128,7 +128,7 @@ def test_neighbours_of_digits_are_those_of_scikit_learn(metric: str) -> None:
         distances, rows = theirs.kneighbors()  # leaves out the row itself
 
         bank = MemoryBank({"it": features}, digits.labels)
-        found = nearest_neighbours(features, bank.blocks("it", 37), 6, metric=metric, exclude=torch.arange(300))
+        found = nearest_neighbours(features, bank.blocks("it", size=37), 6, metric=metric, exclude=torch.arange(300))
 
         # scikit-learn loses digits of near neighbours to cancellation.
         assert_close(found.distances.double(), torch.from_numpy(distances), rtol=1e-5, atol=1e-6)
@@ -171,7 +171,7 @@ def test_nothing_is_excluded_by_rows_that_are_not_there(generator: torch.Generat
     assert torch.equal(plain.rows[:, 0], torch.arange(30))
 
 
-def test_rows_are_those_that_blocks_tell() -> None:
+def test_rows_are_those_of_the_blocks() -> None:
     blocks = [
         Block(torch.tensor([900, 17]), torch.tensor([[5.0], [1.0]])),
         Block(torch.tensor([3]), torch.tensor([[1.0]])),

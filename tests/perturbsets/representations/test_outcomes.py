@@ -48,7 +48,7 @@ def test_nothing_taken_carries_nothing() -> None:
         (SOURCE, GUIDE.where(GUIDE != 1, 0), "of two classes, got the same one in row 0: leave these pairs out"),
     ],
 )
-def test_pairs_that_cannot_be_told_apart_are_refused(predictions: Tensor, guide: Tensor, message: str) -> None:
+def test_pairs_of_one_class_are_refused(predictions: Tensor, guide: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(label_outcomes)(predictions, SOURCE, guide)  # its hints refuse some first
 

@@ -136,7 +136,7 @@ def test_drop_is_at_most_zero_and_grows_as_the_square_of_the_offset(seed: int, f
 
 
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 10))
-def test_drop_is_the_same_in_another_unit_and_turned(seed: int, scale: float) -> None:
+def test_drop_is_invariant_to_scale_and_rotation(seed: int, scale: float) -> None:
     neighbours, guide, points = cloud(1, 7, 6, seed=seed), cloud(1, 6, seed=seed + 1), cloud(1, 3, 6, seed=seed + 2)
     turn = scale * torch.linalg.qr(cloud(6, 6, seed=seed + 3))[0]
     drops = [

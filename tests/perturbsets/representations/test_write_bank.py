@@ -70,7 +70,7 @@ def test_a_bank_holds_what_layers_make_of_each_image(tmp_path: Path) -> None:
     assert bank.provenance["data"]["count"] == 50
 
 
-def test_a_relu_is_behind_each_layer_unless_told(tmp_path: Path) -> None:
+def test_features_are_after_a_relu_unless_activation_is_none(tmp_path: Path) -> None:
     raw, rectified = (
         write_bank(tmp_path / f"{activation}.h5", Net(), "*", RandomImages(20), activation=activation)  # type: ignore[arg-type]
         for activation in ("none", "relu")

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 from cvae import LoopSettings
 from perturbsets import Adversary, CrossEntropy, Penalized, PixelBall, ProjectedGradient, Worst, train_classifier
 from perturbsets.multi_label import BinaryCrossEntropy, DualS1, DualS2, LabelRanking, MultiLabelTraining, TopK
-from perturbsets.multi_label.training import fool_labels
+from perturbsets.multi_label.training import attack_attainable
 from perturbsets.training import DualTargets
 from tests.perturbsets.training.dual_methods import OWN, STEP, frozen, network
 
@@ -52,7 +52,7 @@ def test_attainable_rows_get_what_they_get_alone_and_others_stay_clean(kind: str
     adversary, able = ABLE[kind]
     x, model, rows = images(), frozen(), torch.tensor(able)
     before = x.clone()
-    found = fool_labels(adversary, model, x, STATES, generator=drawn())
+    found = attack_attainable(adversary, model, x, STATES, generator=drawn())
     alone = on_rows(adversary, rows)(model, x[rows], STATES[rows], generator=drawn())
 
     assert torch.equal(x, before)
@@ -77,7 +77,7 @@ def test_a_whole_batch_goes_to_the_adversary_as_it_is(monkeypatch: pytest.Monkey
 
         with monkeypatch.context() as patch:
             patch.setattr(Adversary, "__call__", watched)
-            fool_labels(adversary, frozen(), x, states, generator=drawn())
+            attack_attainable(adversary, frozen(), x, states, generator=drawn())
         who, what, which = seen.pop()
         assert who is adversary
         assert what is x
@@ -88,13 +88,13 @@ def test_a_whole_batch_goes_to_the_adversary_as_it_is(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("adversary", [RANKING, Worst([RANKING], judge=LabelRanking())])
 def test_a_batch_that_leaves_nothing_to_reach_stays_clean(adversary: Any) -> None:
     x = images()
-    found = fool_labels(adversary, frozen(), x, torch.ones(6, 3), generator=drawn())
+    found = attack_attainable(adversary, frozen(), x, torch.ones(6, 3), generator=drawn())
 
     assert torch.equal(found.images, x)
     assert found.offsets is None or not found.offsets.any()
 
 
-def test_one_image_that_both_fool_is_the_classifiers_own_where_the_helper_has_none() -> None:
+def test_one_image_that_both_fool_is_the_classifiers_own_where_the_auxiliary_one_is_none() -> None:
     x, model = images(), network()
     targets = DualTargets(torch.arange(6) % 4, STATES)
     own = OWN(model, x, targets.classes)

@@ -107,7 +107,7 @@ def test_s1_is_the_written_formula(shared: bool, weight: float) -> None:
     (x, labels), model = batch(), network(shared)
     y, z = labels
     fooling, _ = by_hand(model, x, labels)
-    losses, logits = judged(DualS1(WIDE_FOOL, weight, auxiliary_weight=0.7), model, x, labels)
+    losses, logits = judged(DualS1(WIDE_FOOL, weight=weight, auxiliary_weight=0.7), model, x, labels)
     clean_loss, fooled_loss = (cross_entropy(model(images), y) for images in (x, fooling))
 
     want = (1 - weight) * clean_loss + weight * fooled_loss + 0.7 * label_loss(model.label_branch(x), z)
@@ -121,7 +121,7 @@ def test_s2_on_two_examples_is_the_written_formula(shared: bool, weight: float) 
     (x, labels), model = batch(), network(shared)
     y, z = labels
     fooling, own = by_hand(model, x, labels)
-    losses, logits = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight, auxiliary_adversarial=True), model, x, labels)
+    losses, logits = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight=weight, auxiliary_adversarial=True), model, x, labels)
 
     lesson = (label_loss(model.label_branch(x), z) + label_loss(model.label_branch(fooling), z)) / 2
     want = (1 - weight) * cross_entropy(model(own), y) + weight * cross_entropy(model(fooling), y) + lesson
@@ -158,7 +158,7 @@ def test_added_offsets_are_projected_to_the_one_radius_of_any_set(linear_cvae: A
     assert_close(logits, model(ball.at(x).decode(projected)))
 
 
-def test_a_helper_of_its_own_gives_what_the_same_branch_gives() -> None:
+def test_a_frozen_auxiliary_classifier_gives_what_the_same_branch_gives() -> None:
     (x, labels), model = batch(), network()
     auxiliary, alone = copy.deepcopy(model.label_branch), model.class_branch
     for learning, helped in (
@@ -178,7 +178,7 @@ def test_a_helper_of_its_own_gives_what_the_same_branch_gives() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_rules_judge_all_that_the_classifier_is_shown(weight: float) -> None:
+def test_rules_apply_to_every_example_of_the_classifier(weight: float) -> None:
     (x, labels), model = batch(), network()
     y, z = labels
     fooling, own = by_hand(model, x, labels)
@@ -191,14 +191,14 @@ def test_rules_judge_all_that_the_classifier_is_shown(weight: float) -> None:
         return label_loss(model.label_branch(x), z)
 
     rules = {"rules": consistent, "rules_weight": weight}
-    losses, _ = judged(DualS1(WIDE_FOOL, 0.3, **rules), model, x, labels)
+    losses, _ = judged(DualS1(WIDE_FOOL, weight=0.3, **rules), model, x, labels)
     assert_same(losses, 0.7 * full(x) + 0.3 * full(fooling) + lesson(), model)
-    losses, _ = judged(DualS2(WIDE_FOOL, WIDE_OWN, 0.3, **rules), model, x, labels)
+    losses, _ = judged(DualS2(WIDE_FOOL, WIDE_OWN, weight=0.3, **rules), model, x, labels)
     assert_same(losses, 0.3 * full(fooling) + 0.7 * full(own) + lesson(), model)
 
     auxiliary = copy.deepcopy(model.label_branch)
     frozen_losses, _ = judged(
-        DualS2(WIDE_FOOL, WIDE_OWN, 0.3, auxiliary=auxiliary, **rules), model.class_branch, x, labels
+        DualS2(WIDE_FOOL, WIDE_OWN, weight=0.3, auxiliary=auxiliary, **rules), model.class_branch, x, labels
     )
     assert_close(frozen_losses, 0.3 * full(fooling) + 0.7 * full(own))
     frozen_losses.mean().backward()
@@ -263,7 +263,7 @@ def test_two_steps_change_the_weights_the_same_way_each_time(method: Method) -> 
 
 
 @pytest.mark.parametrize("method", HELPED)
-def test_a_frozen_helper_is_left_as_it_was(method: Any) -> None:
+def test_a_frozen_auxiliary_classifier_is_left_as_it_was(method: Any) -> None:
     auxiliary = getattr(method, "method", method).auxiliary.train()
     auxiliary[1].eval()
     before, modes = copy.deepcopy(auxiliary.state_dict()), [module.training for module in auxiliary.modules()]
@@ -276,7 +276,7 @@ def test_a_frozen_helper_is_left_as_it_was(method: Any) -> None:
     assert all(parameter.grad is None for parameter in auxiliary.parameters())
 
 
-def test_helper_and_settings_are_in_the_name() -> None:
+def test_auxiliary_classifier_and_settings_are_in_the_fingerprint() -> None:
     def other() -> nn.Module:
         auxiliary = frozen()
         with torch.no_grad():
@@ -325,7 +325,7 @@ def test_offsets_of_different_sets_are_not_added(own: Any) -> None:
     ("method", "model", "got"),
     [(DualS1(FOOL), classifier(), "neither for a Sequential"), (DualS1(FOOL, auxiliary=frozen()), network(), "both")],
 )
-def test_there_must_be_one_helper(method: Method, model: nn.Module, got: str) -> None:
+def test_there_must_be_one_auxiliary_classifier(method: Method, model: nn.Module, got: str) -> None:
     with pytest.raises(ValueError, match=f"auxiliary must be given, or be the label branch .* got {got}"):
         train_classifier(model, data(), method, SETTINGS)
 
@@ -348,7 +348,7 @@ def test_data_that_do_not_fit_are_refused(parts: tuple[Tensor, ...], message: st
         train_classifier(network(), TensorDataset(torch.rand(8, 1, 8, 8), *parts), DualS1(FOOL), SETTINGS)
 
 
-def test_an_objective_of_classes_does_not_fool_a_helper() -> None:
+def test_an_objective_over_classes_does_not_fit_an_auxiliary_classifier() -> None:
     with pytest.raises(ValueError, match="labels must be one whole class number per image"):
         train_classifier(network(), data(), DualS1(OWN), SETTINGS)
 
@@ -367,7 +367,7 @@ LIT = ["abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcd
 """The segments of a display that each digit lights."""
 
 
-def test_helped_training_of_digits_withstands_more_than_plain_training() -> None:
+def test_auxiliary_training_of_digits_is_more_robust_than_plain_training() -> None:
     images, classes = Digits("train", size=16, digit=14).batch(range(1000))
     x, y = Digits("test", size=16, digit=14).batch(range(150))
     ball = PixelBall("linf", 0.1)

@@ -91,7 +91,7 @@ def test_unknown_states_teach_nothing() -> None:
     assert model[4].weight.grad[0].any()
 
 
-def test_an_adversarys_images_are_shown() -> None:
+def test_training_is_on_an_adversarys_images() -> None:
     x, z, model = torch.rand(6, 1, 4, 4), states(6), network().eval()
     found = ATTACK(model, x, z, generator=drawn(4))
     ((losses, _),) = MultiLabelTraining(adversary=ATTACK)(model, model, x, z, drawn(4))
@@ -110,7 +110,7 @@ METHODS = [
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("integers", [False, True])
 @pytest.mark.parametrize("dual", [False, True])
-def test_it_trains_on_states_alone_and_beside_classes(method: Any, integers: bool, dual: bool) -> None:
+def test_it_trains_on_states_with_and_without_classes(method: Any, integers: bool, dual: bool) -> None:
     z = torch.randint(0, 2, (12, 3)) if integers else states(12)
     parts = [(255 * torch.rand(12, 1, 4, 4)).to(torch.uint8), *([torch.arange(12) % 4] if dual else []), z]
     model = network()
@@ -243,7 +243,7 @@ def test_no_threshold_is_better_by_an_exhaustive_search(metric: Any, grid: float
     logits += 0.7 * z.nan_to_num(0.5) + torch.linspace(-2, 2, 6)
     if grid is not None:
         logits = (logits / grid).round() * grid
-    thresholds = choose_thresholds(logits, z, metric)
+    thresholds = choose_thresholds(logits, z, metric=metric)
 
     for j in range(6):
         known = ~z[:, j].isnan()
@@ -262,7 +262,7 @@ def test_zero_is_kept_where_no_threshold_is_better() -> None:
     assert_close(choose_thresholds(logits, z.masked_fill(z == 1, 0.0)), torch.zeros(3))
 
 
-def test_neighbouring_numbers_are_told_apart() -> None:
+def test_neighbouring_floating_point_numbers_have_a_threshold_between() -> None:
     low = torch.tensor(1.0)
     logits = torch.stack([low, low.nextafter(torch.tensor(2.0))])[:, None]
     threshold = choose_thresholds(logits, torch.tensor([[0.0], [1.0]]))
@@ -279,7 +279,7 @@ def test_neighbouring_numbers_are_told_apart() -> None:
 )
 def test_thresholds_are_not_chosen_from_what_is_broken(logits: Tensor, metric: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        choose_thresholds(logits, torch.zeros(4, 3), metric)
+        choose_thresholds(logits, torch.zeros(4, 3), metric=metric)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -30,7 +30,7 @@ from perturbsets import (
     StrongestWrong,
     Worst,
 )
-from perturbsets.knowledge import BoundRules, Consistent, Rules
+from perturbsets.knowledge import BoundRules, RulePenalized, Rules
 from tests.perturbsets.every_ascent import ASCENTS, is_stopping, pixels_or_else_places
 
 DOUBLE = torch.float64
@@ -78,7 +78,7 @@ def test_value_and_goal_are_those_of_the_formula(inner: Objective, limit: float 
     (classifier, auxiliary), (x, y), rules = networks(), batch(), four_rules()
     changed = torch.rand_like(x)
     offsets = (changed - x).flatten(1)
-    loss = Consistent(inner, rules, auxiliary, weight=0.7, limit=limit).at(classifier, x, y)
+    loss = RulePenalized(inner, rules, auxiliary, weight=0.7, limit=limit).at(classifier, x, y)
     plain = inner.at(classifier, x, y)
     agreed = (classifier(changed).softmax(1) * rules.evidence(auxiliary(changed)).exp()).sum(1)
     value, success = plain(changed, offsets)
@@ -95,7 +95,7 @@ def test_value_and_goal_are_those_of_the_formula(inner: Objective, limit: float 
 
 def test_its_gradient_is_that_of_both_terms() -> None:
     (classifier, auxiliary), (x, y), rules = networks(), batch(2), four_rules()
-    loss = Consistent(CrossEntropy(), rules, auxiliary, weight=0.7).at(classifier, x, y)
+    loss = RulePenalized(CrossEntropy(), rules, auxiliary, weight=0.7).at(classifier, x, y)
 
     def value(images: Tensor) -> Tensor:
         return loss(images, images.flatten(1))[0]
@@ -107,7 +107,7 @@ def test_without_a_price_it_is_the_other_objective() -> None:
     (classifier, auxiliary), (x, y), rules = networks(), batch(), four_rules()
     free, plain = (
         Adversary(PixelBall("linf", 0.2), objective, STILL)(classifier, x, y)
-        for objective in (Consistent(CrossEntropy(), rules, auxiliary, weight=0.0), CrossEntropy())
+        for objective in (RulePenalized(CrossEntropy(), rules, auxiliary, weight=0.0), CrossEntropy())
     )
 
     assert_close(free.images, plain.images, rtol=0, atol=1e-12)
@@ -120,7 +120,7 @@ def test_a_weight_of_1_takes_back_the_pull_of_cross_entropy() -> None:
     certain = nn.Sequential(classifier, Scaled(100.0))
     y = certain(x).argmax(1)
     images = x.clone().requires_grad_()
-    value = Consistent(CrossEntropy(), rules, auxiliary, weight=1.0).at(certain, x, y)(images, images.flatten(1))[0]
+    value = RulePenalized(CrossEntropy(), rules, auxiliary, weight=1.0).at(certain, x, y)(images, images.flatten(1))[0]
     alone = rules.evidence(auxiliary(images)).gather(1, y[:, None])[:, 0]
     clear = certain(x).softmax(1).amax(1) > 1 - 1e-6
 
@@ -146,7 +146,7 @@ def test_who_knows_of_the_detector_gets_past_it() -> None:
     ball = PixelBall("linf", 1.0, bounds=(-1.0, 1.0))
     plain, adaptive = (
         Adversary(ball, objective, STILL)(classifier, x, y)
-        for objective in (CrossEntropy(), Consistent(CrossEntropy(), rules, auxiliary, limit=0.05))
+        for objective in (CrossEntropy(), RulePenalized(CrossEntropy(), rules, auxiliary, limit=0.05))
     )
     violations = [rules.violation(classifier(found.images), auxiliary(found.images)) for found in (plain, adaptive)]
 
@@ -157,10 +157,10 @@ def test_who_knows_of_the_detector_gets_past_it() -> None:
     assert_close(adaptive.images, -torch.sign(x) * 0.5, rtol=0, atol=1e-6)  # the far corner of the ball: both turned
 
 
-def test_a_goal_out_of_reach_is_not_reached() -> None:
+def test_an_attack_that_cannot_meet_the_limit_does_not_succeed() -> None:
     classifier, auxiliary, rules = corner()
     x, y = torch.tensor([[-0.1, -0.9]]), torch.tensor([0])
-    objective = Consistent(CrossEntropy(), rules, auxiliary, limit=0.05)
+    objective = RulePenalized(CrossEntropy(), rules, auxiliary, limit=0.05)
     ball = PixelBall("linf", 0.5, bounds=(-1.0, 1.0))
     found, without = (Adversary(ball, each, STILL)(classifier, x, y) for each in (objective, CrossEntropy()))
 
@@ -182,7 +182,7 @@ def test_every_ascent_climbs_it_and_every_pass_is_counted(ascent: Ascent, inner:
         model.register_forward_hook(
             lambda _, given, __, name=name: seen.update({name: seen[name] + len(given[0])})  # type: ignore[misc]
         )
-    objective = Consistent(inner, four_rules(), auxiliary, limit=0.7)
+    objective = RulePenalized(inner, four_rules(), auxiliary, limit=0.7)
     perturbations = pixels_or_else_places(ascent, x)
     binding = objective.at(classifier, x, y).calls * len(x)
     seen.update(classifier=0, auxiliary=0)
@@ -231,12 +231,12 @@ def everything(*models: nn.Module) -> list[Any]:
 @pytest.mark.parametrize("ascent", [OneStep(), ProjectedGradient(3), RandomSearch(2)])
 @pytest.mark.parametrize("mode", ["eval", "keep"])
 @pytest.mark.parametrize("fails_at", [math.inf, 2])
-def test_the_helper_is_left_as_it_was(ascent: Ascent, mode: Any, fails_at: float) -> None:
+def test_the_auxiliary_classifier_is_left_as_it_was(ascent: Ascent, mode: Any, fails_at: float) -> None:
     torch.manual_seed(0)
     classifier, auxiliary, (x, y) = Noisy(4), Noisy(3, fails_at), batch(dtype=torch.float32)
     before, copy = everything(classifier, auxiliary), x.clone()
     adversary = Adversary(
-        PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), auxiliary), ascent, mode=mode
+        PixelBall("linf", 0.2), RulePenalized(CrossEntropy(), four_rules(), auxiliary), ascent, mode=mode
     )
     if fails_at < math.inf:
         with pytest.raises(RuntimeError, match="enough"):
@@ -262,12 +262,12 @@ class Both(nn.Module):
         return self.classes(self.trunk(x))
 
 
-def test_a_helper_may_share_its_layers_with_the_classifier() -> None:
+def test_an_auxiliary_classifier_may_share_layers_with_the_classifier() -> None:
     torch.manual_seed(0)
     model, (x, y) = Both(), batch(dtype=torch.float32)
     auxiliary = nn.Sequential(model.trunk, model.labels)
     before = everything(model, auxiliary)
-    objective = Consistent(CrossEntropy(), four_rules(), auxiliary)
+    objective = RulePenalized(CrossEntropy(), four_rules(), auxiliary)
     found = Adversary(PixelBall("linf", 0.1), objective, ProjectedGradient(3))(model, x, y)
 
     assert found.loss.isfinite().all()
@@ -278,7 +278,7 @@ def test_a_helper_may_share_its_layers_with_the_classifier() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_types_and_contexts_make_no_difference(context: Any, dtype: torch.dtype) -> None:
     (classifier, auxiliary), (x, y) = networks(dtype), batch(dtype=dtype)
-    adversary = Adversary(PixelBall("l2", 0.5), Consistent(Margin(), four_rules(), auxiliary, limit=0.9))
+    adversary = Adversary(PixelBall("l2", 0.5), RulePenalized(Margin(), four_rules(), auxiliary, limit=0.9))
     with context():
         found = adversary(classifier, x, y)
 
@@ -291,7 +291,7 @@ def test_types_and_contexts_make_no_difference(context: Any, dtype: torch.dtype)
 @pytest.mark.parametrize("ascent", [ascent for ascent in ASCENTS if is_stopping(ascent)])
 def test_empty_and_single_batches_work(count: int, ascent: Ascent) -> None:
     (classifier, auxiliary), (x, y) = networks(), batch(count)
-    objective = Consistent(CrossEntropy(), four_rules(), auxiliary, limit=0.5)
+    objective = RulePenalized(CrossEntropy(), four_rules(), auxiliary, limit=0.5)
     found = Adversary(pixels_or_else_places(ascent, x), objective, ascent)(classifier, x, y)
 
     assert found.images.shape == x.shape
@@ -299,7 +299,9 @@ def test_empty_and_single_batches_work(count: int, ascent: Ascent) -> None:
 
 def test_one_image_alone_gives_what_it_gives_in_its_batch() -> None:
     (classifier, auxiliary), (x, y) = networks(), batch()
-    adversary = Adversary(PixelBall("linf", 0.2), Consistent(CrossEntropy(), four_rules(), auxiliary, limit=0.6), STILL)
+    adversary = Adversary(
+        PixelBall("linf", 0.2), RulePenalized(CrossEntropy(), four_rules(), auxiliary, limit=0.6), STILL
+    )
     whole = adversary(classifier, x, y)
     for row in range(len(x)):
         alone = adversary(classifier, x[row : row + 1], y[row : row + 1])
@@ -311,7 +313,7 @@ def test_learned_sets_and_several_weights_do(linear_cvae: Any) -> None:
     cvae = linear_cvae().double().requires_grad_(False)
     (classifier, auxiliary), x = networks(size=6), 0.3 + 0.4 * torch.rand(3, 1, 2, 3, dtype=DOUBLE)
     attacks = [
-        Adversary(LatentBall(cvae, 0.6), Consistent(Margin(), four_rules(), auxiliary, weight))
+        Adversary(LatentBall(cvae, 0.6), RulePenalized(Margin(), four_rules(), auxiliary, weight=weight))
         for weight in (0.1, 1.0, 10.0)
     ]
     found = Worst(attacks)(classifier, x, torch.tensor([0, 1, 2]))
@@ -329,20 +331,20 @@ def test_learned_sets_and_several_weights_do(linear_cvae: Any) -> None:
         ({"limit": math.nan}, "got nan"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, float], words: str) -> None:
+def test_settings_outside_their_range_are_refused(settings: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Consistent(CrossEntropy(), four_rules(), nn.Identity(), **settings)
+        RulePenalized(CrossEntropy(), four_rules(), nn.Identity(), **settings)
 
 
 def test_what_does_not_fit_is_refused() -> None:
     (classifier, auxiliary), (x, y), rules = networks(), batch(), four_rules()
     with pytest.raises(ValueError, match="model must be a classifier for this objective, got None"):
-        Consistent(CrossEntropy(), rules, auxiliary).at(None, x, y)
+        RulePenalized(CrossEntropy(), rules, auxiliary).at(None, x, y)
     with pytest.raises(ValueError, match=r"label_logits must be \[B, 3\], .* got \[4, 4\]"):
-        Consistent(CrossEntropy(), rules, classifier).at(classifier, x, y)(x, x.flatten(1))
+        RulePenalized(CrossEntropy(), rules, classifier).at(classifier, x, y)(x, x.flatten(1))
     with pytest.raises(ValueError, match=r"class_logits must be \[B, 4\], .* got \[4, 3\]"):
-        Consistent(CrossEntropy(), rules, auxiliary).at(auxiliary, x, y % 3)(x, x.flatten(1))
+        RulePenalized(CrossEntropy(), rules, auxiliary).at(auxiliary, x, y % 3)(x, x.flatten(1))
     with pytest.raises(ValueError, match="objective must ask the classifier for its logits at each call"):
-        Consistent(ApproximationError(), rules, auxiliary).at(classifier, x, x.flip(0))(x, x.flatten(1))
+        RulePenalized(ApproximationError(), rules, auxiliary).at(classifier, x, x.flip(0))(x, x.flatten(1))
     with pytest.raises(ValueError, match="layer"):
-        Consistent(FeatureDistance("1", activation="none"), rules, auxiliary).at(classifier, x, x.flip(0))
+        RulePenalized(FeatureDistance("1", activation="none"), rules, auxiliary).at(classifier, x, x.flip(0))

@@ -6,21 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.testing import assert_close
 
 from perturbsets.representations import (
+    LayerMetrics,
     MemoryBank,
-    Surroundings,
     active_overlap,
     distance_ratio,
-    guide_ratio,
     layer_metrics,
     nearest_in_class,
     nearest_neighbours,
     neighbour_overlap,
     rank_in_class,
-    source_ratio,
+    relative_distance,
     sparsity_change,
     spread_in_class,
 )
@@ -56,7 +54,7 @@ def generator() -> torch.Generator:
 
 
 def test_the_measures_are_those_one_by_one(bank: MemoryBank, points: dict[str, Any]) -> None:
-    found = Surroundings(bank, "fc").describe(**points, generator=generator())
+    found = LayerMetrics(bank, "fc").describe(**points, generator=generator())
     alpha, guide, source = points["adversary"], points["guide"], points["source"]
     classes, exclude = points["guide_classes"], points["exclude"]
     near = [nearest_neighbours(some, bank.blocks("fc"), 3, exclude=exclude).rows for some in (alpha, guide)]
@@ -64,9 +62,9 @@ def test_the_measures_are_those_one_by_one(bank: MemoryBank, points: dict[str, A
 
     assert found.ratio is not None
     assert_close(found.ratio, distance_ratio(alpha, guide, source))
-    assert_close(found.guide_ratio, guide_ratio(alpha, guide, nearest_in_class(bank, "fc", classes)))
+    assert_close(found.guide_ratio, relative_distance(alpha, guide, nearest_in_class(bank, "fc", classes)))
     spread = spread_in_class(bank, "fc", points["source_classes"])
-    assert_close(found.source_ratio, source_ratio(alpha, source, spread))
+    assert_close(found.source_ratio, relative_distance(alpha, source, spread))
     assert torch.equal(found.shared, neighbour_overlap(*near))
     assert_close(found.rank_change, ranks[0] - ranks[1])
     assert_close(found.sparsity_change, sparsity_change(alpha, source))
@@ -83,9 +81,9 @@ def test_the_measures_are_those_one_by_one(bank: MemoryBank, points: dict[str, A
 def test_any_number_of_pairs_at_a_time_gives_the_same(
     together: int, bank: MemoryBank, points: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Surroundings(bank, "fc").describe(**points, generator=generator())
-    monkeypatch.setattr(surroundings, "TOGETHER", together)
-    parts = Surroundings(bank, "fc").describe(**points, generator=generator())
+    whole = LayerMetrics(bank, "fc").describe(**points, generator=generator())
+    monkeypatch.setattr(layer_metrics, "TOGETHER", together)
+    parts = LayerMetrics(bank, "fc").describe(**points, generator=generator())
 
     assert parts.dimension == whole.dimension
     for name in ("drop", "consistency"):
@@ -94,8 +92,8 @@ def test_any_number_of_pairs_at_a_time_gives_the_same(
 
 
 def test_a_random_point_is_as_far_away(bank: MemoryBank, points: dict[str, Any]) -> None:
-    turned = surroundings._turned(points["adversary"], points["guide"], generator())
-    distances = [(some - points["guide"]).norm(dim=1) for some in (turned, points["adversary"])]
+    random = layer_metrics._random_points(points["adversary"], points["guide"], generator())
+    distances = [(some - points["guide"]).norm(dim=1) for some in (random, points["adversary"])]
     assert_close(distances[0], distances[1])
 
 
@@ -103,14 +101,14 @@ def test_what_classes_have_in_common_is_measured_once(
     bank: MemoryBank, points: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    measure = layer_metrics.spread_in_class
+    measure = layer_metrics.pair_distance
 
-    def counted(bank: Any, layer: str, classes: Tensor) -> Tensor:
-        asked.extend(classes.tolist())
-        return measure(bank, layer, classes)
+    def counted(bank: Any, layer: str, label: int) -> float:
+        asked.append(label)
+        return measure(bank, layer, label)
 
-    monkeypatch.setattr(surroundings, "spread_in_class", counted)
-    natural = Surroundings(bank, "fc")
+    monkeypatch.setattr(layer_metrics, "pair_distance", counted)
+    natural = LayerMetrics(bank, "fc")
     first, second = (natural.describe(**points, dimension=2, generator=generator()) for _ in range(2))
     assert sorted(asked) == sorted(set(points["source_classes"].tolist()))
     assert_close(first.source_ratio, second.source_ratio)
@@ -120,10 +118,10 @@ def test_what_classes_have_in_common_is_measured_once(
 
 def test_points_without_a_guide_have_a_neighbour_of_their_own(bank: MemoryBank, points: dict[str, Any]) -> None:
     near = points["guide"] * 1.001  # each point's nearest image is the guide itself
-    found = Surroundings(bank, "fc").describe_alone(
+    found = LayerMetrics(bank, "fc").describe_alone(
         near, points["source"], points["source_classes"], points["guide_classes"], generator=generator()
     )
-    whole = Surroundings(bank, "fc").describe(**{**points, "adversary": near}, generator=generator())
+    whole = LayerMetrics(bank, "fc").describe(**{**points, "adversary": near}, generator=generator())
     assert found.ratio is None
     assert "ratio" not in found.summary()
     assert_close(found.drop["adversary"], whole.drop["adversary"])
@@ -131,7 +129,7 @@ def test_points_without_a_guide_have_a_neighbour_of_their_own(bank: MemoryBank, 
 
 
 def test_a_copy_of_a_natural_image_is_described(bank: MemoryBank, points: dict[str, Any]) -> None:
-    found = Surroundings(bank, "fc").describe_alone(
+    found = LayerMetrics(bank, "fc").describe_alone(
         points["guide"], points["guide"], points["guide_classes"], points["guide_classes"], generator=generator()
     )
     assert bool((found.drop["adversary"] == 0).all())
@@ -141,7 +139,7 @@ def test_a_copy_of_a_natural_image_is_described(bank: MemoryBank, points: dict[s
 def test_the_summary_is_plain(bank: MemoryBank, points: dict[str, Any]) -> None:
     import json
 
-    summary = Surroundings(bank, "fc").describe(**points, generator=generator()).summary()
+    summary = LayerMetrics(bank, "fc").describe(**points, generator=generator()).summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert 0 <= summary["neighbours"]["three"]["mean"] <= summary["neighbours"]["two"]["mean"] <= 1
 
@@ -161,15 +159,15 @@ def test_what_cannot_be_described_is_refused(
     if "adversary" in change:
         points["source"] = torch.zeros_like(points["source"])
     with pytest.raises(ValueError, match=message):
-        Surroundings(bank, "fc").describe(**points, generator=generator())
+        LayerMetrics(bank, "fc").describe(**points, generator=generator())
 
 
 def test_small_banks_are_refused(bank: MemoryBank, points: dict[str, Any]) -> None:
     rows = torch.arange(45)
     few = MemoryBank({"fc": bank.features("fc", rows)}, bank.labels[rows])
     with pytest.raises(ValueError, match="at least 50 images"):
-        Surroundings(few, "fc").describe(**points, generator=generator())
+        LayerMetrics(few, "fc").describe(**points, generator=generator())
     labels = torch.cat([torch.zeros(147), torch.ones(3)]).long()
-    lone = Surroundings(MemoryBank({"fc": bank.features("fc", torch.arange(150))}, labels), "fc")
+    lone = LayerMetrics(MemoryBank({"fc": bank.features("fc", torch.arange(150))}, labels), "fc")
     with pytest.raises(ValueError, match="class 1 must have at least 4 images"):
         lone.describe(**points | {"guide_classes": torch.ones(7, dtype=torch.int64)})
