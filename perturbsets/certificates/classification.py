@@ -15,7 +15,7 @@ from perturbsets.certificates.smoothing import ABSTAIN, SmoothedRadii, Smoothing
 from perturbsets.certificates.votes import Prediction, agreements_needed
 from perturbsets.intervals import share_interval
 from perturbsets.model_call import two_classes
-from perturbsets.objectives.base import class_numbers
+from perturbsets.objectives.classification import class_numbers
 from perturbsets.share_bounds import chance_of_at_least, check_chance
 
 

@@ -110,7 +110,7 @@ def find_contradictions(
     attacked: list[list[Offsets]] = [[], []]
     for part in rows.split(max(1, smoothed.batch // noises)):  # with all their noise they are one forward pass
         radii = certified.radii[part] / smoothed.scaled(torch.ones_like(certified.radii[part]))
-        inside = Standardized(smoothed.perturbations.select(part), smoothed.sigma, radii)
+        inside = Standardized(smoothed.perturbations.select(part), sigma=smoothed.sigma, radius=radii)
         labels = certified.classes[part].to(images.device)
         for offsets, objective in zip(attacked, (CrossEntropy(), MeanVote(inside, noises, generator)), strict=True):
             attack = Adversary(inside, objective, ascent or APGD(50))

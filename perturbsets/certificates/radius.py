@@ -171,7 +171,7 @@ def needed_radii(
         level = largest[rows] if number == 0 else (low[rows] + high[rows]) / 2
         ball = replace(perturbations, radius=level.to(best))
         ascent = ProjectedLBFGS(steps, restarts=1 if number else restarts, starts="uniform", stop_on_success=True)
-        adversary = Adversary(ball, ApproximationError(tolerance[rows]), ascent)
+        adversary = Adversary(ball, ApproximationError(tolerance=tolerance[rows]), ascent)
         result = adversary(None, clean[rows], changed[rows], start=best[rows], generator=generator)
         success = result.success.to(rows.device)
         best[rows[success]] = result.offsets[result.success]

@@ -168,7 +168,7 @@ class Smoothing(ABC, Generic[Result]):
     @property
     def standardized(self) -> Standardized:
         """The set in units of the noise."""
-        return Standardized(self.perturbations, self.sigma)
+        return Standardized(self.perturbations, sigma=self.sigma)
 
     @property
     def share(self) -> float:

@@ -127,7 +127,7 @@ def nearest_members(
         regions = [replace(perturbations, radius=radius).at(clean) for radius in radii]
         search = climbing(regions[main], ProjectedLBFGS(steps))
         best[main] = search(regions[main], loss, start=start)
-        far = (-best[main].values > HELD * squared_difference(clean, changed)).nonzero()[:, 0]
+        far = (-best[main].loss > HELD * squared_difference(clean, changed)).nonzero()[:, 0]
         if restarts > 1 and len(far) and isinstance(search, ProjectedLBFGS):
             again = replace(search, restarts=restarts - 1, starts="uniform")
             other = again(regions[main].select(far), loss.select(far), generator=_given(generator))
@@ -138,7 +138,7 @@ def nearest_members(
         for place in range(main + 1, len(radii)):
             best[place] = walk(regions[place], loss, start=best[place - 1].offsets)
     ordered = [best[place] for place in range(len(radii))]
-    errors, offsets = -torch.stack([each.values for each in ordered]), torch.stack([each.offsets for each in ordered])
+    errors, offsets = -torch.stack([each.loss for each in ordered]), torch.stack([each.offsets for each in ordered])
     for place in range(1, len(radii)):
         nearer = errors[place - 1] < errors[place]
         errors[place] = torch.where(nearer, errors[place - 1], errors[place])
@@ -206,7 +206,7 @@ def _given(generator: torch.Generator | None) -> torch.Generator:
 
 def _replace_worse(best: Best, other: Best, rows: Tensor) -> None:
     """Replaces the results of rows where another search was better."""
-    better = other.values > best.values[rows]
-    best.values[rows] = torch.where(better, other.values, best.values[rows])
+    better = other.loss > best.loss[rows]
+    best.loss[rows] = torch.where(better, other.loss, best.loss[rows])
     best.offsets[rows] = torch.where(better[:, None], other.offsets, best.offsets[rows])
     best.finite[rows] &= other.finite

@@ -167,7 +167,7 @@ class OverApproximation:
             check_finite(best.finite, batch.row)
             region = perturbations.at(clean)
             middle = region.centre() if region.searchable else region.sample(generator=generator)
-            reach, farthest = best.values, best.offsets
+            reach, farthest = best.loss, best.offsets
             members, real = Diversity(count), Diversity(count)
             samples = []
             for _ in range(self.draws):

@@ -53,11 +53,11 @@ def scheme_table(evaluation: Content, robustness: Content | None, costs: Content
     """Accuracies of all classifiers, and the backward passes of their training."""
     columns = {
         "backward passes": cell(_count, "cost", "classifier_backward"),
-        "of the auxiliary": cell(_count, "cost", "helper_backward"),
+        "of the auxiliary": cell(_count, "cost", "auxiliary_backward"),
         **{name: cell(with_interval, "accuracy", name) for name in evaluation["columns"]},
         **({} if robustness is None else {"fixed ensemble": cell(with_interval, "ensemble")}),
     }
-    no_cost = dict.fromkeys(("classifier_backward", "helper_backward"))
+    no_cost = dict.fromkeys(("classifier_backward", "auxiliary_backward"))
     entries = {
         row: {
             "accuracy": evaluation["accuracy"][row],
@@ -192,10 +192,8 @@ def _targeted(entry: Content | None, name: str, form: Callable[[Any], str]) -> s
     return NONE if entry is None or entry["success"] is None else with_interval(entry[name], form)
 
 
-def _cost(cost: Content | None) -> tuple[str, str]:
-    if cost is None:
-        return NONE, NONE
-    return f"{cost['classifier_backward']:.3g}", f"{cost['auxiliary_backward']:.3g}"
+def _count(count: float | None) -> str:
+    return NONE if count is None else f"{count:.3g}"
 
 
 def _figure(figure: Any) -> str:
