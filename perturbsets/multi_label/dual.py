@@ -22,7 +22,7 @@ from perturbsets.model_call import preserve_state
 from perturbsets.multi_label.objectives import binary_cross_entropy
 from perturbsets.multi_label.training import Fooling, fool_labels
 from perturbsets.objectives.classification import check_logits
-from perturbsets.training.method import DualTargets, OneUpdate, Update, both_told
+from perturbsets.training.method import DualTargets, OneUpdate, Update, batch_classes_and_states
 
 Consistency = Callable[[Logits, LabelLogits], PerImage]
 
@@ -108,8 +108,8 @@ class AuxiliaryTraining(OneUpdate):
         if self.rules is None and self.rules_weight:
             raise ValueError(f"rules_weight must be 0 without rules, got {self.rules_weight}: give rules")
 
-    def targets(self, told: Sequence[Tensor]) -> DualTargets:
-        return both_told(told)
+    def targets(self, given: Sequence[Tensor]) -> DualTargets:
+        return batch_classes_and_states(given)
 
     @abstractmethod
     def examples(
@@ -117,7 +117,7 @@ class AuxiliaryTraining(OneUpdate):
     ) -> list[Example]:
         """The examples of a scheme; accuracy in the records is that on the last one."""
 
-    def shown(self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator) -> Shown:
+    def prepare(self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator) -> Shown:
         found = [
             example
             for example in self.examples(bare, images, labels, generator)

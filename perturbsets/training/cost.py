@@ -22,19 +22,19 @@ class Cost:
     Attributes:
         classifier_forward: Forward passes through the classifier.
         classifier_backward: Backward passes through it.
-        helper_forward: Forward passes through the multi-label classifier that helps.
-        helper_backward: Backward passes through it.
+        auxiliary_forward: Forward passes through the auxiliary multi-label classifier.
+        auxiliary_backward: Backward passes through it.
     """
 
     classifier_forward: float
     classifier_backward: float
-    helper_forward: float
-    helper_backward: float
+    auxiliary_forward: float
+    auxiliary_backward: float
 
     @property
     def gradients(self) -> float:
         """Backward passes through both."""
-        return self.classifier_backward + self.helper_backward
+        return self.classifier_backward + self.auxiliary_backward
 
 
 def gradients_per_image(
@@ -42,17 +42,16 @@ def gradients_per_image(
 ) -> Cost:
     """Counts the passes of one training step on a batch.
 
-    The optimizer takes no step, and the model is left as it was found. A method that takes several steps a batch is
-    counted with all of them. Of a network with a body that classifier and auxiliary classifier share, a pass that
-    serves both counts as one of the classifier's. What is counted on one batch is an estimate where an attack ends
-    early on images it turned.
+    The optimizer takes no step, and the model is left as it was. A method that takes several steps a batch is
+    counted with all of them. Where classifier and auxiliary classifier share a body, a pass for both counts as one of
+    the classifier's. For attacks that stop on success the count on one batch is an estimate.
 
     Args:
         method: The training method.
         model: What it trains.
         images: A batch of clean images in [0, 1].
         labels: What the method takes: classes, states, or both.
-        generator: For everything drawn; a fresh one, seeded by the system, if not given.
+        generator: For all draws; a fresh one, seeded by the system, if not given.
 
     Raises:
         ValueError: If there is no image, or as the method.
@@ -94,7 +93,7 @@ class _Passes:
 
 @contextmanager
 def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callable[[], _Passes]]]:
-    """Passes of the classifier, and in the end those of the auxiliary classifier, while a method is at work."""
+    """Counts passes of the classifier; what is yielded second gives those of the auxiliary classifier at the end."""
     with ExitStack() as stack:
         if (branch := getattr(model, "label_branch", None)) is not None:
             body, head = model.class_branch  # type: ignore[misc]
@@ -102,26 +101,26 @@ def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callab
             auxiliary = _count(body if branch[0] is body else branch[1], stack)
             alone = branch[0] is not body
         else:
-            classifier, own = _count(model, stack), _helper_of(method)
+            classifier, own = _count(model, stack), _auxiliary_of(method)
             auxiliary = _Passes() if own is None else _count(own, stack)
             alone = True
 
-        def of_helper() -> _Passes:
+        def of_auxiliary() -> _Passes:
             if alone:
                 return auxiliary
             return _Passes(auxiliary.forward - classifier.forward, auxiliary.backward - classifier.backward)
 
-        yield classifier, of_helper
+        yield classifier, of_auxiliary
 
 
-def _helper_of(method: Method) -> nn.Module | None:
+def _auxiliary_of(method: Method) -> nn.Module | None:
     """The frozen auxiliary classifier of a method, or of the method inside it."""
     inside = getattr(method, "method", None)
-    return getattr(method, "auxiliary", None) if inside is None else _helper_of(inside)
+    return getattr(method, "auxiliary", None) if inside is None else _auxiliary_of(inside)
 
 
 def _count(module: nn.Module, stack: ExitStack) -> _Passes:
-    """Takes down the passes of a module, until the stack ends."""
+    """Counts the passes of a module, until the stack ends."""
     passes = _Passes()
 
     def before(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -57,7 +57,7 @@ def batch(count: int = 6) -> tuple[Tensor, DualTargets]:
 
 
 def counted(cost: Cost) -> tuple[float, ...]:
-    return cost.classifier_forward, cost.classifier_backward, cost.helper_forward, cost.helper_backward
+    return cost.classifier_forward, cost.classifier_backward, cost.auxiliary_forward, cost.auxiliary_backward
 
 
 def climb(steps: int, objective: Any = None, **given: Any) -> Adversary:
@@ -91,7 +91,7 @@ def test_passes_are_those_counted_by_hand(method: Method, passes: tuple[float, f
     cost = gradients_per_image(method, model, x, labels.classes, drawn())
 
     assert (cost.classifier_forward, cost.classifier_backward) == passes
-    assert cost.helper_forward == cost.helper_backward == 0
+    assert cost.auxiliary_forward == cost.auxiliary_backward == 0
     assert cost.gradients == passes[1]
 
 
