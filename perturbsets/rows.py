@@ -46,6 +46,11 @@ def take_rows(given: Any, rows: Rows) -> Any:
     return [given[row] for row in rows.tolist()]
 
 
+def batches(images: Tensor, size: int) -> tuple[Rows, ...]:
+    """Row numbers of images in batches of at most so many, on the device of the images."""
+    return torch.arange(len(images), device=images.device).split(size)
+
+
 def as_tensor(labels: Any) -> Tensor:
     """Labels as a tensor.
 
