@@ -1,7 +1,7 @@
 """Shapes used throughout the package, named once.
 
 B counts images, C channels, H and W rows and columns, Z offset coordinates, K classes, L labels, N draws. Attacks
-take samples of any shape behind the batch; sets that know about pictures ask for images.
+take samples of any shape after the batch; sets of pictures take images.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 Model = Callable[..., Any]
-"""A network, or anything else that takes samples and returns logits or what an objective asks for."""
+"""A network, or anything else that takes samples and returns logits or what an objective needs."""
 
 Images = Float[Tensor, "B C H W"]
 Samples = Float[Tensor, "B *shape"]

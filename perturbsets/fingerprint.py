@@ -1,4 +1,4 @@
-"""A short name for everything that a method, a set or an adversary is made of."""
+"""A short hash of all settings and weights of a method, a set or an adversary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS = re.compile(" at 0x[0-9a-f]+")
 
 
 def digest(thing: Any) -> str:
-    """Sixteen hexadecimal digits that differ when a setting, a weight or a bank differs, also one of a module inside.
+    """Sixteen hexadecimal digits that differ when a setting, a weight or a bank differs, nested ones included.
 
     Args:
         thing: Plain values, tensors, modules, dataclasses and other objects, mappings and sequences of them.
@@ -58,7 +58,7 @@ def _parts(thing: Any) -> Iterator[bytes]:
     elif isinstance(thing, list | tuple):
         for value in thing:
             yield from _parts(value)
-    elif repr(thing) == object.__repr__(thing):  # it tells an address
+    elif repr(thing) == object.__repr__(thing):  # it contains an address
         yield from _parts(vars(thing))
     elif inspect.isroutine(thing):
         yield f"{thing.__module__}.{thing.__qualname__}".encode()

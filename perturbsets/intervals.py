@@ -1,7 +1,7 @@
-r"""Intervals: what would other images have given?
+r"""Confidence intervals of shares, differences and means over independent units.
 
-All are at 95 % and over *independent units*: rows of one group (cut-outs of one photograph, images of one scene or
-person, labels of one image, runs of several seeds on one image) count together. Three kinds:
+All are at 95 %. Rows of one *independent unit*, or group (cut-outs of one photograph, images of one scene or
+person, labels of one image, runs of several seeds on one image), count together. Three kinds:
 
 - :func:`share_interval`: a share of flags, or a mean of shares in [0, 1]. Exact for independent flags.
 - :func:`difference_interval`: by how much two shares of the same images differ.
@@ -38,8 +38,8 @@ class Interval(NamedTuple):
 
     Attributes:
         mean: The mean of the values.
-        low: Lower end of the interval; ``None`` where the data cannot tell, such as for too few independent units.
-        high: Upper end, likewise.
+        low: Lower end of the interval; ``None`` where the data give none, such as for too few independent units.
+        high: Upper end, or ``None``.
     """
 
     mean: float
@@ -128,7 +128,7 @@ def share_of(flags: Tensor, rows: Tensor, groups: Tensor | None = None) -> Inter
 
 
 def difference_interval(first: Tensor, second: Tensor, groups: Tensor | None = None) -> Interval:
-    r"""By how much one share is larger than another of the same images; it has a width where all differences are 0.
+    r"""Difference of two shares of the same images; the interval has a width where all differences are 0.
 
     With :math:`d_i` the difference of row i, its positive and negative parts have the means b and c, for flags the
     shares of images that only the first and only the second has right. Each has exact ends
@@ -243,7 +243,7 @@ def exact_ends(share: float, units: float) -> tuple[float, float]:
 
 
 def ends(low: float | None, high: float | None, form: Callable[[float], str], between: str = " to ") -> str:
-    """Both ends of an interval in words, or a dash where there is none."""
+    """Both ends of an interval as text, or a dash where there is none."""
     return NO_INTERVAL if low is None or high is None else f"{form(low)}{between}{form(high)}"
 
 

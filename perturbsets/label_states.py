@@ -44,18 +44,18 @@ def label_states(labels: Any, count: int, *, each_known: bool = True) -> States:
         row, label = (int(place) for place in strange.nonzero()[0])
         raise ValueError(
             f"labels must be 0, 1 or NaN, got {float(states[row, label]):g} as label {label} of row {row}, and "
-            f"{int(strange.sum()) - 1} more: intensities need a threshold first"
+            f"{int(strange.sum()) - 1} more: apply a threshold to intensities first"
         )
     unknown = states.isnan().all(1)
     if each_known and bool(unknown.any()):
         raise ValueError(
-            f"labels must tell one state of each image, got none in {named_rows(unknown)}: leave these out"
+            f"labels must have a known state for each image, got none in {named_rows(unknown)}: leave these out"
         )
     return states
 
 
 def target_labels(states: States, *, hide: Sequence[int] = (), show: Sequence[int] = ()) -> States:
-    """The pattern in which some labels are hidden, others shown, and the rest left alone.
+    """Target states in which some labels are hidden, others shown, and the rest unchanged.
 
     Args:
         states: States ``[B, L]`` to begin with, such as a model's own predictions.

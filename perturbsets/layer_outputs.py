@@ -1,4 +1,4 @@
-"""What chosen layers of a network make of a batch."""
+"""Outputs of chosen layers of a network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEAREST = 5  # names that an error offers
 
 
 class _Enough(BaseException):
-    """Ends a pass behind the last layer wanted; no `except Exception` of a model's own takes it for a fault."""
+    """Ends a pass after the last layer wanted; not an Exception, so that no model catches it."""
 
 
 class LayerOutputs:
@@ -36,14 +36,14 @@ class LayerOutputs:
 
     with :math:`h_k` the output of layer k, flattened. The outputs are taken as they leave the layer: what a later layer
     overwrites in place stays as it was. The first batch goes through the whole model, to see how often every layer is
-    called; later ones end behind the last layer wanted. Modes, hooks and weights are left as they were, also when
+    called; later ones end after the last layer wanted. Modes, hooks and weights are left as they were, also when
     the model raises.
 
     Args:
         model: The network.
         layers: Names as in ``model.named_modules()``, or globs such as ``"features.*"``; see :func:`layer_names`.
-        activation: ``"relu"`` takes what a ReLU behind the layer hands on, which is the output itself if the layer ends
-            in one; ``"none"`` takes the output.
+        activation: ``"relu"`` applies a ReLU to the output, which changes nothing if the layer ends in one;
+            ``"none"`` takes the output.
 
     Attributes:
         names: The layers, in the order of the network.
@@ -77,7 +77,7 @@ class LayerOutputs:
         Returns:
             By name of the layer a matrix with a row per image, in the order of ``names``.
         """
-        if not len(images):  # a single one tells the sizes of layers, and no model has to take an empty batch
+        if not len(images):  # one image gives the sizes of layers; a model never gets an empty batch
             return {name: each[:0] for name, each in self(images.new_zeros(1, *images.shape[1:])).items()}
         with self._listening(len(images)) as (outputs, calls), suppress(_Enough):
             output(self.model, images)
@@ -88,7 +88,7 @@ class LayerOutputs:
 
     @contextmanager
     def _listening(self, count: int) -> Iterator[tuple[dict[str, Tensor], Counter[str]]]:
-        """Hooks that take down outputs, by name, and calls, by module; gone at the end."""
+        """Hooks that record outputs, by name, and calls, by module; removed at the end."""
         outputs: dict[str, Tensor] = {}
         calls: Counter[str] = Counter()
 
@@ -120,7 +120,7 @@ class LayerOutputs:
                 got = f"{list(output.shape)} of {output.dtype}"
             raise ValueError(
                 f"layer {name!r} must return one floating-point tensor with a row for each of {count} images, got "
-                f"{got}: take a layer inside it or behind it"
+                f"{got}: take a layer inside or after it"
             )
         output = output.relu() if self.activation == "relu" else output.clone(memory_format=torch.contiguous_format)
         return output.flatten(1) if output.ndim > 1 else output[:, None]
@@ -142,19 +142,19 @@ class LayerOutputs:
 
 
 def layer_names(model: nn.Module, layers: str | Sequence[str]) -> list[str]:
-    """The layers of a model that names or globs mean.
+    """The layers of a model that names or globs refer to.
 
     Args:
         model: The network.
         layers: Names as in ``model.named_modules()``, the empty one for the model itself, or globs, in which ``*``
-            stands for dots too. ``":1"`` behind a name means the second call of a layer in a pass, as of a ReLU
+            matches dots too. ``":1"`` after a name means the second call of a layer in a pass, as of a ReLU
             that several places share.
 
     Returns:
         Names without repetition, in the order of the network.
 
     Raises:
-        ValueError: If nothing is asked for, or a name or glob fits no layer; the message offers the nearest names.
+        ValueError: If no layer is named, or a name or glob matches none; the message offers the nearest names.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -166,7 +166,7 @@ def layer_names(model: nn.Module, layers: str | Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A call of a layer: its place in the network, its name, and which call, if that was said."""
+    """A call of a layer: its place in the network, its name, and which call, if given."""
 
     place: int
     module: str

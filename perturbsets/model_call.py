@@ -1,4 +1,4 @@
-"""Every call of a model: its input is protected, and its output is read."""
+"""Calls of a user's model: protected inputs, outputs of any kind, and the model left as it was."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ("logits", "out")  # of logits among several outputs: Hugging Face trans
 
 
 def output(model: Model, samples: Samples) -> Any:
-    """What a model returns for a copy of the samples, so that one that works in place changes no tensor of the caller.
+    """The output of a model for a copy of the samples, so that in-place operations change no tensor of the caller.
 
     Args:
         model: Any callable.
@@ -35,7 +35,7 @@ def output(model: Model, samples: Samples) -> Any:
 
 
 def logits(model: Model, samples: Samples) -> Tensor:
-    """The logits of a model, whatever it returns them in, a row for each sample.
+    """The logits of a model, a row for each sample, from any usual kind of output.
 
     Args:
         model: Samples to a tensor; to a mapping or object with one of the names ``logits`` and ``out``, as models of
@@ -43,7 +43,7 @@ def logits(model: Model, samples: Samples) -> Tensor:
         samples: At least one.
 
     Raises:
-        ValueError: If it is not clear which tensor holds the logits, or it has not one row for each sample.
+        ValueError: If it is not clear which tensor holds the logits, or it does not have one row for each sample.
     """
     returned = output(model, samples)
     found = _tensors(returned)
@@ -112,7 +112,7 @@ def roots(model: Any) -> list[nn.Module]:
 
 
 def _tensors(returned: Any) -> list[Tensor]:
-    """What may be logits in what a model returned."""
+    """The tensors in a model's output that may be logits."""
     if isinstance(returned, Mapping):
         parts: Any = [returned[name] for name in NAMES if name in returned]
     elif any(isinstance(getattr(returned, name, None), Tensor) for name in NAMES):
@@ -132,7 +132,7 @@ def _described(returned: Any) -> str:
 
 
 def _first_part(returned: Any) -> str:
-    """How to write a part of what a model returned."""
+    """Code for a part of what a model returned."""
     if isinstance(returned, Mapping):
         return f"[{next(iter(returned), 0)!r}]"
     if isinstance(returned, tuple | list):
@@ -142,14 +142,14 @@ def _first_part(returned: Any) -> str:
 
 @contextmanager
 def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
-    """Runs a block that leaves no trace, also when it raises.
+    """Leaves a model and the random states as they were after a block, also when it raises.
 
     Training flags of every submodule, running statistics of normalisations and the global random states, those of
     Python and NumPy among them, are as before; gradients are enabled inside, whatever the caller's setting.
 
     Args:
-        model: The model to protect, if there is one; of a function, the modules that it refers to.
-        device: Device whose random state is protected beside the CPU's.
+        model: The model to protect, if there is one; for a function the modules that it refers to.
+        device: Device whose random state is protected, as the CPU's is.
         mode: ``"eval"`` puts the model into evaluation mode for the block, ``"keep"`` leaves its mode alone.
 
     Yields:
@@ -190,14 +190,14 @@ def ordinary(given: Any) -> Any:
 
 
 def reachable(given: Any, is_wanted: Callable[[Any], bool]) -> Iterator[Any]:
-    """What an object is made of, as far as it is wanted, each thing once.
+    """The wanted objects among all that an object refers to, each once, so that wrappers need not pass them on.
 
     Attributes, slots, items of collections, and what functions, methods and ``partial`` enclose or name are followed;
-    what is wanted is not taken apart itself.
+    a wanted object is not searched itself.
 
     Args:
         given: Anything.
-        is_wanted: Tells what to yield.
+        is_wanted: Whether to yield an object.
     """
     waiting, seen = deque([given]), {id(given): given}  # kept alive: no number comes twice
     while waiting:
@@ -211,7 +211,7 @@ def reachable(given: Any, is_wanted: Callable[[Any], bool]) -> Iterator[Any]:
 
 
 def _parts(given: Any) -> Iterator[Any]:
-    """What an object refers to, one level down."""
+    """The objects that an object refers to directly."""
     if isinstance(given, type | ModuleType | Tensor | str | bytes):
         return
     if isinstance(given, Mapping):
@@ -227,7 +227,7 @@ def _parts(given: Any) -> Iterator[Any]:
             return
         yield from given.__defaults__ or ()
         for cell in given.__closure__ or ():
-            with suppress(ValueError):  # what it refers to is not there yet
+            with suppress(ValueError):  # an empty cell
                 yield cell.cell_contents
         with suppress(ValueError):
             yield from inspect.getclosurevars(given).globals.values()

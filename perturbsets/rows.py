@@ -46,6 +46,11 @@ def take_rows(given: Any, rows: Rows) -> Any:
     return [given[row] for row in rows.tolist()]
 
 
+def batches(images: Tensor, size: int) -> tuple[Rows, ...]:
+    """Row numbers of images in batches of at most so many, on the device of the images."""
+    return torch.arange(len(images), device=images.device).split(size)
+
+
 def as_tensor(labels: Any) -> Tensor:
     """Labels as a tensor.
 
@@ -65,7 +70,7 @@ def as_tensor(labels: Any) -> Tensor:
 
 
 def check_rows(name: str, given: Any, count: int) -> None:
-    """Refuses what cannot be shared out by image.
+    """Refuses what does not have one entry for each image.
 
     Args:
         name: Name of the argument.
@@ -93,7 +98,7 @@ def check_rows(name: str, given: Any, count: int) -> None:
 
 
 class PerImageSettings:
-    """Settings that can be shared out to some images of a batch: those of sets, objectives, ascents and adversaries.
+    """Settings of sets, objectives, ascents and adversaries, of which some may hold one number for each image.
 
     Attributes:
         per_image: Names of the fields that may hold one number for each image.
@@ -104,7 +109,7 @@ class PerImageSettings:
     def select(self: Kind, rows: Rows) -> Kind:
         """The same settings for some images of a batch.
 
-        A number for each image is shared out, here and in whatever settings this holds: the parts of a composed set,
+        Numbers for each image are selected here and in all settings that this holds: the parts of a composed set, or
         the set, objective and ascent of an adversary.
 
         Args:
@@ -112,26 +117,26 @@ class PerImageSettings:
 
         Raises:
             ValueError: If there is a number for each image, but none at some of the positions, or something is to be
-                shared out and this is no dataclass.
+                selected and this is no dataclass.
         """
         held = {name: getattr(self, name) for name in _names(self)}
         kept = {
-            name: _shared_out(value, rows, name) if name in self.per_image else _kept(value, rows)
+            name: _selected(value, rows, name) if name in self.per_image else _settings_of(value, rows)
             for name, value in held.items()
         }
         changed = {name: value for name, value in kept.items() if value is not held[name]}
         if changed and not is_dataclass(self):
             raise ValueError(
-                f"{type(self).__name__} must be a dataclass to share out {sorted(changed)} to some images: write "
-                "@dataclass(frozen=True) above it, or give it a method keep(rows)"
+                f"{type(self).__name__} must be a dataclass for {sorted(changed)} of some images: write "
+                "@dataclass(frozen=True) above it, or give it a method select(rows)"
             )
         return replace(self, **changed) if changed else self  # type: ignore[type-var]
 
 
 def check_count(settings: PerImageSettings, count: int) -> None:
-    """Refuses numbers for each image that are not as many as the images, in settings and whatever settings they hold.
+    """Refuses settings with a number for each image that are not as many as the images, nested settings included.
 
-    To be called where a batch is still whole: some of its images cannot tell how many there are.
+    To be called with a whole batch, before it is split.
 
     Args:
         settings: A set, an adversary or the like.
@@ -185,13 +190,13 @@ def for_each(value: Any, like: Tensor, name: str) -> PerImage:
     if numbers.ndim and numbers.shape != like.shape[:1]:
         raise ValueError(
             f"{name} must be a number or one per image, got {list(numbers.shape)} numbers for {len(like)} images: "
-            "`keep(rows)` of the set or the adversary shares them out to some images"
+            "`select(rows)` of the set or the adversary gives those of some images"
         )
     return numbers.expand(len(like))
 
 
 def one_number(value: OneOrEach, name: str) -> float:
-    """A setting as a float, where one per image makes no sense.
+    """A setting as a float, where one per image is not supported.
 
     Args:
         value: The setting.
@@ -220,12 +225,12 @@ def _checked(value: Any, name: str, allowed: Callable[[Tensor], Flags], expected
 
 
 def _numbers(value: Any) -> Tensor:
-    """A number, or numbers, as a tensor of floating point; what is one already is returned itself."""
+    """A number, or numbers, as a floating-point tensor; one that is already is returned itself."""
     numbers = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
     return numbers if numbers.is_floating_point() else numbers.to(torch.float64)
 
 
-def _shared_out(value: Any, rows: Rows, name: str) -> Any:
+def _selected(value: Any, rows: Rows, name: str) -> Any:
     if value is None:
         return None
     numbers = _numbers(value)
@@ -255,15 +260,15 @@ def _names(settings: PerImageSettings) -> list[str]:
     return [field.name for field in fields(settings) if field.init] if is_dataclass(settings) else list(vars(settings))
 
 
-def _kept(value: Any, rows: Rows) -> Any:
-    """Settings, or a collection of such, shared out; anything else itself."""
+def _settings_of(value: Any, rows: Rows) -> Any:
+    """Settings, or a collection of such, of some images; anything else itself."""
     if isinstance(value, PerImageSettings):
         return value.select(rows)
     if isinstance(value, list | tuple):
-        kept = [_kept(part, rows) for part in value]
+        kept = [_settings_of(part, rows) for part in value]
         same = all(new is old for new, old in zip(kept, value, strict=True))
         return value if same else type(value)(kept)
     if isinstance(value, Mapping):
-        named = {name: _kept(part, rows) for name, part in value.items()}
+        named = {name: _settings_of(part, rows) for name, part in value.items()}
         return named if any(named[name] is not part for name, part in value.items()) else value
     return value

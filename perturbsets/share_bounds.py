@@ -1,4 +1,4 @@
-"""How large a share must be, or may be, that was so often seen in independent trials: one-sided exact bounds."""
+"""One-sided exact bounds on a share from successes in independent trials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Counts = Tensor | int
 
 
 def share_at_least(successes: Counts, trials: Counts, alpha: float) -> Tensor:
-    r"""The share that the true one falls below with probability at most α: the lower Clopper-Pearson bound.
+    r"""Lower Clopper-Pearson bound: the true share is smaller with probability at most α.
 
     .. math:: \underline p = B^{-1}(\alpha;\, k, n - k + 1), \qquad
         P\big(\mathrm{Bin}(n, \underline p) \ge k\big) = \alpha
@@ -47,7 +47,7 @@ def share_at_least(successes: Counts, trials: Counts, alpha: float) -> Tensor:
 
 
 def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
-    r"""The share that the true one exceeds with probability at most α: the upper Clopper-Pearson bound.
+    r"""Upper Clopper-Pearson bound: the true share is larger with probability at most α.
 
     .. math:: \overline p = B^{-1}(1 - \alpha;\, k + 1, n - k), \qquad
         P\big(\mathrm{Bin}(n, \overline p) \le k\big) = \alpha
@@ -80,7 +80,7 @@ def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
 
 
 def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tensor:
-    r"""The chance of so many successes or more where the true share is the given one; smaller shares give less.
+    r"""P-value of a share: the chance of so many successes or more if the true share is the given one.
 
     .. math:: P\big(\mathrm{Bin}(n, p) \ge k\big) = I_p(k, n - k + 1)
 
@@ -109,7 +109,7 @@ def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tenso
 
 
 def check_chance(name: str, value: float) -> None:
-    """Refuses what is no chance between 0 and 1.
+    """Refuses a chance outside (0, 1).
 
     Raises:
         ValueError: If it is 0 or less, 1 or more, or NaN.

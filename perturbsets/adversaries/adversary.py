@@ -22,7 +22,7 @@ Rank = Literal["success", "value"]
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What an adversary found, per image.
+    """Result of an attack, per image.
 
     Attributes:
         images: The worst samples, of the type and shape of the input.
@@ -47,8 +47,8 @@ class AttackResult:
 class Adversary(PerImageSettings):
     """Set, objective and ascent together.
 
-    The model is left as it was found: modes, gradients, statistics, random states. The input is not written
-    to, and the results carry no graph.
+    The model is left as it was: modes, gradients, statistics, random states. The input is not written to, and the
+    results carry no graph.
 
     Args:
         perturbations: What may happen to a sample.
@@ -57,8 +57,8 @@ class Adversary(PerImageSettings):
         mode: ``"eval"`` attacks the model in evaluation mode; ``"keep"`` leaves its mode alone.
 
     Raises:
-        ValueError: If the mode is unknown, or ``"keep"`` meets an ascent that drops images: a normalisation
-            over the batch would see it.
+        ValueError: If the mode is unknown, or ``"keep"`` comes with an ascent that drops images, which would change
+            normalisations over the batch.
 
     Example:
         >>> from torch import nn
@@ -94,14 +94,13 @@ class Adversary(PerImageSettings):
         """Attacks a batch.
 
         Args:
-            model: The model under attack; ``None`` for objectives that ask none.
+            model: The model under attack; ``None`` for objectives without one.
             images: Clean samples within the bounds of the set.
             labels: What the objective needs: classes, targets, images.
             start: First offsets; the ascent's own choice if not given.
             generator: For random starts and draws; a fresh one, seeded by the system, if not given.
-            rank: Which point is the worst: ``"success"``, one that reaches the goal before any that does not, then the
-                higher value, for attacks that count successes; ``"value"``, the highest value, for the maximum that
-                training minimises.
+            rank: Which point is the worst: ``"success"``, any success before any failure, then the higher loss, for
+                attacks that count successes; ``"value"``, the highest value, for the inner maximum of training.
 
         Returns:
             The worst points found.
@@ -130,17 +129,17 @@ class Adversary(PerImageSettings):
         if not bool(best.finite.all()):
             raise ValueError(
                 f"model must return finite values, got NaN or infinity on {int((~best.finite).sum())} of "
-                f"{len(best.finite)} images inside the set: such an attack would count as a success that is none"
+                f"{len(best.finite)} images inside the set: such an attack would count as a false success"
             )
         return AttackResult(best.images, best.offsets, best.loss, best.success, calls, best.bounds)
 
 
 def _first(start: Tensor, region: Region) -> Offsets:
-    """Offsets of the caller's, in the type and on the device of the region."""
+    """The caller's offsets, in the type and on the device of the region."""
     wanted = [len(region.images), region.size]
     if list(start.shape) != wanted or not bool(start.isfinite().all()):
         raise ValueError(
             f"start must be finite offsets {wanted} of the set, one row per image, got {list(start.shape)} with "
-            f"{int((~start.isfinite()).sum())} NaN or infinite: flatten what is in the shape of images"
+            f"{int((~start.isfinite()).sum())} NaN or infinite: flatten offsets in the shape of images"
         )
     return start.detach().to(region.images.device, region.dtype)

@@ -1,4 +1,4 @@
-"""The smallest change that is misclassified, by one climb whose ball shrinks and grows."""
+"""Fast minimum-norm attack: the smallest adversarial change, by one descent in a ball that shrinks and grows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
 LAST = 1e-2  # share of step and rate that the last step still has
-RESTARTS = 5  # of the attack on images that the climb did not find
-HALVINGS = 20  # of the way from the sample to what that attack finds
+RESTARTS = 5  # of the attack on images where this one fails
+HALVINGS = 20  # of the way from the sample to the result of that attack
 
 
 def fast_minimum_norm(
@@ -38,7 +38,7 @@ def fast_minimum_norm(
     largest: float | None = None,
     generator: torch.Generator | None = None,
 ) -> SmallestRadius:
-    r"""Follows the margin's gradient on a ball whose radius moves to the decision boundary.
+    r"""Steps along the margin's gradient in a ball whose radius adapts to the decision boundary.
 
     .. math:: \epsilon \leftarrow \begin{cases}
         \min\{(1 - \gamma) \epsilon, \|u^*\|\} & x + u \text{ is misclassified} \\
@@ -46,27 +46,27 @@ def fast_minimum_norm(
         (1 + \gamma) \max\{\epsilon, \|u\| + m(x + u) / \|\nabla m\|_*\} & \text{otherwise} \end{cases}, \qquad
         u \leftarrow \Pi_\epsilon\big(u - \alpha\, \nabla m / \|\nabla m\|_2\big)
 
-    with m the margin by which the model is still right, :math:`u^*` the smallest change so far that is misclassified,
-    and step :math:`\alpha` and rate :math:`\gamma` that shrink as cosines. One model call a step gives the whole curve
-    of accuracy over the radius, where :func:`bisect` needs an attack a round, but fits any set.
+    with m the margin by which the model is still right, :math:`u^*` the smallest adversarial change so far, and step
+    :math:`\alpha` and rate :math:`\gamma` that shrink as cosines. One model call a step gives the whole curve of
+    accuracy over the radius; :func:`bisect` needs an attack a round, but takes any set.
 
     The published form has no factor :math:`1 + \gamma` in the last case, and so ends on a boundary that it never
-    crosses; and it knows no bounds. Here the dual norm is over the values that can still move. Images that the climb
-    does not reach are attacked by :class:`APGD` at the largest radius; the way there is halved to the boundary, from
-    which they climb once more.
+    crosses; and it has no bounds. Here the dual norm is over the values that can still move. Images on which it fails
+    are attacked by :class:`APGD` at the largest radius; bisection between image and result finds the boundary, from
+    which they take the steps once more.
 
     Args:
-        model: The classifier; judged in evaluation mode and left as it was.
+        model: The classifier; evaluated in evaluation mode and left as it was.
         images: Clean samples.
         labels: Their classes, or targets.
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         targeted: Whether labels are classes to reach.
-        steps: Number of steps of each climb, and of each start of the attack.
+        steps: Number of steps of each run, and of each start of APGD.
         step_size: First step :math:`\alpha`, above 0, an L2 length in shares of the range of the values, or in their
             unit where they have no bounds.
         rate: First rate :math:`\gamma`, in (0, 1).
         bounds: Smallest and largest value; infinite for none.
-        largest: Radius of the attack on images that the climb does not reach, above 0 and finite; the distance to the
+        largest: Radius of the attack on images where this one fails, above 0 and finite; the distance to the
             farthest corner of the bounds if not given.
         generator: For the random starts of that attack; one of seed 0 if not given.
 
@@ -107,7 +107,7 @@ def fast_minimum_norm(
         climb = _Climb(norm, steps, step_size * unit, rate)
         u, nearest = climb(box, loss, box.centre())
         best, calls = box.decode(u).detach(), torch.full_like(nearest, steps + 1, dtype=torch.int64)
-        clean = nearest == 0  # the climb begins at the sample itself
+        clean = nearest == 0  # it starts at the sample itself
         rows = nearest.isinf().nonzero()[:, 0]
         if len(rows):
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
@@ -126,7 +126,7 @@ def fast_minimum_norm(
 
 
 def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
-    """Misclassified offsets on the way from zero to others that are, as near as halving the way finds some."""
+    """Misclassified offsets between zero and other misclassified ones, near the boundary, by bisection."""
     low, high = far.new_zeros(len(far), 1), far.new_ones(len(far), 1)
     with torch.no_grad():
         for _ in range(HALVINGS if len(far) else 0):
@@ -137,13 +137,13 @@ def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
 
 
 class _Climb:
-    """The climb of a batch from some offsets to the smallest that are misclassified."""
+    """The steps of a batch from given offsets to the smallest misclassified ones."""
 
     def __init__(self, norm: str, steps: int, step_size: float, rate: float) -> None:
         self.norm, self.steps, self.step_size, self.rate = norm, steps, step_size, rate
 
     def __call__(self, box: PixelRegion, loss: Loss, start: Offsets) -> tuple[Offsets, PerImage]:
-        """The offsets, zero where none was found, and their norms, infinite likewise."""
+        """The offsets and their norms; zero and infinity where none are misclassified."""
         u, best = box.project(start), box.centre()
         radius = box.ball.norm(u)
         nearest = torch.full_like(radius, math.inf)

@@ -1,4 +1,4 @@
-"""The smallest radius at which an adversary reaches its goal, image by image."""
+"""The smallest radius at which an adversary succeeds, image by image."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from perturbsets.rows import take_rows
 
 Over = Literal["radius", "weight"]
 _Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], AttackResult]
-HALVINGS = 20.0  # of the largest price: down to a millionth of it
+HALVINGS = 20.0  # of the largest weight: down to a millionth of it
 
 
 @dataclass(frozen=True)
 class SmallestRadius:
-    """The smallest radius at which each image is misclassified, or whatever else the goal is.
+    """The smallest radius at which the attack on each image succeeds.
 
     At radius 0 a set has one member, that at offset 0. Of a pixel or spatial set it is the clean sample; of a learned
-    set it is g(x, 0), what the generator makes of it, so that a clean sample may be misclassified where g(x, 0) is not,
-    and the other way round.
+    set it is g(x, 0), the generator's version of it: one may be misclassified where the other is not.
 
     Attributes:
-        radii: Smallest radius at which the goal was reached: 0 where the member at offset 0 reaches it, infinite where
-            it was never reached. An attack bounds the true one from above.
-        images: The samples found there; the clean one where the goal was never reached.
+        radii: Smallest radius at which the attack succeeded: 0 where the member at offset 0 is a success, infinite
+            where there was none. An upper bound of the true one.
+        images: The adversarial samples; the clean one where there was no success.
         calls: Forward passes spent on each image.
-        clean: Whether the clean sample itself reaches the goal.
+        clean: Whether the clean sample itself is a success.
     """
 
     radii: PerImage
@@ -42,9 +41,9 @@ class SmallestRadius:
     clean: Flags
 
     def accuracy(self, radius: Tensor) -> Tensor:
-        """Share of images that are robust at radii: the whole curve of accuracy over radius from one search.
+        """Robust accuracy at radii: the whole curve from one search.
 
-        It speaks of the members of the set: at radius 0 of a learned set, of g(x, 0). The accuracy on clean samples is
+        At radius 0 of a learned set it is the accuracy on g(x, 0); that on clean samples is
         ``1 - clean.double().mean()``.
 
         Args:
@@ -71,25 +70,25 @@ def bisect(
     rounds: int = 10,
     generator: torch.Generator | None = None,
 ) -> SmallestRadius:
-    r"""Halves the interval around the smallest radius that suffices, or the largest price, for all images at once.
+    r"""Bisects the smallest radius at which an attack succeeds, or the largest penalty weight, for all images at once.
 
-    Each image has a radius, or price, of its own in every round, so that a round costs one attack on those not yet
-    decided. Prices are halved on the scale of their logarithms, down to a millionth of the largest.
+    Each image has a radius, or weight, of its own in every round, so that a round costs one attack on the images still
+    undecided. Weights are bisected on the scale of their logarithms, down to a millionth of the largest.
 
     Args:
-        adversary: The adversary: on any set with a ``radius``, or with a :class:`~perturbsets.Penalized` objective; the
-            one it has plays no part. Leave its step size to be a share of the radius.
+        adversary: The adversary: on any set with a ``radius``, or with a :class:`~perturbsets.Penalized` objective; its
+            own radius or weight is not used. Leave its step size to be a share of the radius.
         model: The model under attack.
         images: Clean samples.
         labels: What the objective needs, a row per image.
-        largest: Largest radius or weight, above 0 and finite; beyond it nothing is searched.
-        over: Search the smallest ``"radius"`` of the set, or the largest ``"weight"`` of the price.
+        largest: Largest radius or weight searched, above 0 and finite.
+        over: Search the smallest ``"radius"`` of the set, or the largest ``"weight"`` of the penalty.
         rounds: Halvings; radii are known to :math:`\text{largest} / 2^{\text{rounds}}`.
         generator: For random starts and draws.
 
     Returns:
-        Radii, samples, calls, and whether clean samples reach the goal. Over weights, the radii are the norms of the
-        offsets found.
+        Radii, samples, calls, and whether clean samples are successes. Over weights, the radii are the norms of the
+        adversarial offsets.
 
     Raises:
         ValueError: If there is nothing to search over, or a number is outside its range.
@@ -107,7 +106,7 @@ def bisect(
         torch.Size([3])
     """
     _check(adversary, largest, over, rounds)
-    # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the price.
+    # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the weight.
     top = largest if over == "radius" else HALVINGS
     count = len(images)
     low = images.new_zeros(count, dtype=torch.promote_types(images.dtype, torch.float32))  # halves end after 8 rounds
@@ -118,12 +117,12 @@ def bisect(
     tried = [low.clone(), torch.full_like(low, top)]
     for number in range(rounds + 2):
         level = tried[number] if number < 2 else (low + high) / 2
-        # Reached at the hardest, or not at the easiest: nothing is left to search.
+        # A success at the hardest level, or none at the easiest: nothing is left to search.
         rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
         if not len(rows):
             break
         some = adversary.select(rows)
-        attack = _at_radius(some, level[rows]) if over == "radius" else _at_price(some, largest, level[rows])
+        attack = _at_radius(some, level[rows]) if over == "radius" else _at_weight(some, largest, level[rows])
         found = attack(model, images[rows], take_rows(labels, rows), generator)
         won, lost = rows[found.success], rows[~found.success]
         high[won], best[won] = level[won], found.images[found.success]
@@ -134,7 +133,7 @@ def bisect(
 
 
 def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: Any) -> tuple[Flags, int]:
-    """Whether clean samples reach the goal, and the forward passes spent on each."""
+    """Whether clean samples are successes, and the forward passes spent on each."""
     if not len(images):
         return torch.zeros(0, dtype=torch.bool, device=images.device), 0
     with preserve_state(model, images.device, adversary.mode) as bare, torch.no_grad():
@@ -151,13 +150,13 @@ def _at_radius(adversary: Adversary, radius: PerImage) -> _Attack:
     )
 
 
-def _at_price(adversary: Adversary, largest: float, halvings: PerImage) -> _Attack:
-    """Climbs to the highest value, without a stop on the way: the goal counts where it is reached there."""
-    priced: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
+def _at_weight(adversary: Adversary, largest: float, halvings: PerImage) -> _Attack:
+    """Ranks by value and never stops early: success counts at the highest value only."""
+    penalized: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
     ascent: Any = adversary.ascent
     if getattr(ascent, "stop_on_success", False):
         ascent = replace(ascent, stop_on_success=False)
-    return lambda model, images, labels, generator: replace(adversary, objective=priced, ascent=ascent)(
+    return lambda model, images, labels, generator: replace(adversary, objective=penalized, ascent=ascent)(
         model, images, labels, generator=generator, rank="value"
     )
 

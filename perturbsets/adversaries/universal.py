@@ -1,4 +1,4 @@
-"""One change for many images: shared offsets that raise an objective on all of them."""
+"""Universal perturbations: shared offsets that raise an objective on many images at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perturbsets.ascents.base import finite_radii, slope
 from perturbsets.ascents.projected_gradient import shares
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.base import Objective
-from perturbsets.rows import as_tensor
+from perturbsets.rows import as_tensor, batches
 from perturbsets.sets.base import PerturbationSet, Region
 
 Shared = Float[Tensor, "1 Z"]
@@ -23,7 +23,7 @@ Shared = Float[Tensor, "1 Z"]
 
 @dataclass(frozen=True)
 class UniversalChange:
-    """Offsets that any image may take.
+    """A universal perturbation: one row of offsets for any image.
 
     Attributes:
         offsets: The offsets, in the set's own unit.
@@ -36,7 +36,7 @@ class UniversalChange:
     @torch.inference_mode(False)
     @torch.no_grad()
     def images(self, images: Samples) -> Samples:
-        """Changes images, also ones that the change was not found on, each cut by its own bounds.
+        """Changes images, also others than those it was computed on, each cut by its own bounds.
 
         Raises:
             ValueError: If images are not as the set needs them, or of another size.
@@ -45,7 +45,7 @@ class UniversalChange:
         region = self.perturbations.at(images)
         if region.size != self.offsets.shape[1]:
             raise ValueError(
-                f"images must be such that the set has {self.offsets.shape[1]} offsets, as those the change was found "
+                f"images must be such that the set has {self.offsets.shape[1]} offsets, as those it was computed "
                 f"on, got {region.size}"
             )
         return region.decode(_own(region, self.offsets.to(images.device)))
@@ -68,20 +68,20 @@ def find_universal(
     .. math:: u \leftarrow \Pi_B\Big(u + \eta_t\, d\Big(\sum_{i \in b_t} \nabla_u \ell(g(x_i, u), y_i)\Big)\Big)
 
     with d the unit step of the ball's norm, b batches drawn without replacement, and steps that shrink as a cosine. The
-    ball is shared. The bounds are each image's own: offsets are cut by them where they are applied, and an image tells
-    nothing of the slope in coordinates where it is cut.
+    ball is shared. The bounds are each image's own: offsets are cut by them where they are applied, and coordinates
+    where an image is cut do not count in its gradient.
 
     Args:
         perturbations: A set whose offsets mean the same for every image: pixels, angles, latents. One radius.
-        objective: What to raise, of classes or of states of labels: on average, so that one without limit, as
-            cross-entropy, may spend itself on a few images.
-        model: The model under attack; judged in evaluation mode and left as it was.
-        images: Images to find it on.
+        objective: What to raise, on average: one without an upper limit, such as cross-entropy, may be dominated by a
+            few images.
+        model: The model under attack; evaluated in evaluation mode and left as it was.
+        images: Images to compute it on.
         labels: What the objective needs, a row per image.
-        epochs: Passes over the images with gradient; each has one without beside, as the best offsets at the end of an
-            epoch are returned: those that reach the goal on most images, and of these of the highest mean value.
-        step_size: First step η, in the unit of the set. If not given a tenth of the radius, or more where the steps are
-            so few that together they would not go twice as far as the radius.
+        epochs: Passes over the images with gradients. Each is followed by one without, since the best offsets at the
+            end of an epoch are returned: those of most successes, then of the highest mean loss.
+        step_size: First step η, in the unit of the set. By default a tenth of the radius, or more where so few
+            steps would not cover twice the radius together.
         batch: Images a step.
         generator: For the order of the images; a fresh one, seeded by the system, if not given.
 
@@ -124,20 +124,20 @@ def find_universal(
         rounds = shares("cosine", epochs * math.ceil(len(images) / batch))
         step = max(0.1, 2 / sum(rounds)) * float(finite_radii(region)) if step_size is None else step_size
         u = best = region.centre()
-        highest = search.judged(u, batch)
+        highest = search.evaluate(u, batch)
         for epoch in range(epochs):
             order = torch.randperm(len(images), generator=generator, device=generator.device).to(images.device)
             parts = order.split(batch)
             for number, rows in enumerate(parts):
                 share = rounds[epoch * len(parts) + number]
                 u = region.ball.project(u + share * step * region.ball.steepest(search.gradient(u, rows)))
-            if (found := search.judged(u, batch)) > highest:
+            if (found := search.evaluate(u, batch)) > highest:
                 highest, best = found, u
         return UniversalChange(best, perturbations)
 
 
 class _Search:
-    """What shared offsets do to images."""
+    """Values and gradients of shared offsets on images."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class _Search:
         self.images, self.labels = images, labels
 
     def gradient(self, shared: Shared, rows: Rows) -> Shared:
-        """The slope of the sum of some images' values in the shared offsets."""
+        """The gradient of the sum of some images' values in the shared offsets."""
         own, value, _ = self._values(shared, rows)
         moved = own.detach().isclose(shared, rtol=1e-4, atol=0)  # elsewhere bounds cut, by more than rounding
         total = (slope(value, own) * moved).sum(0, keepdim=True)
@@ -163,10 +163,10 @@ class _Search:
         return total
 
     @torch.no_grad()
-    def judged(self, shared: Shared, batch: int) -> tuple[int, float]:
-        """How many images reach the goal, and the mean value."""
+    def evaluate(self, shared: Shared, batch: int) -> tuple[int, float]:
+        """Number of successes, and the mean value."""
         success, total = 0, 0.0
-        for rows in torch.arange(len(self.images), device=self.images.device).split(batch):
+        for rows in batches(self.images, batch):
             _, value, flags = self._values(shared, rows)
             success, total = success + int(flags.sum()), total + float(value.cpu().double().sum())
         return success, total / len(self.images)
@@ -179,7 +179,7 @@ class _Search:
         if not bool(value.isfinite().all()):
             raise ValueError(
                 f"model must return finite values, got NaN or infinity on {int((~value.isfinite()).sum())} images of a "
-                "batch: such a change would count as a success that is none"
+                "batch: such a change would count as a false success"
             )
         return own, value, success
 

@@ -1,4 +1,4 @@
-"""Several adversaries at once: per image the worst that any of them finds."""
+"""Several adversaries at once: for each image the worst result of any."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from perturbsets.rows import PerImageSettings, check_count, check_rows, take_row
 
 @dataclass(frozen=True)
 class WorstResult:
-    """What several adversaries found, per image.
+    """Result of several adversaries, per image.
 
     Attributes:
         images: The worst samples, of the type and shape of the input.
         loss: The judge's objective there, higher is worse for the model.
         success: Whether the judge's goal is reached.
-        member: Number of the adversary that found it.
+        member: Number of the adversary whose result it is.
         calls: Forward passes spent by all of them, the judge's included.
     """
 
@@ -38,16 +38,16 @@ class WorstResult:
 
 @dataclass(frozen=True)
 class Worst(PerImageSettings):
-    """Tries several adversaries, on any sets, and keeps the worst per image.
+    """Attacks by several adversaries, on any sets, of which each image keeps the worst result.
 
-    Their own objectives cannot be compared with each other, so one judge looks at what each of them found: reached
-    before not reached, then the higher value, or the higher value alone; at equal values the earlier adversary counts.
+    Their own objectives cannot be compared with each other, so one objective, the judge, ranks the results: success
+    before failure, then the higher loss, or the higher loss alone; at equal loss the earlier adversary counts.
 
     Args:
         adversaries: The adversaries, in order.
         judge: The objective that decides.
-        drop_successes: Whether later adversaries attack only the images that no earlier one turned: fewer model calls,
-            and the same flags.
+        drop_successes: Whether later adversaries attack only the images on which all earlier ones failed: fewer model
+            calls, and the same flags.
 
     Raises:
         ValueError: If there is no adversary.
@@ -85,14 +85,14 @@ class Worst(PerImageSettings):
         """Attacks a batch.
 
         Args:
-            model: The model under attack; ``None`` where no objective asks one.
+            model: The model under attack; ``None`` where no objective needs one.
             images: Clean samples within the bounds of every set.
             labels: What the objectives need, with an entry per image if images are dropped.
             generator: For random starts and draws.
-            rank: Which point is the worst, to each adversary and to the judge: see :meth:`Adversary.__call__`.
+            rank: Which point is the worst, for each adversary and for the judge: see :meth:`Adversary.__call__`.
 
         Returns:
-            The worst points found.
+            The worst points.
 
         Raises:
             ValueError: As :meth:`Adversary.__call__`.

@@ -1,4 +1,4 @@
-"""Accelerated ascent of concave losses in a box, to a proven distance from the top."""
+"""Accelerated projected gradient for concave losses in a box, with a duality gap as proof."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUNDING = 8.0  # units of rounding of a gradient that are no sign of curvature
 
 
 def duality_gap(region: Region, loss: Loss, offsets: Offsets) -> PerImage:
-    r"""How far below the top of a concave loss a point of a box is at most, by its gradient there.
+    r"""Upper bound on how far a point of a box lies below the maximum of a concave loss, by its gradient there.
 
     .. math:: f(u^*) - f(u) \le \max_{v \in B} \langle \nabla f(u), v - u \rangle
         = \sum_j \max\big(\partial_j (a_j - u_j),\ \partial_j (b_j - u_j)\big)
@@ -37,7 +37,7 @@ def duality_gap(region: Region, loss: Loss, offsets: Offsets) -> PerImage:
     """
     box = _finite_box(region)
     if box is None:
-        raise ValueError(f"region must be a box of finite sides, got a {type(region).__name__} that is none")
+        raise ValueError(f"region must be a box of finite sides, got a {type(region).__name__}")
     with torch.enable_grad():
         u = offsets.detach().requires_grad_()
         value, _ = loss(region.decode(u), u)
@@ -46,28 +46,28 @@ def duality_gap(region: Region, loss: Loss, offsets: Offsets) -> PerImage:
 
 @dataclass(frozen=True)
 class AcceleratedGradient(GradientBased):
-    r"""Nesterov's accelerated projected gradient with restarts, until a duality gap proves the top near.
+    r"""Nesterov's accelerated projected gradient with restarts, until a duality gap proves the maximum near.
 
     .. math:: x_{t+1} = \Pi_B\Big(u_t + \frac1L \nabla f(u_t)\Big), \qquad
         u_{t+1} = \Pi_B\Big(x_{t+1} + \frac{a_t - 1}{a_{t+1}} (x_{t+1} - x_t)\Big), \qquad
         a_{t+1} = \tfrac12 \Big(1 + \sqrt{1 + 4 a_t^2}\Big)
 
-    All points lie in the box. Each image has a curvature L of its own. It begins too low and rises to the curvature
-    seen where the loss bends more between two points than it says; the second of them is then taken back. Where a step
-    turns back, :math:`\langle x_{t+1} - u_t, x_{t+1} - x_t \rangle < 0`, the acceleration begins anew. An image is done
-    when
+    All points lie in the box. Each image has its own curvature L. It starts too low and rises to the observed curvature
+    where the loss bends more between two points than L allows; the second of them is then discarded. Where a step
+    reverses direction, :math:`\langle x_{t+1} - u_t, x_{t+1} - x_t \rangle < 0`, the acceleration restarts. An image is
+    done when
 
     .. math:: \min_t \Big( f(u_t) + \max_{v \in B} \langle \nabla f(u_t), v - u_t \rangle \Big) - f(u^\star)
         \le \max(\tau\, |f(u^\star)|,\ \tau_0)
 
     at the best point :math:`u^\star` seen. If the loss is concave (:class:`~perturbsets.LinearFeatureDistance`), no
-    point of the box has a higher value than the first term, which stands in ``bounds`` of what is found. Other losses
-    are climbed without a proof.
+    point of the box has a higher value than the first term, which the result holds in ``bounds``. For other losses
+    nothing is proven.
 
     Args:
-        steps: Number of points tried beside the start; each costs one forward and one backward pass.
+        steps: Number of points tried after the start; each costs one forward and one backward pass.
         tolerance: :math:`\tau \ge 0`, a share of the value.
-        absolute: :math:`\tau_0 \ge 0`, in the unit of the value, for losses whose top is 0.
+        absolute: :math:`\tau_0 \ge 0`, in the unit of the value, for losses whose maximum is 0.
         stop_on_success: Whether images whose attack succeeded, or that are done, leave the computation.
 
     Raises:
@@ -88,7 +88,7 @@ class AcceleratedGradient(GradientBased):
         super().__post_init__()
         for name, number in (("tolerance", self.tolerance), ("absolute", self.absolute)):
             if not number >= 0:  # NaN fails too
-                raise ValueError(f"{name} must be 0 or more, got {number}: it is a distance from the top")
+                raise ValueError(f"{name} must be 0 or more, got {number}: it is a distance from the maximum")
 
     def misfit(self, region: Region) -> str | None:
         why = super().misfit(region)
@@ -138,21 +138,21 @@ class _Climb(Active):
         self.done = self.done | (bound - highest <= (tolerance * highest.abs()).clamp_min(absolute))
 
     def _bound(self, bound: PerImage) -> tuple[PerImage, PerImage]:
-        """The lowest bound on the top so far, with the one given, and the highest value."""
+        """The lowest bound on the maximum so far, the one given included, and the highest value."""
         assert self.best.bounds is not None
         rows = slice(None) if self.rows is None else self.rows
         self.best.bounds[rows] = self.best.bounds[rows].minimum(bound.to(self.best.bounds))
         return self.best.bounds[rows], self.best.loss[rows]
 
     def begin(self) -> None:
-        """Makes the curvatures so low that the first step is as long as the box."""
+        """Sets the curvatures so low that the first step is as long as the box."""
         assert self.box is not None
         tiny = torch.finfo(self.speed.dtype).tiny
         diagonal = (self.box[1] - self.box[0]).norm(dim=1, keepdim=True).clamp_min(tiny)
         self.curvature = (self.trial_gradient.norm(dim=1, keepdim=True) / diagonal).clamp(tiny, 1 / tiny)
 
     def move(self) -> None:
-        """Judges the trial points, and says where to look next."""
+        """Accepts or discards the trial points, and computes the next."""
         step, change = self.trial - self.u, self.gradient - self.trial_gradient
         length = step.norm(dim=1, keepdim=True)
         rounding = ROUNDING * torch.finfo(step.dtype).eps * self.gradient.norm(dim=1, keepdim=True) * length
@@ -163,8 +163,8 @@ class _Climb(Active):
         self.gradient = torch.where(low, self.gradient, self.trial_gradient)
         ahead = self.region.project(self.u + self.gradient / self.curvature)
         move = ahead - self.x
-        anew = low | (torch.linalg.vecdot(ahead - self.u, move) < 0)[:, None]
-        speed = torch.where(anew, 1.0, self.speed)
+        restart = low | (torch.linalg.vecdot(ahead - self.u, move) < 0)[:, None]
+        speed = torch.where(restart, 1.0, self.speed)
         self.speed = (1 + (1 + 4 * speed.square()).sqrt()) / 2
         self.x = ahead
         ahead = self.region.project(torch.addcmul(ahead, (speed - 1) / self.speed, move))

@@ -1,4 +1,4 @@
-"""Auto-PGD: projected gradient that finds its own step size."""
+"""Auto-PGD: projected gradient with momentum and an adaptive step size."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class APGD(GradientBased):
     .. math:: z = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big), \qquad
         u_{t+1} = \Pi_B\big(u_t + \alpha (z - u_t) + (1 - \alpha)(u_t - u_{t-1})\big)
 
-    At checkpoints that lie ever closer the step of an image is halved, and its climb goes on from the highest point
-    so far, if the loss rose in too few of the steps since the last checkpoint, or if neither the step nor the
-    highest value has changed since then.
+    At checkpoints, ever closer to each other, the step of an image is halved, and it continues from its best point so
+    far, if the loss rose in too few of the steps since the last checkpoint, or if neither the step nor the highest
+    loss has changed since then.
 
     Args:
         steps: Number of steps per start.
@@ -31,7 +31,7 @@ class APGD(GradientBased):
             per image.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
-        momentum_weight: Weight :math:`\alpha` of the new step beside the momentum, in (0, 1].
+        momentum_weight: Weight :math:`\alpha` of the new step against the momentum, in (0, 1].
         rho: Share :math:`\rho` of steps in which the loss must have risen for the step to stay, in [0, 1].
         stop_on_success: Whether images whose attack succeeded leave the computation.
 
@@ -73,7 +73,7 @@ class APGD(GradientBased):
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Steps after which progress is judged: 0, 22 %, 41 %, 57 %, ... of all, ever closer but never below 6 %."""
+    """Checkpoints, in steps: 0, 22 %, 41 %, 57 %, ... of all, ever closer but never below 6 %."""
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))

@@ -74,7 +74,7 @@ class Best:
             self.calls[rows] += 1
             self.finite[rows] &= finite
             self.loss[rows], self.success[rows] = loss, held
-        # Few rows are copied at most steps; but to ask how many they are would make a GPU wait.
+        # Few rows are copied at most steps; but to count them would make a GPU wait.
         replace_ = replace_few_ if better.device.type == "cpu" else replace_unasked_
         replace_(self.offsets, offsets.detach().to(self.offsets.dtype), better, rows)
         if self._images is not None:
@@ -200,7 +200,7 @@ class Ascent(PerImageSettings, ABC):
         """
 
     def misfit(self, region: Region) -> str | None:
-        """Why the ascent cannot climb in a region, in words that end with what would do; ``None`` if it can.
+        """Why the ascent cannot be used in a region, with the remedy; ``None`` if it can.
 
         Args:
             region: The region to climb in.

@@ -16,11 +16,11 @@ from perturbsets.sets.l2 import L2Ball
 
 
 class Curvature:
-    r"""The latest moves and changes of gradient of every image, and the Newton steps that they imply.
+    r"""The latest moves and changes of gradient of every image, and the quasi-Newton steps they imply.
 
     .. math:: s = u_{t+1} - u_t, \qquad y = \nabla_t - \nabla_{t+1}, \qquad H y = s
 
-    A pair is worth keeping where the loss bends down along the move, :math:`\langle s, y \rangle > 0`; with such pairs
+    A pair is stored where the loss is concave along the move, :math:`\langle s, y \rangle > 0`; with such pairs
     alone the matrix H is positive definite, and :math:`H \nabla` climbs. Every image has a ring of pairs of its own.
 
     Args:
@@ -39,7 +39,7 @@ class Curvature:
         self._count = torch.zeros(len(like), dtype=torch.int64, device=like.device)  # pairs taken in since forgetting
 
     def remember(self, move: Offsets, change: Offsets, rows: Flags) -> Flags:
-        """Takes in a pair of the images in ``rows`` whose loss bends down; tells which these are."""
+        """Stores a pair of those images in ``rows`` whose loss is concave along the move; returns which these are."""
         length = move.norm(dim=1)
         rows = rows & _bends_down(torch.linalg.vecdot(move, change), length, change.norm(dim=1), move.dtype)
         slot, every = self._count % self._pairs.shape[2], torch.arange(len(rows), device=rows.device)
@@ -56,8 +56,8 @@ class Curvature:
     def newton(self, gradient: Offsets, free: Tensor) -> tuple[Offsets, Flags]:
         r"""The step :math:`H \nabla` on the free coordinates.
 
-        Pairs are cut to the free coordinates first, so that those held at a bound take no part; a pair that no longer
-        bends down there is passed over.
+        Pairs are cut to the free coordinates first, so that those held at a bound take no part; a pair along which
+        the loss is not concave there is left out.
 
         Args:
             gradient: The gradient.
@@ -104,7 +104,7 @@ class Curvature:
 
 
 def _bends_down(bend: Tensor, length: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
-    """Whether the loss bends down along a move by more than rounding, and squares do not underflow.
+    """Whether the loss is concave along a move by more than rounding, and squares do not underflow.
 
     Args:
         bend: Product of move and change of gradient.
@@ -117,7 +117,7 @@ def _bends_down(bend: Tensor, length: Tensor, change: Tensor, dtype: torch.dtype
 
 
 ENOUGH = 1e-4  # share of the promised rise that has to come: Nocedal and Wright, 2006, sec. 3.1
-GROWTH = 4.0  # of the step where the loss does not bend down and nothing tells how far to go
+GROWTH = 4.0  # of the step where the loss is not concave and its curvature gives no length
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,12 @@ class ProjectedLBFGS(GradientBased):
     model serves all of them, and none needs a step size.
 
     Args:
-        steps: Number of points tried per start beside the start itself, those of the line search included; each costs
+        steps: Number of points tried per start after the start itself, those of the line search included; each costs
             one forward and one backward pass.
         memory: Number of moves remembered per image.
         backtracks: Trials of one line search. An image whose search along :math:`H_t \nabla_t` fails forgets its
             curvature and follows the gradient; if that fails as well, it is at rest.
-        tolerance: An image is at rest too once a move raises its value by no more than this share of it; 0 climbs on
+        tolerance: An image is also at rest once a move raises its value by no more than this share of it; 0 climbs on
             as far as rounding allows.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
@@ -237,7 +237,7 @@ class _Climb(Active):
         self.failures = self.failures.masked_fill(lost, 0)
 
     def propose(self) -> None:
-        """Where to look next."""
+        """Computes the next trial points."""
         free = self._free()
         plain = L2Ball(1.0).steepest(self.gradient * free)
         newton, curved = self.curvature.newton(self.gradient, free)

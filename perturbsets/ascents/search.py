@@ -19,7 +19,7 @@ MOST_POINTS = 100_000
 
 @dataclass(frozen=True)
 class RandomSearch(Ascent):
-    """The worst of several draws from the set's own distribution; needs no gradient.
+    """The worst of several draws from the set's own distribution; no gradients needed.
 
     Args:
         draws: Number of draws; 1 measures the average case.
@@ -54,7 +54,7 @@ class RandomSearch(Ascent):
 
 @dataclass(frozen=True)
 class GridSearch(Ascent):
-    r"""The worst of all points of a grid over a box of few offsets, such as rotations and shifts; needs no gradient.
+    r"""The worst of all points of a grid over a box of few offsets, such as rotations and shifts; no gradients needed.
 
     .. math:: u \in \prod_j \big\{\, s^- l_j + s^+ h_j : s \in \{-1, \dots, 0, \dots, 1\} \,\big\}, \qquad
         s^\pm = \max(\pm s, 0)

@@ -1,4 +1,4 @@
-"""The Square attack: random squares, kept where the value rises."""
+"""The Square attack: random changes of squares, accepted where the loss rises."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import LinfBall, Region
 from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.pixel import PixelRegion
-
-# Windows of images: where they lie, how to read and write them, and the bump that fills one in L2.
-
 
 Pixels = Float[Tensor, "B C P"]
 Windowed = Float[Tensor, "B C M"]
@@ -68,7 +65,7 @@ def write(pixels: Pixels, where: Places, values: Windowed) -> Pixels:
 
 
 def bumps(size: tuple[int, int]) -> Float[Tensor, "2 H W"]:
-    r"""A hill beside a valley, of norm 1: one above the other, and side by side.
+    r"""Two patterns of norm 1 with a positive and a negative half: one above the other, and side by side.
 
     .. math:: \eta_{rs} = \sum_{j=d(r,s)}^{n} \frac{1}{(j+1)^2}
 
@@ -94,14 +91,11 @@ def _hill(height: int, width: int) -> Float[Tensor, "H W"]:
     return steps.flip(0).cumsum(0).flip(0)[distance]
 
 
-# What the Square attack proposes: first points, and changes inside windows, in L-inf and in L2.
-
-
 TILES = 5  # in each direction, of the first point in L2
 
 
 class Moves(ABC):
-    """Proposals for a batch. Draws are made for all images, so that those who leave change nothing for the others.
+    """Proposals for a batch. Draws are made for all images, so that dropped ones change nothing for the others.
 
     Args:
         region: Where the images may go; the radii must be finite.
@@ -119,7 +113,7 @@ class Moves(ABC):
 
     @abstractmethod
     def following(self, pixels: Pixels, share: float, rows: Rows) -> Pixels:
-        """What some images try next, before projection.
+        """The next points of some images, before projection.
 
         Args:
             pixels: Their best offsets so far.
@@ -148,10 +142,10 @@ class CubeMoves(Moves):
 
     def following(self, pixels: Pixels, share: float, rows: Rows) -> Pixels:
         where = self._places(window_size(share, self.height, self.width), rows)
-        signs, turned = self._signs(self.channels)[rows, :, None], self._whole(self.channels, 1, 1)[rows]
+        signs, flipped = self._signs(self.channels)[rows, :, None], self._whole(self.channels, 1, 1)[rows]
         same = (read(pixels, where).sign() == signs).all(1).all(1)[:, None, None]
         channel = torch.arange(self.channels, device=signs.device)[:, None]
-        signs = torch.where(same & (channel == turned), -signs, signs)
+        signs = torch.where(same & (channel == flipped), -signs, signs)
         return write(pixels, where, (self.radii[rows] * signs).expand(-1, -1, where.shape[1]))
 
 
@@ -198,13 +192,13 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries
 
 @dataclass(frozen=True)
 class Square(Ascent):
-    r"""Random search by squares in L2 and L-inf balls of images; needs no gradient.
+    r"""Random search by squares in L2 and L-inf balls of images; no gradients needed.
 
-    A step proposes a change inside a window at a random place, and an image takes it where the value rises, or the
-    goal is reached. The window shrinks on a fixed schedule. In L-inf each channel of the window moves to
-    :math:`\pm r`, after a start of vertical stripes; a square that would change nothing has the sign of one channel
-    turned. In L2 the search starts at a grid of bumps, and a step takes the norm of one window, and what the
-    ball leaves unused, to put it on a bump in another, so that the norm stays that of the ball.
+    A step proposes a change inside a window at a random place, accepted where the loss rises or the attack succeeds.
+    The window shrinks on a fixed schedule. In L-inf each channel of the window moves to :math:`\pm r`, after a start of
+    vertical stripes; a square that would change nothing has the sign of one channel flipped. In L2 the search starts at
+    a grid of bumps, and a step takes the norm of one window, and what the ball leaves unused, to put it on a bump in
+    another, so that the norm stays that of the ball.
 
     Args:
         queries: Number of points tried, the start included; each costs one forward pass.

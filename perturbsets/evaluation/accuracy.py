@@ -16,7 +16,7 @@ from perturbsets.intervals import Interval, difference_interval, independent, sh
 from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
-from perturbsets.rows import as_tensor, check_count, check_rows, take_rows
+from perturbsets.rows import as_tensor, batches, check_count, check_rows, take_rows
 
 BATCH = 256
 
@@ -28,7 +28,7 @@ def initial_seed(generator: torch.Generator | None) -> int:
 
 @dataclass(frozen=True)
 class AccuracyTable:
-    """Which images were classified rightly, for each classifier (row) and adversary (column).
+    """Which images were classified correctly, for each classifier (row) and adversary (column).
 
     Attributes:
         correct: Row name and column name to flags ``[seeds, images]``; for segmentation models to shares of pixels.
@@ -53,15 +53,15 @@ class AccuracyTable:
         return share_interval(self.correct[row, column].T, self.groups)
 
     def difference(self, row: str, control: str, column: str) -> Interval:
-        """By how much a classifier is right more often than another one, image by image, with its interval.
+        """Accuracy of a classifier minus that of another, with its interval.
 
-        What the same images have in common cancels, so the interval is narrower than those of both accuracies tell.
+        The images are the same, so the interval is narrower than those of both accuracies suggest.
         """
         one, other = (self.correct[name, column].T for name in (row, control))
         return difference_interval(one, other, self.groups)
 
     def differences(self, control: str) -> dict[str, Any]:
-        """Every other classifier against one of them, as plain values."""
+        """Differences of all other classifiers from one of them, as plain values."""
         return {
             "control": control,
             "rows": {
@@ -96,10 +96,10 @@ def correct_under(
     generator: torch.Generator | None = None,
     batch: int = BATCH,
 ) -> Flags | PerImage:
-    """Which images a classifier gets right under an adversary, or which share of their pixels a segmentation model.
+    """Which images a classifier gets right under an adversary; for segmentation models which share of their pixels.
 
     Args:
-        model: The model; it is judged in evaluation mode and left as it was.
+        model: The model; evaluated in evaluation mode and left as it was.
         adversary: The adversary; ``None`` for the clean images.
         images: Clean images.
         labels: What the adversary's objective needs; for clean images classes ``[B]`` or ``[B, 1]``, or label maps,
@@ -119,7 +119,7 @@ def correct_under(
     if adversary is not None:
         check_count(adversary, len(images))
     parts = []
-    for rows in torch.arange(len(images), device=images.device).split(batch):
+    for rows in batches(images, batch):
         x, y = images[rows], take_rows(labels, rows)
         if adversary is None:
             parts.append(correct(model, x, y))
@@ -131,10 +131,10 @@ def correct_under(
 
 
 def correct(model: Model, images: Samples, labels: Any) -> Flags | PerImage:
-    """Which images a model gets right as they are; of a model of logits per pixel, which share of their pixels.
+    """Which clean images a model gets right; for a model of logits per pixel which share of their pixels.
 
     Args:
-        model: The model; it is judged in evaluation mode and left as it was.
+        model: The model; evaluated in evaluation mode and left as it was.
         images: Images.
         labels: Classes ``[B]`` or ``[B, 1]``, or label maps, whose pixels of label 255 do not count.
 
@@ -185,15 +185,15 @@ def evaluate(
     generator: torch.Generator | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> AccuracyTable:
-    """Judges classifiers under adversaries. An attack's success is a lower bound on the error.
+    """Accuracy of classifiers under adversaries: upper bounds, since an attack may miss what another finds.
 
     Args:
         models: Name to classifier, or to several trained from different seeds.
         adversaries: Name to adversary; ``None`` for the clean images.
         images: Clean test images.
         labels: As for :func:`correct_under`.
-        groups: Number of each image's independent unit: its photograph, scene or person, as ``source.groups`` of many
-            sources tells. Intervals are over these; by default every image is its own.
+        groups: Number of each image's independent unit, its photograph, scene or person (``source.groups`` of many
+            sources). Intervals are over these; by default every image is its own.
         generator: Gives the seed of the adversaries' draws, its initial one (0 without a generator): every classifier
             is attacked with the same draws.
         advance: Called after each cell of the table.

@@ -12,13 +12,13 @@ from perturbsets._types import Model, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation import checks
 from perturbsets.evaluation.accuracy import BATCH, initial_seed
-from perturbsets.evaluation.checks import Check, Trial
+from perturbsets.evaluation.checks import AttackSession, Check
 from perturbsets.intervals import Interval, ends, share_interval
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit of one attack on one model says.
+    """Result of the audit of one attack on one model.
 
     Attributes:
         accuracy: Robust accuracy on the images of the audit, with its interval over independent units.
@@ -61,9 +61,9 @@ def audit(
     batch: int = BATCH,
     generator: torch.Generator | None = None,
 ) -> Audit:
-    """Looks for the known signs that an attack fails for other reasons than the model's strength.
+    """Checks for the known signs that an attack fails for other reasons than the model's robustness.
 
-    Nine checks: the attack breaks everything once the radius has no limit (pixel balls); accuracy falls with the
+    Nine checks: the attack always succeeds without a limit on the radius (pixel balls); accuracy falls with the
     radius; many steps beat one; twice the steps and restarts change less than the interval; random draws do not beat
     the gradient; gradients are neither zero nor infinite; the same input gives the same output; success survives
     rounding to 8 bits; what fools a plain model does not beat the attack itself.
@@ -74,7 +74,7 @@ def audit(
     Args:
         adversary: The attack whose figure is in question, with a gradient ascent.
         model: The model under attack.
-        images: Clean samples; a hundred are enough to see the signs.
+        images: Clean samples; a hundred are enough.
         labels: What the adversary's objective needs.
         plain: A model trained without defence, for the check by transfer; left out without one.
         groups: Number of each image's independent unit; by default every image is its own.
@@ -105,20 +105,20 @@ def audit(
     first = adversary.perturbations.select(torch.zeros(1, dtype=torch.long)).at(images[:1])
     if not bool(first.ball.radii(images[:1]).isfinite().all()):
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")
-    trial = Trial(adversary, model, images, labels, batch, initial_seed(generator))
-    base = trial.attack(adversary)
-    accuracy = share_interval(base.standing, groups)
+    session = AttackSession(adversary, model, images, labels, batch, initial_seed(generator))
+    base = session.attack(adversary)
+    accuracy = share_interval(base.robust, groups)
     return Audit(
         accuracy,
         (
-            checks.reaches_zero(trial, adversary),
-            checks.falls_with_radius(trial, adversary, base),
-            checks.many_steps_beat_one(trial, adversary, base),
-            checks.has_settled(trial, adversary, base, accuracy),
-            checks.random_does_not_beat_it(trial, adversary, base, draws),
-            checks.gradients_are_sound(trial, adversary),
-            checks.output_is_repeatable(trial),
-            checks.survives_rounding(trial, base, accuracy),
-            checks.transfer_does_not_beat_it(trial, adversary, base, plain),
+            checks.reaches_zero(session, adversary),
+            checks.falls_with_radius(session, adversary, base),
+            checks.many_steps_beat_one(session, adversary, base),
+            checks.has_settled(session, adversary, base, accuracy),
+            checks.random_does_not_beat_it(session, adversary, base, draws),
+            checks.gradients_are_sound(session, adversary),
+            checks.output_is_repeatable(session),
+            checks.survives_rounding(session, base, accuracy),
+            checks.transfer_does_not_beat_it(session, adversary, base, plain),
         ),
     )

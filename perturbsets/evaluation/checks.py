@@ -17,32 +17,30 @@ from perturbsets.ascents import OneStep, ProjectedGradient, RandomSearch
 from perturbsets.intervals import Interval
 from perturbsets.model_call import logits, preserve_state
 from perturbsets.objectives.segmentation import check_counted, label_maps
-from perturbsets.rows import check_count, check_rows, take_rows
+from perturbsets.rows import batches, check_count, check_rows, take_rows
 from perturbsets.sets.pixel import PixelBall
-
-# Attacks on one model and some images, again and again under other settings.
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack left.
+    """Result of one attack of an audit.
 
     Attributes:
-        standing: Whether the attack failed on each image.
+        robust: Whether the attack failed on each image.
         images: The worst samples found.
     """
 
-    standing: Flags
+    robust: Flags
     images: Samples
 
     @property
     def accuracy(self) -> float:
         """Share of images on which the attack failed."""
-        return float(self.standing.cpu().double().mean())
+        return float(self.robust.cpu().double().mean())
 
 
-class Trial:
-    """A model and the images it is tried on.
+class AttackSession:
+    """Attacks on one model and its images, under different settings.
 
     Args:
         adversary: The attack in question: its objective says where an attack succeeded.
@@ -50,10 +48,10 @@ class Trial:
         images: Clean samples.
         labels: What the objective needs.
         batch: Images attacked at a time.
-        seed: Seed of all draws: every attack begins with the same ones.
+        seed: Seed of all draws: every attack uses the same ones.
 
     Attributes:
-        right: Whether the goal of the objective is not yet reached on each clean image.
+        right: Whether the attack has not yet succeeded on each clean image.
 
     Raises:
         ValueError: If there are no images, or samples, labels or logits are not as they must be.
@@ -77,7 +75,7 @@ class Trial:
 
         Args:
             adversary: The attack.
-            on: The model to attack instead; the outcome is still that of the trial's model.
+            on: The model to attack instead; the outcome is still that of this model.
         """
         target = self.model if on is None else on
         found = [
@@ -107,7 +105,7 @@ class Trial:
     def parts(self, adversary: Adversary) -> Iterator[tuple[Adversary, Rows, torch.Generator]]:
         """The adversary for each batch, the rows of the batch, and its generator."""
         generator = torch.Generator().manual_seed(self.seed)
-        for rows in torch.arange(len(self.images), device=self.images.device).split(self.batch):
+        for rows in batches(self.images, self.batch):
             yield adversary.select(rows), rows, generator
 
 
@@ -116,9 +114,9 @@ SLACK = 0.01  # differences up to this, or up to one image, are chance
 SOUND = 0.99  # share of gradients that must be finite and not zero
 ROUNDING = 8  # units in the last place of a value, by which it may seem to rise without rising
 REPEATED = 1e-5  # largest difference of two passes, as a share of the largest logit
-ENDLESS = ProjectedGradient(40, restarts=2, stop_on_success=True)  # more than enough where the radius has no limit
+ENDLESS = ProjectedGradient(40, restarts=2, stop_on_success=True)  # more than enough without a limit
 
-MANY = ProjectedGradient(20, stop_on_success=True)  # what one step or a random search is held against
+MANY = ProjectedGradient(20, stop_on_success=True)  # what one step or a random search is compared with
 
 
 @dataclass(frozen=True)
@@ -141,43 +139,43 @@ class Check:
         return f"{mark}  {self.name}: {self.figure}"
 
 
-def reaches_zero(trial: Trial, adversary: Adversary) -> Check:
-    """Without a limit every image can be turned, into one of another class if need be."""
-    name = "no limit, nothing stands"
+def reaches_zero(session: AttackSession, adversary: Adversary) -> Check:
+    """Without a limit every image can be changed into one of another class."""
+    name = "without a limit every attack succeeds"
     chosen = adversary.perturbations
     if not isinstance(chosen, PixelBall):
         return Check(name, None, "only pixel balls reach every image")
-    width, size = chosen.bounds[1] - chosen.bounds[0], trial.images[:1].numel()
+    width, size = chosen.bounds[1] - chosen.bounds[0], session.images[:1].numel()
     radius = width * {"l1": size, "l2": math.sqrt(size), "linf": 1}[chosen.norm]
-    outcome = trial.attack(replace(adversary, perturbations=replace(chosen, radius=radius), ascent=ENDLESS))
-    return Check(name, outcome.accuracy <= _slack(trial), f"{_percent(outcome.accuracy)} at radius {radius:.4g}")
+    outcome = session.attack(replace(adversary, perturbations=replace(chosen, radius=radius), ascent=ENDLESS))
+    return Check(name, outcome.accuracy <= _slack(session), f"{_percent(outcome.accuracy)} at radius {radius:.4g}")
 
 
-def falls_with_radius(trial: Trial, adversary: Adversary, base: Outcome) -> Check:
-    """A larger ball holds every smaller one."""
+def falls_with_radius(session: AttackSession, adversary: Adversary, base: Outcome) -> Check:
+    """A larger ball contains every smaller one."""
     name = "accuracy falls with the radius"
     if not hasattr(adversary.perturbations, "radius"):
         return Check(name, None, "the set has no radius")
-    accuracies = [trial.attack(_shrunk(adversary, share)).accuracy for share in SHARES[:-1]] + [base.accuracy]
-    falls = all(after <= before + _slack(trial) for before, after in pairwise(accuracies))
+    accuracies = [session.attack(_shrunk(adversary, share)).accuracy for share in SHARES[:-1]] + [base.accuracy]
+    falls = all(after <= before + _slack(session) for before, after in pairwise(accuracies))
     figures = ", ".join(_percent(accuracy) for accuracy in accuracies)
     return Check(name, falls, f"{figures} at {', '.join(f'{share:g}' for share in SHARES)} of it")
 
 
-def many_steps_beat_one(trial: Trial, adversary: Adversary, base: Outcome) -> Check:
-    """Many steps can do what one does."""
+def many_steps_beat_one(session: AttackSession, adversary: Adversary, base: Outcome) -> Check:
+    """Many steps can do what one step does."""
     name = "many steps beat one"
     if getattr(adversary.ascent, "steps", 1) < 2:
         return Check(name, None, "the attack itself takes one step")
-    single = trial.attack(replace(adversary, ascent=OneStep())).accuracy
+    single = session.attack(replace(adversary, ascent=OneStep())).accuracy
     figure = f"{_percent(base.accuracy)} against {_percent(single)} after one"
-    return Check(name, base.accuracy <= single + _slack(trial), figure)
+    return Check(name, base.accuracy <= single + _slack(session), figure)
 
 
-def has_settled(trial: Trial, adversary: Adversary, base: Outcome, accuracy: Interval) -> Check:
-    """An attack that has not come to its end tells how long it ran; one without many steps, that it took none."""
+def has_settled(session: AttackSession, adversary: Adversary, base: Outcome, accuracy: Interval) -> Check:
+    """More steps must not lower the accuracy by much, or the figure depends on how long the attack ran."""
     climbs = getattr(adversary.ascent, "steps", 1) > 1
-    more = trial.attack(replace(adversary, ascent=_doubled(adversary.ascent) if climbs else MANY)).accuracy
+    more = session.attack(replace(adversary, ascent=_doubled(adversary.ascent) if climbs else MANY)).accuracy
     half = _half(accuracy)
     change = abs(base.accuracy - more) if climbs else base.accuracy - more
     effort = "with twice the steps and restarts" if climbs else f"by projected gradient with {MANY.steps} steps"
@@ -185,36 +183,39 @@ def has_settled(trial: Trial, adversary: Adversary, base: Outcome, accuracy: Int
     return Check("more effort changes little", change <= half, figure)
 
 
-def random_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome, draws: int) -> Check:
-    """A gradient that is worth less than chance leads nowhere."""
-    drawn = trial.attack(replace(adversary, ascent=RandomSearch(draws))).accuracy
+def random_does_not_beat_it(session: AttackSession, adversary: Adversary, base: Outcome, draws: int) -> Check:
+    """A gradient that is worse than chance is of no use to an attack."""
+    drawn = session.attack(replace(adversary, ascent=RandomSearch(draws))).accuracy
     figure = f"{_percent(base.accuracy)} against {_percent(drawn)} after {draws} draws"
-    return Check("random draws do not beat it", base.accuracy <= drawn + _slack(trial), figure)
+    return Check("random draws do not beat it", base.accuracy <= drawn + _slack(session), figure)
 
 
-def gradients_are_sound(trial: Trial, adversary: Adversary) -> Check:
-    """At random points of the set, for images that the model has right; zero is what promises no rise but rounding."""
+def gradients_are_sound(session: AttackSession, adversary: Adversary) -> Check:
+    """At random points, for images the model gets right; zero is a gradient that promises no rise above rounding."""
     sound = []
-    for part, rows, generator in trial.parts(adversary):
-        with preserve_state(trial.model, trial.images.device) as model:
-            x = trial.images[rows].detach()
+    for part, rows, generator in session.parts(adversary):
+        with preserve_state(session.model, session.images.device) as model:
+            x = session.images[rows].detach()
             region = part.perturbations.at(x)
             u = region.random_start(generator=generator).requires_grad_()
-            value, _ = part.objective.at(model, x, take_rows(trial.labels, rows))(region.decode(u), u)
+            value, _ = part.objective.at(model, x, take_rows(session.labels, rows))(region.decode(u), u)
             (gradient,) = torch.autograd.grad(value.sum(), u, allow_unused=True, materialize_grads=True)
         radii = region.ball.radii(gradient)[:, 0]
         rise = radii.where(radii > 0, 1) * torch.linalg.vecdot(gradient, region.steepest(gradient))
         noise = ROUNDING * torch.finfo(value.dtype).eps * value.detach().abs()
         sound.append(gradient.isfinite().all(1) & (rise > noise))
-    broken = ~torch.cat(sound)[trial.right]
+    broken = ~torch.cat(sound)[session.right]
     share = float(broken.cpu().double().mean()) if len(broken) else 0.0
     return Check("gradients are sound", share <= 1 - SOUND, f"{_percent(share)} are zero, NaN or infinite")
 
 
-def output_is_repeatable(trial: Trial) -> Check:
-    """A model that draws must be attacked on the average over its draws."""
-    x = trial.images[: trial.batch]
-    with preserve_state(trial.model, x.device) as model, torch.no_grad():  # one block, so that the random state goes on
+def output_is_repeatable(session: AttackSession) -> Check:
+    """A model that draws at random must be attacked on the mean over its draws."""
+    x = session.images[: session.batch]
+    with (
+        preserve_state(session.model, x.device) as model,
+        torch.no_grad(),
+    ):  # one block, so that the random state goes on
         first, second = logits(model, x), logits(model, x)
     difference = float((first - second).abs().max() / first.abs().max().clamp_min(torch.finfo(first.dtype).tiny))
     figure = f"two passes differ by {difference:.1g} of the largest logit"
@@ -223,28 +224,30 @@ def output_is_repeatable(trial: Trial) -> Check:
     return Check("the same input gives the same output", difference <= REPEATED, figure)
 
 
-def survives_rounding(trial: Trial, base: Outcome, accuracy: Interval) -> Check:
-    """A change that no file of 8 bits can hold is none."""
+def survives_rounding(session: AttackSession, base: Outcome, accuracy: Interval) -> Check:
+    """A change must survive in an image file of 8 bits."""
     name = "success survives rounding to 8 bits"
-    if trial.images.ndim != 4:
+    if session.images.ndim != 4:
         return Check(name, None, "the samples are no images")
-    rounded = float(trial.right_on((base.images * 255).round() / 255).cpu().double().mean())
+    rounded = float(session.right_on((base.images * 255).round() / 255).cpu().double().mean())
     figure = f"{_percent(base.accuracy)}, rounded {_percent(rounded)}"
     return Check(name, rounded - base.accuracy <= _half(accuracy), figure)
 
 
-def transfer_does_not_beat_it(trial: Trial, adversary: Adversary, base: Outcome, plain: Model | None) -> Check:
-    """Who knows the model must do better than who does not."""
+def transfer_does_not_beat_it(
+    session: AttackSession, adversary: Adversary, base: Outcome, plain: Model | None
+) -> Check:
+    """An attack on the model itself must do better than one on another model."""
     name = "transfer from a plain model does not beat it"
     if plain is None:
         return Check(name, None, "no plain model was given")
-    moved = trial.attack(adversary, on=plain).accuracy
+    moved = session.attack(adversary, on=plain).accuracy
     figure = f"{_percent(base.accuracy)} against {_percent(moved)} by transfer"
-    return Check(name, base.accuracy <= moved + _slack(trial), figure)
+    return Check(name, base.accuracy <= moved + _slack(session), figure)
 
 
-def _slack(trial: Trial) -> float:
-    return max(SLACK, 1 / len(trial.images)) + 1e-9
+def _slack(session: AttackSession) -> float:
+    return max(SLACK, 1 / len(session.images)) + 1e-9
 
 
 def _half(accuracy: Interval) -> float:

@@ -9,15 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from cvae import derive_seed
+from cvae.files import atomic_file
 from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
 from perturbsets.evaluation.accuracy import BATCH, correct_under, initial_seed
-from perturbsets.evaluation.resumable import Parts
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
 from perturbsets.model_call import class_logits, preserve_state
@@ -26,39 +28,9 @@ from perturbsets.objectives.classification import class_numbers
 from perturbsets.rows import check_count
 from perturbsets.sets.base import PerturbationSet
 
-# A progress bar that shows what an ensemble has left standing.
-
-
+ROBUST, MISCLASSIFIED = -1, -2
 Advance = Callable[[str, float, float], None]
-
-
-@contextmanager
-def standing_bar(total: int, *, shown: bool) -> Iterator[Advance]:
-    """Shows how far an evaluation has come.
-
-    Args:
-        total: Number of attacks.
-        shown: Whether to show anything.
-
-    Yields:
-        A function to call with the name of the attack at work, how many attacks are done, and the robust accuracy so
-        far.
-    """
-    if not shown:
-        yield lambda name, done, accuracy: None
-        return
-    from rich.progress import Progress
-
-    with Progress() as display:
-        task = display.add_task("attacks", total=total)
-
-        def advance(name: str, done: float, accuracy: float) -> None:
-            display.update(task, completed=done, description=f"{name}: {accuracy:.1%} stand")
-
-        yield advance
-
-
-STANDING, WRONG = -1, -2
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -76,13 +48,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What an ensemble left standing.
+    """Robust accuracy under an ensemble, image by image.
 
     Attributes:
         members: Names of the attacks, in the order in which they were tried.
-        broken_by: For each image the number of the attack that turned it, :data:`STANDING` (-1) or, on the clean image
-            already, :data:`WRONG` (-2).
-        images: The sample that turned it; the clean one where none did.
+        broken_by: For each image the number of the first attack that succeeded, :data:`ROBUST` (-1) if none did, or
+            :data:`MISCLASSIFIED` (-2) if the clean image is.
+        images: The adversarial sample; the clean one where no attack succeeded.
         calls: Forward passes spent on each image.
         groups: Number of each image's independent unit; without them every image is its own.
     """
@@ -96,16 +68,16 @@ class Robustness:
     @property
     def clean(self) -> Interval:
         """Clean accuracy with its interval over independent units."""
-        return share_interval(self.broken_by != WRONG, self.groups)
+        return share_interval(self.broken_by != MISCLASSIFIED, self.groups)
 
     @property
     def accuracy(self) -> Interval:
         """Robust accuracy with its interval over independent units."""
-        return share_interval(self.broken_by == STANDING, self.groups)
+        return share_interval(self.broken_by == ROBUST, self.groups)
 
     @property
     def broken(self) -> dict[str, int]:
-        """How many images each attack turned, of those that earlier ones had left."""
+        """Number of images on which each attack succeeded after all earlier ones had failed."""
         return {name: int((self.broken_by == number).sum()) for number, name in enumerate(self.members)}
 
     def summary(self) -> dict[str, Any]:
@@ -176,26 +148,27 @@ def evaluate_robustness(
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Robustness:
-    """Attacks with a fixed ensemble; each member meets only the images that no earlier one turned.
+    """Attacks with a fixed ensemble, each member only the images on which all earlier ones failed.
 
     Args:
-        model: The classifier; judged in evaluation mode and left as it was.
+        model: The classifier; evaluated in evaluation mode and left as it was.
         images: Clean samples.
         labels: Their classes ``[B]``.
-        sets: A set, or several by name: an image stands if it does against every one.
+        sets: A set, or several by name: an image counts as robust if it is so against every one.
         steps: Steps of each APGD.
         queries: Model calls of Square for each image.
         targets: Largest number of wrong classes that targeted APGD aims at.
         groups: Number of each image's independent unit (its photograph, scene or person), over which intervals are;
             by default every image is its own.
         batch: Images attacked at a time.
-        folder: Where each batch's result is kept, so that a killed evaluation continues to the same result.
+        folder: Where each batch's result is stored, so that an interrupted evaluation continues to the same result.
         generator: Gives the seed of all draws, its initial one (0 without a generator), so that a continued evaluation
             draws what an uninterrupted one draws.
-        progress: Whether to show a bar with the share of images still standing.
+        progress: Whether to show a bar with the robust accuracy so far.
 
     Returns:
-        Robust accuracy with its interval, what broke each image, and model calls. An upper bound: see :func:`audit`.
+        Robust accuracy with its interval, the attack that succeeded on each image, and model calls. It is an upper
+        bound: see :func:`audit`.
 
     Raises:
         ValueError: If samples, labels or logits are not as they must be, the folder holds another evaluation, or a set
@@ -230,31 +203,83 @@ def evaluate_robustness(
     members = ensemble(named, images, classes, steps=steps, queries=queries, targets=targets)
     names = tuple(dict.fromkeys(member.name for member in members))
     seed = initial_seed(generator)
-    parts = Parts(folder, digest([model, images, labels, members, batch, seed]))
-    broken_by = torch.where(right, STANDING, WRONG)
+    if folder is not None:
+        _claim(Path(folder), digest([model, images, labels, members, batch, seed]))
+    broken_by = torch.where(right, ROBUST, MISCLASSIFIED)
     found_images = images.detach().clone()
     calls = torch.ones_like(broken_by)
-    with standing_bar(len(members), shown=progress) as advance:
+    with progress_bar(len(members), shown=progress) as advance:
         for number, member in enumerate(members):
-            left = (broken_by == STANDING).nonzero()[:, 0]
+            left = (broken_by == ROBUST).nonzero()[:, 0]
             chunks = left.split(batch) if len(left) else ()
             for chunk, rows in enumerate(chunks):
                 draws = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
                 attack = partial(_attacked, model, member.adversary, images, labels, rows, draws)
-                found = parts.get(f"{number:03d}-{chunk:05d}", attack)
+                file = None if folder is None else Path(folder) / f"{number:03d}-{chunk:05d}.safetensors"
+                found = attack() if file is None else _stored(file, attack)
                 won = rows[found["success"].to(rows.device)]
                 broken_by[won] = names.index(member.name)
                 found_images[won] = found["images"].to(images)
                 calls[rows] += found["calls"].to(calls.device)
-                standing = (broken_by == STANDING).cpu().double().mean()
-                advance(member.name, number + (chunk + 1) / len(chunks), float(standing))
+                robust = float((broken_by == ROBUST).cpu().double().mean())
+                advance(member.name, number + (chunk + 1) / len(chunks), robust)
     return Robustness(names, broken_by, found_images, calls, groups)
+
+
+@contextmanager
+def progress_bar(total: int, *, shown: bool) -> Iterator[Advance]:
+    """Shows how far an evaluation has come.
+
+    Args:
+        total: Number of attacks.
+        shown: Whether to show anything.
+
+    Yields:
+        A function of the name of the present attack, the number of attacks done, and the robust accuracy so far.
+    """
+    if not shown:
+        yield lambda name, done, accuracy: None
+        return
+    from rich.progress import Progress
+
+    with Progress() as display:
+        task = display.add_task("attacks", total=total)
+
+        def advance(name: str, done: float, accuracy: float) -> None:
+            display.update(task, completed=done, description=f"{name}: {accuracy:.1%} robust")
+
+        yield advance
+
+
+def _claim(folder: Path, name: str) -> None:
+    """Marks a folder as that of an evaluation, and refuses one of another."""
+    mark = folder / "evaluation.txt"
+    if not mark.is_file():
+        with atomic_file(mark) as file:
+            file.write_text(name)
+    elif mark.read_text() != name:
+        raise ValueError(
+            f"folder {folder} holds an evaluation of another model, data or settings: choose another folder"
+        )
+
+
+def _stored(file: Path, make: Callable[[], Tensors]) -> Tensors:
+    """Tensors from a file if it was finished before; otherwise they are made and written."""
+    if file.is_file():
+        try:
+            return dict(safetensors.torch.load_file(file))
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{file} was damaged ({error}): remove it, and its part is made again") from error
+    made = make()
+    with atomic_file(file) as temporary:
+        safetensors.torch.save_file({key: value.cpu().contiguous() for key, value in made.items()}, temporary)
+    return made
 
 
 def _attacked(
     model: Model, adversary: Adversary, images: Samples, labels: Labels, rows: Rows, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """What is kept of an attack on some images: which it turned, into what, and at what cost."""
+    """What is stored of an attack on some images: where it succeeded, its samples there, and its cost."""
     found = adversary.select(rows)(model, images[rows], labels[rows], generator=generator)
     return {"success": found.success, "images": found.images[found.success], "calls": found.calls}
 

@@ -22,7 +22,7 @@ from perturbsets.model_call import preserve_state
 from perturbsets.multi_label.objectives import binary_cross_entropy
 from perturbsets.multi_label.training import AdversarialBatch, attack_attainable
 from perturbsets.objectives.classification import check_logits
-from perturbsets.training.method import DualTargets, OneUpdate, Update, both_told
+from perturbsets.training.method import DualTargets, OneUpdate, Update, batch_classes_and_states
 
 Consistency = Callable[[Logits, LabelLogits], PerImage]
 Combination = Literal["two", "added"]
@@ -108,8 +108,8 @@ class AuxiliaryTraining(OneUpdate):
         if self.rules is None and self.rules_weight:
             raise ValueError(f"rules_weight must be 0 without rules, got {self.rules_weight}: give rules")
 
-    def targets(self, told: Sequence[Tensor]) -> DualTargets:
-        return both_told(told)
+    def targets(self, given: Sequence[Tensor]) -> DualTargets:
+        return batch_classes_and_states(given)
 
     @abstractmethod
     def examples(
@@ -117,12 +117,15 @@ class AuxiliaryTraining(OneUpdate):
     ) -> list[Example]:
         """The examples of a scheme; accuracy in the records is that on the last one."""
 
-    def shown(self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator) -> StepExamples:
-        every = self.examples(bare, images, labels, generator)
-        examples = [each for each in every if each.class_weight or each.label_weight]
-        # One pass takes all of them; in this order the rows that need logits of classes, or of labels, are contiguous.
-        examples.sort(key=lambda example: bool(example.class_weight) - bool(example.label_weight))
-        label_logits: list[LabelLogits] = []
+    def prepare(self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator) -> Shown:
+        found = [
+            example
+            for example in self.examples(bare, images, labels, generator)
+            if example.class_weight or example.label_weight
+        ]
+        # One pass takes all of them; in this order classes and labels are wanted of rows that hang together.
+        found.sort(key=lambda example: bool(example.class_weight) - bool(example.label_weight))
+        said: list[LabelLogits] = []
         if self.rules is not None and self.auxiliary is not None:
             with preserve_state(self.auxiliary, images.device), torch.no_grad():
                 label_logits = [model_call.logits(self.auxiliary, example.images) for example in examples]

@@ -18,7 +18,7 @@ from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.multi_label.objectives import MultiLabelObjective, binary_cross_entropy
 from perturbsets.objectives.classification import check_finite
 from perturbsets.objectives.penalized import Penalized
-from perturbsets.training.method import Classifier, OneUpdate, Update, states_told
+from perturbsets.training.method import Classifier, OneUpdate, Update, batch_states
 
 Metric = Literal["f1", "balanced_accuracy"]
 
@@ -65,10 +65,10 @@ class MultiLabelTraining(OneUpdate):
         if weights is not None and not bool(((weights >= 0) & (weights < math.inf)).all() & (weights > 0).any()):
             raise ValueError(f"weights must be 0 or more and finite, one for each label, not all 0, got {self.weights}")
 
-    def targets(self, told: Sequence[Tensor]) -> States:
-        return states_told(told)
+    def targets(self, given: Sequence[Tensor]) -> States:
+        return batch_states(given)
 
-    def shown(self, bare: nn.Module, images: Samples, labels: States, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: States, generator: torch.Generator) -> Samples:
         if self.adversary is None:
             return images
         return attack_attainable(self.adversary, bare, images, labels, generator=generator).images

@@ -1,4 +1,4 @@
-"""How near a set comes to a given image: the objective of the necessary subset property."""
+"""Distance to a given image: the objective of the necessary subset property."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ApproximationLoss(Loss):
     """Minus the mean squared error to given images.
 
     Args:
-        changed: The images to come near to.
-        tolerance: Per image the error that is near enough; negative where none is.
+        changed: The images to approximate.
+        tolerance: Per image the error that counts as success; negative for none.
     """
 
     def __init__(self, changed: Samples, tolerance: PerImage) -> None:
@@ -38,12 +38,11 @@ class ApproximationError(Objective):
 
     .. math:: \ell(x', \tilde x) = -\tfrac1m \|x' - \tilde x\|^2
 
-    An adversary with this objective searches the *nearest* member; no model is asked. With a tolerance, the goal is an
-    error that is at most so large, and :func:`~perturbsets.bisect` gives the radius that it takes.
+    An adversary with this objective searches the *nearest* member; it needs no model. With a tolerance, an error of at
+    most that is a success, and :func:`~perturbsets.bisect` gives the smallest radius for it.
 
     Args:
-        tolerance: The mean squared error that is near enough; a number, or one per image. Without one the goal counts
-            as never reached.
+        tolerance: The mean squared error that counts as success; a number, or one per image. Without it nothing does.
 
     Raises:
         ValueError: If a tolerance is negative or NaN.

@@ -1,4 +1,4 @@
-"""What an objective is, and what it becomes when bound to a model and a batch."""
+"""Objectives, and losses: objectives bound to a model and a batch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ class Loss(ABC):
 
     Attributes:
         calls: Forward passes that binding spent on each image, such as one for clean predictions.
-        success_first: Whether a point that reaches the goal is better than any point that does not; otherwise the
-            higher value is better, whatever is reached.
+        success_first: Whether any success is better than any failure; otherwise the higher value is better.
     """
 
     calls: int = 0
@@ -23,15 +22,15 @@ class Loss(ABC):
 
     @abstractmethod
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        """Judges a batch.
+        """Evaluates a batch.
 
         Args:
             images: The changed samples.
-            offsets: Where in the set they come from; an objective may put a price on them.
+            offsets: Their offsets in the set; an objective may penalise them.
 
         Returns:
-            A value per image, higher is worse for the model, and whether the goal is reached; both from
-            one forward pass.
+            A value per image, higher is worse for the model, and whether the attack succeeds; both from one forward
+            pass.
         """
 
     @abstractmethod
@@ -40,7 +39,7 @@ class Loss(ABC):
 
 
 class ByValue(Loss):
-    """A loss of which the highest value is wanted, whether or not it reaches the goal.
+    """A loss ranked by value alone, whether or not the attack succeeds.
 
     Args:
         loss: What to raise.

@@ -1,4 +1,4 @@
-"""What objectives over the logits of a classifier share."""
+"""Objectives over the logits of a classifier: cross-entropy, margins, and the difference-of-logits ratio."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ClassifierLoss(Loss):
     Args:
         model: Samples to logits ``[B, K]``.
         labels: True classes, or targets.
-        score: Value per image; the goal of the untargeted form is to raise it.
-        targeted: Whether labels are classes to reach rather than to leave.
-        truth: True classes beside targets: then leaving them is the goal, wherever to; of the targeted form only.
+        score: Value per image, raised in the untargeted form.
+        targeted: Whether labels are target classes.
+        truth: True classes, with targets in the targeted form only: then any other prediction is a success.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ClassifierLoss(Loss):
         return value, predicted != self.labels
 
     def logits(self, images: Samples) -> Logits:
-        """What the model returns, checked at the first call."""
+        """The model's logits, checked at the first call."""
         logits = class_logits(self.model, images)
         if not self._checked:
             check_logits(logits, self.labels)
@@ -104,7 +104,7 @@ def bind(model: Model | None, images: Samples, labels: Any, score: Score, *, tar
 
 
 def check_finite(logits: Logits) -> None:
-    """Refuses logits that are NaN or infinite: their largest would be a prediction that is none.
+    """Refuses logits that are NaN or infinite, of which no prediction can be made.
 
     Raises:
         ValueError: If any is not finite.
@@ -117,7 +117,7 @@ def check_finite(logits: Logits) -> None:
 
 
 def check_logits(logits: Tensor, labels: Labels) -> None:
-    """Refuses what is no matrix of logits, and labels outside its classes.
+    """Refuses logits that are not a matrix ``[B, K]``, and labels outside its classes.
 
     Raises:
         ValueError: The message names what was expected and what came.
@@ -139,16 +139,13 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
             )
 
 
-# Cross-entropy, the loss that most attacks raise.
-
-
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Objective):
     r"""Cross-entropy of the true class (raised), or of a target class (lowered).
 
     .. math:: \ell(z, y) = -z_y + \ln \sum_k e^{z_k}
 
-    The goal is reached when the predicted class is not the true one, or is the target.
+    The attack succeeds when the predicted class is not the true one, or is the target.
 
     Args:
         targeted: Whether the labels given are targets.
@@ -169,16 +166,13 @@ def _cross_entropy(logits: Logits, labels: Labels) -> PerImage:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-# The margin between the best wrong class and the true one.
-
-
 @dataclass(frozen=True, kw_only=True)
 class Margin(Objective):
     r"""How far the best wrong class lies above the true one (raised), or a target below the rest (lowered).
 
     .. math:: \ell(z, y) = \max_{k \ne y} z_k - z_y
 
-    Unlike cross-entropy it does not saturate where the model is very sure.
+    Unlike cross-entropy it does not saturate where the model is very confident.
 
     Args:
         targeted: Whether the labels given are targets.
@@ -204,15 +198,12 @@ def margin(logits: Logits, labels: Labels) -> PerImage:
     return logits.scatter(1, column, float("-inf")).amax(1) - logits.gather(1, column)[:, 0]
 
 
-# The difference of logits ratio: a margin that does not care how the logits are scaled.
-
-
 SMALLEST = 1e-12  # where all logits are equal there is no scale to divide by
 
 
 @dataclass(frozen=True, kw_only=True)
 class DLR(Objective):
-    r"""Margin over a spread of the logits; blind to their scale and offset, unlike cross-entropy.
+    r"""Difference-of-logits ratio: a margin invariant to scale and shift of the logits.
 
     .. math:: \ell(z, y) = \frac{\max_{k \ne y} z_k - z_y}{z_{\pi_1} - z_{\pi_3}}, \qquad
         \ell_t(z, t) = \frac{z_t - \max_{k \ne t} z_k}{z_{\pi_1} - \frac12 (z_{\pi_3} + z_{\pi_4})}
@@ -259,17 +250,14 @@ def _ordered(logits: Logits, count: int, name: str) -> tuple[Tensor, ...]:
     return logits.topk(count, dim=1).values.unbind(1)
 
 
-# Towards one of the wrong classes that the model itself finds likeliest.
-
-
 @dataclass(frozen=True)
 class StrongestWrong(Objective):
     r"""A targeted objective whose target is the k-th strongest wrong class of the clean sample.
 
     .. math:: t = \text{the class of the } k\text{-th largest } z_j(x), \; j \ne y
 
-    The goal is reached as soon as *any* wrong class is predicted: the target only says which way to go. Several
-    adversaries of different rank, in :class:`~perturbsets.Worst`, look into several directions.
+    The attack succeeds when *any* wrong class is predicted: the target only gives the direction. Several adversaries of
+    different rank, in :class:`~perturbsets.Worst`, search in several directions.
 
     Args:
         rank: Number k of the wrong class, 1 for the strongest.
@@ -294,7 +282,7 @@ class StrongestWrong(Objective):
             raise ValueError(f"objective must be a targeted one, such as DLR(targeted=True), got {self.objective}")
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
-        """Binds to a classifier and true classes ``[B]``; asks it for its clean predictions once.
+        """Binds to a classifier and true classes ``[B]``; its clean predictions are computed once.
 
         Raises:
             ValueError: If labels do not fit, or there are not as many wrong classes as the rank.

@@ -1,4 +1,4 @@
-"""How far a prediction moved: the objective of TRADES."""
+"""Kullback-Leibler divergence from the clean prediction: the objective of TRADES."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DivergenceLoss(Loss):
     Args:
         model: Samples to logits ``[B, K]``.
         clean: Logarithms of the clean predictions ``[B, K]``.
-        labels: Classes to leave.
+        labels: Classes; any other prediction is a success.
     """
 
     calls = 1
@@ -48,7 +48,7 @@ def divergence(clean: Logits, logits: Logits) -> PerImage:
 
 @dataclass(frozen=True)
 class KLDivergence(Objective):
-    r"""Divergence of the prediction from that on the clean sample; labels only tell when the goal is reached.
+    r"""Divergence of the prediction from that on the clean sample; labels only define success.
 
     .. math:: \ell(x', x) = \sum_k p_k(x) \ln \frac{p_k(x)}{p_k(x')}
 
@@ -59,7 +59,7 @@ class KLDivergence(Objective):
     """
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> DivergenceLoss:
-        """Binds to a classifier; asks it for its clean predictions once.
+        """Binds to a classifier; its clean predictions are computed once.
 
         Args:
             model: The classifier.

@@ -1,4 +1,4 @@
-"""How near a network's inner representation comes to that of a guide image: the objective of feature adversaries."""
+"""Distance of inner representations to those of a guide image: the objective of feature adversaries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDING = 1e-4  # by which a guide may leave [0, 1]
 
 
 class Guides:
-    r"""Representations to come near to, and the unit in which their distance counts.
+    r"""Representations of guides, and the unit in which distances to them are measured.
 
     .. math:: d^2(z) = \frac1K \sum_k \frac{\|z_k - \phi_k(g)\|^2}{\|\phi_k(s) - \phi_k(g)\|^2}
 
@@ -31,7 +31,7 @@ class Guides:
         self.features, self.units = features, units
 
     def squared_distance(self, features: Mapping[str, Features]) -> PerImage:
-        """The squared distance of representations, 1 where they are as far as the sources'."""
+        """The squared distance of representations, relative to that of the sources."""
         each = [square(features[name], self.features[name]) / self.units[name] for name in self.features]
         return torch.stack(each).mean(0)
 
@@ -46,8 +46,8 @@ class FeatureLoss(Loss):
 
     Args:
         outputs: The layers of the model.
-        guides: What to come near to.
-        ratio: Distance, as a share of the sources', that is near enough; negative where none is.
+        guides: The representations to approach.
+        ratio: Distance, as a share of the sources', that counts as success; negative for none.
     """
 
     calls = 2
@@ -71,13 +71,12 @@ class FeatureDistance(Objective):
         \frac{\|\phi_k(x') - \phi_k(g)\|^2}{\|\phi_k(s) - \phi_k(g)\|^2}
 
     with :math:`\phi_k` the output of layer k (:class:`~perturbsets.LayerOutputs`), s the source and g the guide. The
-    value is -1 at the source and 0 where the representation is the guide's. Of one layer the highest point is that of
-    the plain distance; of several, each has the same say.
+    value is -1 at the source and 0 where the representation is the guide's. Several layers have equal weight.
 
     Args:
         layers: Names or globs of layers, as for :func:`~perturbsets.layer_names`.
         activation: ``"relu"`` or ``"none"``, as for :class:`~perturbsets.LayerOutputs`.
-        ratio: The goal is reached where :math:`\sqrt{-\ell}` is at most that; without one it counts as never reached.
+        ratio: The attack succeeds where :math:`\sqrt{-\ell}` is at most that; without it, never.
 
     Raises:
         ValueError: If the activation is unknown, or the ratio is negative or NaN.
@@ -121,7 +120,7 @@ class FeatureDistance(Objective):
 def listen(
     model: Model | None, images: Samples, guides: Tensor, layers: str | Sequence[str], activation: Activation
 ) -> LayerOutputs:
-    """The layers of a model, after a look at the images.
+    """The layers of a model, after checks of the images.
 
     Raises:
         ValueError: If there is no model or layer, or guides are not other images of the shape of the sources.
@@ -185,18 +184,15 @@ def square(first: Features, second: Features) -> PerImage:
     return (first.to(dtype) - second.to(dtype)).square().sum(1)
 
 
-# The same distance to a guide's representation in a network made linear at the source.
-
-
 class Tangent:
     r"""Layers as linear functions of the change of an image, :math:`\phi(s) + J u`, from one pass at the source.
 
     The product with J is the derivative, in v, of the product :math:`J^\top v`: both come from the graph of that pass,
-    and no forward derivative is asked for.
+    and no forward-mode derivative is needed.
 
     Args:
         outputs: The layers.
-        sources: Where they are made linear.
+        sources: Where they are linearised.
 
     Attributes:
         features: The representations of the sources, by layer.
@@ -235,12 +231,12 @@ class _Product(torch.autograd.Function):
 
 
 class LinearFeatureLoss(Loss):
-    """Minus the relative squared distance of linear representations to the guides'.
+    """Minus the relative squared distance of linearised representations to the guides'.
 
     Args:
         outputs: The layers of the model.
-        tangent: They, made linear.
-        guides: What to come near to.
+        tangent: Their linearisation.
+        guides: The representations to approach.
     """
 
     calls = 2
@@ -259,20 +255,20 @@ class LinearFeatureLoss(Loss):
 
 @dataclass(frozen=True)
 class LinearFeatureDistance(Objective):
-    r"""The distance to a guide's representation, relative to the source's, in the network made linear at the source.
+    r"""The distance to a guide's representation, relative to the source's, in the network linearised at the source.
 
     .. math:: \ell(x', g) = -\frac1K \sum_{k=1}^K
         \frac{\|\phi_k(s) + J_k (x' - s) - \phi_k(g)\|^2}{\|\phi_k(s) - \phi_k(g)\|^2}
 
     with :math:`J_k` the derivative of layer k at the source s. It is concave, so that its highest point in a box is
-    known to any accuracy (:class:`~perturbsets.AcceleratedGradient`). Had the network been linear, this were
-    :class:`~perturbsets.FeatureDistance`; how near the true representation comes tells how linear it is. The network
-    is made linear at binding; of the calls that an adversary counts, those after the first two are passes of the
-    linear function, each worth about one pass of the network and back.
+    known to any accuracy (:class:`~perturbsets.AcceleratedGradient`). For a linear network it would be
+    :class:`~perturbsets.FeatureDistance`, so the difference measures how linear the network is. It is linearised at
+    binding; of the calls that an adversary counts, those after the first two are passes of the linear function, each at
+    about the cost of one forward and one backward pass of the network.
 
     Args:
         layers: As for :class:`~perturbsets.FeatureDistance`.
-        activation: Likewise.
+        activation: As for :class:`~perturbsets.FeatureDistance`.
 
     Raises:
         ValueError: If the activation is unknown.

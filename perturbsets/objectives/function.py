@@ -21,28 +21,28 @@ class FunctionLoss(Loss):
     """A function of the model's output and the labels.
 
     Args:
-        model: Samples to anything; ``None`` hands the samples themselves to the function.
-        labels: What the function gets beside the output.
+        model: Samples to anything; ``None`` gives the samples themselves to the function.
+        labels: What the function takes after the output.
         function: Output and labels to one value per image.
-        reached: Output and labels to one flag per image; ``None`` for a goal that is never reached.
+        success: Output and labels to one flag per image; ``None`` if there is no success.
     """
 
     def __init__(self, model: Model | None, labels: Any, function: Function, success: Function | None) -> None:
         self.model, self.labels, self.function, self.success = model, labels, function, success
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        found = images if self.model is None else output(self.model, images)
-        values = self.function(found, self.labels)
+        returned = images if self.model is None else output(self.model, images)
+        values = self.function(returned, self.labels)
         if not isinstance(values, Tensor) or values.shape != images.shape[:1] or not values.is_floating_point():
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(
-                f"function must return one floating-point value per image, [{len(images)}], got {got}: leave images "
-                "apart, e.g. reduction='none'"
+                f"function must return one floating-point value per image, [{len(images)}], got {got}: do not reduce "
+                "over images, e.g. reduction='none'"
             )
         if self.success is None:
             return values, torch.zeros_like(values, dtype=torch.bool)
         with torch.no_grad():
-            return values, self.success(found, self.labels)
+            return values, self.success(returned, self.labels)
 
     def select(self, rows: Rows) -> FunctionLoss:
         return FunctionLoss(self.model, take_rows(self.labels, rows), self.function, self.success)
@@ -54,7 +54,7 @@ class FunctionObjective(Objective):
 
     Args:
         function: Called with the model's output and the labels; one value per image, higher is worse for the model.
-        reached: Called likewise; one flag per image. Without it the goal is never reached, and the highest value wins.
+        success: Called with the same; one flag per image. Without it no attack succeeds, and the highest value counts.
 
     Example:
         >>> brightest = FunctionObjective(lambda output, _: output.flatten(1).mean(1))

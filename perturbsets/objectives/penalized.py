@@ -1,4 +1,4 @@
-"""An objective with a price on the offsets: near is better than far."""
+"""An objective minus a penalty on the size of the offsets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from perturbsets.objectives.base import Loss, Objective
 from perturbsets.rows import for_each, set_per_image
 
 
-class PricedLoss(Loss):
-    """A loss less the price of the offsets.
+class PenalizedLoss(Loss):
+    """A loss minus the penalty of the offsets.
 
     Args:
         loss: What to raise.
-        weight: Price of a squared unit of offset, one per image.
+        weight: Penalty of a squared unit of offset, one per image.
     """
 
     def __init__(self, loss: Loss, weight: PerImage) -> None:
@@ -25,22 +25,22 @@ class PricedLoss(Loss):
         value, success = self.loss(images, offsets)
         return value - self.weight * offsets.square().sum(1), success
 
-    def select(self, rows: Rows) -> PricedLoss:
-        return PricedLoss(self.loss.select(rows), self.weight[rows])
+    def select(self, rows: Rows) -> PenalizedLoss:
+        return PenalizedLoss(self.loss.select(rows), self.weight[rows])
 
 
 @dataclass(frozen=True)
 class Penalized(Objective):
-    r"""Another objective less a price on the squared length of the offsets.
+    r"""Another objective minus a penalty on the squared length of the offsets.
 
     .. math:: \ell(x', u) - c \|u\|_2^2
 
-    With targeted cross-entropy in the box of the pixel bounds this is the first adversarial attack of all;
-    ``bisect(..., over="weight")`` finds the largest price at which it still succeeds.
+    With targeted cross-entropy in the box of the pixel bounds this is the L-BFGS attack of Szegedy et al.;
+    ``bisect(..., over="weight")`` finds the largest weight at which it still succeeds.
 
     Args:
         objective: What to raise.
-        weight: Price :math:`0 \le c < \infty`; a number, or one per image.
+        weight: Weight :math:`0 \le c < \infty` of the penalty; a number, or one per image.
 
     Raises:
         ValueError: If a weight is outside its range.
@@ -62,11 +62,11 @@ class Penalized(Objective):
     def per_pixel(self) -> bool:
         return self.objective.per_pixel
 
-    def at(self, model: Model | None, images: Samples, labels: Any) -> PricedLoss:
+    def at(self, model: Model | None, images: Samples, labels: Any) -> PenalizedLoss:
         """Binds to what the other objective binds to.
 
         Raises:
             ValueError: As the other objective, or if there is one weight per image, but not for these.
         """
         weight = for_each(self.weight, images, "weight")
-        return PricedLoss(self.objective.at(model, images, labels), weight)
+        return PenalizedLoss(self.objective.at(model, images, labels), weight)

@@ -1,4 +1,4 @@
-"""Cross-entropy of maps: a class for every pixel."""
+"""Objectives and accuracy of segmentation: a class for every pixel."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def label_maps(labels: Any, images: Samples) -> Maps:
 
 
 def check_counted(maps: Maps) -> None:
-    """Refuses images of which no pixel counts, where accuracies are to be told.
+    """Refuses images without a labelled pixel, which have no accuracy.
 
     Raises:
         ValueError: If there are any.
@@ -109,7 +109,7 @@ class SegmentationLoss(Loss):
     Args:
         model: Samples to logits ``[B, K, ...]``.
         labels: Class of each pixel.
-        goal: Share of right pixels at or below which the goal is reached.
+        goal: Share of right pixels at or below which the attack succeeds.
     """
 
     def __init__(self, model: Model, labels: Maps, goal: float) -> None:
@@ -132,7 +132,7 @@ class SegmentationCrossEntropy(Objective):
     .. math:: \ell(z, y) = \frac{1}{|P|} \sum_{p \in P} \Big( -z_{y_p, p} + \ln \sum_k e^{z_{k, p}} \Big)
 
     Args:
-        goal: Share of right pixels, in [0, 1), at or below which the goal is reached.
+        goal: Share of right pixels, in [0, 1), at or below which the attack succeeds.
 
     Raises:
         ValueError: If the goal is outside of its range.

@@ -20,7 +20,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, GridSearch, RandomSearch
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.evaluation import Audit
-from perturbsets.evaluation.robustness import STANDING
+from perturbsets.evaluation.robustness import ROBUST
 from perturbsets.intervals import ends
 from perturbsets.recipe import Recipe
 from perturbsets.runs import build
@@ -160,11 +160,11 @@ class Bench:
         self.console.print(f"labels of the learned set's members: {name} knows {shares}", highlight=False)
 
     def robustness(self, settings: Any) -> None:
-        """What the fixed ensemble leaves standing, for every classifier and seed."""
+        """Robust accuracy under the fixed ensemble, for every classifier and seed."""
         chosen = {name: self.sets[name] for name in settings.sets}
         images, labels, groups = (part[: settings.images] for part in (self.images, self.labels, self.groups))
         content: dict[str, list[Any]] = {}
-        standing: dict[tuple[str, str], Tensor] = {}
+        robust: dict[tuple[str, str], Tensor] = {}
         shown = Table("ensemble", "seed", "clean in %", "robust in %", "95 % interval", "broken by")
         for row, models in self.models.items():
             flags = []
@@ -183,13 +183,13 @@ class Bench:
                     progress=not self.console.quiet,
                 )
                 content.setdefault(row, []).append({"seed": seed, **result.summary()})
-                flags.append(result.broken_by == STANDING)
+                flags.append(result.broken_by == ROBUST)
                 mean, low, high = result.accuracy
                 between = ends(low, high, lambda share: f"{100 * share:.1f}", "-")
                 broken = "\n".join(f"{member}: {count}" for member, count in result.broken.items())
                 shown.add_row(row, str(seed), f"{100 * result.clean.mean:.1f}", f"{100 * mean:.1f}", between, broken)
-            standing[row, ENSEMBLE] = torch.stack(flags)
-        table = evaluation.AccuracyTable(standing, groups)
+            robust[row, ENSEMBLE] = torch.stack(flags)
+        table = evaluation.AccuracyTable(robust, groups)
         pooled = {row: table.accuracy(row, ENSEMBLE)._asdict() for row in table.rows}
         found = {"sets": settings.sets, "pooled": pooled, "rows": content}
         if self.control is not None:

@@ -14,7 +14,7 @@ from augment.value_range import in_range
 from perturbsets._types import Offsets, OneOrEach, PerImage, Rows, Samples
 from perturbsets.rows import PerImageSettings, for_each, set_per_image
 
-MOST_ROUNDS = 50  # of the searches for a projection
+MOST_ROUNDS = 50  # of the iterations of a projection
 Starts = Literal["zero", "uniform", "sample"]
 
 
@@ -24,7 +24,7 @@ class Ball(PerImageSettings, ABC):
 
     Args:
         radius: :math:`0 \le r \le \infty`, in the unit of the set that uses the ball; a number, or one per image.
-            Radius 0 leaves offset 0 alone.
+            With radius 0 offset 0 is the only one.
 
     Raises:
         ValueError: If a radius is negative or NaN.
@@ -72,7 +72,7 @@ class Ball(PerImageSettings, ABC):
         """
 
     def cut(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """The part of a box that lies in the cube around the ball; done once, it saves each projection a step."""
+        """The part of a box that lies in the cube around the ball: computed once for all projections."""
         radii = self.radii(low)
         return low.maximum(-radii), high.minimum(radii)
 
@@ -87,10 +87,10 @@ class Ball(PerImageSettings, ABC):
 
     @abstractmethod
     def steepest(self, gradient: Offsets) -> Offsets:
-        """The step of norm 1 that climbs fastest; zero where the gradient is zero."""
+        """The step of norm 1 of steepest ascent; zero where the gradient is zero."""
 
     def steepest_in_box(self, gradient: Offsets, low: Tensor, high: Tensor) -> Offsets:
-        """A step of norm 1 at most that climbs fast inside ball and box; :meth:`steepest` where the box changes little.
+        """A step of norm at most 1 for ascent inside ball and box; :meth:`steepest` unless a ball has a better one.
 
         Args:
             gradient: The gradient ``[B, Z]``.
@@ -157,16 +157,16 @@ class LinfBall(Ball):
 
 
 class Region(ABC):
-    """A perturbation set bound to a batch: where an ascent may go, and what it finds there.
+    """A perturbation set bound to a batch: the offsets allowed, and the samples they give.
 
-    Ascents need to know no more than this class. Offsets are always one matrix ``[B, Z]``.
+    Ascents use nothing else of a set. Offsets are always one matrix ``[B, Z]``.
 
     Attributes:
         images: The batch.
         ball: The ball of offsets.
         cheap: Whether decoding costs next to nothing and gives the same numbers for some images as for all, so that a
-            search need not keep images beside offsets.
-        searchable: Whether near offsets give near images, so that something can climb; if not, they are only drawn.
+            search need not store images with the offsets.
+        searchable: Whether near offsets give near images, so that gradients help; if not, offsets are only drawn.
     """
 
     cheap: ClassVar[bool] = False
@@ -181,7 +181,7 @@ class Region(ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of offsets and values: that of the images, but no half, whose steps are a tenth of a small radius."""
+        """Type of offsets and values: that of the images, but float32 for halves, too coarse for small radii."""
         return torch.promote_types(self.images.dtype, torch.float32)
 
     @abstractmethod
@@ -197,7 +197,7 @@ class Region(ABC):
         return self.ball.project(offsets)
 
     def steepest(self, gradient: Offsets) -> Offsets:
-        """The unit step that climbs fastest."""
+        """The unit step of steepest ascent."""
         return self.ball.steepest(gradient)
 
     def random_start(self, *, generator: torch.Generator | None = None) -> Offsets:
@@ -211,7 +211,7 @@ class Region(ABC):
     def box(self) -> tuple[Offsets, Offsets] | None:
         """Smallest and largest offsets where the region is a box, infinite where there is no limit; else ``None``.
 
-        That of the ball; a region whose projection is not the ball's says so itself.
+        That of the ball; a region with a projection of its own overrides it.
         """
         return self.ball.box(self.centre())
 
@@ -220,7 +220,7 @@ class Region(ABC):
         return self.images.new_zeros(len(self.images), self.size, dtype=self.dtype)
 
     def start(self, starts: Starts, *, generator: torch.Generator | None = None) -> Offsets:
-        """First offsets of a search: the centre, random ones, or ones of the set's own distribution."""
+        """First offsets of a search: zero, uniform, or drawn from the set's own distribution."""
         if starts == "zero":
             return self.centre()
         return self.sample(generator=generator) if starts == "sample" else self.random_start(generator=generator)
@@ -229,8 +229,8 @@ class Region(ABC):
 class PerturbationSet(PerImageSettings, ABC):
     r"""A set of changed versions of a sample, :math:`S(x) = \{\, g(x, u) : u \in B \,\}`.
 
-    A set of one's own needs a class with :meth:`at`, and a :class:`Region` with ``size``, ``decode`` and
-    ``keep``; it then works with every objective, ascent, criterion and transform. A ``radius`` may be one per image.
+    A new set needs a class with :meth:`at`, and a :class:`Region` with ``size``, ``decode`` and ``select``; it then
+    works with every objective, ascent, criterion and transform. A ``radius`` may be one per image.
     """
 
     per_image: ClassVar[tuple[str, ...]] = ("radius",)
@@ -239,7 +239,7 @@ class PerturbationSet(PerImageSettings, ABC):
     def at(self, images: Any) -> Region:
         """Binds the set to a batch; what depends on x alone is computed once per region.
 
-        Gradients flow to images that ask for them, so that one set may follow another.
+        Gradients reach images that require them, so that one set may be applied after another.
         """
 
 

@@ -63,7 +63,7 @@ class ProductBall(Ball):
 class ComposedRegion(Region):
     """A :class:`ComposedSet` bound to samples.
 
-    The first part is bound once; the others are bound anew to whatever comes before them, at every decoding.
+    The first part is bound once; the others are bound again, to the images before them, at every decoding.
 
     Args:
         ball: The product of the parts' balls, in shares of their radii.
@@ -91,7 +91,7 @@ class ComposedRegion(Region):
         return images
 
     def project(self, offsets: Offsets) -> Offsets:
-        """The first part's own projection, bounds included; the others' depend on it, and cut when they decode."""
+        """The first part's own projection, bounds included; the others' depend on it, and apply when they decode."""
         first = self.first.project(self._scaled(offsets)[0]) / _divisor(self.radii[0])
         return torch.cat([first, self.ball.project(offsets)[:, self.ball.sizes[0] :]], dim=1)
 
@@ -121,12 +121,12 @@ def _divisor(radii: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ComposedSet(PerturbationSet):
-    r"""All samples that one set makes of what another made of x.
+    r"""All samples that one set makes from those of another.
 
     .. math:: S(x) = \{\, g_2(g_1(x, r_1 u_1), r_2 u_2) : \|u_i\|_{(i)} \le r \,\}
 
-    Offsets of the parts stand side by side, each in shares of its part's radius :math:`r_i`, so that one step size does
-    for parts of different units.
+    Offsets of the parts stand side by side, each in shares of its part's radius :math:`r_i`, so that one step size fits
+    parts of different units.
 
     Args:
         parts: The sets, in order; at least two, each of finite radius.
@@ -175,7 +175,9 @@ class ComposedSet(PerturbationSet):
 
 def _searchable(region: Region) -> Region:
     if not region.searchable:
-        raise ValueError(f"parts must have offsets that near images share, got a {type(region).__name__}: leave it out")
+        raise ValueError(
+            f"parts must be sets in which near offsets give near images, got a {type(region).__name__}: leave it out"
+        )
     return region
 
 

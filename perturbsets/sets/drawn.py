@@ -1,4 +1,4 @@
-"""Results of a change as a set: what can be drawn, with nothing between the draws."""
+"""The draws of a random change as a set without a geometry."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class DrawnRegion(Region):
 
 @dataclass(frozen=True)
 class DrawnChanges(PerturbationSet):
-    """Everything that a change makes of an image: corruptions, movements, any pipeline.
+    """All results of a random change of an image: corruptions, movements, any pipeline.
 
-    Parameters such as the number of a corruption or a seed have no neighbours, so nothing can climb in this set:
+    Parameters such as the number of a corruption or a seed have no neighbours, so gradients are of no use here:
     :class:`perturbsets.RandomSearch` measures its average and its worst draws, :class:`perturbsets.AugmentedTraining`
     trains on it.
 

@@ -40,7 +40,7 @@ class L1Ball(Ball):
         .. math:: x_j = \min\{\max\{a_j - \theta, 0\}, b_j\}
 
         The sum is piecewise linear in :math:`\theta` and falls. Newton's steps end at the exact threshold; where one
-        leaves the bracket found so far, it is halved instead.
+        leaves the bracket, that is halved instead.
         """
         radii = self.radii(sizes)
         tolerance = 64 * torch.finfo(sizes.dtype).eps * radii
@@ -66,11 +66,11 @@ class L1Ball(Ball):
         return torch.zeros_like(gradient).scatter_(1, largest, gradient.gather(1, largest).sign())
 
     def steepest_in_box(self, gradient: Offsets, low: Tensor, high: Tensor) -> Offsets:
-        """The gradient of those coordinates that the best corner of ball and box moves, for a linear loss.
+        """The gradient in those coordinates that the best corner of ball and box uses, for a linear loss.
 
         That corner fills the coordinates of largest gradient up to their bounds, one after the other, until the radius
-        is spent. One coordinate alone, the steepest without bounds, gains nothing any more once it has reached its
-        own; steps in proportion to the gradient come to rest at the corner, and nowhere else.
+        is spent. A step along one coordinate alone, the steepest without bounds, gains nothing once that is at its
+        bound; steps in proportion to the gradient converge to the corner.
         """
         radii = self.radii(gradient)
         order = gradient.abs().argsort(1, descending=True)
@@ -88,7 +88,7 @@ class L1Ball(Ball):
         return self.project(inside.to(like) * radii)
 
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        """Not to be had exactly.
+        """Not available exactly.
 
         Raises:
             ValueError: Always.

@@ -1,4 +1,4 @@
-"""The Euclidean ball."""
+"""The Euclidean ball, and the norms of normal vectors conditioned on it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def log_chi_cdf(radius: Array, size: int) -> Array:
     a = size / 2
     x = np.square(np.asarray(radius, dtype=np.float64)) / 2
     direct = special.gammainc(a, x)
-    small = np.minimum(x, a)  # the tail is asked for far below a only
+    small = np.minimum(x, a)  # the tail is needed far below a only
     with np.errstate(divide="ignore"):
         tail = a * np.log(small) - small - special.gammaln(a + 1) + np.log(_series(a, small))
         return np.asarray(np.where(direct > SMALLEST, np.log(direct), tail))

@@ -1,4 +1,4 @@
-"""The learned set: everything a CVAE's generator makes from a ball of latent offsets."""
+"""Learned sets: the images that a CVAE generates from a ball of latent offsets."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class LatentBall(PerturbationSet):
 
     .. math:: S_\epsilon(x) = \{\, g(x, \mu(x) + \sigma(x) \odot u) : \|u\|_2 \le \epsilon \,\}
 
-    Offset 0 is :math:`g(x, \mu(x))`, what the generator makes of x, and not x itself. A set of radius 0 holds that one
+    Offset 0 is :math:`g(x, \mu(x))`, the generator's version of x, not x itself. A set of radius 0 holds that one
     image, and x need not lie in a set of any radius: :class:`perturbsets.NecessarySubset` measures how far offset 0 is
     from x.
 
@@ -97,8 +97,8 @@ class LatentBall(PerturbationSet):
         bank: Encodings of pairs ``[N, Z]`` in the same unit, to be carried over to other images.
         draw: Where samples come from: ``"bank"``, or ``"prior"``, the standard normal conditioned on the ball.
             By default the bank if there is one: encodings rarely fill the prior.
-        learned_from: The pairs that had a part in learning: criteria and certificates refuse them. Without it
-            nobody can tell, and to hold pairs out is up to the caller.
+        learned_from: The pairs used in learning: criteria and certificates refuse them. Without it they cannot, and
+            the caller has to hold pairs out.
 
     Raises:
         ValueError: If a radius is negative or NaN, or the bank is missing, empty, of another size or not finite.
@@ -161,7 +161,7 @@ class LatentBall(PerturbationSet):
         return LatentRegion(images, self, L2Ball(self.radius))
 
     def save(self, path: Path | str) -> Path:
-        """Writes all that the set consists of as one folder of safetensors and JSON, whole or not at all.
+        """Writes the set as one folder of safetensors and JSON, whole or not at all.
 
         Args:
             path: The folder; an existing one is replaced.

@@ -1,4 +1,4 @@
-"""What a learned set has seen: the images of pairs by which nothing can be certified any more."""
+"""The pairs a set was learned from, which must not be used to check or certify it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ FILE = "learned_from.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class PairsUsed:
-    """Pairs that had a part in learning a set, remembered by their images.
+    """Pairs used in learning a set, identified by their images.
 
-    An image is known again by its pixels, in whatever file, split or order it comes back; one that was cropped, scaled
-    or turned before is not.
+    An image is recognised by its pixels, in any file, split or order; one that was cropped, scaled or rotated is not.
 
     Args:
-        purpose: What they were for: ``"fit"``, or ``"selection"`` of weights and radius.
+        purpose: What they were used for: ``"fit"``, or ``"selection"`` of weights and radius.
         splits: Names of the splits they came from.
         images: Numbers of their images, as :meth:`augment.PairStore.digests` gives them.
     """
@@ -37,7 +36,7 @@ class PairsUsed:
 
     @classmethod
     def of(cls, purpose: str, pairs: PairStore) -> PairsUsed:
-        """Remembers the pairs of a file.
+        """The pairs of a file.
 
         Args:
             purpose: What they are for.
@@ -55,11 +54,10 @@ class PairsUsed:
 
 
 def pairs_used(perturbations: Any) -> tuple[PairsUsed, ...]:
-    """All pairs that had a part in learning a set, or anything that the set is made of.
+    """All pairs used in learning a set, or any part of it.
 
-    They are looked for in everything that can be reached from the set's attributes: sets in fields and collections,
-    changes and transforms that hold a set, functions and what they enclose. A wrapper need not pass anything on, and
-    cannot forget to.
+    Everything reachable from the set's attributes is searched: sets in fields and collections, changes and transforms
+    that hold a set, functions and their closures. A wrapper has nothing to pass on.
 
     Args:
         perturbations: The set.
@@ -68,7 +66,7 @@ def pairs_used(perturbations: Any) -> tuple[PairsUsed, ...]:
 
 
 def written(used: Sequence[PairsUsed], folder: Path) -> list[dict[str, Any]]:
-    """Writes the images into a folder, and gives what JSON can say of the rest."""
+    """Writes the images into a folder, and returns the rest as plain values for JSON."""
     if used:
         safetensors.torch.save_file({use.purpose: use.images for use in used}, folder / FILE)
     return [{"purpose": use.purpose, "splits": list(use.splits)} for use in used]
@@ -87,6 +85,6 @@ def read(said: Sequence[dict[str, Any]], folder: Path) -> tuple[PairsUsed, ...]:
         return tuple(PairsUsed(use["purpose"], tuple(use["splits"]), images[use["purpose"]]) for use in said)
     except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{folder / FILE} is missing or corrupted ({error!r}), so nobody can tell which pairs were held out; save "
+            f"{folder / FILE} is missing or corrupted ({error!r}), so it is unknown which pairs were held out; save "
             "the set again"
         ) from error

@@ -1,4 +1,4 @@
-"""Balls around the sample itself, cut by the bounds of its values."""
+"""Pixel balls: all samples within a distance, cut by the bounds of the values."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class PixelRegion(Region):
         if self.images.dtype != self.dtype:
             change = INSIDE * change
         images = (self.images + change).to(self.images.dtype)
-        with torch.no_grad():  # what moves here is rounding, through which the gradient passes
-            if images.dtype != self.dtype:  # halves that were rounded away from the sample would leave the ball
+        with torch.no_grad():  # only rounding changes here, which the gradient ignores
+            if images.dtype != self.dtype:  # halves rounded away from the sample would leave the ball
                 beyond = (images.to(self.dtype) - self.images).abs() > change.abs()
                 images.copy_(torch.where(beyond, images.nextafter(self.images), images))
             return images.clamp_(*self.bounds)

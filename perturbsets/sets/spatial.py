@@ -1,4 +1,4 @@
-"""The box of rotations, translations, scales and shears: a known perturbation set, for comparison."""
+"""Spatial transformations: the box of rotations, translations, scales and shears."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A set in units of noise: offsets count standard deviations, whatever the set is made of."""
+"""A set whose offsets count standard deviations of a normal noise, as smoothing needs."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Standardized(PerturbationSet):
 
     .. math:: S(x) = \{\, g(x, \sigma w) : \|w\|_2 \le r \,\}
 
-    Normal noise in the set is standard normal noise here. Of composed sets the offsets of all parts stand in one
-    vector, each in standard deviations of its part's noise, and so
+    Normal noise in the set is standard normal noise here. For composed sets the offsets of all parts form one vector,
+    each in standard deviations of its part's noise, and so
 
     .. math:: \|w\|^2 = \sum_i \big(\|u_i\| / \sigma_i\big)^2 .
 
-    The radius of the set itself, and those of the parts, play no part: noise goes everywhere. It is the set's own
-    decoding that meets it there; a pixel ball's, for one, cuts what it makes at the bounds.
+    The radius of the set itself, and those of the parts, do not limit the noise. Outside them the set's own decoding
+    applies; that of a pixel ball clips to the bounds.
 
     Args:
         perturbations: A set with an L2 ball, or a :class:`ComposedSet` of such sets.

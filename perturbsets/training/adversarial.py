@@ -1,4 +1,4 @@
-"""Adversarial training."""
+"""Adversarial training: on the worst images, from many steps, one step, or the backward pass of the training."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class AdversarialTraining(OneUpdate):
 
     .. math:: \min_\theta \mathbb E \max_{x' \in S(x)} \ell(f_\theta(x'), y)
 
-    With projected gradient it is Madry's training. One step alone may overfit all of a sudden to itself: see
+    With projected gradient it is Madry's training. One step alone may cause catastrophic overfitting: see
     :class:`FastAdversarialTraining`. The worst image is that of the highest value of the adversary's objective, here
-    and in every method of training, whether or not it is misclassified.
+    and in every method of training, whether or not it is misclassified: leave ``stop_on_success`` off.
 
     Args:
         adversary: The inner maximisation, on any set.
@@ -42,11 +42,8 @@ class AdversarialTraining(OneUpdate):
 
     adversary: Adversary | Worst
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         return self.adversary(bare, images, labels, generator=generator, rank="value").images
-
-
-# Training on the clean or the adversarial image, whichever is worse.
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ class LargerLossTraining(OneUpdate):
 
     .. math:: \max\{\ell(f_\theta(x), y),\ \ell(f_\theta(x'), y)\}
 
-    The image whose loss is larger is chosen first, and only that one is trained on, so the cost is one
-    forward pass more than adversarial training.
+    The image of larger loss is chosen first, and only that one is trained on: one forward pass more than adversarial
+    training.
 
     Args:
         adversary: The inner maximisation, on any set.
@@ -68,15 +65,12 @@ class LargerLossTraining(OneUpdate):
 
     adversary: Adversary | Worst
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         found = self.adversary(bare, images, labels, generator=generator, rank="value").images
         with preserve_state(bare, images.device), torch.no_grad():
             clean, changed = (cross_entropy(bare, x, labels)[0] for x in (images, found))
         chosen = (clean >= changed).view(-1, *[1] * (images.ndim - 1))
         return torch.where(chosen, images, found)
-
-
-# Fast adversarial training: one gradient pass from a random start.
 
 
 @dataclass(frozen=True)
@@ -85,10 +79,10 @@ class FastAdversarialTraining(OneUpdate):
 
     .. math:: u_0 \text{ uniform in } B, \qquad u = \Pi\big(u_0 + \eta\, d(\nabla_u \ell(f_\theta(g(x, u_0)), y))\big)
 
-    Costs one gradient pass beside the training step: nobody looks whether the end is worse than the start. The start
-    keeps to the ball alone; bounds cut what is shown, not the start itself, so that not every step ends in a corner.
-    A one-step attack may be overfitted all of a sudden: a :class:`RobustValidation` with a stronger adversary notices
-    and keeps the weights from before, and :class:`GradientAlignment` keeps it from happening.
+    Costs one gradient pass more than standard training: the loss at the end is not compared with that at the start.
+    The start lies in the ball; bounds cut the image made from it, not the start itself, so that not every step ends in
+    a corner. Training may overfit catastrophically to a one-step attack: a :class:`RobustValidation` with a stronger
+    adversary detects it and restores earlier weights, and :class:`GradientAlignment` prevents it.
 
     Args:
         perturbations: The set, of finite radius.
@@ -109,7 +103,7 @@ class FastAdversarialTraining(OneUpdate):
     def __post_init__(self) -> None:
         set_step_size(self)
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         with preserve_state(bare, images.device):
             region = self.perturbations.at(images.detach())
             size = 1.25 * finite_radii(region) if self.step_size is None else self.step_size
@@ -121,9 +115,6 @@ class FastAdversarialTraining(OneUpdate):
                 return region.decode(region.project(offsets + step))
 
 
-# Free adversarial training: one backward pass for the weights and for the attack.
-
-
 @dataclass(frozen=True)
 class FreeAdversarialTraining(Method):
     r"""Trains on each batch several times, and moves its offsets by the gradient of the same backward pass.
@@ -131,9 +122,9 @@ class FreeAdversarialTraining(Method):
     .. math:: \theta \leftarrow \theta - \tau \nabla_\theta \ell, \qquad
         u \leftarrow \Pi_B\big(u + \eta\, d(\nabla_u \ell)\big), \qquad \ell = \ell(f_\theta(g(x, u)), y)
 
-    An epoch costs as much as this many epochs of standard training, so give as many fewer ``steps``. Offsets start
-    anew, at random in the set, with every batch. The paper carries them over to the next batch, of other images; here a
-    step is a function of its number, so that a killed training continues to the same weights.
+    An epoch costs as much as ``replays`` epochs of standard training, so divide ``steps`` by that. Offsets start at
+    random in the set with every batch. The paper carries them over to the next batch, of other images; here a step is a
+    function of its number, so that an interrupted training continues to the same weights.
 
     Args:
         perturbations: The set.
@@ -166,9 +157,9 @@ class FreeAdversarialTraining(Method):
         for _ in range(self.replays):
             offsets = offsets.detach().requires_grad_()
             decoded = region.decode(offsets)
-            # The backward pass of the training ends here: a learned set's networks gather no gradients.
-            shown = decoded.detach().requires_grad_()
-            yield cross_entropy(model, shown, labels)
-            (gradient,) = torch.autograd.grad(decoded, offsets, shown.grad)
+            # The training's backward pass ends here: the networks of a learned set get no gradients.
+            inputs = decoded.detach().requires_grad_()
+            yield cross_entropy(model, inputs, labels)
+            (gradient,) = torch.autograd.grad(decoded, offsets, inputs.grad)
             sizes = for_each(size, offsets, "step_size")[:, None]
             offsets = region.project(offsets.detach() + sizes * region.steepest(gradient))

@@ -1,4 +1,4 @@
-"""A perturbation set as data augmentation."""
+"""Training on clean images, on draws from a set, or on normal noise in its parameters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from perturbsets.sets.base import PerturbationSet
 from perturbsets.sets.standardized import Standardized
 from perturbsets.training.method import OneUpdate
 
-# Training on clean images.
-
 
 @dataclass(frozen=True)
 class StandardTraining(OneUpdate):
     """Cross-entropy on the clean images."""
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         return images
 
 
@@ -35,22 +33,19 @@ class AugmentedTraining(OneUpdate):
     perturbations: PerturbationSet
 
     @torch.no_grad()
-    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         region = self.perturbations.at(images)
         return region.decode(region.sample(generator=generator))
 
 
-# Normal noise in a set's parameters as data augmentation: what randomised smoothing wants.
-
-
 @dataclass(frozen=True)
 class NoiseAugmentedTraining(OneUpdate):
-    r"""Cross-entropy on what normal noise in a set's parameters makes of the images.
+    r"""Cross-entropy on images under normal noise in the parameters of a set, as randomised smoothing needs.
 
     .. math:: \min_\theta \mathbb E\, \ell\big(f_\theta(g(x, \sigma \eta)), y\big), \qquad \eta \sim N(0, I)
 
-    The noise is that of :class:`perturbsets.Smoothed`: it goes beyond the set's radius, and a classifier that never saw
-    it there has a vote of little worth.
+    The noise is that of :class:`perturbsets.Smoothed`: it goes beyond the set's radius, where a classifier trained
+    without it is hardly better than chance.
 
     Args:
         perturbations: A set with an L2 ball, or a composition of such sets.
@@ -71,7 +66,7 @@ class NoiseAugmentedTraining(OneUpdate):
         Standardized(self.perturbations, sigma=self.sigma)
 
     @torch.no_grad()
-    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         region = Standardized(self.perturbations, sigma=self.sigma).at(images)
         shape, device = (len(images), region.size), generator.device
         noise = torch.randn(shape, dtype=region.dtype, generator=generator, device=device)

@@ -44,22 +44,21 @@ def train_classifier(
             number, states), of which other methods take their part. Images are uint8 or float, of Pillow, arrays or
             tensors; classes may also be ``[1]`` per image. Parts of a tuple that are no numbers, such as file names,
             are left out. Of mappings, such as the rows of a Hugging Face data set, ``fields`` are read.
-        method: What the classifier is shown, and how that is judged.
+        method: How the classifier is trained.
         settings: Steps, batch size, learning rate and the like.
         fields: Names of image, and class or states, in the order above, where items are mappings;
             ``("image", "label")`` if not given.
         bounds: Smallest and largest value of float images; what rounding left outside is clamped.
-        validation: Selects the weights with the best robust accuracy, and ends a training whose robust accuracy falls.
-            Without it the last weights are kept.
-        schedule: From an optimizer to its ``torch.optim.lr_scheduler``, instead of the settings' rise and fall.
-        folder: Where checkpoint and metrics go; a killed training continues from there to the same weights.
+        validation: Selects the weights with the best robust accuracy, and stops when robust accuracy falls. Without
+            it the last weights are kept.
+        schedule: From an optimizer to its ``torch.optim.lr_scheduler``, instead of the default warm-up and decay.
+        folder: Where checkpoint and metrics go; an interrupted training continues from there to the same weights.
         accelerator: From Hugging Face accelerate; made from the settings if not given.
         title: Label of the progress bar.
         progress: Whether to show one.
 
     Returns:
-        The records logged: loss and accuracy on what the classifier was shown; robust and clean accuracy where there
-        is a validation.
+        The records logged: loss and accuracy on the images trained on; with a validation robust and clean accuracy.
 
     Raises:
         TypeError: If the data are no map-style data set, or as :func:`cvae.train`.

@@ -23,7 +23,7 @@ class Cost:
     Attributes:
         classifier_forward: Forward passes through the classifier.
         classifier_backward: Backward passes through it.
-        auxiliary_forward: Forward passes through the auxiliary classifier.
+        auxiliary_forward: Forward passes through the auxiliary multi-label classifier.
         auxiliary_backward: Backward passes through it.
     """
 
@@ -43,17 +43,16 @@ def gradients_per_image(
 ) -> Cost:
     """Counts the passes of one training step on a batch.
 
-    The optimizer takes no step, and the model is left as it was found. A method that takes several steps a batch is
-    counted with all of them. Of a network with a body that classifier and auxiliary classifier share, a pass that
-    serves both counts as one of the classifier's. What is counted on one batch is an estimate where an attack ends
-    early on images it turned.
+    The optimizer takes no step, and the model is left as it was. A method that takes several steps a batch is
+    counted with all of them. Where classifier and auxiliary classifier share a body, a pass for both counts as one of
+    the classifier's. For attacks that stop on success the count on one batch is an estimate.
 
     Args:
         method: The training method.
         model: What it trains.
         images: A batch of clean images in [0, 1].
         labels: What the method takes: classes, states, or both.
-        generator: For everything drawn; a fresh one, seeded by the system, if not given.
+        generator: For all draws; a fresh one, seeded by the system, if not given.
 
     Raises:
         ValueError: If there is no image, or as the method.
@@ -95,7 +94,7 @@ class _Passes:
 
 @contextmanager
 def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callable[[], _Passes]]]:
-    """Passes of the classifier, and in the end those of the auxiliary classifier, while a method is at work."""
+    """Counts passes of the classifier; what is yielded second gives those of the auxiliary classifier at the end."""
     with ExitStack() as stack:
         if (branch := label_branch(model)) is not None:
             body, head = model.class_branch  # type: ignore[misc]
@@ -122,7 +121,7 @@ def _auxiliary_of(method: Method) -> nn.Module | None:
 
 
 def _count(module: nn.Module, stack: ExitStack) -> _Passes:
-    """Takes down the passes of a module, until the stack ends."""
+    """Counts the passes of a module, until the stack ends."""
     passes = _Passes()
 
     def before(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

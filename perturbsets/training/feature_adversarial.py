@@ -1,4 +1,4 @@
-"""Training against inner representations that an adversary moves to those of other classes."""
+"""Training against adversaries that imitate the inner representations of other classes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from perturbsets.layer_outputs import LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.classification import class_numbers
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance, square
-from perturbsets.training.method import Classifier, OneUpdate, Update, together
+from perturbsets.training.method import Classifier, OneUpdate, Update, paired_forward
 
 
 @dataclass(frozen=True)
 class FeatureAdversarialTraining(OneUpdate):
-    r"""Cross-entropy on clean images, and on what a feature adversary makes of them.
+    r"""Cross-entropy on clean images and on those of a feature adversary.
 
     .. math:: \ell(f_\theta(x), y) + \lambda\, \ell(f_\theta(x'), y), \qquad
         x' = \arg \min_{z \in S(x)} \sum_k \frac{\|\phi_k(z) - \phi_k(g)\|^2}{\|\phi_k(x) - \phi_k(g)\|^2}
 
-    with the guide g drawn from the images of other classes in the same batch. The adversary asks for no label: it makes
-    an image look, to the layers, like one of another class, and training teaches the layers to tell them apart. An
-    image that has no guide, since its batch holds one class only, or whose guide has the same representation in one of
-    the layers, stands for its own adversary. Accuracy in the records is that on the changed images.
+    with the guide g drawn from the images of other classes in the same batch. The adversary uses no labels: it gives an
+    image the representation of one of another class. An image without a guide, since its batch holds one class only, or
+    whose guide has the same representation in one of the layers, stays as it is. Accuracy in the records is that on the
+    changed images.
 
     Args:
         adversary: The search for such images, on any set, with the objective :class:`FeatureDistance` or
@@ -62,7 +62,7 @@ class FeatureAdversarialTraining(OneUpdate):
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         labels = class_numbers(labels, images)
         guides = others(labels, generator)
         rows = self._differ(bare, images, guides).nonzero()[:, 0]
@@ -71,13 +71,13 @@ class FeatureAdversarialTraining(OneUpdate):
         found = self.adversary(bare, images[rows], images[guides[rows]], generator=generator, rank="value")
         return images.index_copy(0, rows, found.images)
 
-    def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
-        clean, changed = together(model, images, shown, labels)
+    def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
+        clean, changed = paired_forward(model, images, prepared, labels)
         natural, moved = (F.cross_entropy(logits, labels, reduction="none") for logits in (clean, changed))
         return natural + self.weight * moved, changed
 
     def _differ(self, bare: nn.Module, images: Samples, guides: Rows) -> Flags:
-        """Images that every layer tells from their guides: of the others the objective has no unit."""
+        """Images whose representation differs from their guide's in every layer; elsewhere there is no objective."""
         objective = self.adversary.objective
         assert isinstance(objective, FeatureDistance | LinearFeatureDistance)
         with preserve_state(bare, images.device, self.adversary.mode), torch.no_grad():

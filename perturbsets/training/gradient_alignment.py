@@ -1,4 +1,4 @@
-"""GradAlign: gradients that agree within the set, against sudden overfitting to one step."""
+"""GradAlign: gradients that agree within the set, against catastrophic overfitting to one step."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from perturbsets.training.weight_perturbation import AdversarialWeightPerturbati
 
 @dataclass(frozen=True)
 class GradientAlignment(OneUpdate):
-    r"""Another method's loss, and a price on gradients that turn between the centre of the set and a random point.
+    r"""Another method's loss, and a penalty where gradients at the centre and at a random point differ in direction.
 
     .. math:: \ell + \lambda \big(1 - \cos(\nabla_u \ell(g(x, 0), y),\ \nabla_u \ell(g(x, u'), y))\big),
         \qquad u' \text{ uniform in } B
 
-    One step then climbs about as high as many, and training against it does not collapse. The gradients of offsets are
-    differentiated again, for about three times the cost of the method's own passes; images without a gradient pay
-    nothing.
+    One step then raises the loss about as far as many, and training against it does not collapse. The gradients of
+    offsets are differentiated again, for about three times the cost of the method's own passes; images without a
+    gradient have no penalty.
 
     Args:
         method: The method whose loss it is.
-        perturbations: The set in which gradients shall agree.
+        perturbations: The set in which gradients are to agree.
         weight: :math:`\lambda \ge 0`; 0.2 is the paper's for radius 8/255 on CIFAR-10.
 
     Raises:
-        ValueError: If the weight is not finite or negative, or the method moves weights.
+        ValueError: If the weight is not finite or negative, or the method perturbs weights.
 
     References:
         Andriushchenko and Flammarion, *Understanding and improving fast adversarial training*, 2020.
@@ -55,26 +55,26 @@ class GradientAlignment(OneUpdate):
                 "AdversarialWeightPerturbation(GradientAlignment(method, ...)), which aligns gradients there"
             )
 
-    def shown(
+    def prepare(
         self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator
     ) -> tuple[Any, Offsets]:
-        shown = self.method.shown(bare, images, labels, generator)
-        return shown, self.perturbations.at(images).random_start(generator=generator)
+        prepared = self.method.prepare(bare, images, labels, generator)
+        return prepared, self.perturbations.at(images).random_start(generator=generator)
 
-    def losses(self, model: Classifier, images: Samples, shown: tuple[Any, Offsets], labels: Labels) -> Update:
+    def losses(self, model: Classifier, images: Samples, prepared: tuple[Any, Offsets], labels: Labels) -> Update:
         region = self.perturbations.at(images)
-        shown_inside, drawn = shown
+        inside, drawn = prepared
         ends = [offsets.detach().requires_grad_() for offsets in (region.centre(), drawn)]
-        beside = _Beside(model, torch.cat([region.decode(offsets) for offsets in ends]))
-        losses, logits = self.method.losses(beside, images, shown_inside, labels)
-        check_logits(beside.logits, labels.repeat(2))
-        values = F.cross_entropy(beside.logits, labels.repeat(2), reduction="sum")
+        extended = _Extended(model, torch.cat([region.decode(offsets) for offsets in ends]))
+        losses, logits = self.method.losses(extended, images, inside, labels)
+        check_logits(extended.logits, labels.repeat(2))
+        values = F.cross_entropy(extended.logits, labels.repeat(2), reduction="sum")
         first, second = torch.autograd.grad(values, ends, create_graph=True)
         return losses + self.weight * misalignment(first, second), logits
 
 
-class _Beside:
-    """A model that takes further samples along in its one pass, and keeps their logits."""
+class _Extended:
+    """A model that adds further samples to its one pass, and stores their logits."""
 
     logits: Tensor
 

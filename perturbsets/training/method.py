@@ -1,4 +1,4 @@
-"""What a training method is."""
+"""What a training method is, and what it takes from a batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.objectives.segmentation import check_maps, pixel_cross_entropy, right
 
-# What a batch tells of its images: classes, states of labels, or both; and how much of it a model has right.
+Classifier = Callable[[Samples], Tensor]
+Update = tuple[PerImage, Tensor]
 
 
 class DualTargets(NamedTuple):
@@ -34,59 +35,59 @@ class DualTargets(NamedTuple):
 Targets = Classes | States | DualTargets
 
 
-def classes_told(told: Sequence[Tensor]) -> Classes:
-    """The classes, or label maps, that a batch tells first; classes ``[B, 1]`` as ``[B]``.
+def batch_classes(given: Sequence[Tensor]) -> Classes:
+    """The classes, or label maps, of a batch: the first tensor after the images; classes ``[B, 1]`` as ``[B]``.
 
     Args:
-        told: What stands behind the images of a batch.
+        given: The tensors of a batch after its images.
 
     Raises:
-        ValueError: If there is nothing, or numbers that are not whole come first.
+        ValueError: If there is none, or the first does not hold whole numbers.
     """
-    if not told:
+    if not given:
         raise ValueError(
-            "data must give (image, class number) for this method, got no number beside the image: give classes as "
+            "data must give (image, class number) for this method, got no number with the image: give classes as "
             "numbers from 0, for example names.index(name)"
         )
-    first = told[0]
+    first = given[0]
     if first.is_floating_point():
         raise ValueError(
             f"data must give (image, class number) for this method, got {list(first.shape)} of {first.dtype}: "
-            "states of labels are for MultiLabel, both for the Dual methods"
+            "MultiLabelTraining takes states of labels, DualS1 and DualS2 take both"
         )
     return (first[:, 0] if first.shape[1:] == (1,) else first).long()
 
 
-def states_told(told: Sequence[Tensor]) -> States:
-    """The states of labels that a batch tells last.
+def batch_states(given: Sequence[Tensor]) -> States:
+    """The states of labels of a batch: its last tensor.
 
     Raises:
-        ValueError: If there are none, they are no states, or none of an image is known.
+        ValueError: If there is none, it does not hold states, or none of an image is known.
     """
-    if not told:
-        raise ValueError("data must give (image, states of labels) for this method, got no number beside the image")
-    return label_states(told[-1], len(told[-1]))
+    if not given:
+        raise ValueError("data must give (image, states of labels) for this method, got no number with the image")
+    return label_states(given[-1], len(given[-1]))
 
 
-def both_told(told: Sequence[Tensor]) -> DualTargets:
-    """Classes and states that a batch tells.
+def batch_classes_and_states(given: Sequence[Tensor]) -> DualTargets:
+    """Classes and states of labels of a batch.
 
     Raises:
-        ValueError: If it tells not just these two.
+        ValueError: If the batch does not hold just these two.
     """
-    if len(told) != 2:
+    if len(given) != 2:
         raise ValueError(
-            f"data must give (image, class number, states of labels) for this method, got {len(told) + 1} parts: "
+            f"data must give (image, class number, states of labels) for this method, got {len(given) + 1} parts: "
             'of mappings, name all three, such as fields=("image", "label", "states")'
         )
-    return DualTargets(classes_told(told), states_told(told))
+    return DualTargets(batch_classes(given), batch_states(given))
 
 
 def accuracy(logits: Tensor, targets: Targets) -> Tensor:
-    """Share of what a batch tells that a model has right, a single number.
+    """Share of the targets that a model predicts correctly, a single number.
 
     Args:
-        logits: What the model says.
+        logits: The model's logits.
         targets: Classes: each image counts. Label maps: each image by its share of right pixels. States: each known
             one; a label is on where its logit is above 0. Both kinds: the classes count.
     """
@@ -95,10 +96,6 @@ def accuracy(logits: Tensor, targets: Targets) -> Tensor:
     if targets.is_floating_point():
         return ((logits > 0) == (targets == 1))[~targets.isnan()].float().mean()
     return right(logits.argmax(1), targets).float().mean()
-
-
-Classifier = Callable[[Samples], Tensor]
-Update = tuple[PerImage, Tensor]
 
 
 class Method(ABC):
@@ -110,70 +107,70 @@ class Method(ABC):
     ) -> Iterator[Update]:
         """Yields the loss of each image, and the logits it comes from, once for each optimizer step on the batch.
 
-        When it goes on after a yield, that step is done: the weights are new and their gradients are gone.
+        After a yield that step is done: the weights are new and their gradients are gone.
 
         Args:
             model: The model to train, perhaps wrapped for several processes: its passes share gradients, so there
                 is one before each yield.
             bare: The same model without wrapper, for passes that must not.
             images: Clean images.
-            labels: What :meth:`targets` chose: classes or label maps, or what else the method needs.
-            generator: For everything drawn.
+            labels: What :meth:`targets` returned: classes or label maps, or what else the method needs.
+            generator: For all draws.
         """
 
-    def targets(self, told: Sequence[Tensor]) -> Any:
-        """Chooses what the method needs of all that a batch tells of its images.
+    def targets(self, given: Sequence[Tensor]) -> Any:
+        """The part of a batch that the method trains with.
 
         Args:
-            told: What stands behind the images in a batch.
+            given: The tensors of a batch after its images.
 
         Returns:
-            Classes or label maps, unless a method says otherwise.
+            Classes or label maps, unless a method overrides this.
 
         Raises:
-            ValueError: If the batch tells something else.
+            ValueError: If the batch does not hold it.
         """
-        return classes_told(told)
+        return batch_classes(given)
 
 
 class OneUpdate(Method):
-    """A method that takes one optimizer step a batch, in two parts that add-ons can take apart.
+    """A method that takes one optimizer step a batch: it prepares the inputs, then computes their loss.
 
-    First it finds what the classifier is shown, then it judges that. The first part leaves the model as it found it;
-    the second is a pure function, so that it can be asked again at other weights or with other images beside.
+    The first part leaves the model as it was; the second is a pure function, so that methods built on this one can
+    call it again at other weights or with more images in the pass.
     """
 
     def __call__(
         self, model: nn.Module, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator
     ) -> Iterator[Update]:
-        shown = self.shown(bare, images, labels, generator)
-        yield self.losses(model, images, shown, labels)
+        prepared = self.prepare(bare, images, labels, generator)
+        yield self.losses(model, images, prepared, labels)
 
     @abstractmethod
-    def shown(self, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator) -> Any:
-        """Finds what the classifier is shown, without a trace in its gradients and statistics.
+    def prepare(self, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator) -> Any:
+        """What the classifier is trained on; its gradients and statistics stay as they were.
 
         Args:
             bare: The classifier without wrapper.
             images: Clean images.
             labels: Their classes or label maps, or what else the method needs.
-            generator: For everything drawn.
+            generator: For all draws.
 
         Returns:
             Samples, or what else :meth:`losses` of the same method takes.
         """
 
-    def losses(self, model: Classifier, images: Samples, shown: Any, labels: Any) -> Update:
-        """Loss of each image and the logits of what was shown; cross-entropy unless a method says otherwise.
+    def losses(self, model: Classifier, images: Samples, prepared: Any, labels: Any) -> Update:
+        """Loss of each image and the logits it comes from; cross-entropy unless a method overrides this.
 
         Args:
             model: From samples to logits; to be called once, with all samples, since wrappers for several processes
                 and running statistics count passes.
             images: Clean images.
-            shown: What :meth:`shown` found.
+            prepared: What :meth:`prepare` returned.
             labels: Classes or label maps of the images, or what else the method needs.
         """
-        return cross_entropy(model, shown, labels)
+        return cross_entropy(model, prepared, labels)
 
 
 def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update:
@@ -190,14 +187,11 @@ def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update
     return F.cross_entropy(logits, labels, reduction="none"), logits
 
 
-# Clean and changed images in one pass.
+def paired_forward(model: Classifier, clean: Samples, changed: Samples, labels: Labels) -> tuple[Logits, Logits]:
+    """Logits of clean and changed images from one pass over both.
 
-
-def together(model: Classifier, clean: Samples, changed: Samples, labels: Labels) -> tuple[Logits, Logits]:
-    """Logits of the clean images and of the changed ones, from one pass over all of them.
-
-    One pass is all that wrappers for several processes allow before a backward pass, and a normalisation over the
-    batch then sees both kinds at once.
+    Wrappers for several processes allow one pass before a backward pass, and a normalisation over the batch then sees
+    both kinds at once.
 
     Args:
         model: From samples to logits.

@@ -1,4 +1,4 @@
-"""TRADES: accuracy on clean images against a prediction that stays the same."""
+"""TRADES and MART: cross-entropy and the divergence between clean and adversarial predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.ascents.projected_gradient import GradientAscent
 from perturbsets.objectives.divergence import KLDivergence, divergence
-from perturbsets.training.method import Classifier, OneUpdate, Update, together
+from perturbsets.training.method import Classifier, OneUpdate, Update, paired_forward
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,12 @@ class TRADES(OneUpdate):
 
     Args:
         adversary: The inner maximisation, on any set, with the objective :class:`KLDivergence` and an ascent that
-            starts away from the image, where the gradient of the divergence is zero, and goes on where the prediction
-            is wrong.
+            does not start at the image, where the gradient of the divergence is zero; leave ``stop_on_success`` off.
         beta: :math:`\beta \ge 0`; the paper's 1 to 6 trade accuracy for robustness.
 
     Raises:
-        ValueError: If the objective or the starts of the adversary are others, its ascent stops at wrong predictions,
-            or beta is not finite or negative.
+        ValueError: If the adversary has another objective, starts at zero or stops on success, or beta is not finite
+            or negative.
 
     References:
         Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 and algorithm 1.
@@ -57,27 +56,24 @@ class TRADES(OneUpdate):
             )
         if getattr(ascent, "stop_on_success", False):
             raise ValueError(
-                "adversary must go on where the prediction is wrong, since divergence may be higher elsewhere, got "
+                "adversary must not stop on success, since the divergence may be higher elsewhere, got "
                 "stop_on_success=True: write dataclasses.replace(ascent, stop_on_success=False)"
             )
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"beta must be a finite number of 0 or more, got {self.beta}")
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         return self.adversary(bare, images, labels, generator=generator, rank="value").images
 
-    def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
-        clean, changed = together(model, images, shown, labels)
+    def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
+        clean, changed = paired_forward(model, images, prepared, labels)
         natural = F.cross_entropy(clean, labels, reduction="none")
         return natural + self.beta * divergence(clean.log_softmax(1), changed), changed
 
 
-# MART: adversarial training that minds which images are misclassified.
-
-
 @dataclass(frozen=True)
 class MART(OneUpdate):
-    r"""Boosted cross-entropy on the worst image, and a divergence that counts more the less sure the clean image is.
+    r"""Boosted cross-entropy on the worst image, and a divergence weighted by how unsure the clean prediction is.
 
     .. math:: -\ln p_y(x') - \ln\big(1 - \max_{k \ne y} p_k(x')\big)
         + \lambda\, \mathrm{KL}\big(p(x) \,\|\, p(x')\big)\, \big(1 - p_y(x)\big)
@@ -103,17 +99,17 @@ class MART(OneUpdate):
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"beta must be a finite number of 0 or more, got {self.beta}")
 
-    def shown(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
+    def prepare(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
         return self.adversary(bare, images, labels, generator=generator, rank="value").images
 
-    def losses(self, model: Classifier, images: Samples, shown: Samples, labels: Labels) -> Update:
-        clean, changed = together(model, images, shown, labels)
+    def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
+        clean, changed = paired_forward(model, images, prepared, labels)
         unsure = -torch.expm1(-F.cross_entropy(clean, labels, reduction="none"))
         return boosted(changed, labels) + self.beta * unsure * divergence(clean.log_softmax(1), changed), changed
 
 
 def boosted(logits: Logits, labels: Labels) -> PerImage:
-    r"""Cross-entropy plus the price of the best wrong class, :math:`-\ln p_y - \ln(1 - \max_{k \ne y} p_k)`.
+    r"""Cross-entropy plus a penalty for the best wrong class, :math:`-\ln p_y - \ln(1 - \max_{k \ne y} p_k)`.
 
     The second term is a difference of log-sums over all classes and over all but that one, exact where the
     probability rounds to 1.

@@ -1,4 +1,4 @@
-"""Robust accuracy while training: it selects the weights, and ends a training that overfits to its attack."""
+"""Robust accuracy during training: it selects the weights, and stops a training that overfits to its attack."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ ROUNDING = 1e-9  # accuracies are counts divided: their differences are not exac
 
 @dataclass(frozen=True)
 class RobustValidation:
-    r"""Accuracy under an adversary on images kept for that, for ``train(validate=...)``.
+    r"""Accuracy under an adversary on validation images, for ``train(validate=...)``.
 
     The score is one minus the robust accuracy, so the weights of the best robust accuracy are kept. Training against
-    one step may collapse all of a sudden: the classifier still withstands that step and nothing else. Then robust
-    accuracy under several steps falls within an epoch, and :meth:`fallen` ends the training.
+    one step may overfit catastrophically: the classifier is robust to that step and to nothing else. Then robust
+    accuracy under several steps falls within an epoch, and :meth:`fallen` stops the training.
 
-    Every call draws the same, and batches are dealt out to the processes, so all see the numbers of a single one.
+    Every call uses the same draws, and processes share the batches, so all get the figures of a single process.
 
     Args:
         adversary: A stronger one than that of the training.
         images: Validation images, neither trained on nor reported.
         labels: Their classes.
-        drop: Fall of the robust accuracy below its best that ends a training, in [0, 1]; 1 never does.
+        drop: Fall of the robust accuracy below its best that stops a training, in [0, 1]; 1 never does.
         batch: Images attacked at a time.
-        seed: Seed of the adversary's draws.
+        seed: Seed of the adversary's draws, a setting like the others, so that a continued training repeats them.
 
     Raises:
-        ValueError: If a number is outside its range, or there is not one label to each of one or more images.
+        ValueError: If a number is outside its range, or there are no images or not one label for each.
 
     References:
         Rice, Wong and Kolter, *Overfitting in adversarially robust deep learning*, 2020 (selection);
-        Wong, Rice and Kolter, *Fast is better than free*, 2020, sec. 5.4 (sudden overfitting, noticed so).
+        Wong, Rice and Kolter, *Fast is better than free*, 2020, sec. 5.4 (catastrophic overfitting, detected so).
     """
 
     adversary: Adversary | Worst

@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation: a loss that is low around the weights, too."""
+"""Adversarial weight perturbation: a loss that is low around the weights as well."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perturbsets.training.method import Classifier, OneUpdate, Update
 
 @dataclass(frozen=True)
 class AdversarialWeightPerturbation(OneUpdate):
-    r"""Another method's loss at weights moved, layer by layer, to where it is higher.
+    r"""Another method's loss at weights that were perturbed, layer by layer, to raise it.
 
     .. math:: \min_\theta \ell(\theta + v), \qquad v_l = \gamma\, \|\theta_l\|\, \frac{g_l}{\|g_l\|}, \qquad
         g = \nabla_\theta \ell(\theta)
@@ -28,10 +28,10 @@ class AdversarialWeightPerturbation(OneUpdate):
 
     Args:
         method: The method whose loss it is.
-        gamma: :math:`\gamma > 0`, the length of the move in lengths of the weights.
+        gamma: :math:`\gamma > 0`, norm of the perturbation of a layer relative to that of its weights.
 
     Raises:
-        ValueError: If gamma is not a finite number above 0, or the method is of this kind already.
+        ValueError: If gamma is not a finite number above 0, or the method perturbs weights already.
 
     References:
         Wu, Xia and Wang, *Adversarial weight perturbation helps robust generalization*, 2020 (with one step).
@@ -49,24 +49,26 @@ class AdversarialWeightPerturbation(OneUpdate):
                 "method must not move weights itself, got AdversarialWeightPerturbation: give the method inside"
             )
 
-    def targets(self, told: Sequence[Tensor]) -> Any:
-        return self.method.targets(told)
+    def targets(self, given: Sequence[Tensor]) -> Any:
+        return self.method.targets(given)
 
-    def shown(
+    def prepare(
         self, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator
     ) -> tuple[Any, list[Tensor | None]]:
-        shown = self.method.shown(bare, images, labels, generator)
-        return shown, self._moves(bare, images, shown, labels)
+        prepared = self.method.prepare(bare, images, labels, generator)
+        return prepared, self._moves(bare, images, prepared, labels)
 
-    def losses(self, model: Classifier, images: Samples, shown: tuple[Any, list[Tensor | None]], labels: Any) -> Update:
+    def losses(
+        self, model: Classifier, images: Samples, prepared: tuple[Any, list[Tensor | None]], labels: Any
+    ) -> Update:
         assert isinstance(model, nn.Module)  # no method outside of this one changes the model
-        shown_inside, moves = shown
+        inside, moves = prepared
         # By order, since a wrapper for several processes has names of its own.
         paired = zip(model.named_parameters(), moves, strict=True)
         moved = {name: weight + move for (name, weight), move in paired if move is not None}
-        return self.method.losses(_at(model, moved), images, shown_inside, labels)
+        return self.method.losses(_at(model, moved), images, inside, labels)
 
-    def _moves(self, bare: nn.Module, images: Samples, shown: Any, labels: Any) -> list[Tensor | None]:
+    def _moves(self, bare: nn.Module, images: Samples, prepared: Any, labels: Any) -> list[Tensor | None]:
         """For each parameter its move, if it has one."""
         leaves = {
             name: weight.detach().requires_grad_()
@@ -74,7 +76,7 @@ class AdversarialWeightPerturbation(OneUpdate):
             if weight.requires_grad and weight.ndim > 1
         }
         statistics = {name: buffer.clone() for name, buffer in bare.named_buffers()}
-        losses, _ = self.method.losses(_at(bare, leaves | statistics), images, shown, labels)
+        losses, _ = self.method.losses(_at(bare, leaves | statistics), images, prepared, labels)
         gradients = dict(zip(leaves, torch.autograd.grad(losses.mean(), list(leaves.values())), strict=True))
         return [
             self._move(weight.detach(), gradients[name]) if name in gradients else None

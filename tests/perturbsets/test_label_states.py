@@ -23,7 +23,10 @@ def test_unknown_states_stay_unknown():
         (torch.zeros(3), r"states \[2, L\], .* got \[3\]"),
         (torch.zeros(3, 2), r"states \[2, L\], .* got \[3, 2\]"),
         (torch.zeros(2, 0), r"got \[2, 0\]"),
-        (torch.tensor([[0.0, 1.0], [2.0, 0.3]]), "got 2 as label 0 of row 1, and 1 more: intensities need a threshold"),
+        (
+            torch.tensor([[0.0, 1.0], [2.0, 0.3]]),
+            "got 2 as label 0 of row 1, and 1 more: apply a threshold to intensities",
+        ),
         (torch.tensor([[0.0, 1.0], [NAN, NAN]]), "got none in row 1: leave these out"),
     ],
 )

@@ -387,7 +387,7 @@ def test_attacks_raise_what_they_are_to_raise(objective: Objective) -> None:
         (torch.tensor([0, 1, 2]), r"labels must be states \[3, L\]"),
         (torch.zeros(2, 5), r"labels must be states \[3, L\]"),
         (torch.full((3, 5), 2.0), "labels must be 0, 1 or NaN, got 2 as label 0 of row 0"),
-        (torch.full((3, 5), NAN), "labels must tell one state of each image, got none in rows 0, 1, 2"),
+        (torch.full((3, 5), NAN), "labels must have a known state for each image, got none in rows 0, 1, 2"),
     ],
 )
 def test_what_are_no_states_of_the_images_is_refused(objective: Objective, labels: Tensor, message: str) -> None:

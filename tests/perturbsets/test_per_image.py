@@ -225,7 +225,7 @@ def test_a_wrapper_of_a_users_shares_out_what_it_holds() -> None:
     assert kept.radius.tolist() == [5, 2, 4]
     plain = Plain(PixelBall("l2", 0.5))
     assert plain.select(ROWS) is plain
-    with pytest.raises(ValueError, match=r"Plain must be a dataclass to share out \['inner'\]"):
+    with pytest.raises(ValueError, match=r"Plain must be a dataclass for \['inner'\]"):
         Plain(PixelBall("l2", RADII)).select(ROWS)
     assert replace(wrapped, radius=2.0).select(ROWS).radius == 2.0
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from perturbsets import ComposedSet, LatentBall, PixelBall, Robustness, SpatialBox, evaluate_robustness, share_interval
-from perturbsets.evaluation.robustness import STANDING, WRONG, ensemble
+from perturbsets.evaluation.robustness import MISCLASSIFIED, ROBUST, ensemble
 
 
 def classifier(classes: int = 5) -> nn.Module:
@@ -24,7 +24,7 @@ def data(count: int = 30, classes: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def learned_labels(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """What the model says, but for the first three images."""
+    """What the model predicts, but for the first three images."""
     predicted = model.eval()(x).argmax(1)
     model.train()
     return torch.where(torch.arange(len(x)) < 3, (predicted + 1) % 5, predicted)
@@ -40,8 +40,8 @@ def test_every_flag_is_a_prediction_on_the_image_returned() -> None:
 
     assert all(module.training for module in model.modules())
     wrong = model.eval()(result.images).argmax(1) != y
-    assert_close(wrong, result.broken_by != STANDING)
-    assert result.broken_by[:3].tolist() == [WRONG] * 3
+    assert_close(wrong, result.broken_by != ROBUST)
+    assert result.broken_by[:3].tolist() == [MISCLASSIFIED] * 3
     assert_close(result.images[:3], x[:3], rtol=0, atol=0)
     assert (result.images - x).abs().max() <= 0.05 + 1e-6
     assert result.members == ("linf: apgd-ce", "linf: apgd-dlr-t", "linf: square")
@@ -51,7 +51,7 @@ def test_every_flag_is_a_prediction_on_the_image_returned() -> None:
     assert 0 < result.accuracy.mean < result.clean.mean
 
 
-def test_each_member_meets_only_what_stands() -> None:
+def test_each_member_attacks_only_what_is_still_robust() -> None:
     class Counting(nn.Module):
         def __init__(self, inner: nn.Module) -> None:
             super().__init__()
@@ -66,11 +66,11 @@ def test_each_member_meets_only_what_stands() -> None:
     y = learned_labels(inner, x, y)
     result = evaluate_robustness(model, x, y, PixelBall("linf", 0.05), **SMALL)
 
-    assert (result.calls[result.broken_by == WRONG] == 1).all()
-    standing = result.calls[result.broken_by == STANDING]
+    assert (result.calls[result.broken_by == MISCLASSIFIED] == 1).all()
+    robust = result.calls[result.broken_by == ROBUST]
     # The clean pass; APGD; for each of 3 targets the clean logits and APGD; Square with its start.
-    assert (standing == standing[0]).all()
-    assert standing[0] >= 1 + 7 + 3 * 7 + 12
+    assert (robust == robust[0]).all()
+    assert robust[0] >= 1 + 7 + 3 * 7 + 12
     assert int(result.calls.sum()) <= model.seen <= int(result.calls.sum()) + 3 * len(x) + 1
 
 
@@ -89,7 +89,7 @@ def test_several_sets_of_any_kind_are_tried_together(linear_cvae: Any) -> None:
     assert result.members[:4] == tuple(f"{name}: apgd-ce" for name in sets)
     assert result.members[-4:] == ("learned: random", "turns: random", "both: random", "pixels: square")
     alone = [evaluate_robustness(model, x, y, {name: chosen}, batch=5, **SMALL) for name, chosen in sets.items()]
-    # Random starts differ between the two, which may turn or spare one image of twelve.
+    # Random starts differ between the two, which may decide one image of twelve.
     assert result.accuracy.mean <= min(single.accuracy.mean for single in alone) + 1 / 12 + 1e-9
 
 

@@ -82,7 +82,7 @@ def test_nothing_is_left_behind_but_one_pass_in_the_statistics() -> None:
     (x, y), model = batch(), network()
     before, twin = copy.deepcopy(model.state_dict()), copy.deepcopy(model)
     method = AdversarialWeightPerturbation(StandardTraining(), gamma=0.1)
-    shown = method.shown(model, x, y, torch.Generator())
+    shown = method.prepare(model, x, y, torch.Generator())
 
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -97,7 +97,7 @@ def test_layers_that_are_frozen_or_have_no_gradient_stay() -> None:
     (x, y), model = batch(), nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
     model[0].requires_grad_(False)
     model[0].bias.fill_(-100.0)  # nothing passes: the gradient of the last weight is zero
-    _, moves = AdversarialWeightPerturbation(StandardTraining()).shown(model, x, y, torch.Generator())
+    _, moves = AdversarialWeightPerturbation(StandardTraining()).prepare(model, x, y, torch.Generator())
 
     assert moves[0] is moves[1] is moves[3] is None
     assert torch.equal(moves[2], torch.zeros(3, 4))

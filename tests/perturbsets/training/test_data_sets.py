@@ -240,9 +240,9 @@ def test_pictures_of_several_sizes_are_refused_and_the_advice_works() -> None:
         (
             StandardTraining(),
             (IMAGES[0], "cat"),
-            r"got no number beside the image: give classes .* names.index\(name\)",
+            r"got no number with the image: give classes .* names.index\(name\)",
         ),
-        (StandardTraining(), IMAGES[0], "got no number beside the image"),
+        (StandardTraining(), IMAGES[0], "got no number with the image"),
         (
             StandardTraining(),
             {"image": IMAGES[0], "label": "cat"},

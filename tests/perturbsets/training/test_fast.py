@@ -24,7 +24,7 @@ def test_the_images_shown_are_those_of_the_published_algorithm(norm: Any) -> Non
     ball = (LinfBall if norm == "linf" else L2Ball)(radius)
     x, y, model = torch.rand(6, 1, 5, 5).double().round(), torch.arange(6) % 3, network().train()
     method = FastAdversarialTraining(PixelBall(norm, radius))
-    shown = method.shown(model, x, y, torch.Generator().manual_seed(4))
+    shown = method.prepare(model, x, y, torch.Generator().manual_seed(4))
     assert model.training
 
     u = ball.uniform(x.flatten(1), torch.Generator().manual_seed(4))
@@ -37,7 +37,7 @@ def test_the_images_shown_are_those_of_the_published_algorithm(norm: Any) -> Non
 
 def test_steps_do_not_all_end_in_corners() -> None:
     x, y = torch.zeros(50, 1, 5, 5, dtype=torch.float64), torch.zeros(50, dtype=torch.long)
-    shown = FastAdversarialTraining(PixelBall("linf", 0.3)).shown(network(), x, y, torch.Generator().manual_seed(0))
+    shown = FastAdversarialTraining(PixelBall("linf", 0.3)).prepare(network(), x, y, torch.Generator().manual_seed(0))
 
     # Up from U(-r, r) by 1.25 r: beyond r unless the start is below -r/4, which are 3/8 of all.
     raised = shown[shown > 0]
@@ -57,7 +57,7 @@ def test_it_costs_one_gradient_pass(linear_cvae: Any) -> None:
     x, y = 0.5 * torch.rand(4, 1, 2, 3), torch.tensor([0, 1, 2, 0])
     for perturbations in (PixelBall("l1", 1.0), LatentBall(linear_cvae(), 1.0)):
         Counting.calls = 0
-        shown = FastAdversarialTraining(perturbations).shown(Counting(), x, y, torch.Generator().manual_seed(0))
+        shown = FastAdversarialTraining(perturbations).prepare(Counting(), x, y, torch.Generator().manual_seed(0))
         assert Counting.calls == 1
         assert not shown.requires_grad
 

@@ -68,7 +68,7 @@ def classes_of(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
     (x, y), model = batch(), network().eval()
     method = FeatureAdversarialTraining(ATTACK, weight=weight)
-    changed = method.shown(model, x, y, drawn())
+    changed = method.prepare(model, x, y, drawn())
     losses, logits = method.losses(model, x, changed, y)
     p, q = (model(images).double().softmax(1)[torch.arange(8), y] for images in (x, changed))
     expected = -p.log() - weight * q.log()
@@ -81,7 +81,7 @@ def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
 
 def test_guides_are_images_of_other_classes_and_sources_are_all_images() -> None:
     (x, y), objective = batch(), Noted("1")
-    FeatureAdversarialTraining(Adversary(BALL, objective, ProjectedGradient(1))).shown(network(), x, y, drawn())
+    FeatureAdversarialTraining(Adversary(BALL, objective, ProjectedGradient(1))).prepare(network(), x, y, drawn())
     ((sources, guides),) = objective.seen
 
     assert torch.equal(sources, x)
@@ -103,7 +103,7 @@ def test_what_is_shown_is_what_the_adversary_finds() -> None:
     generator = drawn()
     found = ATTACK(model, x, x[others(y, generator)], generator=generator)
 
-    assert torch.equal(FeatureAdversarialTraining(ATTACK).shown(model, x, y, drawn()), found.images)
+    assert torch.equal(FeatureAdversarialTraining(ATTACK).prepare(model, x, y, drawn()), found.images)
     assert (-found.loss < 0.9).all()  # nearer to the guides' representations than the sources are
     assert ((found.images - x).abs() <= 0.2 + 1e-6).all()
 
@@ -115,7 +115,7 @@ def test_what_is_shown_is_what_the_adversary_finds() -> None:
 def test_any_set_and_both_objectives_take_part(objective: Any, perturbations: PerturbationSet) -> None:
     (x, y), model = batch(), network()
     adversary = Adversary(perturbations, objective, ProjectedLBFGS(3))
-    changed = FeatureAdversarialTraining(adversary).shown(model, x, y, drawn())
+    changed = FeatureAdversarialTraining(adversary).prepare(model, x, y, drawn())
 
     assert changed.shape == x.shape
     assert ((changed - x).flatten(1).norm(dim=1) > 1e-3).sum() >= 6
@@ -125,7 +125,7 @@ def test_images_without_a_guide_stand_for_themselves() -> None:
     (x, _), model, method = batch(), network().eval(), FeatureAdversarialTraining(ATTACK, weight=2.0)
     for count in (1, 8):
         alone = torch.ones(count, dtype=torch.int64)
-        changed = method.shown(model, x[:count], alone, drawn())
+        changed = method.prepare(model, x[:count], alone, drawn())
         assert torch.equal(changed, x[:count])
         losses, _ = method.losses(model, x[:count], changed, alone)
         assert_close(losses, 3 * F.cross_entropy(model(x[:count]), alone, reduction="none"))
@@ -141,9 +141,9 @@ def test_guides_that_a_layer_cannot_tell_from_their_sources_are_no_end_of_the_tr
     method = FeatureAdversarialTraining(Adversary(BALL, FeatureDistance("2"), ProjectedLBFGS(5)))
 
     halves = torch.tensor([0, 0, 1, 1])
-    assert torch.equal(method.shown(model, dark, halves, drawn()), dark)
+    assert torch.equal(method.prepare(model, dark, halves, drawn()), dark)
     mixed = torch.cat([dark, bright[:1]])
-    changed = method.shown(model, mixed, torch.tensor([0, 0, 0, 0, 1]), drawn())
+    changed = method.prepare(model, mixed, torch.tensor([0, 0, 0, 0, 1]), drawn())
     assert (changed[4] != mixed[4]).any()  # the bright one moves towards the dark
 
     model.eval()
@@ -159,7 +159,7 @@ def test_the_search_leaves_the_model_and_the_global_states_as_they_were() -> Non
         torch.get_rng_state(),
         [m.training for m in model.modules()],
     )
-    FeatureAdversarialTraining(ATTACK).shown(model, x, y, drawn())
+    FeatureAdversarialTraining(ATTACK).prepare(model, x, y, drawn())
 
     assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), state)
@@ -170,7 +170,7 @@ def test_the_search_leaves_the_model_and_the_global_states_as_they_were() -> Non
 
 def test_label_maps_are_refused() -> None:
     with pytest.raises(ValueError, match="labels must be one whole class number per image"):
-        FeatureAdversarialTraining(ATTACK).shown(
+        FeatureAdversarialTraining(ATTACK).prepare(
             network(), batch()[0], torch.zeros(8, 4, 4, dtype=torch.int64), drawn()
         )
 

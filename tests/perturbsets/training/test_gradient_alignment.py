@@ -42,7 +42,7 @@ def test_price_is_one_minus_the_cosine_of_numerical_gradients(linear_cvae: Any, 
     perturbations = LatentBall(linear_cvae().double(), 2.0) if learned else PixelBall("linf", 0.3)
     x, y, model = 0.3 + 0.3 * torch.rand(5, 1, 2, 3).double(), torch.randint(0, 3, (5,)), network()
     method = GradientAlignment(StandardTraining(), perturbations=perturbations, weight=2.0)
-    shown = method.shown(model, x, y, torch.Generator().manual_seed(1))
+    shown = method.prepare(model, x, y, torch.Generator().manual_seed(1))
     losses, logits = method.losses(model, x, shown, y)
     region = perturbations.at(x)
     ends = [offset_gradients(model, region, offsets, y) for offsets in (region.centre(), shown[1])]
@@ -56,7 +56,7 @@ def test_price_is_one_minus_the_cosine_of_numerical_gradients(linear_cvae: Any, 
 def test_gradient_of_the_price_is_that_of_numerical_differences() -> None:
     x, y, model = torch.rand(5, 1, 2, 3).double(), torch.randint(0, 3, (5,)), network()
     method = GradientAlignment(StandardTraining(), perturbations=PixelBall("l2", 0.5), weight=3.0)
-    shown = method.shown(model, x, y, torch.Generator().manual_seed(1))
+    shown = method.prepare(model, x, y, torch.Generator().manual_seed(1))
     weight = model[1].weight
     (gradient,) = torch.autograd.grad(method.losses(model, x, shown, y)[0].mean(), weight)
     direction = torch.randn_like(weight)

@@ -70,7 +70,7 @@ def test_images_shown_are_the_maximum_of_a_linear_model(method: Any, value: Call
     corners = x + 0.25 * torch.tensor(list(itertools.product((-1, 1), repeat=4))).double()[:, None]
     with torch.no_grad():
         highest = torch.stack([value(model, x, corner, y) for corner in corners]).amax(0)
-        shown = value(model, x, method.shown(model, x, y, drawn()), y)
+        shown = value(model, x, method.prepare(model, x, y, drawn()), y)
 
     assert (model(x).argmax(1) == y).float().mean() < 0.4
     assert_close(shown, highest)

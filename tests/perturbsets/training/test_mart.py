@@ -28,7 +28,7 @@ def loss_by_hand(model: nn.Module, x: Tensor, changed: Tensor, y: Tensor, weight
 def test_loss_and_gradient_are_those_of_the_formula(weight: float, classes: int) -> None:
     x, y, model = torch.rand(6, 5), torch.randint(0, classes, (6,)), nn.Linear(5, classes)
     method = MART(ATTACK, beta=weight)
-    changed = method.shown(model, x, y, torch.Generator().manual_seed(3))
+    changed = method.prepare(model, x, y, torch.Generator().manual_seed(3))
     losses, logits = method.losses(model, x, changed, y)
     expected = loss_by_hand(model, x, changed, y, weight)
 
@@ -52,7 +52,7 @@ def test_images_shown_are_those_the_adversary_finds() -> None:
     x, y, model = torch.rand(6, 5), torch.randint(0, 3, (6,)), nn.Linear(5, 3)
     found = ATTACK(model, x, y, generator=torch.Generator().manual_seed(4))
 
-    assert torch.equal(MART(ATTACK).shown(model, x, y, torch.Generator().manual_seed(4)), found.images)
+    assert torch.equal(MART(ATTACK).prepare(model, x, y, torch.Generator().manual_seed(4)), found.images)
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])

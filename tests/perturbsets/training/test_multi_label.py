@@ -165,7 +165,7 @@ def test_accuracy_is_the_share_of_what_is_known() -> None:
     ("z", "given", "message"),
     [
         (torch.full((12, 3), 2.0), {}, "labels must be 0, 1 or NaN, got 2 as label 0 of row 0"),
-        (torch.full((12, 3), NAN), {}, "labels must tell one state of each image, got none in rows 0, 1"),
+        (torch.full((12, 3), NAN), {}, "labels must have a known state for each image, got none in rows 0, 1"),
         (torch.zeros(12, 4), {}, r"model must return one logit for each label, \[12, 4\], got \[12, 3\]"),
         (torch.arange(12), {}, r"labels must be states \[12, L\]"),
         (torch.zeros(12, 3), {"positive": (1.0, 2.0)}, r"positive must be one for each of the 3 labels, got \[2\]"),

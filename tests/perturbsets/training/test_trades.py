@@ -39,7 +39,7 @@ def batch() -> tuple[Tensor, Tensor, nn.Module]:
 def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
     x, y, model = batch()
     method = TRADES(ATTACK, beta=weight)
-    changed = method.shown(model, x, y, torch.Generator().manual_seed(3))
+    changed = method.prepare(model, x, y, torch.Generator().manual_seed(3))
     losses, logits = method.losses(model, x, changed, y)
     expected = loss_by_hand(model, x, changed, y, weight)
 
@@ -51,7 +51,7 @@ def test_loss_and_gradient_are_those_of_the_formula(weight: float) -> None:
 
 def test_the_images_shown_diverge_more_than_random_ones_and_lie_in_the_set() -> None:
     x, y, model = batch()
-    changed = TRADES(ATTACK).shown(model, x, y, torch.Generator().manual_seed(3))
+    changed = TRADES(ATTACK).prepare(model, x, y, torch.Generator().manual_seed(3))
     region = BALL.at(x)
     drawn = region.decode(region.random_start(generator=torch.Generator().manual_seed(3)))
 
