@@ -1,4 +1,4 @@
-"""The network of two label spaces."""
+"""The network of classes and labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from perturbsets import Adversary, PixelBall, SmallConvNet
+from perturbsets.label_states import DualModel, label_branch
 from perturbsets.models import DualConvNet
 from perturbsets.multi_label import BinaryCrossEntropy
 
@@ -66,6 +67,14 @@ def test_the_label_branch_of_separate_networks_shares_no_weight_with_the_classif
         both = set(model.class_branch.parameters()) & set(model.label_branch.parameters())
         assert bool(both) is shared
         assert set(model.class_branch.parameters()) | set(model.label_branch.parameters()) == set(model.parameters())
+
+
+def test_only_a_dual_model_has_a_label_branch() -> None:
+    model: DualModel = network(shared=True)
+    branch, x = label_branch(model), images()
+    assert branch is not None
+    assert_close(branch(x), model(x, both=True)[1])
+    assert label_branch(SmallConvNet(**SIZES)) is None
 
 
 @pytest.mark.parametrize("shared", [False, True])
