@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor
@@ -83,7 +83,8 @@ class SmoothedLabels(Smoothing[CertifiedLabels]):
         vote between two classes.
     """
 
-    correction: Correction = field(default="bonferroni", kw_only=True)
+    _: KW_ONLY
+    correction: Correction = "bonferroni"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -96,8 +96,9 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
         Fischer, Baader and Vechev, *Scalable certified segmentation via randomized smoothing*, 2021, algorithm 2.
     """
 
-    threshold: float = field(default=0.75, kw_only=True)
-    correction: Correction = field(default="holm", kw_only=True)
+    _: KW_ONLY
+    threshold: float = 0.75
+    correction: Correction = "holm"
 
     SELECTION: ClassVar[int] = 10
     DRAWS: ClassVar[int] = 100

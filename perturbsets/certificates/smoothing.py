@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -155,7 +155,8 @@ class Smoothing(ABC, Generic[Result]):
     model: Model
     perturbations: PerturbationSet
     sigma: float | Sequence[float]
-    batch: int = field(default=256, kw_only=True)
+    _: KW_ONLY
+    batch: int = 256
 
     SELECTION: ClassVar[int] = 100
     DRAWS: ClassVar[int] = 10_000

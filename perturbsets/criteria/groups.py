@@ -35,7 +35,7 @@ class SourceBatch(NamedTuple):
     row: Labels
 
 
-def by_clean_image(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[SourceBatch]:
+def by_clean_image(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[SourceBatch]:
     """Batches that hold all pairs of each of their clean images, in the order of these.
 
     Args:

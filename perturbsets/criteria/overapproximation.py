@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -126,6 +126,7 @@ class OverApproximation:
     """
 
     steps: int = 20
+    _: KW_ONLY
     restarts: int = 3
     draws: int = 8
 

@@ -46,7 +46,7 @@ class PairBatch(NamedTuple):
     source: Labels
 
 
-def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
+def batches(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
     """Batches of all pairs in order, on a device; sources stay on the CPU.
 
     Raises:
@@ -59,7 +59,7 @@ def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cp
         yield PairBatch(floats(clean, device), floats(changed, device), source)
 
 
-def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
+def mismatched(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
     """The same changed images, each with the clean image of another source.
 
     The clean image is that of the pair half of all pairs further on, or of the next one of another source.
@@ -68,7 +68,7 @@ def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = 
         ValueError: If all pairs have one source.
     """
     count = len(pairs)
-    source = torch.cat([batch.source for batch in batches(pairs, size)])
+    source = torch.cat([batch.source for batch in batches(pairs, size=size)])
     if len(source.unique()) < 2:
         raise ValueError(
             "pairs must come from at least two sources to be mismatched, got one: measure on pairs of more sources"
