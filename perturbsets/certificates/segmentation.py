@@ -114,7 +114,7 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
     def share(self) -> float:
         return self.threshold
 
-    def prediction(self, outputs: Tensor) -> Prediction:
+    def _prediction(self, outputs: Tensor) -> Prediction:
         outputs = two_classes(outputs)
         if outputs.ndim < 3:
             raise ValueError(
@@ -123,7 +123,7 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
             )
         return outputs.argmax(1), outputs.shape[1]
 
-    def check_labels(self, labels: Tensor, images: Samples) -> Tensor:
+    def _check_labels(self, labels: Tensor, images: Samples) -> Tensor:
         """Label maps as whole numbers; pixels of label 255 do not count."""
         if labels.ndim < 2 or len(labels) != len(images) or labels.is_floating_point():
             raise ValueError(
@@ -132,7 +132,7 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
             )
         return labels.long()
 
-    def conclude(self, guesses: Tensor, votes: dict[str, Any]) -> CertifiedMaps:
+    def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> CertifiedMaps:
         # Votes were counted to where the smallest p-value of an image can pass alpha over its pixels, as either
         # correction needs to certify any.
         chances = chance_of_at_least(votes["agreed"], votes["draws"], self.threshold).flatten(1)

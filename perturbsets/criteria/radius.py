@@ -9,8 +9,8 @@ import torch
 from cvae import CVAE
 from perturbsets._types import Offsets
 from perturbsets.criteria.figures import holding
-from perturbsets.criteria.groups import Grouping, groups_of, members, sources_of
-from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.criteria.groups import Grouping, groups_of, members
+from perturbsets.criteria.pairs import Pairs, batches, sources_of
 
 
 @torch.no_grad()

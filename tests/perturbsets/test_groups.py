@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from augment import ChangedPairs, Digits, PairStore, RandomCorruption, write_pairs
 from perturbsets import by_group, mean_interval
 from perturbsets.criteria import Grouping, groups_of
-from perturbsets.criteria.groups import by_clean_image
+from perturbsets.criteria.pairs import by_clean_image
 from tests.perturbsets.criteria_sets import LightPairs
 
 

@@ -23,7 +23,7 @@ from perturbsets import (
     radius_from_pairs,
 )
 from perturbsets.criteria import Finding, encodings
-from perturbsets.criteria.extremes import Diversity
+from perturbsets.criteria.overapproximation import Diversity
 from tests.perturbsets.criteria_sets import (
     ClosedForm,
     LightPairs,
