@@ -79,7 +79,7 @@ class Smoothed(Smoothing[Certified]):
         True
     """
 
-    def prediction(self, outputs: Tensor) -> Prediction:
+    def _prediction(self, outputs: Tensor) -> Prediction:
         outputs = two_classes(outputs)
         if outputs.ndim != 2:
             raise ValueError(
@@ -88,11 +88,11 @@ class Smoothed(Smoothing[Certified]):
             )
         return outputs.argmax(1), outputs.shape[1]
 
-    def check_labels(self, labels: Tensor, images: Samples) -> Tensor:
+    def _check_labels(self, labels: Tensor, images: Samples) -> Tensor:
         return class_numbers(labels, images)
 
-    def conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Certified:
-        return Certified(**self.bounds(guesses, votes), **votes)
+    def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Certified:
+        return Certified(**self._bounds(guesses, votes), **votes)
 
     def predict(
         self,

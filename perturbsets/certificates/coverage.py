@@ -168,7 +168,7 @@ def coverage(
     return CoverageCertificate(drawn, sources.cpu()[rows], covering, changes is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Coverage:
     """Searches the nearest member for one random pair of every held-out source, and certifies coverage.
 

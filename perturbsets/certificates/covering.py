@@ -30,8 +30,7 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Labels, PerImage, Rows
-from perturbsets.criteria.groups import sources_of
-from perturbsets.criteria.pairs import Pairs
+from perturbsets.criteria.pairs import Pairs, sources_of
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
 DIGITS = 3  # of rounded bounds in sentences

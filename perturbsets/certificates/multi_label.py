@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor
@@ -83,19 +83,20 @@ class SmoothedLabels(Smoothing[CertifiedLabels]):
         vote between two classes.
     """
 
-    correction: Correction = field(default="bonferroni", kw_only=True)
+    _: KW_ONLY
+    correction: Correction = "bonferroni"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.correction not in get_args(Correction):
             raise ValueError(f"correction must be one of {list(get_args(Correction))}, got {self.correction!r}")
 
-    def prediction(self, outputs: Tensor) -> Prediction:
+    def _prediction(self, outputs: Tensor) -> Prediction:
         if outputs.ndim != 2 or not outputs.shape[1]:
             raise ValueError(f"model must return logits [B, L], one for each label, got {list(outputs.shape)}")
         return (outputs > 0).long(), 2
 
-    def check_labels(self, labels: Tensor, images: Samples) -> Tensor:
+    def _check_labels(self, labels: Tensor, images: Samples) -> Tensor:
         states = label_states(labels, len(images), each_known=False)
         unknown = states.isnan().any(1)
         if bool(unknown.any()):
@@ -105,8 +106,8 @@ class SmoothedLabels(Smoothing[CertifiedLabels]):
             )
         return states.long()
 
-    def level(self, alpha: float, places: int) -> float:
+    def _level(self, alpha: float, places: int) -> float:
         return alpha / places if self.correction == "bonferroni" else alpha
 
-    def conclude(self, guesses: Tensor, votes: dict[str, Any]) -> CertifiedLabels:
-        return CertifiedLabels(**self.bounds(guesses, votes), **votes, correction=self.correction)
+    def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> CertifiedLabels:
+        return CertifiedLabels(**self._bounds(guesses, votes), **votes, correction=self.correction)

@@ -180,7 +180,7 @@ def needed_radii(
     return high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoveringRadius:
     """Searches the radius that one random pair of every held-out source needs, and certifies one for future pairs.
 

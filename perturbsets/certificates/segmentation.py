@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -96,8 +96,9 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
         Fischer, Baader and Vechev, *Scalable certified segmentation via randomized smoothing*, 2021, algorithm 2.
     """
 
-    threshold: float = field(default=0.75, kw_only=True)
-    correction: Correction = field(default="holm", kw_only=True)
+    _: KW_ONLY
+    threshold: float = 0.75
+    correction: Correction = "holm"
 
     SELECTION: ClassVar[int] = 10
     DRAWS: ClassVar[int] = 100
@@ -113,7 +114,7 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
     def share(self) -> float:
         return self.threshold
 
-    def prediction(self, outputs: Tensor) -> Prediction:
+    def _prediction(self, outputs: Tensor) -> Prediction:
         outputs = two_classes(outputs)
         if outputs.ndim < 3:
             raise ValueError(
@@ -122,7 +123,7 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
             )
         return outputs.argmax(1), outputs.shape[1]
 
-    def check_labels(self, labels: Tensor, images: Samples) -> Tensor:
+    def _check_labels(self, labels: Tensor, images: Samples) -> Tensor:
         """Label maps as whole numbers; pixels of label 255 do not count."""
         if labels.ndim < 2 or len(labels) != len(images) or labels.is_floating_point():
             raise ValueError(
@@ -131,7 +132,7 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
             )
         return labels.long()
 
-    def conclude(self, guesses: Tensor, votes: dict[str, Any]) -> CertifiedMaps:
+    def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> CertifiedMaps:
         # Votes were counted to where the smallest p-value of an image can pass alpha over its pixels, as either
         # correction needs to certify any.
         chances = chance_of_at_least(votes["agreed"], votes["draws"], self.threshold).flatten(1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -155,7 +155,8 @@ class Smoothing(ABC, Generic[Result]):
     model: Model
     perturbations: PerturbationSet
     sigma: float | Sequence[float]
-    batch: int = field(default=256, kw_only=True)
+    _: KW_ONLY
+    batch: int = 256
 
     SELECTION: ClassVar[int] = 100
     DRAWS: ClassVar[int] = 10_000
@@ -176,7 +177,7 @@ class Smoothing(ABC, Generic[Result]):
         return 0.5
 
     @abstractmethod
-    def prediction(self, outputs: Tensor) -> Prediction:
+    def _prediction(self, outputs: Tensor) -> Prediction:
         """The class at each place ``[B, *place]``, and the number of classes.
 
         Raises:
@@ -184,7 +185,7 @@ class Smoothing(ABC, Generic[Result]):
         """
 
     @abstractmethod
-    def check_labels(self, labels: Tensor, images: Samples) -> Tensor:
+    def _check_labels(self, labels: Tensor, images: Samples) -> Tensor:
         """Labels as whole numbers.
 
         Raises:
@@ -192,7 +193,7 @@ class Smoothing(ABC, Generic[Result]):
         """
 
     @abstractmethod
-    def conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Result:
+    def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Result:
         """The certificates that follow from votes.
 
         Args:
@@ -200,7 +201,7 @@ class Smoothing(ABC, Generic[Result]):
             votes: What :class:`SmoothingResult` holds, but for the classes.
         """
 
-    def level(self, alpha: float, places: int) -> float:
+    def _level(self, alpha: float, places: int) -> float:
         """The chance of error of each place, so that all places of an image hold together."""
         return alpha / places
 
@@ -240,12 +241,12 @@ class Smoothing(ABC, Generic[Result]):
         if selection < 1:
             raise ValueError(f"selection must be at least 1 draw, got {selection}")
         independent(len(images), groups)
-        labels = None if labels is None else self.check_labels(labels, images)
+        labels = None if labels is None else self._check_labels(labels, images)
         parts = []
         with preserve_state(self.model, images.device), torch.no_grad():
             for counter in self._counters(images, seeds, generator):
                 guesses = counter.counts("selection", selection).argmax(-1)
-                needed = agreements_needed(draws, self.share, self.level(alpha, guesses[0].numel()))
+                needed = agreements_needed(draws, self.share, self._level(alpha, guesses[0].numel()))
                 agreed, taken = counter.agreements("certification", guesses, draws, needed)
                 parts.append((guesses, agreed, taken, counter.seeds))
         device = double_device(images.device)  # on which shares are bounded
@@ -256,7 +257,7 @@ class Smoothing(ABC, Generic[Result]):
             )
         labels = None if labels is None else labels.to(device)
         votes = {"agreed": agreed, "taken": taken, "seeds": seeds, "draws": draws, "alpha": alpha, "sigma": self.sigma}
-        return self.conclude(guesses, {**votes, "labels": labels, "groups": groups})
+        return self._conclude(guesses, {**votes, "labels": labels, "groups": groups})
 
     def count_votes(
         self,
@@ -277,10 +278,10 @@ class Smoothing(ABC, Generic[Result]):
         """From standard deviations to the set's own unit; of a composed set they stay what they are."""
         return radii if isinstance(self.sigma, Sequence) else self.sigma * radii
 
-    def bounds(self, guesses: Tensor, votes: dict[str, Any]) -> dict[str, Any]:
+    def _bounds(self, guesses: Tensor, votes: dict[str, Any]) -> dict[str, Any]:
         """Classes, radii and bounds of shares, by the Clopper-Pearson bound at each place."""
         agreed = votes["agreed"]
-        shares = share_at_least(agreed, votes["draws"], self.level(votes["alpha"], agreed[0].numel()))
+        shares = share_at_least(agreed, votes["draws"], self._level(votes["alpha"], agreed[0].numel()))
         certified = shares > 0.5
         radii = self.scaled(torch.special.ndtri(shares)).where(certified, torch.zeros_like(shares))
         return {"classes": guesses.masked_fill(~certified, ABSTAIN), "radii": radii, "shares": shares}
@@ -307,4 +308,4 @@ class Smoothing(ABC, Generic[Result]):
             region = self.standardized.select(rows).at(images[rows])
             around = None if centre is None else centre[rows]
             model = unwrapped(self.model)
-            yield VoteCounter(model, region, seeds[rows], self.prediction, batch=self.batch, centre=around)
+            yield VoteCounter(model, region, seeds[rows], self._prediction, batch=self.batch, centre=around)

@@ -50,7 +50,7 @@ class RandomFeatures:
         torch.Size([4, 160])
     """
 
-    def __init__(self, width: int = 16, seed: int = 0) -> None:
+    def __init__(self, width: int = 16, *, seed: int = 0) -> None:
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
         self.width, self.seed = width, seed
@@ -97,7 +97,7 @@ class InceptionFeatures:
         for the network and the weights.
     """
 
-    def __init__(self, weights: str | None = None, batch: int = 64) -> None:
+    def __init__(self, weights: str | None = None, *, batch: int = 64) -> None:
         if batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
         self.weights, self.batch = weights, batch

@@ -13,7 +13,7 @@ from perturbsets._types import Flags, Images, PerImage
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import Ascent
 from perturbsets.criteria.extremes import climbing
-from perturbsets.criteria.groups import SourceBatch
+from perturbsets.criteria.pairs import SourceBatch
 from perturbsets.evaluation.accuracy import correct_under
 from perturbsets.intervals import independent, share_interval
 from perturbsets.objectives import Margin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -146,6 +146,7 @@ class NecessarySubset:
     """
 
     steps: int = 50
+    _: KW_ONLY
     restarts: int = 3
     curve: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75, 1.5)
     curve_steps: int = 12

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Offsets, PerImage
+from augment.double_precision import in_double
+from perturbsets._types import Offsets, PerImage, Samples
 from perturbsets.ascents import APGD
-from perturbsets.criteria.extremes import Diversity, check_finite, farthest_members, squared_difference
+from perturbsets.criteria.extremes import check_finite, farthest_members, squared_difference
 from perturbsets.criteria.figures import figure, named, spread
-from perturbsets.criteria.groups import by_clean_image
 from perturbsets.criteria.labels import LabelPreservation, label_preservation
-from perturbsets.criteria.pairs import Pairs, check_held_out
+from perturbsets.criteria.pairs import Pairs, by_clean_image, check_held_out
 from perturbsets.intervals import independent, share_interval
 from perturbsets.sets.base import PerturbationSet
 
@@ -126,6 +126,7 @@ class OverApproximation:
     """
 
     steps: int = 20
+    _: KW_ONLY
     restarts: int = 3
     draws: int = 8
 
@@ -201,3 +202,58 @@ class OverApproximation:
                 labels.append(label_preservation(reference, perturbations, batch, samples, attack, generator=generator))
         joined = {name: torch.cat([part[name] for part in columns]).cpu() for name in columns[0]}
         return OverApproximationResult(**joined, labels=LabelPreservation.joined(labels) if labels else None)
+
+
+class Diversity:
+    r"""Accumulates differences by group, for the mean squared distance between two of a group.
+
+    .. math:: \frac{2}{n(n-1)} \sum_{i<j} \tfrac1m \|d_i - d_j\|^2
+        = \frac{2}{n-1} \cdot \tfrac1m \Big(\sum_i \|d_i\|^2 - \tfrac1n \big\|\sum_i d_i\big\|^2\Big)
+
+    Only sums are kept, in float64 as their difference cancels. The mean does not depend on n, so that few real changes
+    can be compared with many samples.
+
+    Args:
+        groups: Number of groups.
+
+    Attributes:
+        count: Number of differences of each group.
+        largest: The largest squared length of each group's differences, per pixel.
+
+    Example:
+        >>> diversity = Diversity(1)
+        >>> diversity.add(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([0, 0]))
+        >>> diversity.distance()
+        tensor([1.])
+    """
+
+    def __init__(self, groups: int) -> None:
+        self.count = torch.zeros(groups, dtype=torch.int64)
+        self.largest = torch.zeros(groups)
+        self._sum: Tensor | None = None
+        self._squares = torch.zeros(groups, dtype=torch.float64)
+
+    def add(self, differences: Samples, member: Tensor) -> None:
+        """Adds differences, changed less clean images, and the group of each."""
+        flat = in_double(differences.flatten(1))
+        member = member.to(flat.device)
+        if self._sum is None:
+            self._sum = flat.new_zeros(len(self.count), flat.shape[1])
+            self.count, self._squares = self.count.to(flat.device), self._squares.to(flat.device)
+            self.largest = self.largest.to(flat.device)
+        lengths = flat.square().mean(1)
+        self._sum.index_add_(0, member, flat)
+        self._squares.index_add_(0, member, lengths)
+        self.count.index_add_(0, member, torch.ones_like(member))
+        self.largest.scatter_reduce_(0, member, lengths.float(), "amax")
+
+    def displacement(self) -> PerImage:
+        """Mean squared length of each group's differences, per pixel."""
+        return (self._squares / self.count.clamp_min(1)).float()
+
+    def distance(self) -> PerImage:
+        """Mean squared distance between two of a group, per pixel; zero for groups of fewer than two."""
+        if self._sum is None:
+            return torch.zeros_like(self.largest)
+        rest = self._squares - self._sum.square().mean(1) / self.count.clamp_min(1)
+        return (2 * rest.clamp_min(0) / (self.count - 1).clamp_min(1)).float() * (self.count > 1)

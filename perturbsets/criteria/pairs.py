@@ -1,4 +1,4 @@
-"""Held-out pairs, in batches."""
+"""Held-out pairs, in batches of pairs or of clean images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PairBatch(NamedTuple):
     source: Labels
 
 
-def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
+def batches(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
     """Batches of all pairs in order, on a device; sources stay on the CPU.
 
     Raises:
@@ -59,7 +59,7 @@ def batches(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cp
         yield PairBatch(floats(clean, device), floats(changed, device), source)
 
 
-def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
+def mismatched(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
     """The same changed images, each with the clean image of another source.
 
     The clean image is that of the pair half of all pairs further on, or of the next one of another source.
@@ -68,7 +68,7 @@ def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = 
         ValueError: If all pairs have one source.
     """
     count = len(pairs)
-    source = torch.cat([batch.source for batch in batches(pairs, size)])
+    source = torch.cat([batch.source for batch in batches(pairs, size=size)])
     if len(source.unique()) < 2:
         raise ValueError(
             "pairs must come from at least two sources to be mismatched, got one: measure on pairs of more sources"
@@ -85,6 +85,94 @@ def mismatched(pairs: Pairs, size: int = BATCH, *, device: torch.device | str = 
 def floats(images: Tensor, device: torch.device | str) -> Images:
     """Stored images in single precision in [0, 1], on a device."""
     return to_dtype(images.to(device), torch.float32, scale=True)
+
+
+class SourceBatch(NamedTuple):
+    """All pairs of some clean images.
+
+    Attributes:
+        clean: Clean images, one per pair.
+        changed: Changed images.
+        member: Position among the batch's clean images of each pair's, on the images' device.
+        first: Position in the batch of the first pair of each clean image.
+        source: Source number of each clean image; those of one source are not independent.
+        label: Class of each clean image's first pair, -1 where there is none.
+        row: Position among all pairs of each clean image's first pair.
+    """
+
+    clean: Images
+    changed: Images
+    member: Labels
+    first: Labels
+    source: Labels
+    label: Labels
+    row: Labels
+
+
+def by_clean_image(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[SourceBatch]:
+    """Batches that hold all pairs of each of their clean images, in the order of these.
+
+    Args:
+        pairs: The pairs; each source counts as one clean image unless they have ``clean_rows``, as
+            :class:`augment.PairStore` does.
+        size: Largest number of pairs in a batch, unless a clean image has more.
+        device: Device of the images; numbers and labels stay on the CPU.
+
+    Raises:
+        ValueError: If there are no pairs.
+    """
+    source, label = sources_of(pairs), labels_of(pairs)
+    image = getattr(pairs, "clean_rows", source)
+    order = image.argsort(stable=True)
+    _, counts = image[order].unique_consecutive(return_counts=True)
+    for block in _blocks(counts, size):
+        taken, order = order[: int(block.sum())], order[int(block.sum()) :]
+        clean, changed, *_ = pairs.batch(taken)
+        first = block.cumsum(0) - block
+        member = torch.repeat_interleave(torch.arange(len(block)), block).to(device)
+        rows = taken[first]
+        yield SourceBatch(
+            floats(clean, device), floats(changed, device), member, first.to(device), source[rows], label[rows], rows
+        )
+
+
+def sources_of(pairs: Pairs) -> Labels:
+    """Source number of each pair.
+
+    Raises:
+        ValueError: If there are no pairs.
+    """
+    return _column(pairs, "sources", 2)
+
+
+def labels_of(pairs: Pairs) -> Labels:
+    """Class of each pair, -1 where there is none.
+
+    Raises:
+        ValueError: If there are no pairs.
+    """
+    return _column(pairs, "labels", 3)
+
+
+def _column(pairs: Pairs, name: str, position: int) -> Labels:
+    """An attribute of the pairs, or else a part of what their batches return."""
+    if not len(pairs):
+        raise ValueError("pairs must hold at least one pair, got none: choose another split")
+    stored = getattr(pairs, name, None)
+    if isinstance(stored, Tensor):
+        return stored.long()
+    return torch.cat([pairs.batch(rows)[position] for rows in torch.arange(len(pairs)).split(BATCH)]).long()
+
+
+def _blocks(counts: Tensor, size: int) -> Iterator[Tensor]:
+    """Runs of counts that sum up to at most a size, or are single."""
+    start, total = 0, 0
+    for number, count in enumerate(counts.tolist()):
+        if total + count > size and number > start:
+            yield counts[start:number]
+            start, total = number, 0
+        total += count
+    yield counts[start:]
 
 
 def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:

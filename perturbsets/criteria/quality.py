@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +31,9 @@ class PrecisionRecall(NamedTuple):
     recalled: Flags
 
 
-def precision_recall(real: Float[Tensor, "M F"], samples: Float[Tensor, "N G"], neighbours: int = 3) -> PrecisionRecall:
+def precision_recall(
+    real: Float[Tensor, "M F"], samples: Float[Tensor, "N G"], *, neighbours: int = 3
+) -> PrecisionRecall:
     r"""Which images lie in the other set, taken as the union of balls around its images.
 
     The ball around each image reaches to its k-th nearest neighbour in its own set.
@@ -122,6 +124,7 @@ class SetQuality:
     """
 
     features: FeatureExtractor | None = None
+    _: KW_ONLY
     neighbours: int = 3
 
     def __post_init__(self) -> None:
@@ -157,7 +160,7 @@ class SetQuality:
             clean.append(features(other.clean))
         first, *others = (torch.cat(blocks) for blocks in (reference, samples, clean, real))
         sampled, unchanged, perfect = (frechet_distance(first, other) for other in others)
-        precise, recalled = precision_recall(first, others[0], self.neighbours)
+        precise, recalled = precision_recall(first, others[0], neighbours=self.neighbours)
         return QualityResult(sampled, unchanged, perfect, precise, recalled, source[~held], source[held])
 
 

@@ -9,8 +9,8 @@ import torch
 from cvae import CVAE
 from perturbsets._types import Offsets
 from perturbsets.criteria.figures import holding
-from perturbsets.criteria.groups import Grouping, groups_of, members, sources_of
-from perturbsets.criteria.pairs import Pairs, batches
+from perturbsets.criteria.groups import Grouping, groups_of, members
+from perturbsets.criteria.pairs import Pairs, batches, sources_of
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def encodings(model: CVAE, pairs: Pairs) -> Offsets:
     return offsets
 
 
-def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float:
+def radius_from_pairs(model: CVAE, pairs: Pairs, *, quantile: float = 1.0) -> float:
     """The radius, in prior standard deviations, that contains a share of the encodings of pairs: one of their norms.
 
     Args:
@@ -56,7 +56,7 @@ def radius_from_pairs(model: CVAE, pairs: Pairs, quantile: float = 1.0) -> float
 
 
 def radius_by_group(
-    model: CVAE, pairs: Pairs, quantile: float = 1.0, groups: Mapping[str, Grouping] | None = None
+    model: CVAE, pairs: Pairs, *, quantile: float = 1.0, groups: Mapping[str, Grouping] | None = None
 ) -> dict[str, dict[str, dict[str, float]]]:
     """The radius that each group of pairs needs by itself.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cvae.progress import Record
-from perturbsets.report.drawing import LIGHT, Chart, draw_chart, series
+from perturbsets.report.drawing import LIGHT, Chart, annotate, draw_chart, percent_axis, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,19 +27,10 @@ def norms_chart(norms: Tensor, radius: float, dimensions: int | None) -> Chart:
     def draw(axes: Axes) -> None:
         axes.hist(norms.numpy(), bins=40, color=LIGHT["accent"], alpha=0.75)
         axes.axvline(radius, color=LIGHT["warm"])
-        axes.annotate(
-            f"radius {radius:.2f}",
-            (radius, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(-5, -4),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            color=LIGHT["warm"],
-        )
+        place = ("data", "axes fraction")
+        annotate(axes, f"radius {radius:.2f}", (radius, 1.0), (-5, -4), "warm", xycoords=place, va="top")
         if dimensions is not None:
-            typical = dimensions**0.5
-            axes.axvline(typical, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
+            axes.axvline(dimensions**0.5, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
         axes.set_xlim(left=0)
         axes.set_xlabel("norm of the encoding, in prior standard deviations")
         axes.set_ylabel("validation pairs")
@@ -64,8 +56,7 @@ def errors_chart(errors: Mapping[str, Tensor]) -> Chart:
             points = torch.linspace(0, len(ordered) - 1, min(200, len(ordered))).long()
             axes.plot(ordered[points].numpy(), rank[points].numpy(), color=series(number)[0], label=label)
         axes.set_xscale("log")
-        axes.set_ylim(0, 1)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        percent_axis(axes)
         axes.set_xlabel("mean squared error per pixel")
         axes.set_ylabel("share of pairs with less")
         axes.legend(loc="best")
@@ -83,92 +74,77 @@ def errors_chart(errors: Mapping[str, Tensor]) -> Chart:
 
 def fit_charts(records: Sequence[Record]) -> list[Chart]:
     """The objective, the divergence and the generator's scale over the steps of the fit."""
-    plans = [
-        ("fit-score", "Negative evidence bound", ("loss", "score"), "nats per pixel; lower is better", False),
-        ("fit-kl", "Information in the latents", ("kl", "validation_kl"), "divergence, nats per pixel", False),
-        ("fit-scale", "Scale of the generator's error", ("scale", "validation_scale"), "pixel value", True),
-    ]
-    captions = {
-        "fit-score": "The weight of the divergence warms up during training; the model with the lowest validation "
-        "score is kept.",
-        "fit-kl": "Zero would mean that the generator ignores the latents and the set is a single image.",
-        "fit-scale": "The root mean square error of the generator.",
+    plans = {
+        "fit-score": (
+            "Negative evidence bound",
+            {"training": "loss", "validation": "score"},
+            "nats per pixel; lower is better",
+            "The weight of the divergence warms up; the model with the lowest validation score is kept.",
+        ),
+        "fit-kl": (
+            "Information in the latents",
+            {"training": "kl", "validation": "validation_kl"},
+            "divergence, nats per pixel",
+            "Zero would mean that the generator ignores the latents and the set is a single image.",
+        ),
+        "fit-scale": (
+            "Scale of the generator's error",
+            {"training": "scale", "validation": "validation_scale"},
+            "pixel value",
+            "The root mean square error of the generator.",
+        ),
     }
     charts = []
-    for name, title, keys, label, logarithmic in plans:
-        curves = [(text, _column(records, key)) for text, key in zip(("training", "validation"), keys, strict=True)]
-        curves = [(text, curve) for text, curve in curves if curve[0]]
-        if curves:
-            charts.append(_training_chart(name, title, label, curves, captions[name], logarithmic))
+    for name, (title, keys, label, caption) in plans.items():
+        curves = {kind: curve for kind, key in keys.items() if (curve := _column(records, key))[0]}
+        if not curves:
+            continue
+        ends = "; ".join(f"{kind} ends at {values[-1]:.4g}" for kind, (_, values) in curves.items())
+        draw = partial(_draw_fit, curves=curves, label=label, logarithmic=name == "fit-scale")
+        charts.append(draw_chart(name, draw, title=title, alt=f"{title} over the steps: {ends}.", caption=caption))
     return charts
 
 
-def _training_chart(
-    name: str,
-    title: str,
-    label: str,
-    curves: Sequence[tuple[str, Curve]],
-    caption: str,
-    logarithmic: bool,
-) -> Chart:
-    def draw(axes: Axes) -> None:
-        for text, (steps, values) in curves:
-            validating = text == "validation"
-            axes.plot(
-                steps,
-                values,
-                color=LIGHT["warm" if validating else "accent"],
-                linewidth=1.6 if validating else 1,
-                marker="o" if validating else None,
-                markersize=4,
-                label=text,
-            )
-        settled = [value for _, (steps, values) in curves for value in values[len(values) // 20 :]]
-        if logarithmic and min(settled) > 0:
-            axes.set_yscale("log")
-        else:
-            margin = 0.06 * (max(settled) - min(settled)) or 1.0
-            axes.set_ylim(min(settled) - margin, max(settled) + margin)
-        axes.set_xlabel("step")
-        axes.set_ylabel(label)
-        axes.legend()
-
-    ends = "; ".join(f"{text} ends at {values[-1]:.4g}" for text, (_, values) in curves)
-    return draw_chart(name, draw, title=title, alt=f"{title} over the steps: {ends}.", caption=caption)
+def _draw_fit(axes: Axes, curves: Mapping[str, Curve], label: str, *, logarithmic: bool) -> None:
+    styles: dict[str, dict[str, Any]] = {
+        "training": {"color": LIGHT["accent"], "linewidth": 1},
+        "validation": {"color": LIGHT["warm"], "linewidth": 1.6, "marker": "o", "markersize": 4},
+    }
+    for kind, (steps, values) in curves.items():
+        axes.plot(steps, values, label=kind, **styles[kind])
+    settled = [value for _, values in curves.values() for value in values[len(values) // 20 :]]
+    if logarithmic and min(settled) > 0:
+        axes.set_yscale("log")
+    else:
+        margin = 0.06 * (max(settled) - min(settled)) or 1.0
+        axes.set_ylim(min(settled) - margin, max(settled) + margin)
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+    axes.legend()
 
 
 def classifier_charts(trained: Mapping[str, Sequence[Sequence[Record]]], order: Sequence[str]) -> list[Chart]:
     """Training accuracy and loss of every classifier over its steps."""
-    named = [name for name in order if name in trained] + [name for name in trained if name not in order]
+    names = [name for name in order if name in trained] + [name for name in trained if name not in order]
+    accuracy = f"On each method's own training images, perturbed or not. Running means of {SMOOTHED} records."
     charts = []
-    for key, title in (("accuracy", "Training accuracy"), ("loss", "Training loss")):
-        curves = {name: curve for name in named if (curve := _mean_curve(trained[name], key))[0]}
+    for key, caption in (("accuracy", accuracy), ("loss", "")):
+        curves = {name: curve for name in names if (curve := _mean_curve(trained[name], key))[0]}
         if not curves:
             continue
 
-        def draw(
-            axes: Axes,
-            curves: dict[str, Curve] = curves,
-            share: bool = key == "accuracy",
-        ) -> None:
+        def draw(axes: Axes, curves: dict[str, Curve] = curves, share: bool = key == "accuracy") -> None:
             for name, (steps, values) in curves.items():
-                axes.plot(steps, values, color=series(named.index(name))[0], linewidth=1.3, label=name)
+                axes.plot(steps, values, color=series(names.index(name))[0], linewidth=1.3, label=name)
             if share:
                 axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
                 axes.legend(loc="lower right")
             axes.set_xlabel("step")
 
+        title = f"Training {key}"
         ends = ", ".join(f"{name} {values[-1]:.3g}" for name, (_, values) in curves.items())
-        caption = f"On each method's own training images, perturbed or not. Running means of {SMOOTHED} records."
-        charts.append(
-            draw_chart(
-                f"classifiers-{key}",
-                draw,
-                title=title,
-                alt=f"{title} over the steps, one curve per classifier; at the end: {ends}.",
-                caption=caption if key == "accuracy" else "",
-            )
-        )
+        alt = f"{title} over the steps, one curve per classifier; at the end: {ends}."
+        charts.append(draw_chart(f"classifiers-{key}", draw, title=title, alt=alt, caption=caption))
     return charts
 
 
@@ -176,18 +152,16 @@ def accuracy_chart(table: Mapping[str, Any]) -> Chart:
     """Accuracy of every classifier under every attack, as dots with intervals."""
     rows, columns = table["rows"], table["columns"]
     cells = {(row, column): table["accuracy"][row][column] for row in rows for column in columns}
-    worst = {column: min(rows, key=lambda row: table["accuracy"][row][column]["mean"]) for column in columns}
-    best = {column: max(rows, key=lambda row: table["accuracy"][row][column]["mean"]) for column in columns}
-    spans = "; ".join(
-        f"{column}: {table['accuracy'][worst[column]][column]['mean']:.0%} ({worst[column]}) to "
-        f"{table['accuracy'][best[column]][column]['mean']:.0%} ({best[column]})"
-        for column in columns
-    )
+    spans = []
+    for column in columns:
+        means = {row: cells[row, column]["mean"] for row in rows}
+        low, high = (choose(means, key=means.__getitem__) for choose in (min, max))
+        spans.append(f"{column}: {means[low]:.0%} ({low}) to {means[high]:.0%} ({high})")
     return draw_chart(
         "accuracy",
         lambda axes: dots(axes, rows, columns, cells, "accuracy"),
         title="Accuracy under each attack",
-        alt=f"Accuracies with intervals, grouped by attack. {spans}.",
+        alt=f"Accuracies with intervals, grouped by attack. {'; '.join(spans)}.",
         caption="Dots are means, bars 95 % intervals.",
         width=5.4,
         height=dots_height(rows, columns),

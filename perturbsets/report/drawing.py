@@ -159,6 +159,14 @@ def plot_detection(axes: Axes, curves: Mapping[str, tuple[Mapping[str, Any], str
         axes.legend(loc="lower right")
 
 
+def annotate(
+    axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], colour: str, **kwargs: Any
+) -> None:
+    """Writes text to the upper left of a point, at an offset in printer's points."""
+    kwargs = {"ha": "right", "va": "bottom", **kwargs}
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", color=LIGHT[colour], **kwargs)
+
+
 def percent_axis(axes: Axes) -> None:
     """Labels the ordinate, from 0 to 1, in percent."""
     axes.set_ylim(0, 1.02)

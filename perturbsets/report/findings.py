@@ -204,7 +204,7 @@ def sample_note(evaluation: Content) -> str:
 def _origin(radius: Content) -> str:
     if radius["quantile"] is None:
         return "as the recipe says"
-    return f"the smallest that holds {100 * radius['quantile']:g} % of {radius['pairs']:,} pairs"
+    return f"the smallest that contains {100 * radius['quantile']:g} % of {radius['pairs']:,} pairs"
 
 
 def _accuracy(cell: Content) -> str:

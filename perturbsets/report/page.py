@@ -147,8 +147,7 @@ def _training(run: Path, evaluation: dict[str, Any] | None, stages: Sequence[str
     records = read_records(run / "fit" / "metrics.jsonl")
     trained = read_classifiers(run / "classifiers")
     drawn = charts.fit_charts(records) + charts.classifier_charts(trained, evaluation["rows"] if evaluation else [])
-    fitted, done = bool(records), bool(trained)
-    needs = next((name for name, ready in (("fit", fitted), ("train", done)) if name in stages and not ready), None)
+    needs = next((name for name, ready in (("fit", records), ("train", trained)) if name in stages and not ready), None)
     return Section("training", "Training", needs=needs, charts=drawn)
 
 
@@ -177,11 +176,15 @@ def _robustness(robustness: dict[str, Any] | None, audits: dict[str, Any] | None
         return []
     first = next(iter(robustness["rows"].values()))[0]
     verdicts = findings.verdicts(list(robustness["rows"]), audits)
-    failed = {
-        row: sum(cells.get(f"{name}: apgd-ce", 0) for name in robustness["sets"]) for row, cells in verdicts.items()
+    content = {
+        **robustness,
+        "members": list(first["broken"]),
+        "images": first["images"],
+        "independent": first.get("independent", first["images"]),
+        "failed": {
+            row: sum(cells.get(f"{name}: apgd-ce", 0) for name in robustness["sets"]) for row, cells in verdicts.items()
+        },
     }
-    content = {**robustness, "members": list(first["broken"]), "images": first["images"], "failed": failed}
-    content["independent"] = first.get("independent", first["images"])
     return [Section("robustness", "Robust accuracy under a fixed ensemble of attacks", content=content)]
 
 
@@ -192,11 +195,7 @@ def _attacks(run: Path, evaluation: dict[str, Any] | None) -> list[Section]:
         return []
     names = [name for name in evaluation["columns"] if name != "clean"]
     grids = attack_grids(read_tensors(file), names, about["classes"], evaluation["descriptions"])
-    return (
-        [Section("attacks", f"Adversarial images of the classifier {about['classifier']}", grids=grids)]
-        if grids
-        else []
-    )
+    return [Section("attacks", f"Adversarial images of {about['classifier']}", grids=grids)] if grids else []
 
 
 def _certificates(run: Path) -> Section:

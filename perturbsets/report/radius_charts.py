@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perturbsets.criteria.theorems.tail import paper_radius, radius_needed
-from perturbsets.report.drawing import LIGHT, Chart, draw_chart, percent_axis, plot_means, series
+from perturbsets.report.drawing import LIGHT, Chart, annotate, draw_chart, percent_axis, plot_means, series
 from perturbsets.share_bounds import share_at_least
 
 if TYPE_CHECKING:
@@ -127,36 +127,15 @@ def theorem_chart(latent: int = 16, kl: float = 20.0, radius: float | None = Non
     def draw(axes: Axes) -> None:
         for name, (needed, colour) in forms.items():
             for alpha, style in MASSES.items():
-                axes.plot(
-                    divergences.numpy(),
-                    needed(divergences, alpha, latent).numpy(),
-                    style,
-                    color=LIGHT[colour],
-                    label=f"{name}, {alpha:.0%} outside",
-                )
+                radii, label = needed(divergences, alpha, latent).numpy(), f"{name}, {alpha:.0%} outside"
+                axes.plot(divergences.numpy(), radii, style, color=LIGHT[colour], label=label)
             at = float(needed(kl, 0.5, latent))
             axes.plot([kl], [at], "o", color=LIGHT[colour], markersize=5)
-            axes.annotate(
-                f"{at:.1f}",
-                (kl, at),
-                xytext=(-5, 3),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                color=LIGHT[colour],
-            )
+            annotate(axes, f"{at:.1f}", (kl, at), (-5, 3), colour)
         axes.axvline(kl, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
         if radius is not None:
             axes.axhline(radius, color=LIGHT["ink"], linewidth=1)
-            axes.annotate(
-                f"radius {radius:.2f}",
-                (1, radius),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-            )
+            annotate(axes, f"radius {radius:.2f}", (1.0, radius), (0, 3), "ink", xycoords=("axes fraction", "data"))
         axes.set_xlim(0, 2 * kl)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("divergence K from the prior, in nats")

@@ -186,7 +186,7 @@ def representation_sections(run: Path) -> list[Section]:
             ],
         ),
         Section(
-            "beside",
+            "comparisons",
             "Comparisons: other adversaries, networks and sets",
             grids=[_in_set(content, arrays, name) for name in content["sets"]],
             tables=[kinds_table(content), *random_tables(content), *elsewhere_tables(content)],

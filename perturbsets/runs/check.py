@@ -65,7 +65,7 @@ def measure(
             for entry in [min(summary["curve"], key=lambda entry: abs(float(entry["radius"]) - size))]
         ]
     if len(pairs) // 2 > settings.quality.neighbours:  # fewer cannot be compared
-        comparison = SetQuality(settings.quality.features.make(), settings.quality.neighbours)
+        comparison = SetQuality(settings.quality.features.make(), neighbours=settings.quality.neighbours)
         quality = comparison(learned, pairs, generator=generator).summary()
         content["quality"] = {**quality, "features": settings.quality.features.build.rsplit(".", 1)[1]}
     worst, farthest = necessary.worst(SHOWN), around.reach.argsort(descending=True, stable=True)[:SHOWN]

@@ -70,7 +70,7 @@ def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Conso
         return
     radius = recipe.set.radius
     if radius is None:
-        radius = radius_from_pairs(model, validation_pairs, recipe.set.quantile)
+        radius = radius_from_pairs(model, validation_pairs, quantile=recipe.set.quantile)
     bank = encodings(model, train_pairs)
     order = torch.Generator().manual_seed(derive_seed(recipe.seed, "bank"))
     bank = bank[torch.randperm(len(bank), generator=order)[: recipe.set.bank]]
@@ -91,7 +91,7 @@ def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
             "value": learned.radius,
             "quantile": recipe.set.quantile if recipe.set.radius is None else None,
             "pairs": len(norms),
-            "groups": radius_by_group(learned.model, validation_pairs, recipe.set.quantile),
+            "groups": radius_by_group(learned.model, validation_pairs, quantile=recipe.set.quantile),
         }
     }
     test_pairs = build.store(recipe, run, "test")

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from augment import ChangedPairs, Digits, PairStore, RandomCorruption, write_pairs
 from perturbsets import by_group, mean_interval
 from perturbsets.criteria import Grouping, groups_of
-from perturbsets.criteria.groups import by_clean_image
+from perturbsets.criteria.pairs import by_clean_image
 from tests.perturbsets.criteria_sets import LightPairs
 
 
@@ -75,7 +75,7 @@ def test_every_pair_comes_once_beside_the_others_of_its_source(memory_pairs: Any
         setattr(pairs, name, getattr(pairs, name)[order])
     given = pairs if kept else memory_pairs(pairs.clean, pairs.changed, pairs.sources)
     seen = []
-    for batch in by_clean_image(given, size):
+    for batch in by_clean_image(given, size=size):
         assert len(batch.clean) <= max(size, 3)
         own = batch.source[batch.member]
         assert_close(batch.clean[batch.first][batch.member], batch.clean)
@@ -85,5 +85,6 @@ def test_every_pair_comes_once_beside_the_others_of_its_source(memory_pairs: Any
         seen += own.tolist()
     assert seen == sorted(pairs.sources.tolist())
     assert_close(
-        torch.cat([b.changed for b in by_clean_image(given, size)]), pairs.changed[pairs.sources.argsort(stable=True)]
+        torch.cat([b.changed for b in by_clean_image(given, size=size)]),
+        pairs.changed[pairs.sources.argsort(stable=True)],
     )

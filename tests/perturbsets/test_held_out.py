@@ -100,7 +100,7 @@ def test_a_few_equal_images_are_chance_and_more_are_not(learned: LatentBall, fil
 
 
 def test_every_criterion_refuses(learned: LatentBall, file: Path) -> None:
-    for criterion in (NecessarySubset(1, 1), SufficientLikelihood(1), SetQuality()):
+    for criterion in (NecessarySubset(1, restarts=1), SufficientLikelihood(1), SetQuality()):
         with pytest.raises(ValueError, match="pairs must be held out"):
             criterion(learned, PairStore(file, "train"))
 

@@ -104,7 +104,7 @@ def test_mismatched_pairs_never_share_a_source(memory_pairs: Any, source: list[i
     numbers = torch.tensor(source)
     images = (numbers / 10)[:, None, None, None].expand(-1, 1, 2, 2)  # a clean image tells its source
     own = 0
-    for clean, changed, given in mismatched(memory_pairs(images, images, numbers), size):
+    for clean, changed, given in mismatched(memory_pairs(images, images, numbers), size=size):
         assert ((clean - changed).flatten(1).abs().amax(1) > 0).all()
         assert given.tolist() == source[own : own + len(given)]
         own += len(given)
@@ -113,7 +113,7 @@ def test_mismatched_pairs_never_share_a_source(memory_pairs: Any, source: list[i
 
 def test_pairs_come_in_order_in_floating_point(memory_pairs: Any) -> None:
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 1, 2, 2)
-    parts = list(batches(memory_pairs(images, images + 5, torch.arange(10)), 4))
+    parts = list(batches(memory_pairs(images, images + 5, torch.arange(10)), size=4))
 
     assert [len(part.clean) for part in parts] == [4, 4, 2]
     assert_close(torch.cat([part.clean for part in parts])[:, 0, 0, 0], torch.arange(10) / 255)
@@ -140,9 +140,9 @@ def test_pairs_that_do_not_do_are_refused(linear_cvae: Any, pairs: Any, memory_p
     none = memory_pairs(pairs.clean[:0], pairs.changed[:0], pairs.source[:0])
 
     with pytest.raises(ValueError, match="at least two sources"):
-        NecessarySubset(1, 1)(perturbations, one)
+        NecessarySubset(1, restarts=1)(perturbations, one)
     with pytest.raises(ValueError, match="at least one pair"):
-        NecessarySubset(1, 1)(perturbations, none)
+        NecessarySubset(1, restarts=1)(perturbations, none)
     with pytest.raises(ValueError, match="steps must be at least 1"):
         NecessarySubset(0)
     with pytest.raises(ValueError, match="restarts must be at least 1"):

@@ -87,7 +87,7 @@ def test_no_pair_is_further_from_a_larger_ball_however_weak_the_search(steps: in
         return (images + 0.2 * waves[:, None, None, None]).clamp(0, 1)
 
     model = ClosedForm(4, crumpled, lambda images, changed: torch.randn(len(images), 4))
-    criterion = NecessarySubset(steps, 2, curve=SHARES, curve_steps=steps)
+    criterion = NecessarySubset(steps, restarts=2, curve=SHARES, curve_steps=steps)
     result = criterion(LatentBall(model, 2.0), LightPairs(), generator=torch.Generator().manual_seed(1))
 
     for errors in (result.curve.search, result.curve.mismatched_search):
@@ -100,7 +100,9 @@ def test_no_pair_is_further_from_a_larger_ball_however_weak_the_search(steps: in
 
 def test_floor_is_what_no_ball_goes_below_and_never_a_divisor() -> None:
     pairs = LightPairs()
-    small, large = (NecessarySubset(15, 1, curve=())(LatentBall(honest(), radius), pairs) for radius in (0.5, 9.0))
+    small, large = (
+        NecessarySubset(15, restarts=1, curve=())(LatentBall(honest(), radius), pairs) for radius in (0.5, 9.0)
+    )
     cut, whole = small.summary(), large.summary()
 
     # The encoding of this model is exact, so that the floor is zero: all that the small ball leaves is the ball's own.
@@ -108,14 +110,14 @@ def test_floor_is_what_no_ball_goes_below_and_never_a_divisor() -> None:
     assert cut["search"]["above_floor"] == pytest.approx(cut["search"]["share"], rel=1e-3)
     assert cut["search"]["above_floor"] > 0.2
     assert abs(whole["search"]["above_floor"]) < 1e-3
-    nothing = NecessarySubset(5, 1, curve=())(LatentBall(returns_only_x(), 1.0), pairs).summary()
+    nothing = NecessarySubset(5, restarts=1, curve=())(LatentBall(returns_only_x(), 1.0), pairs).summary()
     assert nothing["search"]["share"] == pytest.approx(1)
     assert nothing["search"]["above_floor"] is None
 
 
 def test_groups_come_from_the_pairs_and_their_means_add_up() -> None:
     pairs = LightPairs()
-    result = NecessarySubset(10, 1, curve=())(LatentBall(honest(), 0.5), pairs)
+    result = NecessarySubset(10, restarts=1, curve=())(LatentBall(honest(), 0.5), pairs)
     groups = result.summary()["groups"]
 
     assert {name: sorted(entries) for name, entries in groups.items()} == {
@@ -136,7 +138,7 @@ def test_worst_pairs_are_those_with_the_largest_shares_left() -> None:
     pairs = LightPairs()
     pairs.changed[17] = torch.rand_like(pairs.changed[17])
     pairs.changed[5] = pairs.clean[5]  # no change: a share of nothing is not the worst
-    result = NecessarySubset(20, 1, curve=())(LatentBall(honest(), 3.0), pairs)
+    result = NecessarySubset(20, restarts=1, curve=())(LatentBall(honest(), 3.0), pairs)
     summary = result.summary()
 
     assert int(result.worst(1)[0]) == 17
@@ -147,7 +149,7 @@ def test_worst_pairs_are_those_with_the_largest_shares_left() -> None:
 
 
 def test_summary_is_plain_json_without_nan() -> None:
-    summary = NecessarySubset(3, 2)(LatentBall(honest(), 1.0), LightPairs()).summary()
+    summary = NecessarySubset(3, restarts=2)(LatentBall(honest(), 1.0), LightPairs()).summary()
 
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert [entry["radius"] for entry in summary["curve"]] == [0.125, 0.25, 0.5, 0.75, 1.0, 1.5]
@@ -163,12 +165,12 @@ def test_generators_that_give_nan_are_named_with_their_pairs() -> None:
     with pytest.raises(
         ValueError, match=r"NaN or infinity for 60 of 120 pairs \(0, 1, 2, 6, 7, 8, .*, \.\.\.\): look at"
     ):
-        NecessarySubset(2, 1)(LatentBall(model, 1.0), LightPairs())
+        NecessarySubset(2, restarts=1)(LatentBall(model, 1.0), LightPairs())
     model = ClosedForm(
         2, lambda images, latents: images, lambda images, changed: torch.full((len(images), 2), math.nan)
     )
     with pytest.raises(ValueError, match="encodings must make finite images"):
-        NecessarySubset(2, 1)(LatentBall(model, 1.0), LightPairs())
+        NecessarySubset(2, restarts=1)(LatentBall(model, 1.0), LightPairs())
 
 
 @pytest.mark.parametrize(
@@ -194,18 +196,18 @@ def test_radii_that_make_no_curve_are_refused(radius: Any) -> None:
 
 def test_pairs_without_changes_and_groups_that_do_not_fit_are_refused() -> None:
     pairs = LightPairs()
-    groups = NecessarySubset(1, 1)(LatentBall(honest(), 1.0), pairs).groups
+    groups = NecessarySubset(1, restarts=1)(LatentBall(honest(), 1.0), pairs).groups
     short = {name: replace_number(grouping, grouping.number[:-1]) for name, grouping in groups.items()}
     with pytest.raises(
         ValueError, match=r"groups\['condition'\] must number the group of each of 120 pairs, got \[119\]"
     ):
-        NecessarySubset(1, 1)(LatentBall(honest(), 1.0), pairs, groups=short)
+        NecessarySubset(1, restarts=1)(LatentBall(honest(), 1.0), pairs, groups=short)
     wild = {name: replace_number(grouping, grouping.number + 9) for name, grouping in groups.items()}
     with pytest.raises(ValueError, match="one for each of its 2 names, got 9 to 10"):
-        NecessarySubset(1, 1)(LatentBall(honest(), 1.0), pairs, groups=wild)
+        NecessarySubset(1, restarts=1)(LatentBall(honest(), 1.0), pairs, groups=wild)
     pairs.changed = pairs.clean
     with pytest.raises(ValueError, match="pairs must hold changes"):
-        NecessarySubset(1, 1)(LatentBall(honest(), 1.0), pairs)
+        NecessarySubset(1, restarts=1)(LatentBall(honest(), 1.0), pairs)
 
 
 def replace_number(grouping: Any, number: Tensor) -> Any:

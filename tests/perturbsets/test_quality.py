@@ -83,7 +83,7 @@ def test_precision_and_recall_agree_with_the_definition_written_out(
             found.append(any((point - centre).norm() <= r for centre, r in zip(centres, reach, strict=True)))
         return found
 
-    result = precision_recall(real, samples, neighbours)
+    result = precision_recall(real, samples, neighbours=neighbours)
 
     assert result.precise.tolist() == inside(samples, real)
     assert result.recalled.tolist() == inside(real, samples)
@@ -102,7 +102,7 @@ def test_precision_and_recall_tell_a_narrow_set_from_a_wide_one(generator: torch
 
 def test_too_many_neighbours_are_refused() -> None:
     with pytest.raises(ValueError, match="below the number of images, got 5 for 5 real images and 9 samples"):
-        precision_recall(torch.rand(5, 2), torch.rand(9, 2), 5)
+        precision_recall(torch.rand(5, 2), torch.rand(9, 2), neighbours=5)
 
 
 def test_random_features_depend_on_the_seed_alone_and_image_by_image() -> None:

@@ -37,7 +37,7 @@ def test_encodings_are_the_shift_of_the_means_in_prior_scales(linear_cvae: Any, 
 def test_radius_is_the_smallest_norm_that_holds_the_share(linear_cvae: Any, pairs: Any, quantile: float) -> None:
     model = linear_cvae()
     norms = encodings(model, pairs).norm(dim=1).double()
-    radius = radius_from_pairs(model, pairs, quantile)
+    radius = radius_from_pairs(model, pairs, quantile=quantile)
 
     assert radius in norms
     assert (norms <= radius).double().mean() >= quantile
@@ -61,7 +61,7 @@ def test_ten_norms_hold_what_was_asked_for() -> None:
 @pytest.mark.parametrize("quantile", [0.0, -0.1, 1.01, math.nan])
 def test_impossible_quantiles_are_refused(linear_cvae: Any, pairs: Any, quantile: float) -> None:
     with pytest.raises(ValueError, match=r"quantile must be in \(0, 1\]"):
-        radius_from_pairs(linear_cvae(), pairs, quantile)
+        radius_from_pairs(linear_cvae(), pairs, quantile=quantile)
 
 
 def test_missing_pairs_and_broken_models_are_refused(linear_cvae: Any, pairs: Any, memory_pairs: Any) -> None:
@@ -79,7 +79,7 @@ def test_missing_pairs_and_broken_models_are_refused(linear_cvae: Any, pairs: An
 def test_each_group_has_the_quantile_of_its_own_norms(quantile: float) -> None:
     pairs, model = LightPairs(), honest()
     norms = encodings(model, pairs).norm(dim=1).numpy()
-    found = radius_by_group(model, pairs, quantile)
+    found = radius_by_group(model, pairs, quantile=quantile)
 
     assert sorted(found) == ["class", "condition", "severity"]
     for number, name in enumerate(pairs.conditions):
@@ -110,4 +110,4 @@ def test_groups_of_ones_own_may_leave_pairs_out(linear_cvae: Any, pairs: Any) ->
     with pytest.raises(ValueError, match=r"groups\['mine'\] must number"):
         radius_by_group(linear_cvae(), pairs, groups={"mine": Grouping(number[1:], ("a", "b", "c"))})
     with pytest.raises(ValueError, match=r"quantile must be in \(0, 1\]"):
-        radius_by_group(linear_cvae(), pairs, 0.0)
+        radius_by_group(linear_cvae(), pairs, quantile=0.0)

@@ -367,7 +367,7 @@ def test_pairs_whose_images_are_not_finite_are_named(
     with pytest.raises(
         ValueError, match=r"finite images, got NaN or infinity inside the ball on 2 pairs, numbers 3, 11:"
     ):
-        SufficientLikelihood(30, ridge)(perturbations, pairs)
+        SufficientLikelihood(30, ridge=ridge)(perturbations, pairs)
 
 
 def test_results_of_one_measure_on_the_same_pairs_can_be_compared(linear_cvae: Any, memory_pairs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -218,6 +218,7 @@ class SufficientLikelihood:
     """
 
     draws: int = 128
+    _: KW_ONLY
     ridge: int = 32
 
     def __post_init__(self) -> None:
@@ -250,7 +251,7 @@ class SufficientLikelihood:
         rows: list[list[Tensor]] = []
         size = max(1, min(PAIRS, ROOM // (model.pixels * model.latent)))
         first = 0
-        for clean, changed, source in batches(pairs, size, device=perturbations.device):
+        for clean, changed, source in batches(pairs, size=size, device=perturbations.device):
             region = perturbations.at(clean)
             likelihood = OffsetLikelihood(region, changed, torch.arange(first, first + len(clean)))
             first += len(clean)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -178,6 +178,7 @@ class Theorems:
     """
 
     draws: int = 64
+    _: KW_ONLY
     tail_draws: int = 16384
     outside: float = 0.5
     confidence: float = 0.95

@@ -98,7 +98,7 @@ def test_the_criterion_certifies_the_radius_that_pairs_need(
 ) -> None:
     model = linear_cvae()
     tolerance = 0.8 if relative else 0.04
-    criterion = CoveringRadius(tolerance, share=0.3, alpha=0.1, relative=relative, rounds=12)
+    criterion = CoveringRadius(tolerance=tolerance, share=0.3, alpha=0.1, relative=relative, rounds=12)
     found = criterion(LatentBall(model, 0.0), pairs, generator=generator)
     change = (pairs.clean - pairs.changed).double().square().flatten(1).mean(1)
     exact = exact_radii(model, pairs.clean, pairs.changed, tolerance * (change if relative else torch.ones(COUNT)))
