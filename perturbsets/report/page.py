@@ -54,7 +54,7 @@ def write_report(run: Path) -> Path:
     features = read_json(run / "representations" / "representations.json")
     recipe = run / "recipe.yaml"
     content = _recipe(recipe)
-    stages = STAGES if content is None else planned(content)
+    stages = list(STAGES) if content is None else planned(content)
     learns = "fit" in stages
     sections = [
         *([_made(run)] if "pairs" in stages else []),
