@@ -115,15 +115,9 @@ def study_representations(
             "sets": lambda: study.sets(sets or {}, ascent or ProjectedLBFGS(settings.steps)),
             "detection": study.detection,
         }
-        content = {
-            "layers": study.probe.layers,
-            "activation": settings.activation,
-            "pairs": settings.pairs,
-            "reference": len(study.natural),
-            "radius": settings.radius,
-            "steps": settings.steps,
-            "classes": list(data["test"].classes),
-        }
+        content = {name: getattr(settings, name) for name in ("activation", "pairs", "radius", "steps")}
+        content |= {"layers": study.probe.layers, "reference": len(study.natural)}
+        content["classes"] = list(data["test"].classes)
         for number, (name, part) in enumerate(parts.items()):
             if progress is not None:
                 progress(name.replace("_", " "), number, len(parts))
@@ -271,15 +265,11 @@ class _Study:
 
     def reconstruct(self) -> None:
         """Keeps some pairs with their adversaries, predictions, and reconstructions from their representations."""
-        pairs, count = self.pairs[self.first], self.settings.shown
-        images = {
-            "source": pairs.sources[:count],
-            "guide": pairs.guides[:count],
-            "adversary": self.adversaries[self.last][:count],
-        }
+        pairs, shown = self.pairs[self.first], slice(self.settings.shown)
+        images = {"source": pairs.sources, "guide": pairs.guides, "adversary": self.adversaries[self.last]}
         ascent = ProjectedLBFGS(self.settings.steps, starts="uniform")
         inversion = Inversion([self.last], self.settings.activation, ascent=ascent)
-        for name, some in images.items():
+        for name, some in ((name, every[shown]) for name, every in images.items()):
             inverted = inversion.reconstruct(self.model, some, generator=self._generator("inversion")).images
             self.arrays |= {
                 f"shown/{name}": some,
