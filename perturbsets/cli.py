@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from perturbsets.stages import STAGES
+
 app = typer.Typer(
-    help="Learn perturbation sets from pairs of images, check them, and train and judge classifiers with them.",
+    help="Learn perturbation sets from pairs of images, check them, and train and evaluate classifiers with them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe (YAML), or the folder of a run.")]
+RecipeArgument = Annotated[
+    Path, typer.Argument(help="A recipe (YAML), the name of a packaged recipe, or the folder of a run.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Values that override the recipe's: key.key=value.", show_default=False),
@@ -31,84 +36,46 @@ def _settings(
         keep_freed_memory()
 
 
-def _execute(recipe: Path, overrides: list[str] | None, only: str | None = None) -> Path:
-    """Carries out a recipe or one stage; what the user can mend is told in a line, without a traceback."""
+def _execute(recipe: Path, overrides: list[str] | None, only: str | None = None) -> None:
+    """Carries out a recipe or one stage; errors that the user can correct take one line, without a traceback."""
     try:
         from perturbsets.recipe import read_recipe
         from perturbsets.runs import execute
 
-        return execute(read_recipe(recipe, overrides or ()), only).path
+        folder = execute(read_recipe(recipe, overrides or ()), only).path
     except (ValueError, OSError, FloatingPointError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(2) from error
+    if only in (None, "report"):
+        typer.echo(f"report: {(folder / 'report.html').resolve()}")
 
 
 @app.command()
 def run(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Carry out a whole recipe, continuing at the first stage that is not finished."""
-    folder = _execute(recipe, overrides)
-    typer.echo(f"report: {(folder / 'report.html').resolve()}")
+    _execute(recipe, overrides)
+
+
+def _stage_command(name: str) -> Callable[..., None]:
+    def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+        _execute(recipe, overrides, name)
+
+    return command
+
+
+for stage in STAGES.values():
+    app.command(stage.name, help=stage.help)(_stage_command(stage.name))
 
 
 @app.command()
-def pairs(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Make pairs of clean and changed images, or collect them from files, and store them in pairs.h5."""
-    _execute(recipe, overrides, "pairs")
+def recipes() -> None:
+    """List the packaged recipes, which `perturbsets run` finds by name."""
+    from perturbsets.packaged_recipes import description, packaged_recipes
 
-
-@app.command()
-def fit(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Fit the CVAE to the pairs and save the learned set; a killed fit continues."""
-    _execute(recipe, overrides, "fit")
-
-
-@app.command()
-def check(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Measure on test pairs whether the set holds the changes it should, and little else."""
-    _execute(recipe, overrides, "check")
-
-
-@app.command()
-def auxiliary(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Train the multi-label classifier that helps to train the others, and measure it."""
-    _execute(recipe, overrides, "auxiliary")
-
-
-@app.command()
-def train(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Train every classifier of the recipe."""
-    _execute(recipe, overrides, "train")
-
-
-@app.command()
-def evaluate(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Judge every classifier under every adversary, on test images."""
-    _execute(recipe, overrides, "evaluate")
-
-
-@app.command()
-def certify(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Certify what held-out pairs and votes under noise prove of the set and of classifiers."""
-    _execute(recipe, overrides, "certify")
-
-
-@app.command()
-def representations(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Attack a network's inner representations, and measure how natural what comes of it is."""
-    _execute(recipe, overrides, "representations")
-
-
-@app.command()
-def labels(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Attack the auxiliary classifier's labels, and see what rules between labels and classes detect."""
-    _execute(recipe, overrides, "labels")
-
-
-@app.command()
-def report(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Write report.html from what the run folder holds."""
-    folder = _execute(recipe, overrides, "report")
-    typer.echo(f"report: {(folder / 'report.html').resolve()}")
+    found = packaged_recipes()
+    width = max(map(len, found), default=0)
+    for name, file in found.items():
+        typer.echo(f"{name:{width}}  {description(file)}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The sections on multi-label classifiers: the auxiliary classifier that is trained, and the attacks on its labels."""
+"""The sections on certificates, on the auxiliary multi-label classifier and its labels, and on representations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from cvae import LoopSettings
 from perturbsets.certificates import Coverage, CoveringRadius
-from perturbsets.recipe.assembly import section
-from perturbsets.recipe.parts import part
+from perturbsets.recipe.parts import part, section
 from perturbsets.recipe.sections import LABEL_ADVERSARY, Count, Different, Name, Radius, Section, Share, label_objective
-
-# The section on certificates.
-
 
 Chance = Annotated[float, Field(gt=0, lt=1)]
 
@@ -29,23 +25,23 @@ def _positive(sigma: float | tuple[float, ...]) -> float | tuple[float, ...]:
 class SmoothingSection(Section):
     """A classifier's votes under normal noise in the parameters of a set."""
 
-    classifier: Name = Field(description="Name of the classifier; its first seed is asked.")
+    classifier: Name = Field(description="Name of the classifier; its first seed is certified.")
     set: str = Field(description="Name of a set of the section `sets`, with an L2 ball or composed of such sets.")
     sigma: Annotated[float | tuple[float, ...], AfterValidator(_positive)] = Field(
-        description="Standard deviation of the noise, in the set's own unit; of a composed set one for each part."
+        description="Standard deviation of the noise, in the set's own unit; for a composed set one for each part."
     )
-    images: Count | None = Field(None, description="Number of held-out images, drawn by the seed; all if not given.")
-    selection: Count = Field(100, description="Draws from which the class is guessed.")
-    draws: Count = Field(1000, description="Draws from which its share is bounded.")
-    alpha: Chance = Field(0.001, description="Chance of error of each image's certificate.")
-    contradictions: bool = Field(False, description="Whether to attack the certified votes inside their radii.")
+    images: Count | None = Field(None, description="Number of held-out images, drawn by the seed; all by default.")
+    selection: Count = Field(100, description="Draws that select the class.")
+    draws: Count = Field(1000, description="Draws that bound the probability of that class.")
+    alpha: Chance = Field(0.001, description="Probability of error of each image's certificate.")
+    contradictions: bool = Field(False, description="Whether to attack the certified votes within their radii.")
 
 
 class CertifySection(Section):
     """Statements with a confidence, from held-out pairs and votes under noise."""
 
-    coverage: section(Coverage) | None = Field(None, description="How many future pairs the set comes near to.")  # type: ignore[valid-type]
-    radius: section(CoveringRadius) | None = Field(None, description="Which radius future pairs need.")  # type: ignore[valid-type]
+    coverage: section(Coverage) | None = Field(None, description="The share of future pairs near the set.")  # type: ignore[valid-type]
+    radius: section(CoveringRadius) | None = Field(None, description="The radius that future pairs need.")  # type: ignore[valid-type]
     smoothing: dict[Name, SmoothingSection] = Field(
         default_factory=dict, description="Votes under noise by name; with `radius`, joint statements too."
     )
@@ -54,34 +50,32 @@ class CertifySection(Section):
 LabelAdversary = create_model(
     "LabelAdversary", __base__=Section, __doc__="Set, multi-label objective and ascent.", **LABEL_ADVERSARY
 )
-
-
 LabelNames = Annotated[list[str], Different]
 
 
-class HelperSection(Section):
-    """The multi-label classifier that helps to train the others, once per seed, and the rules that link both."""
+class AuxiliarySection(Section):
+    """The auxiliary multi-label classifier, trained once per seed, and the rules between its labels and the classes."""
 
     network: part("classifier") | None = Field(  # type: ignore[valid-type]
-        None, description="Its network; that of the classifiers if not given."
+        None, description="Its network; by default that of the classifiers."
     )
     train: section(LoopSettings) | None = Field(  # type: ignore[valid-type]
-        None, description="How long and fast it learns; as the classifiers if not given."
+        None, description="Its training; by default as for the classifiers."
     )
-    balanced: bool = Field(True, description="Whether rare states weigh as much as common ones.")
+    balanced: bool = Field(True, description="Whether rare states have as much weight as common ones.")
     adversary: LabelAdversary | None = Field(  # type: ignore[valid-type]
-        None, description="What it is trained against; clean images if not given."
+        None, description="The adversary in its training; by default it is trained on clean images."
     )
     thresholds: Literal["f1", "none"] = Field(
-        "f1", description="What each label's threshold is best by, on validation images; or probability one half."
+        "f1", description="Score that each label's threshold maximises on validation images; or probability one half."
     )
     rules: str | None = Field(
-        None, description="Rules that link labels and classes: a built-in table, or the path of a YAML file."
+        None, description="Rules between labels and classes: a built-in table, or the path of a YAML file."
     )
 
 
-class Asked(Section):
-    """Labels to hide and labels to show, the others left alone."""
+class TargetSection(Section):
+    """Target labels: some to hide, some to show; the others are to stay as they are."""
 
     hide: LabelNames = Field([], description="Names of labels to turn off.")
     show: LabelNames = Field([], description="Names of labels to turn on.")
@@ -90,18 +84,16 @@ class Asked(Section):
         return bool(self.hide or self.show)
 
 
-def _aimed(section: Any) -> Any:
-    """The section itself, if it asks for labels where its objective is targeted, and only there."""
+def _targets_match(section: Any) -> Any:
+    """The section itself, if it has target labels exactly where its objective is targeted."""
     if bool(section) != bool(getattr(section.objective, "targeted", False)):
-        got = "labels without a target" if section else "a target without labels"
-        raise ValueError(
-            f"hide or show must come with an objective that is targeted, and such a one with them, got {got}"
-        )
+        got = "labels without a targeted objective" if section else "a targeted objective without labels"
+        raise ValueError(f"hide or show must come with an objective that is targeted, and vice versa, got {got}")
     return section
 
 
-def _asks(section: Any) -> Any:
-    """The section itself, if it asks for labels."""
+def _has_targets(section: Any) -> Any:
+    """The section itself, if it has target labels."""
     if not section:
         raise ValueError("hide or show must name at least one label, got none")
     return section
@@ -109,26 +101,26 @@ def _asks(section: Any) -> Any:
 
 LabelAttack = create_model(
     "LabelAttack",
-    __base__=Asked,
-    __validators__={"aimed": model_validator(mode="after")(_aimed)},  # type: ignore[dict-item]
-    __doc__="An attack on the labels: with a targeted objective towards the labels asked for.",
+    __base__=TargetSection,
+    __validators__={"targets": model_validator(mode="after")(_targets_match)},  # type: ignore[dict-item]
+    __doc__="An attack on the labels; with a targeted objective, towards target labels.",
     **LABEL_ADVERSARY | {"objective": label_objective(targeted=True)},
 )
 
 
-class LeastSection(Asked):
-    """The least changes that reach the labels asked for, by DeepFool and linear programmes."""
+class LeastSection(TargetSection):
+    """The least changes that give the target labels, by DeepFool and linear programmes."""
 
-    images: Count = Field(32, description="Number of test images; linear programmes take them one by one.")
-    steps: Count = Field(20, description="Most rounds of each search.")
+    images: Count = Field(32, description="Number of test images; a linear programme is solved for each.")
+    steps: Count = Field(20, description="Largest number of rounds of each search.")
 
-    asks = model_validator(mode="after")(_asks)
+    targets = model_validator(mode="after")(_has_targets)
 
 
 UniversalSection = create_model(
     "UniversalSection",
     __base__=Section,
-    __doc__="One change for all images, found on training images and tried on test images.",
+    __doc__="One change for all images, searched on training images and applied to test images.",
     set=LABEL_ADVERSARY["set"],
     objective=LABEL_ADVERSARY["objective"],
     images=(Count, Field(1024, description="Number of training images.")),
@@ -137,36 +129,33 @@ UniversalSection = create_model(
 
 
 class DetectorSection(Section):
-    """Rejecting images whose labels break the rules of the class that they are given."""
+    """Rejecting images whose predicted labels violate the rules of their predicted class."""
 
     classifiers: Annotated[list[Name], Field(min_length=1), Different] = Field(
-        description="Names of the classifiers that are attacked; the first seed of each."
+        description="Names of the attacked classifiers; the first seed of each."
     )
     adversaries: Annotated[list[Name], Field(min_length=1), Different] = Field(
-        description="Names of adversaries of the section `adversaries`, tried as they are and knowing the rules."
+        description="Names of adversaries of the section `adversaries`; each attacks plainly and adaptively."
     )
     weights: Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)] = Field(
         [0.1, 0.3, 1.0],
-        description="What the adaptive attacker gives the rules beside its objective; the worst of all counts.",
+        description="Weights of the rules in the objective of the adaptive attack; the worst case over all counts.",
     )
-    share: Share = Field(0.05, description="Share of natural images that may be rejected.")
+    share: Share = Field(0.05, description="Share of natural validation images that may be rejected.")
 
 
 class LabelsSection(Section):
-    """Attacks on the labels of the auxiliary classifier, and what rules detect."""
+    """Attacks on the labels of the auxiliary classifier, and detection by rules."""
 
-    images: Count | None = Field(None, description="Number of test images, drawn by the seed; all if not given.")
-    top: Count = Field(3, description="Number k of first labels in success@k.")
+    images: Count | None = Field(None, description="Number of test images, drawn by the seed; all by default.")
+    top: Count = Field(3, description="Number k of top labels in success@k.")
     attacks: dict[Name, LabelAttack] = Field(default_factory=dict, description="Attacks by name.")  # type: ignore[valid-type]
-    least: LeastSection | None = Field(None, description="Least changes; none if not given.")
+    least: LeastSection | None = Field(None, description="Least changes; none by default.")
     universal: dict[Name, UniversalSection] = Field(  # type: ignore[valid-type]
         default_factory=dict, description="Universal changes by name."
     )
-    detector: DetectorSection | None = Field(None, description="Detection by rules; none if not given.")
+    detector: DetectorSection | None = Field(None, description="Detection by rules; none by default.")
     shown: Count = Field(8, description="Images in the report's pictures.")
-
-
-# The section on representations.
 
 
 Split = Literal["train", "validation", "test"]
@@ -174,37 +163,41 @@ LEVEL = 1 / 255
 
 
 class RepresentationsSection(Section):
-    """Feature adversaries of a classifier, and what they show about its representations."""
+    """Feature adversaries of a classifier, and measures of its representations."""
 
     classifier: Name | None = Field(
-        None, description="Name of the trained classifier; its first seed is looked at, others see what fools it."
+        None, description="Name of the trained classifier; its first seed is attacked, others are for transfer."
     )
     network: part("classifier") | None = Field(  # type: ignore[valid-type]
         None, description="A network that needs no training, such as a published one, instead of a trained classifier."
     )
     layers: Annotated[list[str], Field(min_length=1), Different] = Field(
-        description="Layers by name or pattern, in the order of the network; the last is looked at most closely."
+        description="Layers by name or glob, in the order of the network; the last is studied in most detail."
     )
-    activation: Literal["relu", "none"] = Field("relu", description="Whether representations are taken after a ReLU.")
-    pairs: Count = Field(100, description="Pairs of a source and a guide of different classes, for each kind of guide.")
-    right: bool = Field(True, description="Whether sources and guides are only such that the network has right.")
+    activation: Literal["relu", "none"] = Field("relu", description="Activation after the layers.")
+    pairs: Count = Field(
+        100, description="Pairs of a source and a guide of different classes, for each split of guides."
+    )
+    right: bool = Field(True, description="Whether the network classifies all sources and guides correctly.")
     guides: Annotated[list[Split], Field(min_length=1), Different] = Field(
-        ["train"], description="Splits that guides come from, kept apart; all but guides by split use the first."
+        ["train"], description="Splits that guides come from; all but the comparison of splits use the first."
     )
     reference: Count | None = Field(
-        None, description="Training images that natural points come from; all if not given."
+        None, description="Number of training images whose representations count as natural; all by default."
     )
-    radius: Radius = Field(10 * LEVEL, description="Largest change of a pixel.")
+    radius: Radius = Field(10 * LEVEL, description="L-inf radius.")
     radii: list[Radius] = Field(
         [2 * LEVEL, 5 * LEVEL, 10 * LEVEL, 15 * LEVEL, 25 * LEVEL],
-        description="Changes over which layers are compared.",
+        description="L-inf radii at which layers are compared.",
     )
     steps: Count = Field(500, description="Steps of each search.")
-    random: bool = Field(True, description="Whether the same is done on networks with random weights.")
+    random: bool = Field(True, description="Whether to repeat it on networks with random weights.")
     sets: Annotated[list[Name], Different] = Field(
-        [], description="Sets of the section `sets` in which the same representation is looked for."
+        [], description="Sets of the section `sets` in which the same guides are used."
     )
     ascent: part("ascent") | None = Field(  # type: ignore[valid-type]
-        None, description="How to climb in these sets; projected L-BFGS if not given."
+        None, description="The ascent in these sets; projected L-BFGS by default."
     )
-    shown: Count = Field(6, description="Pairs in the report's pictures, with images made from their representations.")
+    shown: Count = Field(
+        6, description="Pairs in the report's pictures, with reconstructions from their representations."
+    )

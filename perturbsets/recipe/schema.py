@@ -1,4 +1,4 @@
-"""What a recipe says."""
+"""A recipe: its sections, and reading it with all faults at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cvae import FitSettings, LoopSettings
-from cvae.training import tabulate
-from perturbsets.recipe.analysis_sections import CertifySection, HelperSection, LabelsSection, RepresentationsSection
-from perturbsets.recipe.assembly import schedule, section
+from cvae.schedule import tabulate
+from perturbsets.packaged_recipes import find_recipe
+from perturbsets.recipe.analysis_sections import AuxiliarySection, CertifySection, LabelsSection, RepresentationsSection
+from perturbsets.recipe.assembly import schedule
 from perturbsets.recipe.cross_validation import misfits
-from perturbsets.recipe.parts import part
+from perturbsets.recipe.parts import part, section
 from perturbsets.recipe.sections import (
     AdversarySection,
     CheckSection,
@@ -33,33 +34,32 @@ from perturbsets.stages import planned
 
 
 class Recipe(Section):
-    """A recipe: from pairs over a learned set and its checks to classifiers and a report, or some of these.
-
-    What a recipe leaves out is not done: without a model nothing is learned, without classifiers none are trained.
-    """
+    """A recipe: pairs, a learned set and its checks, classifiers and their evaluation; any of these may be left out."""
 
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Split per stage by name.")
     output: str = Field(description="The run folder.")
     source: part("source") | None = Field(None, description="Clean images with labels.")  # type: ignore[valid-type]
-    change: part("change") | None = Field(None, description="What changes them.")  # type: ignore[valid-type]
+    change: part("change") | None = Field(None, description="The change of its images.")  # type: ignore[valid-type]
     unseen: part("change") | None = Field(  # type: ignore[valid-type]
-        None, description="Held-out conditions: what changes half of the test images into pairs of a split `unseen`."
+        None, description="Held-out conditions: the change of half of the test images, into pairs of a split `unseen`."
     )
     pairs: PairsSection = Field(default_factory=PairsSection)  # type: ignore[arg-type]
     model: part("model") | None = Field(None, description="The CVAE; its image shape comes from the pairs.")  # type: ignore[valid-type]
     fit: section(FitSettings) = Field(default_factory=section(FitSettings))  # type: ignore[valid-type]
     set: SetSection = Field(default_factory=SetSection)  # type: ignore[arg-type]
     check: CheckSection = Field(default_factory=CheckSection)  # type: ignore[arg-type]
-    learned: str | None = Field(None, description="A learned set that is there already: its folder or its run's.")
+    learned: str | None = Field(None, description="An existing learned set: its folder or that of its run.")
     sets: dict[Name, SetPart] = Field(default_factory=dict, description="Sets by name.")  # type: ignore[valid-type]
-    auxiliary: HelperSection | None = Field(None, description="A multi-label classifier that helps; none if not given.")
+    auxiliary: AuxiliarySection | None = Field(
+        None, description="An auxiliary multi-label classifier; none by default."
+    )
     classifier: part("classifier") | None = Field(None, description="The network to train.")  # type: ignore[valid-type]
     train: section(LoopSettings) = Field(default_factory=section(LoopSettings))  # type: ignore[valid-type]
     schedule: SchedulePart | None = Field(  # type: ignore[valid-type]
-        None, description="Learning rates of the classifiers, instead of the rise and fall of `train`."
+        None, description="Learning rates of the classifiers, instead of the warm-up and decay of `train`."
     )
     validation: ValidationSection | None = Field(  # type: ignore[valid-type]
-        None, description="Selects each classifier's weights by robust accuracy; without it the last are kept."
+        None, description="Selects each classifier's weights by robust accuracy; by default the last are kept."
     )
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         [0], description="Each classifier is trained once per seed."
@@ -67,26 +67,26 @@ class Recipe(Section):
     classifiers: Annotated[dict[Name, MethodPart], Field(min_length=1)] | None = Field(  # type: ignore[valid-type]
         None, description="How each classifier is trained."
     )
-    trained: str | None = Field(None, description="A run whose classifiers are judged, instead of training any.")
+    trained: str | None = Field(None, description="A run whose classifiers are evaluated, instead of training any.")
     adversaries: dict[Name, AdversarySection] = Field(  # type: ignore[valid-type]
         default_factory=dict, description="Adversaries by name."
     )
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)  # type: ignore[arg-type]
-    certify: CertifySection | None = Field(None, description="Certificates; none if not given.")
+    certify: CertifySection | None = Field(None, description="Certificates; none by default.")
     representations: RepresentationsSection | None = Field(
-        None, description="Feature adversaries and what they show of a network's representations; none if not given."
+        None, description="Feature adversaries and measures of a network's representations; none by default."
     )
     labels: LabelsSection | None = Field(
-        None, description="Attacks on the auxiliary classifier's labels, and what rules detect; none if not given."
+        None, description="Attacks on the auxiliary classifier's labels, and detection by rules; none by default."
     )
 
     @property
     def stages(self) -> list[str]:
-        """The stages that it calls for, in order."""
+        """The stages it calls for, in order."""
         return planned(self.model_dump(exclude_unset=True))
 
     def resolved(self) -> dict[str, Any]:
-        """Every value as JSON has it, but for sections that nothing here has use for."""
+        """Every value in JSON types, without the sections that no stage uses."""
         stages = self.stages
         unused = {
             *(() if "fit" in stages else ("fit", "set", "check")),
@@ -99,8 +99,8 @@ class Recipe(Section):
     @classmethod
     def _schedule_lasts(cls, given: Any, info: Any) -> Any:
         train = info.data.get("train")
-        if given is not None and train is not None:
-            tabulate(schedule(given, train.steps), train.steps, train.learning_rate)
+        if train is not None and (made := schedule(given, train.steps)) is not None:
+            tabulate(made, train.steps, train.learning_rate)
         return given
 
     @model_validator(mode="after")
@@ -115,26 +115,29 @@ class Recipe(Section):
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads and checks a recipe; every fault is listed at once, before any work.
+    """Reads and checks a recipe; all faults are listed at once, before any work.
 
     Args:
-        path: A YAML file, or a run folder, which keeps its own recipe.
+        path: A YAML file; a run folder, which keeps its own recipe; or the name of a packaged recipe, ``digits/rts``.
         overrides: Texts ``key.key=value`` whose values are YAML, for example ``fit.steps=100``.
 
     Returns:
         The recipe.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, folder or packaged recipe.
         ValueError: If it is no YAML mapping or has faults; all of them are named.
     """
     path = Path(path)
     file = path / "recipe.yaml" if path.is_dir() else path
     if not file.is_file():
-        raise FileNotFoundError(
-            f"recipe must be a YAML file or a run folder with a recipe.yaml, got {path}, which is neither; "
-            "recipes that come with the toolkit are in recipes/"
-        )
+        packaged = find_recipe(path)
+        if packaged is None:
+            raise FileNotFoundError(
+                f"recipe must be a YAML file or a run folder with a recipe.yaml, or the name of a packaged recipe, got "
+                f"{path}: `perturbsets recipes` lists these"
+            )
+        path = file = packaged
     try:
         content = yaml.safe_load(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -153,28 +156,28 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _faults(content: dict[str, Any]) -> list[str]:
-    """All faults of a recipe: those found are taken out until no others, which they hid, come to light."""
-    found = {("recipe", reason): None for reason in misfits(content)}
+    """All faults of a recipe: faulty values are removed until no other faults, which they hid, appear."""
+    faults = {("recipe", reason): None for reason in misfits(content)}
     rest = copy.deepcopy(content)
     while True:
         try:
             Recipe.model_validate(rest)
             break
         except ValidationError as error:
-            places = [place for place, _ in found]
+            places = [place for place, _ in faults]
             fresh = [fault for fault in error.errors() if fault["loc"] and not _known(fault, places)]
-            found |= {(_place(fault), _reason(fault)): None for fault in fresh}
+            faults |= {(_place(fault), _reason(fault)): None for fault in fresh}
             if not fresh:
                 break
             for fault in fresh:
                 _remove(rest, _place(fault).split("."))
-    return [f"  {place}: {reason}" for place, reason in found]
+    return [f"  {place}: {reason}" for place, reason in faults]
 
 
 def _known(fault: Any, places: list[str]) -> bool:
-    """Whether a fault is told already, or is there only because another one was taken out."""
+    """Whether a fault is listed already, or exists only because another one was removed."""
     place = _place(fault)
-    emptied = fault["type"] in ("missing", "too_short") and any(told.startswith(f"{place}.") for told in places)
+    emptied = fault["type"] in ("missing", "too_short") and any(known.startswith(f"{place}.") for known in places)
     return place in places or emptied
 
 
@@ -203,7 +206,7 @@ def _override(content: dict[str, Any], text: str) -> None:
 
 
 def _place(fault: Any) -> str:
-    """The keys that lead to a fault, without the names of the types tried."""
+    """The keys that lead to a fault, without the names of part types."""
     keys = [
         str(key) for key in fault["loc"] if not str(key).startswith(("perturbsets.", "cvae.", "augment.", "torch."))
     ]

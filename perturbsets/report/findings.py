@@ -91,7 +91,7 @@ def summary(
     checks: Content | None,
     evaluation: Content | None,
     about: Content,
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] = tuple(STAGES),
     features: Content | None = None,
 ) -> str:
     """The run in a paragraph."""

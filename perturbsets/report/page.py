@@ -59,7 +59,7 @@ def write_report(run: Path) -> Path:
     )
     recipe = run / "recipe.yaml"
     content = _recipe(recipe)
-    stages = STAGES if content is None else planned(content)
+    stages = list(STAGES) if content is None else planned(content)
     learns = "fit" in stages
     sections = [
         *([_made(run)] if "pairs" in stages else []),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -30,6 +30,14 @@ class ROC(NamedTuple):
     true_positive: Float64[Tensor, " n"]
     area: float
     interval: Interval
+
+    def summary(self) -> dict[str, Any]:
+        """The curve and its area as plain values."""
+        return {
+            "area": self.interval._asdict(),
+            "false_positive": self.false_positive.tolist(),
+            "true_positive": self.true_positive.tolist(),
+        }
 
 
 def detection_roc(

@@ -1,19 +1,18 @@
-"""From the parts of a recipe to objects."""
+"""From the parts of a recipe, and the results of its run, to objects."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from augment import Change, ChangedPairs, MultiLabelSource, PairSource, PairStore, Portion, Source
-from cvae import CVAE, Pretrained, derive_seed
-from cvae.training import Schedule
-from perturbsets.adversaries.adversary import Adversary
+from cvae import CVAE, Pretrained
 from perturbsets.knowledge import BoundRules, Rules
 from perturbsets.knowledge.rules import TABLES
 from perturbsets.loading import load
@@ -21,142 +20,153 @@ from perturbsets.models import DualConvNet, Thresholded
 from perturbsets.multi_label import MultiLabelTraining, balancing_weights
 from perturbsets.recipe import Recipe, assembly, read_recipe
 from perturbsets.runs.folder import RunFolder, need
-from perturbsets.sets import PerturbationSet
+from perturbsets.sets import LatentBall, PerturbationSet
 from perturbsets.training import Method, RobustValidation
 
 SPLITS = ("train", "validation", "test")
+Sets = dict[str, PerturbationSet]
 
 
-def cvae_model(recipe: Recipe, shape: tuple[int, int, int]) -> CVAE:
-    """The recipe's CVAE for an image shape, with first weights that depend on the seed alone."""
-    assert recipe.model is not None  # a recipe that fits has one
-    return _seeded(recipe.model.make, derive_seed(recipe.seed, "model"), shape)
+def source(recipe: Recipe, split: str) -> Source:
+    """Clean images of a split."""
+    assert recipe.source is not None  # as recipes with a stage that calls this have one
+    return cast(Source, recipe.source.make(split=split))
 
 
-def classifier(recipe: Recipe, shape: tuple[int, int, int], classes: int, seed: int) -> Pretrained:
-    """A fresh classifier; all methods start one seed from the same weights."""
-    assert recipe.classifier is not None  # a recipe that trains has one
-    return _seeded(recipe.classifier.make, derive_seed(recipe.seed, "classifier", seed), shape, classes=classes)
-
-
-def classifier_for(recipe: Recipe, part: Any, data: Source, seed: int) -> Pretrained:
-    """A fresh classifier for a method; where that trains an auxiliary classifier along, one with a label branch."""
-    channels, height, width = data.batch([0])[0].shape[1:]
-    kind = getattr(part, "auxiliary_network", "frozen")
-    if kind == "frozen":
-        return classifier(recipe, (channels, height, width), len(data.classes), seed)
-    assert isinstance(data, MultiLabelSource)  # a recipe with dual methods has such a source
-    sizes = {name: getattr(recipe.classifier, name) for name in ("hidden", "widths", "kernel")}
-    seed = derive_seed(recipe.seed, "classifier", seed)
-    counts = {"classes": len(data.classes), "labels": len(data.label_names)}
-    made: Pretrained = _seeded(DualConvNet, seed, (channels, height, width), shared=kind == "shared", **counts, **sizes)
+def labelled(recipe: Recipe, split: str) -> MultiLabelSource:
+    """Clean images of a split, with states of labels."""
+    made = source(recipe, split)
+    assert isinstance(made, MultiLabelSource)  # as recipes with an auxiliary classifier have one
     return made
 
 
-def auxiliary_network(recipe: Recipe, shape: tuple[int, int, int], labels: int, seed: int) -> Pretrained:
-    """A fresh multi-label classifier: a network of one logit for each label."""
-    assert recipe.auxiliary is not None  # or the recipe has no such stage
-    part = recipe.auxiliary.network or recipe.classifier
-    assert part is not None  # it has the one or the other
-    return _seeded(part.make, derive_seed(recipe.seed, "auxiliary", seed), shape, classes=labels)
+def pair_source(run: RunFolder) -> PairSource:
+    """The pairs of a recipe: collected ones, or those made of its source by its change.
+
+    Unseen conditions change every second test image, or group of dependent ones: none is in two splits.
+    """
+    recipe = run.recipe
+    if recipe.pairs.of is not None:
+        return cast(PairSource, recipe.pairs.of.make())
+    sources = {split: source(recipe, split) for split in SPLITS}
+    changes = dict.fromkeys(SPLITS, change(recipe))
+    if recipe.unseen is not None:
+        halves = partial(Portion, sources["test"], step=2, whole_groups=True)
+        sources |= {"test": halves(start=0), "unseen": halves(start=1)}
+        changes["unseen"] = recipe.unseen.make()
+    draws = {split: getattr(recipe.pairs, split) for split in sources}
+    return ChangedPairs(sources, changes, draws, run.seed("pairs"))
 
 
-def network(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The network that the recipe looks at without training it; where its weights are random, they follow the seed."""
-    assert recipe.representations is not None
-    part = recipe.representations.network
-    assert part is not None  # what it looks at
-    made: nn.Module = _seeded(part.make, derive_seed(recipe.seed, "network"), shape, classes=classes)
-    return made
+def change(recipe: Recipe) -> Change:
+    """The change that makes the recipe's pairs."""
+    assert recipe.change is not None  # as recipes that make pairs have one
+    return cast(Change, recipe.change.make())
 
 
-def _seeded(make: Callable[..., Any], seed: int, shape: tuple[int, int, int], **given: Any) -> Any:
+def store(run: RunFolder, split: str) -> PairStore:
+    """A split of the run's pairs, or of those that the recipe names."""
+    named = run.recipe.pairs.path
+    return PairStore(run.need("pairs.h5", "pairs") if named is None else named, split=split)
+
+
+# Networks. First weights depend on the seed alone, so that all methods start one seed from the same ones.
+
+
+def _seeded(make: Callable[..., Any], seed: int, shape: tuple[int, ...], **given: Any) -> Any:
     channels, height, width = shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make(channels=channels, height=height, width=width, **given)
 
 
-def source(recipe: Recipe, split: str) -> Source:
-    """Clean images of a split."""
-    assert recipe.source is not None  # a recipe that makes pairs of them, or trains or judges classifiers, has one
-    made: Source = recipe.source.make(split=split)
+def _shape(data: Source) -> tuple[int, ...]:
+    return tuple(data.batch([0])[0].shape[1:])
+
+
+def cvae_model(run: RunFolder, shape: tuple[int, int, int]) -> CVAE:
+    """The recipe's CVAE for an image shape, with fresh weights."""
+    assert run.recipe.model is not None  # as recipes that fit have one
+    return cast(CVAE, _seeded(run.recipe.model.make, run.seed("model"), shape))
+
+
+def classifier(run: RunFolder, part: Any, data: Source, seed: int) -> Pretrained:
+    """A fresh classifier for a method; with a label branch where the method trains an auxiliary one with it."""
+    network = run.recipe.classifier
+    assert network is not None  # as recipes that train have one
+    make, settings = network.make, {"classes": len(data.classes)}
+    kind = getattr(part, "auxiliary_network", "frozen")
+    if kind != "frozen":
+        assert isinstance(data, MultiLabelSource)  # as recipes with dual methods have one
+        sizes = {name: getattr(network, name) for name in ("hidden", "widths", "kernel")}
+        make, settings = DualConvNet, settings | sizes | {"labels": len(data.label_names), "shared": kind == "shared"}
+    return cast(Pretrained, _seeded(make, run.seed("classifier", seed), _shape(data), **settings))
+
+
+def auxiliary_network(run: RunFolder, data: MultiLabelSource, seed: int) -> Pretrained:
+    """A fresh auxiliary classifier: a network with one logit for each label."""
+    assert run.recipe.auxiliary is not None  # as recipes with such a stage have one
+    part = run.recipe.auxiliary.network or run.recipe.classifier
+    assert part is not None  # as those recipes have one or the other
+    labels = len(data.label_names)
+    return cast(Pretrained, _seeded(part.make, run.seed("auxiliary", seed), _shape(data), classes=labels))
+
+
+def studied_networks(run: RunFolder, data: Source, device: torch.device) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """The network whose representations are attacked, and the run's others by name and seed."""
+    recipe = run.recipe
+    settings = recipe.representations
+    assert settings is not None  # as recipes with such a stage have one
+    if settings.network is not None:
+        made = _seeded(settings.network.make, run.seed("network"), _shape(data), classes=len(data.classes))
+        return made.to(device).eval(), {}
+    assert settings.classifier is not None  # as those recipes have one or the other
+    trained = classifiers(run, device)
+    named = {
+        f"{name} ({seed})": model
+        for name, models in trained.items()
+        for seed, model in zip(recipe.seeds, models, strict=True)
+    }
+    first = trained[settings.classifier][0]
+    return first, {name: model for name, model in named.items() if model is not first}
+
+
+# Trained classifiers, of this run or of the one that the recipe names.
+
+
+def _origin(recipe: Recipe) -> Recipe:
+    """The recipe that trains the classifiers."""
+    return recipe if recipe.trained is None else read_recipe(recipe.trained)
+
+
+def _trained(run: RunFolder, name: str, stage: str) -> Path:
+    return need(run.path if run.recipe.trained is None else Path(run.recipe.trained), name, stage)
+
+
+def methods(recipe: Recipe) -> dict[str, str]:
+    """The name of the method that trains each classifier."""
+    return {name: part.build for name, part in (_origin(recipe).classifiers or {}).items()}
+
+
+def classifiers(run: RunFolder, device: torch.device) -> dict[str, list[Pretrained]]:
+    """The trained classifiers by name, one per seed."""
+    return {
+        name: [
+            Pretrained.from_pretrained(_trained(run, f"classifiers/{name}/{seed}", "train"), device=device)
+            for seed in run.recipe.seeds
+        ]
+        for name in methods(run.recipe)
+    }
+
+
+def auxiliaries(run: RunFolder, device: torch.device) -> list[nn.Module]:
+    """The trained auxiliary classifiers, one per seed; a label is on where its logit is above 0."""
+    made: list[nn.Module] = []
+    for seed in run.recipe.seeds:
+        model = Pretrained.from_pretrained(_trained(run, f"auxiliary/{seed}", "auxiliary"), device=device)
+        stored = json.loads(_trained(run, f"auxiliary/{seed}/thresholds.json", "auxiliary").read_text())
+        made.append(Thresholded(model, torch.tensor(stored["thresholds"], device=device)).eval())
     return made
-
-
-def labelled(recipe: Recipe, split: str) -> MultiLabelSource:
-    """Clean images of a split, whose labels have states."""
-    made = source(recipe, split)
-    assert isinstance(made, MultiLabelSource)  # a recipe with an auxiliary classifier has such a source
-    return made
-
-
-def pair_source(recipe: Recipe) -> PairSource:
-    """The pairs of a recipe: collected ones, or those made of its source by its change.
-
-    Unseen conditions change every second test image, or group of them that belong together: none is in two splits.
-    """
-    if recipe.pairs.of is not None:
-        collected: PairSource = recipe.pairs.of.make()
-        return collected
-    sources = {split: source(recipe, split) for split in SPLITS}
-    changes = dict.fromkeys(SPLITS, change(recipe))
-    if recipe.unseen is not None:
-        whole = sources["test"]
-        sources |= {
-            split: Portion(whole, start, step=2, whole_groups=True) for start, split in enumerate(("test", "unseen"))
-        }
-        changes["unseen"] = recipe.unseen.make()
-    draws = {split: getattr(recipe.pairs, split) for split in sources}
-    return ChangedPairs(sources, changes, draws, derive_seed(recipe.seed, "pairs"))
-
-
-def change(recipe: Recipe) -> Change:
-    """The change that makes the recipe's pairs."""
-    assert recipe.change is not None  # a recipe that makes pairs has one
-    made: Change = recipe.change.make()
-    return made
-
-
-def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationSet]:
-    """The recipe's sets by name; learned ones take model, radius and bank from the run."""
-    given: dict[str, Any] = {}
-    if recipe.change is not None:
-        given["change"] = change(recipe)
-    if recipe.model is not None or recipe.learned is not None:
-        learned = load(run.need("set", "fit") if recipe.learned is None else recipe.learned)
-        given |= {name: getattr(learned, name) for name in ("model", "radius", "bank", "learned_from")}
-    sets: dict[str, PerturbationSet] = {}
-    for name, part in recipe.sets.items():
-        parts = [sets[other] for other in getattr(part, "sets", [])]
-        drawn = {"change": recipe.unseen.make()} if recipe.unseen and getattr(part, "of", None) == "unseen" else {}
-        sets[name] = part.make(**{**given, **drawn}, parts=parts)  # type: ignore[attr-defined]
-    return sets
-
-
-def adversary(section: Any, sets: dict[str, PerturbationSet]) -> Adversary:
-    """An adversary from its section."""
-    return assembly.adversary(section, sets[section.set])
-
-
-def method(
-    part: Any, sets: dict[str, PerturbationSet], auxiliary: nn.Module | None, rules: BoundRules | None
-) -> Method:
-    """A training method from its part; a dual one has the auxiliary classifier as it is, or trains its own."""
-    kind = getattr(part, "auxiliary_network", None)
-    given: dict[str, Any] = {} if kind is None else {"auxiliary": auxiliary if kind == "frozen" else None}
-    if getattr(part, "rules_weight", 0) and rules is not None:
-        given["rules"] = rules.inconsistency
-    return assembly.method(part, sets, **given)
-
-
-def helper_method(recipe: Recipe, data: MultiLabelSource, sets: dict[str, PerturbationSet]) -> Method:
-    """How the auxiliary classifier is trained."""
-    assert recipe.auxiliary is not None  # or the recipe has no such stage
-    section = recipe.auxiliary
-    positive = balancing_weights(data.states(list(range(len(data))))) if section.balanced else None
-    attacks = None if section.adversary is None else adversary(section.adversary, sets)
-    return MultiLabelTraining(positive=positive, adversary=attacks)
 
 
 def rules(recipe: Recipe) -> BoundRules | None:
@@ -165,67 +175,64 @@ def rules(recipe: Recipe) -> BoundRules | None:
     Raises:
         ValueError: If they do not fit the source.
     """
-    origin = recipe if recipe.trained is None else read_recipe(recipe.trained)
-    if origin.auxiliary is None or origin.auxiliary.rules is None:
+    section = _origin(recipe).auxiliary
+    if section is None or section.rules is None:
         return None
-    named, data = origin.auxiliary.rules, labelled(recipe, "test")
-    read = Rules.builtin(named) if named in TABLES else Rules.read(named)
+    data = labelled(recipe, "test")
+    read = Rules.builtin(section.rules) if section.rules in TABLES else Rules.read(section.rules)
     return read.bind(data.label_names, data.classes)
 
 
-def schedule(recipe: Recipe) -> Schedule | None:
-    """The learning-rate schedule of the classifiers, if the recipe has one."""
-    return None if recipe.schedule is None else assembly.schedule(recipe.schedule, recipe.train.steps)
+def learned_set(run: RunFolder, device: torch.device | None = None) -> LatentBall:
+    """The learned set: that of the run, or the one that the recipe names."""
+    learned = load(run.need("set", "fit") if run.recipe.learned is None else run.recipe.learned)
+    learned.model.to(device)
+    return learned
 
 
-def validation(recipe: Recipe, sets: dict[str, PerturbationSet]) -> RobustValidation | None:
+def perturbation_sets(run: RunFolder) -> Sets:
+    """The recipe's sets by name; learned ones take model, radius and bank from the run."""
+    recipe, given, sets = run.recipe, dict[str, Any](), Sets()
+    if recipe.change is not None:
+        given["change"] = change(recipe)
+    if recipe.model is not None or recipe.learned is not None:
+        learned = learned_set(run)
+        given |= {name: getattr(learned, name) for name in ("model", "radius", "bank", "learned_from")}
+    part: Any
+    for name, part in recipe.sets.items():
+        inside: dict[str, Any] = {"parts": [sets[other] for other in getattr(part, "sets", [])]}
+        if hasattr(part, "set"):
+            inside["perturbations"] = sets[part.set]
+        if recipe.unseen is not None and getattr(part, "of", None) == "unseen":
+            inside["change"] = recipe.unseen.make()
+        sets[name] = part.make(**{**given, **inside})
+    return sets
+
+
+def method(part: Any, sets: Sets, auxiliary: nn.Module | None, rules: BoundRules | None) -> Method:
+    """A training method from its part; a dual one has the auxiliary classifier as it is, or trains its own."""
+    kind = getattr(part, "auxiliary_network", None)
+    given: dict[str, Any] = {} if kind is None else {"auxiliary": auxiliary if kind == "frozen" else None}
+    if getattr(part, "rules_weight", 0) and rules is not None:
+        given["rules"] = rules.inconsistency
+    return assembly.method(part, sets, **given)
+
+
+def auxiliary_method(recipe: Recipe, data: MultiLabelSource, sets: Sets) -> Method:
+    """The training method of the auxiliary classifier."""
+    section = recipe.auxiliary
+    assert section is not None  # as recipes with such a stage have one
+    positive = balancing_weights(data.states(range(len(data)))) if section.balanced else None
+    adversary = None if section.adversary is None else assembly.adversary(section.adversary, sets)
+    return MultiLabelTraining(positive=positive, adversary=adversary)
+
+
+def validation(run: RunFolder, sets: Sets) -> RobustValidation | None:
     """The robust validation of the classifiers, if the recipe has one, on validation images drawn once."""
-    section = recipe.validation
+    section = run.recipe.validation
     if section is None:
         return None
-    data, seed = source(recipe, "validation"), derive_seed(recipe.seed, "validation")
-    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: section.images]
-    images, labels = data.batch(rows)
-    return RobustValidation(adversary(section, sets), images, labels, drop=section.drop, seed=seed)
-
-
-def store(recipe: Recipe, run: RunFolder, split: str) -> PairStore:
-    """A split of the run's pairs, or of those that the recipe names."""
-    return PairStore(run.need("pairs.h5", "pairs") if recipe.pairs.path is None else recipe.pairs.path, split=split)
-
-
-def methods(recipe: Recipe) -> dict[str, str]:
-    """How each classifier was trained, here or in the run that the recipe names: name to the method's name."""
-    origin = recipe if recipe.trained is None else read_recipe(recipe.trained)
-    return {name: part.build for name, part in (origin.classifiers or {}).items()}
-
-
-def classifiers(recipe: Recipe, run: RunFolder, device: torch.device) -> dict[str, list[Pretrained]]:
-    """The trained classifiers by name, one per seed.
-
-    Raises:
-        FileNotFoundError: If one is not there; the message says which command makes it.
-    """
-    folder = run.path if recipe.trained is None else Path(recipe.trained)
-    return {
-        name: [
-            Pretrained.from_pretrained(need(folder, f"classifiers/{name}/{seed}", "train"), device=device)
-            for seed in recipe.seeds
-        ]
-        for name in methods(recipe)
-    }
-
-
-def helpers(recipe: Recipe, run: RunFolder, device: torch.device) -> list[nn.Module]:
-    """The multi-label classifiers, one per seed; a label is on where its logit is above 0.
-
-    Raises:
-        FileNotFoundError: If one is not there; the message says which command makes it.
-    """
-    folder = run.path if recipe.trained is None else Path(recipe.trained)
-    made: list[nn.Module] = []
-    for seed in recipe.seeds:
-        model = Pretrained.from_pretrained(need(folder, f"auxiliary/{seed}", "auxiliary"), device=device)
-        said = json.loads(need(folder, f"auxiliary/{seed}/thresholds.json", "auxiliary").read_text())
-        made.append(Thresholded(model, torch.tensor(said["thresholds"], device=device)).eval())
-    return made
+    data = source(run.recipe, "validation")
+    rows = torch.randperm(len(data), generator=run.generator("validation"))[: section.images]
+    adversary = assembly.adversary(section, sets)
+    return RobustValidation(adversary, *data.batch(rows), drop=section.drop, seed=run.seed("validation"))

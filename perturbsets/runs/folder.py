@@ -1,29 +1,29 @@
-"""The run folder: what belongs to which recipe, and which stages are done."""
+"""The run folder: the recipe it belongs to, the stages that are finished, and their results."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
-import subprocess
 import sys
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import torch
 import yaml
 
+from cvae import derive_seed
 from cvae.files import atomic_file
+from perturbsets.provenance import provenance
 from perturbsets.recipe import Recipe
 
-PACKAGES = ("perturbsets", "torch", "torchvision", "numpy", "h5py", "accelerate", "safetensors")
 _REMEDY = "bring it back, remove the folder, or choose another one by output=..."
 
 
 class RunFolder:
-    """A folder that holds one recipe's results.
+    """A folder with one recipe's results.
 
     Args:
         recipe: The recipe; the folder is its ``output``.
@@ -34,7 +34,7 @@ class RunFolder:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.path = Path(recipe.output)
+        self.recipe, self.path = recipe, Path(recipe.output)
         resolved = recipe.resolved()
         held = self.path / "recipe.yaml"
         if self.path.exists() and not self.path.is_dir():
@@ -60,7 +60,7 @@ class RunFolder:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What ``run.json`` says: versions, hardware, stages done and their commands."""
+        """The content of ``run.json``: versions, hardware, finished stages and their commands."""
         file = self.path / "run.json"
         if not file.is_file():
             return {"stages": {}}
@@ -71,18 +71,16 @@ class RunFolder:
         """Whether a stage was finished."""
         return stage in self.about["stages"]
 
-    def finish(self, stage: str, seconds: float, later: tuple[str, ...], *, seed: int, processes: int) -> None:
-        """Records a stage as finished, and the later ones, which built on its former result, as not."""
+    def finish(self, stage: str, seconds: float, later: Sequence[str], *, processes: int) -> None:
+        """Records a stage as finished, and the later ones, which used its former result, as unfinished."""
         stages = {name: entry for name, entry in self.about["stages"].items() if name not in later}
         command = shlex.join(["perturbsets", *sys.argv[1:]])
         stages[stage] = {"seconds": round(seconds, 2), "processes": processes, "command": command}
         self.write_json(
             "run.json",
             {
-                "seed": seed,
-                "versions": {"python": platform.python_version(), **_versions()},
-                "commit": _commit(),
-                "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+                "seed": self.recipe.seed,
+                **provenance(),
                 "stages": stages,
             },
         )
@@ -91,6 +89,19 @@ class RunFolder:
         """Writes a JSON file, whole or not at all."""
         with atomic_file(self.path / name) as file:
             file.write_text(json.dumps(content, indent=2) + "\n")
+
+    def write_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Writes a safetensors file, whole or not at all."""
+        with atomic_file(self.path / name) as file:
+            safetensors.torch.save_file({key: one.cpu().contiguous() for key, one in tensors.items()}, file)
+
+    def seed(self, *names: str | int) -> int:
+        """The recipe's seed, split by name."""
+        return derive_seed(self.recipe.seed, *names)
+
+    def generator(self, *names: str | int) -> torch.Generator:
+        """A generator of that seed."""
+        return torch.Generator().manual_seed(self.seed(*names))
 
     def need(self, name: str, command: str) -> Path:
         """The path of a former stage's result.
@@ -102,7 +113,7 @@ class RunFolder:
 
 
 def need(folder: Path, name: str, command: str) -> Path:
-    """The path of a stage's result in a run folder, which may be another run's.
+    """The path of a stage's result in a run folder, perhaps of another run.
 
     Raises:
         FileNotFoundError: If it is not there; the message says which command makes it.
@@ -116,7 +127,7 @@ def need(folder: Path, name: str, command: str) -> Path:
 
 
 def _parsed(file: Path, parse: Callable[[str], Any], fault: type[Exception]) -> Any:
-    """What a file of the run folder says; refuses one that was damaged."""
+    """The content of a file of the run folder; a damaged one is refused."""
     try:
         content = parse(file.read_text())
     except (fault, UnicodeDecodeError) as error:
@@ -135,28 +146,3 @@ def _differences(held: Any, wanted: Any, place: str = "") -> list[str]:
             for line in _differences(held.get(key), wanted.get(key), f"{place}.{key}" if place else str(key))
         ]
     return [] if held == wanted else [f"{place} is {held!r} there and {wanted!r} here"]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _commit() -> str | None:
-    """The commit of the checkout the package runs from, if there is one."""
-    here = Path(__file__)
-    answers = []
-    for question in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):  # a checkout of this file?
-        try:
-            asked = subprocess.run(
-                ["git", *question], cwd=here.parent, capture_output=True, text=True, check=False, timeout=10
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        answers.append(asked.stdout.strip())
-    return answers[1] if all(answers) else None

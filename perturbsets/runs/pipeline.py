@@ -1,40 +1,19 @@
-"""The order of the stages, and carrying them out."""
+"""Carrying out the stages of a recipe, in order."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from accelerate import Accelerator
 from rich.console import Console
 
 from perturbsets.recipe import Recipe
-from perturbsets.runs import stages
-from perturbsets.runs.certifying import certify
+from perturbsets.recipe.data_validation import classifier_misfits, label_misfits
+from perturbsets.runs import analyses, build, stages
 from perturbsets.runs.folder import RunFolder
-from perturbsets.runs.labelling import labels
-from perturbsets.runs.representing import representations
-from perturbsets.runs.train_auxiliary import auxiliary
-from perturbsets.runs.training import train
-from perturbsets.runs.validate_names import check_names
+from perturbsets.stages import STAGES
 
-Stage = Callable[[Recipe, RunFolder, Accelerator, Console], None]
-
-STAGES: dict[str, Stage] = {
-    "pairs": stages.pairs,
-    "fit": stages.fit,
-    "check": stages.check,
-    "auxiliary": auxiliary,
-    "train": train,
-    "evaluate": stages.evaluate,
-    "certify": certify,
-    "representations": representations,
-    "labels": labels,
-    "report": stages.report,
-}
-"""All stages in order, by the name of their command."""
-
-SHARED = ("fit", "auxiliary", "train")  # stages in which every process takes part; the others run on the first one
+MODULES = {"stages": stages, "analyses": analyses}
 
 
 def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
@@ -54,7 +33,7 @@ def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
     names = recipe.stages
     if only is not None and only not in names:
         raise ValueError(f"recipe must have sections for the stage {only}, got none: its stages are {', '.join(names)}")
-    check_names(recipe)
+    _check_data(recipe)
     learning = recipe.fit if "fit" in names else recipe.train  # where there are both, they have one precision
     accelerator = Accelerator(mixed_precision=learning.mixed_precision)
     console = Console(quiet=not accelerator.is_main_process)
@@ -65,16 +44,21 @@ def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
             continue
         console.print(f"[bold]{name}[/bold]")
         begun = time.perf_counter()
-        if accelerator.is_main_process or name in SHARED:
-            STAGES[name](recipe, run, accelerator, console)
+        if accelerator.is_main_process or STAGES[name].shared:
+            getattr(MODULES[STAGES[name].module], name)(run, accelerator, console)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            run.finish(
-                name,
-                time.perf_counter() - begun,
-                tuple(names[number + 1 :]),
-                seed=recipe.seed,
-                processes=accelerator.num_processes,
-            )
+            seconds = time.perf_counter() - begun
+            run.finish(name, seconds, names[number + 1 :], processes=accelerator.num_processes)
         accelerator.wait_for_everyone()
     return run
+
+
+def _check_data(recipe: Recipe) -> None:
+    """Checks a recipe against its data and the run whose classifiers it takes, before any work."""
+    faults = list(classifier_misfits(recipe, build.methods(recipe)))
+    if recipe.auxiliary is not None or recipe.labels is not None:
+        build.rules(recipe)  # which must fit labels and classes
+        faults += label_misfits(recipe, build.labelled(recipe, "test"))
+    if faults:
+        raise ValueError("recipe must fit its data, got:\n" + "\n".join(f"  {fault}" for fault in faults))

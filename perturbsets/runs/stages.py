@@ -1,40 +1,47 @@
-"""The stages: each reads what former ones wrote and writes its own part of the run folder."""
+"""The stages that make pairs, sets and classifiers; the others are in :mod:`perturbsets.runs.analyses`.
+
+Each reads the recipe and the results of former stages, calls the library, and writes its results.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from torch import Tensor
 
 import cvae
 from augment import contact_sheet, group_numbers, write_pairs
-from cvae import derive_seed
-from cvae.files import atomic_file
-from perturbsets.criteria import encodings, radius_by_group, radius_from_pairs
+from cvae import LoopSettings, Pretrained
+from perturbsets.criteria import SetQuality, encodings, radius_by_group, radius_from_pairs
+from perturbsets.criteria.check import check_set
 from perturbsets.criteria.figures import holding
-from perturbsets.recipe import Recipe
+from perturbsets.criteria.pairs import Pairs
+from perturbsets.intervals import independent
+from perturbsets.multi_label import DualTargets, choose_thresholds, multi_label_scores
+from perturbsets.multi_label.data import WithStates, predict_source
+from perturbsets.recipe import assembly
+from perturbsets.report import console as shown
 from perturbsets.runs import build
-from perturbsets.runs.check import measure, shown
-from perturbsets.runs.evaluate import Bench
 from perturbsets.runs.folder import RunFolder
 from perturbsets.sets import LatentBall, PairsUsed
+from perturbsets.training import Method, gradients_per_image, train_classifier
 
 
-def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+def pairs(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Makes or collects pairs of images and stores them, with a sheet of thumbnails."""
-    settings = recipe.pairs
+    settings = run.recipe.pairs
     with Progress(console=console) as bar:
         task = bar.add_task("pairs")
         written = write_pairs(
             run.path / "pairs.h5",
-            build.pair_source(recipe),
+            build.pair_source(run),
             dtype=settings.dtype,
             device=accelerator.device,
             processes=settings.processes,
@@ -42,104 +49,151 @@ def pairs(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Con
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     contact_sheet(written.path, run.path / "figures" / "pairs-sheet.png")
-    content = {"pairs": written.pairs, "images": written.images, "counts": written.counts, "skipped": written.skipped}
+    content = {name: getattr(written, name) for name in ("pairs", "images", "counts", "skipped")}
     run.write_json("pairs.json", content)
-    table = Table("split", "pairs", "conditions")
-    for split, counts in written.counts.items():
-        table.add_row(split, f"{sum(counts.values()):,}", ", ".join(counts))
-    console.print(table)
-    if written.skipped:
-        console.print(f"{len(written.skipped)} images could not be read and were skipped; pairs.json names them")
+    shown.pairs(console, content)
 
 
-def fit(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+def fit(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Fits the CVAE to the pairs, measures the radius, and saves the set with its bank."""
-    train_pairs, validation_pairs = build.store(recipe, run, "train"), build.store(recipe, run, "validation")
-    model = build.cvae_model(recipe, train_pairs.shape)
+    recipe, training, held = run.recipe, build.store(run, "train"), build.store(run, "validation")
+    model = build.cvae_model(run, training.shape)
     cvae.fit(
         model,
-        train_pairs,
-        validation_pairs,
-        recipe.fit.make(seed=derive_seed(recipe.seed, "fit")),
+        training,
+        held,
+        recipe.fit.make(seed=run.seed("fit")),
         folder=run.path / "fit",
         accelerator=accelerator,
         progress=True,
-        identity=f"pairs={_digest(train_pairs.path)}",
+        identity=f"pairs={_digest(training.path)}",
     )
     if not accelerator.is_main_process:
         return
     radius = recipe.set.radius
     if radius is None:
-        radius = radius_from_pairs(model, validation_pairs, quantile=recipe.set.quantile)
-    bank = encodings(model, train_pairs)
-    order = torch.Generator().manual_seed(derive_seed(recipe.seed, "bank"))
-    bank = bank[torch.randperm(len(bank), generator=order)[: recipe.set.bank]]
-    used = (PairsUsed.of("fit", train_pairs), PairsUsed.of("selection", validation_pairs))
+        radius = radius_from_pairs(model, held, recipe.set.quantile)
+    bank = encodings(model, training)
+    bank = bank[torch.randperm(len(bank), generator=run.generator("bank"))[: recipe.set.bank]]
+    used = (PairsUsed.of("fit", training), PairsUsed.of("selection", held))
     LatentBall(model, radius, bank=bank, learned_from=used).save(run.path / "set")
-    origin = f"from {len(validation_pairs)} validation pairs" if recipe.set.radius is None else "as the recipe says"
+    origin = f"from {len(held)} validation pairs" if recipe.set.radius is None else "as given by the recipe"
     console.print(f"radius {radius:.2f} prior standard deviations, {origin}")
-
-
-def check(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Measures the criteria on test pairs, and on pairs of unseen conditions where there are any."""
-    learned = LatentBall.load(run.need("set", "fit"))
-    learned.model.to(accelerator.device)
-    validation_pairs = build.store(recipe, run, "validation")
-    norms = encodings(learned.model, validation_pairs).norm(dim=1)
-    content: dict[str, Any] = {
-        "radius": {
-            "value": learned.radius,
-            "quantile": recipe.set.quantile if recipe.set.radius is None else None,
-            "pairs": len(norms),
-            "groups": radius_by_group(learned.model, validation_pairs, quantile=recipe.set.quantile),
-        }
-    }
-    test_pairs = build.store(recipe, run, "test")
-    second = None if recipe.check.quantile is None else holding(norms, recipe.check.quantile)
-    measured, arrays = measure(recipe, learned, test_pairs, second)
-    content |= measured
-    if "unseen" in test_pairs.splits:
-        content["unseen"], _ = measure(recipe, learned, build.store(recipe, run, "unseen"))
-    with atomic_file(run.path / "checks" / "arrays.safetensors") as file:
-        arrays = {"norms": norms, **arrays}
-        safetensors.torch.save_file({name: array.cpu().contiguous() for name, array in arrays.items()}, file)
-    run.write_json("checks/checks.json", content)
-    console.print(shown(content))
-    if "unseen" in content:
-        console.print("unseen conditions:", shown(content["unseen"]))
-
-
-def evaluate(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Judges every classifier under every adversary, on test images, and every adversary by its audit."""
-    sets = build.perturbation_sets(recipe, run)
-    data = build.source(recipe, "test")
-    order = torch.Generator().manual_seed(derive_seed(recipe.seed, "test images"))
-    rows = torch.randperm(len(data), generator=order)[: recipe.evaluate.images]  # sources may be sorted by class
-    images, labels = data.batch(rows.tolist())
-    models = build.classifiers(recipe, run, accelerator.device)
-    images, labels = images.to(accelerator.device), labels.to(accelerator.device)
-    bench = Bench(recipe, run, sets, models, images, labels, group_numbers(data)[rows], console)
-    bench.accuracies()
-    if labels.ndim == 1:  # the audit and its pictures are about one class per image
-        bench.audits()
-        bench.pictures(data.classes)
-        if "fit" in recipe.stages:  # the check stage comes before there are classifiers
-            learned, held = LatentBall.load(run.need("set", "fit")), build.store(recipe, run, "test")
-            learned.model.to(accelerator.device)
-            if bool((held.labels >= 0).any()):
-                bench.labels_kept(learned, held)
-    if recipe.evaluate.robustness is not None and labels.ndim == 1:
-        bench.robustness(recipe.evaluate.robustness)
-
-
-def report(recipe: Recipe, run: RunFolder, accelerator: Accelerator, console: Console) -> None:
-    """Writes the report."""
-    from perturbsets.report import write_report
-
-    write_report(run.path)
 
 
 def _digest(file: Path) -> str:
     """The first sixteen hexadecimal digits of a file's SHA-256."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def check(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Measures the criteria on test pairs, and on pairs of unseen conditions where there are any."""
+    recipe, settings, learned = run.recipe, run.recipe.check, LatentBall.load(run.need("set", "fit"))
+    learned.model.to(accelerator.device)
+    held, test = build.store(run, "validation"), build.store(run, "test")
+    norms = encodings(learned.model, held).norm(dim=1)
+    features = settings.quality.features
+
+    def measure(split: Pairs, second: float | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        content, arrays = check_set(
+            learned,
+            split,
+            **{
+                name: getattr(settings, name).make()
+                for name in ("necessary", "sufficient", "overapproximation", "theorems")
+            },
+            quality=SetQuality(features.make(), neighbours=settings.quality.neighbours),
+            second=second,
+            generator=run.generator("check"),
+        )
+        if "quality" in content:
+            content["quality"]["features"] = features.build.rsplit(".", 1)[1]
+        return content, arrays
+
+    content, arrays = measure(test, None if settings.quantile is None else holding(norms, settings.quantile))
+    content["radius"] = {
+        "value": learned.radius,
+        "quantile": recipe.set.quantile if recipe.set.radius is None else None,
+        "pairs": len(norms),
+        "groups": radius_by_group(learned.model, held, recipe.set.quantile),
+    }
+    if "unseen" in test.splits:
+        content["unseen"], _ = measure(build.store(run, "unseen"))
+    run.write_tensors("checks/arrays.safetensors", {"norms": norms, **arrays})
+    run.write_json("checks/checks.json", content)
+    console.print(shown.criteria(content))
+    if "unseen" in content:
+        console.print("unseen conditions:", shown.criteria(content["unseen"]))
+
+
+def _train(
+    run: RunFolder,
+    accelerator: Accelerator,
+    model: Pretrained,
+    data: Any,
+    method: Method,
+    settings: LoopSettings,
+    folder: str,
+    **others: Any,
+) -> None:
+    """Trains one classifier and saves it."""
+    path = run.path / folder
+    title = f"{path.parent.name} ({path.name})"
+    train_classifier(
+        model, data, method, settings, folder=path, accelerator=accelerator, title=title, progress=True, **others
+    )
+    if accelerator.is_main_process:
+        model.save_pretrained(path)
+
+
+def auxiliary(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Trains the auxiliary classifier once per seed, chooses its thresholds, and measures it on test images."""
+    recipe, section, data = run.recipe, run.recipe.auxiliary, build.labelled(run.recipe, "train")
+    assert section is not None  # or the recipe has no such stage
+    method = build.auxiliary_method(recipe, data, build.perturbation_sets(run))
+    images = WithStates(data, classes=False)
+    for seed in recipe.seeds:
+        model, folder = build.auxiliary_network(run, data, seed), f"auxiliary/{seed}"
+        settings = (section.train or recipe.train).make(seed=run.seed("auxiliary", seed))
+        _train(run, accelerator, model, images, method, settings, folder)
+        if accelerator.is_main_process:
+            thresholds = torch.zeros(len(data.label_names))
+            if section.thresholds != "none":
+                held = predict_source(model, build.labelled(recipe, "validation"), accelerator.device)
+                thresholds = choose_thresholds(*held, metric=section.thresholds)
+            run.write_json(f"{folder}/thresholds.json", {"thresholds": thresholds.tolist()})
+    if not accelerator.is_main_process:
+        return
+    test = build.labelled(recipe, "test")
+    groups, scores = group_numbers(test), list[dict[str, Any]]()
+    for seed, network in zip(recipe.seeds, build.auxiliaries(run, accelerator.device), strict=True):
+        predicted = predict_source(network, test, accelerator.device)
+        scores.append({"seed": seed, **multi_label_scores(*predicted, groups).summary()})
+    counts = {"images": len(test), "independent": independent(len(test), groups)}
+    run.write_json("auxiliary/scores.json", {**counts, "labels": list(test.label_names), "seeds": scores})
+    console.print(shown.auxiliary(scores))
+
+
+def train(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
+    """Trains every classifier once per seed, and counts the passes of each method."""
+    recipe, sets, parts = run.recipe, build.perturbation_sets(run), run.recipe.classifiers or {}
+    data, validation, rules = build.source(recipe, "train"), build.validation(run, sets), build.rules(recipe)
+    frozen = any(getattr(part, "auxiliary_network", None) == "frozen" for part in parts.values())
+    auxiliaries = build.auxiliaries(run, accelerator.device) if frozen else [None] * len(recipe.seeds)
+    costs: dict[str, Any] = {}
+    for name, part in parts.items():
+        items: Any = WithStates(build.labelled(recipe, "train")) if hasattr(part, "auxiliary_network") else data
+        for seed, network in zip(recipe.seeds, auxiliaries, strict=True):
+            model, method = build.classifier(run, part, data, seed), build.method(part, sets, network, rules)
+            settings, folder = recipe.train.make(seed=run.seed("train", seed)), f"classifiers/{name}/{seed}"
+            how = {"validation": validation, "schedule": assembly.schedule(recipe.schedule, recipe.train.steps)}
+            _train(run, accelerator, model, items, method, settings, folder, **how)
+            if accelerator.is_main_process and name not in costs:
+                rows = range(min(len(items), recipe.train.batch))
+                images, *labels = (one.to(accelerator.device) for one in items.batch(list(rows)))
+                targets = labels[0] if len(labels) == 1 else DualTargets(*labels)
+                model.to(accelerator.device)
+                costs[name] = asdict(gradients_per_image(method, model, images, targets, run.generator("cost")))
+    if accelerator.is_main_process:
+        run.write_json("classifiers/costs.json", {"images": recipe.train.steps * recipe.train.batch, "costs": costs})

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from augment import MNIST
-from perturbsets.cli import keep_freed_memory
+from perturbsets.memory import keep_freed_memory
 
 WEAKER, COST = 0.3, 1.05  # percentage points above theirs; seconds of PGD over the floor's
 LIBRARIES = ("torchattacks", "foolbox")

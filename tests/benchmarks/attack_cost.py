@@ -25,7 +25,7 @@ from torchvision.models import resnet18
 
 from cvae import SpatialCVAE
 from perturbsets import Adversary, LatentBall, PixelBall, ProjectedGradient
-from perturbsets.cli import keep_freed_memory
+from perturbsets.memory import keep_freed_memory
 from perturbsets.models import SmallConvNet
 from perturbsets.sets.base import PerturbationSet
 

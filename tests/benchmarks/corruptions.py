@@ -19,7 +19,7 @@ import torch
 from timing import write
 
 from augment.corruptions import SETTINGS, CommonCorruption, at_severity
-from perturbsets.cli import keep_freed_memory
+from perturbsets.memory import keep_freed_memory
 
 PUBLISHED = {
     "glass_blur": 5700,

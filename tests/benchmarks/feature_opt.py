@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from timing import compare, ratios, write
 from torch import Tensor, nn
 
-from perturbsets.cli import keep_freed_memory
+from perturbsets.memory import keep_freed_memory
 from perturbsets.representations import feature_opt
 from perturbsets.representations.attacks import TOLERANCE
 

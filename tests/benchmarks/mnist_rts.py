@@ -24,9 +24,9 @@ from torch import Tensor
 from augment import MNIST, ChangedPairs, PairStore, SpatialChange, write_pairs
 from cvae import FitSettings, SpatialCVAE, fit
 from perturbsets import LatentBall, NecessarySubset, radius_from_pairs
-from perturbsets.cli import keep_freed_memory
 from perturbsets.criteria.necessary import cross_entropy_excess
 from perturbsets.criteria.pairs import batches
+from perturbsets.memory import keep_freed_memory
 
 CHANGE = SpatialChange(rotation=45.0, scale=(0.7, 1.3), shift=7 / 42)
 SEEN, HELD_OUT, BATCH = 59_000, 512, 32

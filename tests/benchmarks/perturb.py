@@ -21,7 +21,7 @@ from torchvision.transforms.v2.functional import to_dtype
 from augment import Perturb
 from cvae import SpatialCVAE
 from perturbsets import LatentBall, PixelBall, SpatialBox
-from perturbsets.cli import keep_freed_memory
+from perturbsets.memory import keep_freed_memory
 from perturbsets.sets.base import PerturbationSet
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from augment import Digits
 from cvae import ConvCVAE, SpatialCVAE
 from perturbsets import LatentBall, Smoothed
-from perturbsets.cli import keep_freed_memory
+from perturbsets.memory import keep_freed_memory
 from perturbsets.models import SmallConvNet
 
 TARGET = 1.10

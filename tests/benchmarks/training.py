@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from cvae import CVAE, ConvCVAE, FitSettings, SpatialCVAE, fit
-from perturbsets.cli import keep_freed_memory
+from perturbsets.memory import keep_freed_memory
 
 TARGET = 0.90
 

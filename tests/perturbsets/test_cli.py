@@ -14,12 +14,13 @@ import yaml
 from typer.testing import CliRunner
 
 from perturbsets import cli, memory
-from perturbsets.recipe import Recipe
-from perturbsets.runs import STAGES
+from perturbsets.recipe import Recipe, read_recipe
+from perturbsets.runs.pipeline import MODULES
+from perturbsets.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "perturbsets"]
-COMMANDS = [*STAGES, "run", "schema"]
+COMMANDS = [*STAGES, "run", "recipes", "schema"]
 SMALL: dict[str, Any] = {
     "source": {"build": "augment.Digits", "size": 8, "digit": 8},
     "change": {"build": "augment.SpatialChange"},
@@ -89,17 +90,39 @@ print("heavy:", sorted({"torch", "numpy", "h5py", "matplotlib", "accelerate", "p
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command_is_its_docstring(command: str) -> None:
+def test_help_of_a_command_is_that_of_the_table_or_its_docstring(command: str) -> None:
     shown = invoke(command, "--help")
-    documented = inspect.getdoc(getattr(cli, command))
+    documented = STAGES[command].help if command in STAGES else inspect.getdoc(getattr(cli, command))
 
     assert documented
     assert shown.exit_code == 0
-    assert documented in words(shown.stdout)
+    assert words(documented) in words(shown.stdout)
 
 
-def test_every_stage_has_a_command() -> None:
-    assert {command.callback.__name__ for command in cli.app.registered_commands if command.callback} == set(COMMANDS)
+def test_every_stage_has_a_command_and_a_function() -> None:
+    assert {command.name or command.callback.__name__ for command in cli.app.registered_commands} == set(COMMANDS)
+    for name, stage in STAGES.items():
+        assert inspect.getdoc(getattr(MODULES[stage.module], name))
+
+
+def test_packaged_recipes_are_listed_with_what_they_do() -> None:
+    listed = dict(line.split(None, 1) for line in invoke("recipes").stdout.splitlines())
+
+    assert set(listed) == {
+        str(file.relative_to(ROOT / "recipes").with_suffix("")) for file in (ROOT / "recipes").rglob("*.yaml")
+    }
+    assert listed["digits/rts"].startswith("Learn rotation, translation and scale from pairs of handwritten digits")
+
+
+@pytest.mark.parametrize("name", ["digits/rts", "recipes/digits/rts.yaml"])
+def test_packaged_recipes_are_found_by_name_elsewhere(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert read_recipe(name, ["seed=3"]).output == "runs/digits-rts"
+    shown = invoke("run", name, "fit.steps=0")
+    assert "rts.yaml has 1 fault" in shown.stderr
 
 
 def test_schema_is_that_of_recipes() -> None:

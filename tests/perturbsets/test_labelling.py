@@ -296,7 +296,7 @@ def faulty(tmp_path: Path, *overrides: str) -> str:
         ("labels.attacks.any.set=lost", "labels.attacks.any.set must be one of ['pixels'], got 'lost'"),
         ("labels.universal.one.set=lost", "labels.universal.one.set must be one of ['pixels'], got 'lost'"),
         ("labels.attacks.any.hide=[a]", "hide or show must come with an objective that is targeted"),
-        ("labels.attacks.hide.hide=[]", "got a target without labels"),
+        ("labels.attacks.hide.hide=[]", "got a targeted objective without labels"),
         ("labels.least.hide=[]", "hide or show must name at least one label, got none"),
         ("labels.least.hide=[a, a]", "names must differ"),
         ("labels.detector.classifiers=[lost]", "labels.detector.classifiers.0 must be one of"),
@@ -305,7 +305,7 @@ def faulty(tmp_path: Path, *overrides: str) -> str:
         ("classifiers.frozen.weight=1.5", "weight must be a share in [0, 1], got 1.5"),
         (
             "classifier={build: perturbsets.Published, name: resnet18}",
-            "classifiers.apart.auxiliary_network must be frozen beside the classifier perturbsets.Published",
+            "classifiers.apart.auxiliary_network must be frozen with the classifier perturbsets.Published",
         ),
         ("evaluate.control=lost", "evaluate.control must be one of"),
         ("auxiliary.rules=ck+", "class Angry: it has a rule, but the data lack it"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -9,10 +10,22 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from perturbsets import Objective
+from augment import ChangeTransform
+from cvae import CVAE
+from perturbsets import (
+    Ascent,
+    CrossEntropy,
+    Margin,
+    Method,
+    Objective,
+    Penalized,
+    PerturbationSet,
+    StrongestWrong,
+)
 from perturbsets.multi_label import BinaryCrossEntropy, LabelMargin, LabelRanking, TopK
 from perturbsets.recipe import Recipe, read_recipe
 from perturbsets.recipe.parts import part
+from perturbsets.recipe.registry import ALLOWED, NO_PARTS, resolve
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -56,7 +69,7 @@ def test_every_recipe_is_valid_and_survives_the_run_folder(file: Path, tmp_path:
     kept.write_text(yaml.safe_dump(recipe.resolved()))
 
     assert read_recipe(tmp_path, [f"output={recipe.output}"]) == recipe
-    assert file.read_text().count("perturbsets run recipes/") >= 1
+    assert f"perturbsets run {file.relative_to(ROOT / 'recipes').with_suffix('')}" in file.read_text()
 
 
 def test_smallest_recipe_takes_defaults(small: Path) -> None:
@@ -184,7 +197,7 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
 
     assert set(faults(file)) == {"output", "recipe"}
     assert (
-        "must have pairs to make, a model to fit, classifiers or an auxiliary classifier to train or judge"
+        "must have pairs to make, a model to fit, classifiers or an auxiliary classifier to train or evaluate"
         in faults(file)["recipe"]
     )
 
@@ -208,6 +221,64 @@ def test_arguments_that_the_run_fills_in_are_no_keys(small: Path) -> None:
     found = faults(small, "model.height=28", "source.split=test", "sets.learned.bank=[1]", "fit.seed=1")
 
     assert set(found) == {"model.height", "source.split", "sets.learned.bank", "fit.seed"}
+
+
+def public_subclasses(base: type) -> set[type]:
+    """Concrete subclasses that a package exports."""
+    found = set()
+    for kind in base.__subclasses__():
+        found |= public_subclasses(kind)
+        names = kind.__module__.split(".")
+        packages = [sys.modules[".".join(names[:depth])] for depth in (1, 2)]
+        if names[0] in ("augment", "cvae", "perturbsets") and any(hasattr(one, kind.__name__) for one in packages):
+            found |= set() if inspect.isabstract(kind) else {kind}
+    return found
+
+
+@pytest.mark.parametrize("base", [CVAE, ChangeTransform, PerturbationSet, Objective, Ascent, Method])
+def test_every_public_class_of_a_role_is_a_part_or_an_exception(base: type) -> None:
+    parts = {resolve(name) for names in ALLOWED.values() for name in names}
+    exceptions = {name.rpartition(".")[2] for name in NO_PARTS}
+
+    assert public_subclasses(base)
+    assert {kind.__name__ for kind in public_subclasses(base) - parts} <= exceptions
+    assert not {kind.__name__ for kind in parts} & exceptions
+
+
+def test_names_of_parts_are_those_of_their_classes() -> None:
+    for names in ALLOWED.values():
+        for name in names:
+            assert resolve(name).__name__ == name.rpartition(".")[2]
+
+
+WRAPPED = [
+    ("{build: perturbsets.Penalized, weight: 2, objective: {build: perturbsets.Margin}}", Penalized(Margin(), 2.0)),
+    (
+        "{build: perturbsets.StrongestWrong, rank: 2, objective: {build: perturbsets.CrossEntropy, targeted: true}}",
+        StrongestWrong(2, CrossEntropy(targeted=True)),
+    ),
+    ("{build: perturbsets.StrongestWrong}", StrongestWrong()),
+]
+
+
+@pytest.mark.parametrize(("text", "made"), WRAPPED)
+def test_objectives_hold_others(small: Path, text: str, made: Objective) -> None:
+    adversary = read_recipe(small, [f"adversaries.step.objective={text}"]).adversaries["step"]
+
+    assert adversary.objective.make() == made
+
+
+def test_faults_of_objectives_inside_others_are_reported(small: Path) -> None:
+    found = faults(small, "adversaries.step.objective={build: perturbsets.Penalized, objective: {build: os.system}}")
+
+    assert "os.system" in next(iter(found.values()))
+
+
+@pytest.mark.parametrize("name", ["Fog", "GaussianBlur", "JpegCompression"])
+def test_every_corruption_is_a_change(small: Path, name: str) -> None:
+    made = read_recipe(small, [f"change={{build: augment.{name}}}"]).change.make()
+
+    assert type(made).__name__ == name
 
 
 def test_corruptions_are_changes(small: Path) -> None:

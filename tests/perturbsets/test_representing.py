@@ -176,7 +176,7 @@ def test_the_recipe_for_imagenet_runs_on_random_weights(tmp_path: Path, root: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classifier": None}, "must have a classifier that is trained, or a network that need not be, got neither"),
+        ({"classifier": None}, "must have a trained classifier, or a network that needs no training, got neither"),
         ({"network": {"build": "perturbsets.SmallConvNet"}}, "got both"),
         ({"classifier": "planed"}, r"representations.classifier must be one of \['plain'\], got 'planed'"),
         ({"sets": ["spatail"]}, r"representations.sets.0 must be one of \['spatial'\], got 'spatail'"),

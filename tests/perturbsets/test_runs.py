@@ -16,8 +16,9 @@ from rich.console import Console
 from augment import PairStore
 from perturbsets import check_held_out, load
 from perturbsets.recipe import Recipe, read_recipe
-from perturbsets.runs import STAGES, RunFolder, execute
-from perturbsets.runs.check import shown
+from perturbsets.report.console import criteria
+from perturbsets.runs import RunFolder, execute
+from perturbsets.stages import STAGES
 
 SMALL: dict[str, Any] = {
     "source": {"build": "augment.SegmentDigits", "size": 8, "digit": 8},
@@ -190,7 +191,7 @@ def test_no_likelihood_is_shown_without_its_warning(finished: RunFolder) -> None
     checks = json.loads((finished.path / "checks" / "checks.json").read_text())
     entries = [checks, *checks["radii"]]  # two draws a pair: nothing can be trusted
     console = Console(width=1000, record=True, file=io.StringIO())
-    console.print(shown(checks))
+    console.print(criteria(checks))
     for text in (console.export_text(), (finished.path / "report.html").read_text()):
         for entry in entries:
             sufficient = entry["sufficient"]
@@ -233,7 +234,7 @@ def test_rerun_stage_marks_later_ones_unfinished(tmp_path: Path) -> None:
     run = RunFolder(recipe)
     names = list(STAGES)
     for number, name in enumerate(names):
-        run.finish(name, 1.0, tuple(names[number + 1 :]), seed=0, processes=1)
+        run.finish(name, 1.0, names[number + 1 :], processes=1)
     assert list(run.about["stages"]) == names
 
     execute(recipe, "pairs")

@@ -145,7 +145,7 @@ def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
             {"classifiers": None, "source": None},
             [
                 "recipe must have pairs to make, a model to fit, classifiers or an auxiliary classifier "
-                "to train or judge"
+                "to train or evaluate"
             ],
         ),
         (
@@ -154,7 +154,7 @@ def test_stages_without_a_model_are_refused(stage: str, tmp_path: Path) -> None:
         ),
         (
             {"sets": {"both": SMALL["sets"]["both"], **SMALL["sets"], "pixels": SMALL["sets"]["pixels"]}},
-            ["sets.both.sets must name sets that stand above it, [], got 'turns'"],
+            ["sets.both.sets must name sets given before this one, [], got 'turns'"],
         ),
         ({"evaluate": {"robustness": {"sets": ["strange"]}}}, ["evaluate.robustness.sets.0 must be one of"]),
         ({"evaluate": {"audit": {"images": 0}, "shown": 0}}, ["evaluate.audit.images", "evaluate.shown"]),

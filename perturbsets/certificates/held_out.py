@@ -1,0 +1,113 @@
+"""Votes under noise certified on held-out images, with the joint statement where it can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_dtype
+
+from augment import Source, group_numbers
+from perturbsets._types import Images, Model, Rows
+from perturbsets.certificates.contradiction import find_contradictions
+from perturbsets.certificates.joint import joint_statement
+from perturbsets.certificates.radius import RadiusCertificate
+from perturbsets.certificates.segmentation import SmoothedMaps
+from perturbsets.certificates.smoothing import Smoothed
+from perturbsets.criteria.pairs import Pairs
+from perturbsets.sets import LatentBall, PerturbationSet
+
+
+class HeldOut(NamedTuple):
+    """Clean images on which votes are certified.
+
+    Attributes:
+        images: The images, in [0, 1].
+        labels: Their classes, or label maps.
+        groups: Number of each image's independent unit.
+        rows: Their rows among held-out pairs, one pair a source; ``None`` for images of a source.
+    """
+
+    images: Images
+    labels: Tensor
+    groups: Tensor
+    rows: Rows | None
+
+
+def held_out_images(
+    pairs: Pairs | None, source: Callable[[], Source], count: int | None, generator: torch.Generator
+) -> HeldOut:
+    """Draws the clean images of held-out pairs that have classes, for joint statements, or else images of a source.
+
+    Args:
+        pairs: Held-out pairs, one a source.
+        source: Makes the source; called only where it is needed.
+        count: Number of images; all if ``None``.
+        generator: For the draw.
+    """
+    if pairs is not None:
+        rows = torch.randperm(len(pairs), generator=generator)[:count]
+        images, _, groups, labels = pairs.batch(rows)
+        if bool((labels >= 0).all()):
+            return HeldOut(to_dtype(images, torch.float32, scale=True), labels, groups, rows)
+    data = source()
+    order = torch.randperm(len(data), generator=generator)[:count]
+    images, labels = data.batch(order.tolist())
+    return HeldOut(images, labels, group_numbers(data)[order], None)
+
+
+def certify_votes(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    perturbations: PerturbationSet,
+    sigma: float | tuple[float, ...],
+    contradictions: bool = False,
+    needed: RadiusCertificate | None = None,
+    rows: Rows | None = None,
+    generator: torch.Generator | None = None,
+    **settings: Any,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Certifies a classifier's votes under normal noise in the parameters of a set.
+
+    Args:
+        model: The classifier, or a segmentation network where labels are maps.
+        images: Held-out images in [0, 1].
+        labels: Their classes, or label maps.
+        perturbations: The set.
+        sigma: Standard deviation of the noise, in the set's own unit; for a composed set one for each part.
+        contradictions: Whether to attack the certified votes within their radii.
+        needed: The radii that held-out pairs of the learned set need, for a joint statement.
+        rows: Rows of the images among these pairs; without them there is no joint statement.
+        generator: For all draws.
+        **settings: Further arguments of :meth:`Smoothed.certify`: ``selection``, ``draws``, ``alpha``, ``groups``.
+
+    Returns:
+        The figures as plain values, and tensors: the certified classes, labels and radii.
+    """
+    settings |= {"labels": labels, "generator": generator}
+    if labels.ndim > 1:
+        maps = SmoothedMaps(model, perturbations, sigma).certify(images, **settings)
+        return maps.summary(), {"classes": maps.classes, "labels": labels}
+    smoothed = Smoothed(model, perturbations, sigma)
+    result = smoothed.certify(images, **settings)
+    content = result.summary()
+    if contradictions:
+        search = find_contradictions(smoothed, images, result, draws=settings["draws"], generator=generator)
+        content["contradictions"] = search.summary()
+    if needed is not None and rows is not None and isinstance(perturbations, LatentBall):
+        radii = needed.radii[rows]
+        content["joint"] = joint_statement(
+            radii,
+            torch.where(radii.isfinite(), needed.tolerance, torch.inf),  # they were searched for that tolerance
+            result.radii.cpu(),
+            result.correct().cpu(),
+            error=needed.tolerance,
+            alpha=needed.covering.alpha,
+            failure=result.alpha,
+            relative=needed.relative,
+        ).summary()
+    return content, {"classes": result.classes, "labels": labels, "radii": result.radii}
