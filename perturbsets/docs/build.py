@@ -14,7 +14,6 @@ import os
 import pkgutil
 import re
 import sys
-import typing
 import unicodedata
 import warnings
 from collections.abc import Iterator
@@ -81,7 +80,11 @@ def main(folder: Path) -> list[str]:
         write(folder / "search.js", pdoc.render.search_index(modules))
     for file in copied:
         write(folder / "files" / file, (ROOT / file).read_bytes())
-    missing = [f"{full} has no entry in the reference" for full, name in public.items() if name not in links]
+    missing = [
+        f"{full} has no entry in the reference"
+        for full, name in public.items()
+        if name not in links and full not in modules
+    ]
     return [str(each.message) for each in caught] + missing + list(broken_links(folder))
 
 
@@ -130,12 +133,18 @@ def exported(package: ModuleType) -> list[str]:
 
 def resolve_annotations(value: object) -> None:
     """Evaluates annotations of constructors where they were written; pdoc looks in the package that exports them."""
-    if inspect.isclass(value):
-        written = [vars(sys.modules[base.__module__]) for base in reversed(value.__mro__)]
-        names = {key: each for module in written for key, each in module.items()}
-        for make in map(inspect.unwrap, (value.__init__, value.__new__)):  # type: ignore[misc, arg-type]
-            if inspect.isfunction(make) and make.__module__.startswith((*PACKAGES, "namedtuple_")):
-                make.__annotations__ = typing.get_type_hints(make, names) | {"return": None}
+    if not inspect.isclass(value):
+        return
+    written = [vars(sys.modules[base.__module__]) for base in reversed(value.__mro__)]
+    names = {key: each for module in written for key, each in module.items()}
+    for make in filter(inspect.isfunction, (value.__init__, value.__new__)):  # type: ignore[misc, arg-type]
+        signature = inspect.signature(make)
+        texts = [getattr(each.annotation, "__forward_arg__", each.annotation) for each in signature.parameters.values()]
+        parameters = [
+            each.replace(annotation=eval(text, names) if isinstance(text, str) else text)
+            for each, text in zip(signature.parameters.values(), texts, strict=True)
+        ]
+        make.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
 
 
 def summary(package: ModuleType, page: str) -> str:

@@ -23,7 +23,7 @@ from perturbsets import (
 )
 from perturbsets.criteria import encodings
 
-IMAGES = 1200
+IMAGES = 1000
 STEPS = 800
 SEARCH = 30
 
