@@ -210,8 +210,9 @@ def configure(links: dict[str, str]) -> None:
     pdoc.render.configure(docformat="google", include_undocumented=False, footer_text="")
     folder = Path(__file__).parent
     own = {"module.html.jinja2": (folder / "module.html"), "custom.css": (folder / "site.css")}
-    loader = jinja2.DictLoader({name: path.read_text(encoding="utf-8") for name, path in own.items()})
     environment = pdoc.render.env
+    assert environment.loader is not None  # pdoc has set it
+    loader = jinja2.DictLoader({name: path.read_text(encoding="utf-8") for name, path in own.items()})
     environment.loader = jinja2.ChoiceLoader([loader, environment.loader])
     environment.globals["menu"] = {
         section: {page: title(ROOT / file) for file, page in pages.items()} for section, pages in MENU.items()
@@ -222,6 +223,8 @@ def configure(links: dict[str, str]) -> None:
     @jinja2.pass_context
     def markdown(context: jinja2.runtime.Context, docstring: str) -> str:
         module = context["module"]
+        if re.search("^==+ ==", docstring, re.MULTILINE):
+            warnings.warn(f"{module.modulename} has a table of reStructuredText: write one of Markdown", stacklevel=2)
         return to_markdown(keep_formulas(docstring, formulas), module, context["docformat"])
 
     @jinja2.pass_context
