@@ -1,8 +1,7 @@
 """Shapes used throughout the package, named once.
 
-B counts images, C channels, H and W rows and columns, Z latent coordinates, F features of a
-vector, P parameters of a distribution, N rows. Features are what a model knows of x alone: one tensor, or several, for
-example one at each scale.
+B counts images, C channels, H and W rows and columns, Z latent coordinates, F features of a vector, P parameters of a
+distribution, N rows. Features are computed from x alone: one tensor, or several, for example one at each scale.
 """
 
 from jaxtyping import Float, Int64

@@ -1,4 +1,4 @@
-"""The batches of a training run and its randomness, as functions of the seed and the step's number."""
+"""Batches and randomness of a training, as functions of the seed and the step's number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-# One seed split into many, by name.
+ROUNDING = 8  # tolerance at the bounds of images, in units in the last place: resizing overshoots by as much
+
+Batch = Any
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -34,12 +36,9 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-Batch = Any
-
-
 @dataclass(frozen=True)
 class Draws:
-    """The randomness of one step, as seen by one process.
+    """Random draws of one step in one process.
 
     Args:
         step: Number of the step, from 0.
@@ -47,8 +46,8 @@ class Draws:
         seed: Seed of the run.
         batch: Images in the global batch.
         rank: Number of this process.
-        processes: How many processes there are.
-        device: Where draws shall lie.
+        processes: Number of processes.
+        device: Device of the draws.
     """
 
     step: int
@@ -61,7 +60,7 @@ class Draws:
 
     @property
     def done(self) -> float:
-        """Share of the steps that lies behind, in [0, 1)."""
+        """Share of the steps done, in [0, 1)."""
         return self.step / self.steps
 
     def normal(self, size: int) -> Tensor:
@@ -76,14 +75,14 @@ class Draws:
 
 
 class Steps(Dataset[Batch]):
-    """The batch of each step, so that a data loader can fetch steps ahead.
+    """The batch of each step as a data set, so that a data loader can fetch steps ahead.
 
     Args:
-        data: A map-style data set; every epoch visits it in another order.
-        batch: Images in the global batch, cut to what the data set holds.
+        data: A map-style data set; each epoch has an order of its own.
+        batch: Images in the global batch, at most as many as the data set holds.
         seed: Seed of the orders.
         rank: Number of this process.
-        processes: How many processes there are.
+        processes: Number of processes.
     """
 
     def __init__(self, data: Any, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
@@ -103,8 +102,8 @@ class Steps(Dataset[Batch]):
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __getitem__(self, step: int) -> Batch:
-        epoch, place = divmod(step, len(self.data) // self.batch)
-        rows = self._order(epoch)[place * self.batch : (place + 1) * self.batch]
+        epoch, number = divmod(step, len(self.data) // self.batch)
+        rows = self._order(epoch)[number * self.batch : (number + 1) * self.batch]
         return fetch(self.data, rows[self.rank :: self.processes])
 
 
@@ -129,16 +128,16 @@ def fetch_items(data: Any, indices: Tensor) -> list[Any]:
 
 
 def check_map_style(data: Any, name: str = "data") -> None:
-    """Refuses what has no items that are told apart by their numbers.
+    """Checks that data have a length and an item for each number below it.
 
     Raises:
-        TypeError: If it is no map-style data set; the message says what to write.
-        ValueError: If it is empty.
+        TypeError: If they are no map-style data set; the message says what to write instead.
+        ValueError: If they are empty.
     """
     advice = _advice(data, name)
     if advice is not None:
         raise TypeError(
-            f"{name} must be a map-style data set, with a length and an item to each number, got a "
+            f"{name} must be a map-style data set, with a length and an item for each number, got a "
             f"{type(data).__name__}: {advice}"
         )
     if not len(data):
@@ -146,7 +145,7 @@ def check_map_style(data: Any, name: str = "data") -> None:
 
 
 def _advice(data: Any, name: str) -> str | None:
-    """What to write instead, if this is no map-style data set."""
+    """What to write instead; None for a map-style data set."""
     if isinstance(data, DataLoader):
         return f"write {name}.dataset, and give its batch size in the settings"
     if isinstance(data, Mapping) and not _all_arrays(list(data.values())):
@@ -165,27 +164,21 @@ def _all_arrays(values: list[Any]) -> bool:
     return bool(values) and all(isinstance(value, Tensor | np.ndarray) for value in values)
 
 
-# What training reads of a data set: images, and the numbers that stand beside them.
-
-
-ROUNDING = 8  # units in the last place of the larger bound: what resizing and the like overshoot by
-
-
 class Parts(Dataset[tuple[Tensor, ...]]):
     """Batches of a data set as tuples of tensors, images first.
 
     Items are tuples, or mappings of which ``fields`` are read, in this order; a data set may also give whole batches of
-    either kind by ``batch(indices)``. Parts of a tuple that are no numbers, such as file names, are left out, as are
-    other fields of a mapping, and what follows the images where only images are read. Pillow's images, arrays, numbers
-    and lists of numbers become tensors.
+    either kind by ``batch(indices)``. Pillow images, arrays, numbers and lists of numbers become tensors. Other parts
+    of a tuple, such as file names, are ignored, and other fields of a mapping, and all parts after the images where
+    only images are read.
 
     Args:
         data: The map-style data set.
         fields: Names of the fields where items are mappings; ``usual`` if not given.
-        usual: The names that are read if none are given. The first ones name the images.
-        images: How many parts are images.
-        bounds: Smallest and largest value of floating-point images; what rounding left outside is clamped.
-        name: What messages call the data set.
+        usual: Names of the parts, images first.
+        images: Number of parts that are images.
+        bounds: Smallest and largest value of floating-point images; rounding errors beyond them are clamped.
+        name: Name of the data set in messages.
 
     Raises:
         TypeError: If the data set is not map-style.
@@ -214,8 +207,8 @@ class Parts(Dataset[tuple[Tensor, ...]]):
         """The parts of some items, each with a row for every item.
 
         Raises:
-            ValueError: If an item has no image in front or not the fields that are read, parts differ in shape, or
-                images are of another type or out of bounds.
+            ValueError: If items do not begin with images or lack a field, parts differ in shape, or images are of
+                another type or out of bounds.
         """
         if gives_batches(self.data):
             parts = self._parts(self.data.batch(indices))
@@ -231,14 +224,14 @@ class Parts(Dataset[tuple[Tensor, ...]]):
         if len(parts) < self.images or any(part.ndim < 2 for part in parts[: self.images]):
             raise ValueError(
                 f"{self.name} must give items that begin with {' and '.join(self.usual[: self.images])}, got "
-                f"{[list(part.shape[1:]) for part in parts]} as shapes of the parts that are numbers: put images "
-                "first, or give mappings and the names of their fields"
+                f"{[list(part.shape[1:]) for part in parts]} as shapes of the numeric parts: put images first, or give "
+                "mappings and the names of their fields"
             )
         checked = [within(_with_channel(part), self.bounds, f"images of {self.name}") for part in parts[: self.images]]
         return (*checked, *parts[self.images :])
 
     def _parts(self, given: Any) -> tuple[Tensor, ...]:
-        """The parts of an item or a batch."""
+        """The numeric parts of an item or a batch."""
         if isinstance(given, Mapping):
             return tuple(self._named(given, name) for name in self.fields or self.usual)
         if self.fields is not None:
@@ -265,10 +258,10 @@ class Parts(Dataset[tuple[Tensor, ...]]):
         numbers = {key: part for key, value in given.items() if (part := _tensor(value)) is not None}
         pictures = [key for key, part in numbers.items() if part.ndim > 1][: self.images]
         others = [key for key, part in numbers.items() if part.ndim < 2]
-        found = tuple((pictures + others)[: len(self.usual)])
-        if len(found) < len(self.usual):
+        names = tuple((pictures + others)[: len(self.usual)])
+        if len(names) < len(self.usual):
             return f"give fields that hold {' and '.join(self.usual)}, classes as numbers from 0"
-        return f"name the fields to read, for example fields={found}"
+        return f"name the fields to read, for example fields={names}"
 
     def _stacked(self, place: int, column: Sequence[Tensor]) -> Tensor:
         shapes = sorted({tuple(part.shape) for part in column})
@@ -281,47 +274,47 @@ class Parts(Dataset[tuple[Tensor, ...]]):
 
 
 def _with_channel(images: Tensor) -> Tensor:
-    """Images with the channel that grey ones of bytes, height and width alone, leave out."""
+    """Images, with a channel dimension added to grey uint8 images ``[B, H, W]``."""
     return images[:, None] if images.dtype == torch.uint8 and images.ndim == 3 else images
 
 
 def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
-    """Images of bytes as they are, or of floating-point values within bounds, where rounding is clamped.
+    """Images that are uint8 or floating point within bounds; rounding errors beyond them are clamped.
 
-    NaN is let through, for the loss to name.
+    NaN passes: training reports it with the step at which the loss becomes NaN.
 
     Raises:
-        ValueError: If they are of another type, or out of bounds.
+        ValueError: If images are of another type or out of bounds.
     """
     if images.dtype == torch.uint8 or not images.numel():
         return images
     low, high = bounds
-    asked = f"{name} must be torch.uint8, or floating point within [{low:g}, {high:g}]"
+    expected = f"{name} must be torch.uint8, or floating point within [{low:g}, {high:g}]"
     if not images.is_floating_point():
         advice = "image.to(torch.uint8) where 255" if int(images.max()) < 256 else "image / 65535 where 65535"
-        raise ValueError(f"{asked}, got {images.dtype}: write {advice} is white")
+        raise ValueError(f"{expected}, got {images.dtype}: write {advice} is white")
     smallest, largest = (float(bound) for bound in torch.aminmax(images.detach()))
     farthest = max((abs(bound) for bound in bounds if math.isfinite(bound)), default=0.0)
     slack = ROUNDING * torch.finfo(images.dtype).eps * farthest
     if smallest < low - slack or largest > high + slack:
-        advice = "leave a normalisation out of the data and put it inside the model, which is shown images in [0, 1]"
+        advice = "move a normalisation from the data into the model, which takes images in [0, 1]"
         if smallest >= 0 and 2 < largest <= 255:
             advice = "write image / 255 where 255 is white"
-        raise ValueError(f"{asked}, got {smallest:.8g} to {largest:.8g}: {advice}")
+        raise ValueError(f"{expected}, got {smallest:.8g} to {largest:.8g}: {advice}")
     return images.clamp(low, high) if smallest < low or largest > high else images
 
 
 def _tensor(part: Any) -> Tensor | None:
-    """A part of an item as a tensor; ``None`` if it holds no numbers.
+    """A part of an item as a tensor; ``None`` if it is not numeric.
 
     Raises:
-        ValueError: If it is an image whose layout would be misread.
+        ValueError: If it is a Pillow image of another mode, or an array of colours with channels last.
     """
     if isinstance(part, Image.Image):
         if part.mode not in ("L", "RGB"):
             advice = {
                 "I": "torch.from_numpy(numpy.array(image) / 65535).float()[None]",
-                "F": "torch.from_numpy(numpy.array(image))[None], divided by the value that stands for white,",
+                "F": "torch.from_numpy(numpy.array(image))[None], divided by the value of white,",
             }.get(part.mode[0], 'image.convert("RGB")')
             raise ValueError(f'images must have mode "L" or "RGB", got {part.mode!r}: write {advice} in a transform')
         return pil_to_tensor(part)

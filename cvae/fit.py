@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +15,34 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_dtype
 
 from cvae.batches import Batch, Draws, Parts, derive_seed
-from cvae.loop import LoopSettings, Scalars, train
 from cvae.model import CVAE
 from cvae.progress import Record
+from cvae.training import LoopSettings, Scalars, train
 
 SHARP = 0.3  # pixels: a blur narrower than this leaves a pixel 98 % of its weight
 
 
 @dataclass(frozen=True)
 class FitSettings(LoopSettings):
-    """How to fit a CVAE.
+    """Settings of :func:`cvae.fit`; the others are those of :class:`cvae.LoopSettings`.
 
     Args:
-        beta: Final weight of the divergence, above 0; 1 gives the evidence lower bound.
+        beta: Final weight of the KL divergence, above 0; 1 gives the evidence lower bound.
         beta_warmup: Share of the steps in which the weight rises from 0, in [0, 1].
-        blur: Standard deviation, in pixels, of a Gaussian blur through which the likelihood sees images at first; 0 for
-            none. Something that has to be moved onto its place only feels where that is if the two overlap, as
-            strokes a few pixels wide hardly do.
-        blur_until: Share of the steps in which the blur falls, by the same factor each step, in (0, 1]; then it is
-            left out.
+        blur: Standard deviation, in pixels, of a Gaussian blur that the likelihood applies to images at first; 0 for
+            none. The squared error of a moved object has a useful gradient only where the object overlaps its target,
+            which thin strokes hardly do without blur.
+        blur_until: Share of the steps in which the blur decreases, by a constant factor a step, in (0, 1]; after it
+            there is no blur.
 
     Raises:
-        ValueError: If a number is outside its range; all such faults are listed.
+        ValueError: If numbers are outside their ranges; all of them are listed.
 
     References:
         Blake and Zisserman, *Visual reconstruction*, 1987 (graduated non-convexity: easier problems first).
     """
 
+    _: KW_ONLY
     beta: float = 1.0
     beta_warmup: float = 0.25
     blur: float = 0.0
@@ -57,11 +58,11 @@ class FitSettings(LoopSettings):
         }
 
     def beta_at(self, done: float) -> float:
-        """Weight of the divergence after a share of the steps."""
+        """Weight of the KL divergence after a share of the steps."""
         return self.beta * min(1.0, done / self.beta_warmup) if self.beta_warmup else self.beta
 
     def blur_at(self, done: float) -> float:
-        """Width of the blur after a share of the steps; 0 where it is none or would show no more."""
+        """Width of the blur after a share of the steps; 0 where it would be too narrow to matter."""
         if self.blur <= SHARP or done >= self.blur_until:
             return 0.0
         return self.blur * (SHARP / self.blur) ** (done / self.blur_until)
@@ -79,32 +80,32 @@ def fit(
     identity: str = "",
     fields: Sequence[str] | None = None,
 ) -> list[Record]:
-    r"""Fits a CVAE to pairs in place and leaves it with its best weights on the validation pairs.
+    r"""Fits a CVAE to pairs, in place; it ends with the weights that are best on the validation pairs.
 
     .. math:: \max\ \mathbb E_{q(z \mid x, \tilde x)} \ln p(\tilde x \mid z, x)
         - \beta\,\mathrm{KL}\big(q(z \mid x, \tilde x)\,\|\,p(z \mid x)\big)
 
-    Losses are in nats per pixel. A Gaussian likelihood's scale is set in closed form: while training from the
-    batch, at the end from the validation pairs.
+    Losses are in nats per pixel. The scale of a Gaussian likelihood is set in closed form: from the batch while
+    training, from the validation pairs at the end.
 
     Args:
         model: The model to fit.
-        train_pairs: Map-style data of (clean, changed, ...): images, uint8 or float in [0, 1], of Pillow, arrays or
-            tensors; what follows is left out. Of mappings ``fields`` are read.
+        train_pairs: Map-style data of (clean, changed, ...): uint8 images or floats in [0, 1], as Pillow images, arrays
+            or tensors; further parts are ignored. If items are mappings, ``fields`` are read.
         validation_pairs: The same, from other source images.
-        settings: Steps, learning rates, the weight of the divergence.
+        settings: Steps, learning rate, weight of the KL divergence.
         folder: Where checkpoint and metrics go; a killed fit continues from there to the same weights.
         accelerator: From Hugging Face accelerate; made from the settings if not given.
         progress: Whether to show a progress bar.
-        identity: Text that tells these pairs from others: a killed fit continues only on the same.
-        fields: Names of clean and changed image where items are mappings; ``("clean", "changed")`` if not given.
+        identity: Text that identifies the pairs: a killed fit continues only on the same ones.
+        fields: Names of the clean and the changed image in mappings; ``("clean", "changed")`` if not given.
 
     Returns:
-        The records logged: losses of training, and of validation with the score that selects.
+        The records logged: training losses, validation losses and the validation score that selects the weights.
 
     Raises:
         TypeError: If pairs are no map-style data set.
-        ValueError: If pairs are no images in [0, 1], do not fit the model, or as :func:`cvae.train`.
+        ValueError: If images are not in [0, 1] or do not fit the model, or as for :func:`cvae.train`.
         FloatingPointError: If the loss becomes NaN.
     """
     settings = settings or FitSettings()
@@ -161,10 +162,10 @@ def _mean_over_processes(value: Tensor) -> Tensor:
 
 
 def _validation(bare: nn.Module, pairs: Parts, settings: FitSettings, accelerator: Accelerator) -> Record:
-    """The negative evidence lower bound over validation pairs, shared among the processes."""
-    model = bare if isinstance(bare, CVAE) else None
-    if model is None:
+    """The negative evidence lower bound over validation pairs, which the processes share."""
+    if not isinstance(bare, CVAE):
         raise TypeError(f"model must be a CVAE, got {type(bare).__name__}")
+    model: CVAE = bare
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     noise = torch.Generator().manual_seed(derive_seed(settings.seed, "validation"))
     sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)

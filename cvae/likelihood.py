@@ -1,8 +1,7 @@
-"""How probable a changed image is, given what the generator draws.
+"""Likelihoods of changed images given the generator's output, and the links that keep generated images in [0, 1].
 
-Both likelihoods see the generator's output and the image through one number per image, its *statistic*
-(a squared error, a cross-entropy). The log-likelihood is a function of that statistic, so that a pass
-over the data that keeps statistics can be turned into likelihoods after the scale is known.
+Both likelihoods depend on generated and changed image through one number per image, its *statistic* (squared error or
+cross-entropy). So statistics of a pass over the data give the log-likelihood once the scale is known.
 """
 
 from __future__ import annotations
@@ -19,6 +18,9 @@ from cvae._types import Images, PerImage
 HALF_GREY_LEVEL = 1 / 510
 """Half of the distance between two grey levels of an 8-bit image on [0, 1]."""
 
+Link = Callable[[Tensor, Tensor], Tensor]
+"""Adds a change to images, ``(images, change)``, such that they stay in [0, 1]."""
+
 
 class GaussianLikelihood(nn.Module):
     r"""Independent Gaussian pixels that share one scale.
@@ -26,9 +28,8 @@ class GaussianLikelihood(nn.Module):
     .. math:: \ln p(\tilde x \mid z, x) = -\frac{\|\tilde x - g\|^2}{2 s^2} - \frac m2 \ln 2\pi s^2,
         \qquad s = \max\Big(\sqrt{\tfrac1m\, \mathbb E\|\tilde x - g\|^2},\ s_{\min}\Big)
 
-    with :math:`m` the number of pixels times channels. The scale is the maximiser in closed form: learned
-    by gradient it lags far behind the error. The floor keeps constant backgrounds from inflating it
-    without bound.
+    with :math:`m` the number of pixels times channels. The scale is the closed-form maximiser: learned by gradient it
+    lags far behind the error. The floor bounds the likelihood of constant backgrounds.
 
     Args:
         floor: Smallest scale :math:`s_{\min} > 0`, on the pixel range [0, 1].
@@ -37,8 +38,7 @@ class GaussianLikelihood(nn.Module):
         ValueError: If the floor is not positive.
 
     References:
-        Rybkin, Daniilidis and Levine, *Simple and effective VAE training with calibrated decoders*, 2021,
-        equation 4 (optimal scale).
+        Rybkin, Daniilidis and Levine, *Simple and effective VAE training with calibrated decoders*, 2021, equation 4.
     """
 
     scale: Tensor
@@ -74,8 +74,7 @@ class BernoulliLikelihood(nn.Module):
 
     .. math:: \ln p(\tilde x \mid z, x) = \sum_i \tilde x_i \ln g_i + (1 - \tilde x_i) \ln(1 - g_i)
 
-    For grey values between 0 and 1 this is a score relative to its own measure, no density on [0, 1]:
-    compare it only with other Bernoulli figures.
+    For grey values between 0 and 1 this is no density on [0, 1]: compare it only with other Bernoulli likelihoods.
     """
 
     def statistic(self, generated: Images, changed: Images) -> PerImage:
@@ -93,23 +92,17 @@ class BernoulliLikelihood(nn.Module):
         return -statistic
 
 
-# How a generator's change is added to x so that images stay in [0, 1] and every pixel keeps its gradient.
-
-
-Link = Callable[[Tensor, Tensor], Tensor]
-
-
 def add(images: Tensor, change: Tensor) -> Tensor:
-    r"""Adds a change in pixel values; the value is cut to [0, 1], the gradient is not.
+    r"""Adds a change in pixel values; the value is clipped to [0, 1], the gradient is not.
 
     .. math:: g = \operatorname{clip}_{[0,1]}(x + r), \qquad \partial g / \partial r := 1
 
-    Of the squared error to an image in [0, 1] this gradient never pushes a pixel further out: a pixel that was cut
-    is pulled back exactly when the target asks for it. A change of 0 gives the images themselves.
+    With this gradient the squared error to an image in [0, 1] never pushes a clipped pixel further out. A change of 0
+    gives the images themselves.
 
     Args:
         images: Images in [0, 1].
-        change: What is added, of the same shape.
+        change: The change :math:`r`, of the same shape.
 
     Returns:
         Images in [0, 1].
@@ -127,17 +120,16 @@ def add(images: Tensor, change: Tensor) -> Tensor:
 
 
 def add_logits(images: Tensor, change: Tensor) -> Tensor:
-    r"""Adds a change on the scale of logits.
+    r"""Adds a change to the logits of pixels, the link of a Bernoulli likelihood.
 
     .. math:: g = \operatorname{sigmoid}\big(\operatorname{logit} x + r\big)
 
-    The link of a Bernoulli likelihood: the gradient of the cross-entropy to :math:`\tilde x` is then
-    :math:`g - \tilde x`. Images come no nearer to 0 and 1 than half a grey level, so a change of 0 gives the images
-    up to that.
+    The gradient of the cross-entropy to :math:`\tilde x` is then :math:`g - \tilde x`. Images are first clipped to half
+    a grey level from 0 and 1, so a change of 0 gives the images up to that.
 
     Args:
         images: Images in [0, 1].
-        change: What is added, of the same shape.
+        change: The change :math:`r`, of the same shape.
 
     Returns:
         Images in (0, 1).

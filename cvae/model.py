@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from cvae._types import Features, Images, Latents, Parameters, PerImage, Rows
+from cvae.checkpoint import Pretrained
 from cvae.likelihood import BernoulliLikelihood, GaussianLikelihood
 from cvae.networks.blocks import blurred
-from cvae.pretrained import Pretrained
-
-# Diagonal Gaussian distributions over latents: what a prior and a recognition network return.
-
 
 LOG_SCALE_RANGE = 7.0  # scales stay within e^±7: neither they nor their inverses overflow in float16
+
+Likelihood = GaussianLikelihood | BernoulliLikelihood
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class DiagonalGaussian:
 
     .. math:: p(z) = \prod_j \mathcal N(z_j;\ \mu_j, \sigma_j^2)
 
-    ``torch.distributions`` draws from the global random state only; here the noise is an argument, so
-    that a draw can be stored, replayed and shared between processes.
+    ``torch.distributions`` draws from the global random state only; here the noise is an argument, so that a draw can
+    be stored, replayed and shared between processes.
 
     Args:
         mean: Means :math:`\mu`.
@@ -39,11 +38,7 @@ class DiagonalGaussian:
 
     @classmethod
     def from_features(cls, features: Parameters) -> DiagonalGaussian:
-        """Reads means and log-scales off the two halves of a network's output.
-
-        The log-scale passes through a scaled ``tanh``, which is the identity near zero and never
-        leaves ±7.
-        """
+        """Means and log-scales from the two halves of a network's output; a scaled ``tanh`` bounds log-scales by ±7."""
         mean, log_scale = features.chunk(2, dim=1)
         return cls(mean, LOG_SCALE_RANGE * (log_scale / LOG_SCALE_RANGE).tanh())
 
@@ -76,14 +71,11 @@ class DiagonalGaussian:
         return (0.5 * ((2 * log_ratio).exp() + shift.square() - 1) - log_ratio).sum(1)
 
 
-Likelihood = GaussianLikelihood | BernoulliLikelihood
-
-
 class Terms(NamedTuple):
-    """The parts of the evidence lower bound, one number per image.
+    """The terms of the evidence lower bound, one number per image.
 
     Attributes:
-        statistic: What the likelihood measures (squared error or cross-entropy), summed over pixels.
+        statistic: Squared error (Gaussian likelihood) or cross-entropy (Bernoulli), summed over pixels.
         kl: Kullback-Leibler divergence from the recognition distribution to the prior, in nats.
     """
 
@@ -95,7 +87,7 @@ class Networks(NamedTuple):
     """The four networks a conditional VAE is made of.
 
     Attributes:
-        context: Images to features, one tensor or a tuple of them; what depends on x alone, computed once per batch.
+        context: Images to features, one tensor or a tuple of them; they depend on x alone, so once per batch is enough.
         prior: Features to prior mean and log-scale, ``[B, 2 * latent]``.
         recognition: The pair, concatenated along channels, to mean and log-scale, ``[B, 2 * latent]``.
         generator: ``(images, features, latents)`` to images in [0, 1].
@@ -114,7 +106,7 @@ class CVAE(Pretrained):
         q(z \mid x, \tilde x) = \mathcal N(\mu_q, \operatorname{diag} \sigma_q^2), \quad
         p(\tilde x \mid z, x) \text{ around } g(x, z)
 
-    Subclasses name an architecture and give its networks; everything else is here.
+    Each subclass is an architecture: it builds the networks.
 
     Args:
         networks: Context, prior, recognition and generator.
@@ -152,10 +144,10 @@ class CVAE(Pretrained):
         return channels * height * width
 
     def check(self, images: Tensor, name: str = "images") -> None:
-        """Refuses images that do not fit the model.
+        """Checks the shape of images.
 
         Raises:
-            ValueError: If the shape is not ``[B, C, H, W]`` of the model; the message names both.
+            ValueError: If it is not the ``[B, C, H, W]`` of the model; the message names both.
         """
         if images.ndim != 4 or tuple(images.shape[1:]) != self.shape:
             raise ValueError(
@@ -165,7 +157,7 @@ class CVAE(Pretrained):
             )
 
     def context(self, images: Tensor) -> Features:
-        """Everything the model needs to know about x alone."""
+        """Features of x, from which prior and generator are computed."""
         self.check(images)
         return self._context(images)
 
@@ -206,11 +198,11 @@ class CVAE(Pretrained):
             images: Clean images in [0, 1].
             changed: Changed images in [0, 1].
             noise: Standard normal draws for the reparameterised latent.
-            blur: Standard deviation of a Gaussian blur, in pixels, through which the likelihood sees the generated
-                and the changed images; 0 for none.
+            blur: Standard deviation, in pixels, of a Gaussian blur of generated and changed images before the
+                likelihood; 0 for none.
 
         Returns:
-            The likelihood's statistic and the divergence, per image.
+            The likelihood's statistic and the KL divergence, per image.
         """
         features = self.context(images)
         prior, posterior = self.prior(features), self.recognition(images, changed)

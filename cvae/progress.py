@@ -1,4 +1,4 @@
-"""A progress bar that shows the newest loss."""
+"""Records of a training as JSON lines, and its progress bar."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from pathlib import Path
 
 from cvae.files import append, atomic_file
 
-# Training records as JSON lines.
-
-
 Record = dict[str, int | float]
 
 
 class MetricLog:
-    """Records of a training run, in memory and, if a file is given, one JSON object a line.
+    """Records of a training, in memory and, if a file is given, one JSON object a line.
 
     Args:
         file: Where the lines go; ``None`` keeps them in memory only.
-        until: Records after this step are dropped from an existing file: a run that was killed and
-            continues from a checkpoint writes them anew.
+        until: Later records of an existing file are dropped: a run that continues from a checkpoint writes them anew.
     """
 
     def __init__(self, file: Path | None, until: int = 0) -> None:
@@ -40,7 +36,7 @@ class MetricLog:
 
 
 def read_records(file: Path) -> list[Record]:
-    """The records of a file, up to a last line that a kill cut short; none if there is no file."""
+    """The records of a file, without a last line that a kill cut short; none if there is no file."""
     records: list[Record] = []
     for line in file.read_text().splitlines() if file.is_file() else []:
         try:
@@ -52,7 +48,7 @@ def read_records(file: Path) -> list[Record]:
 
 @contextmanager
 def progress_bar(title: str, total: int, start: int, *, shown: bool) -> Iterator[Callable[[int, list[Record]], None]]:
-    """Shows how far a training has come.
+    """Shows how far a training has come, and its newest loss.
 
     Args:
         title: What is being trained.

@@ -1,4 +1,4 @@
-"""Building blocks shared by the architectures."""
+"""Layers shared by the architectures, Gaussian blur, and latents of a vector and maps."""
 
 from __future__ import annotations
 
@@ -12,44 +12,29 @@ from torch import Tensor, nn
 
 from cvae._types import Images, Latents
 
-SMALLEST = 8
+SMALLEST = 8  # rows and columns of an image that can be halved three times
+
+GRID = 4  # most rows and columns of the grid from which the vector of a latent is computed, and onto which it is spread
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
-def check_sizes(height: int, width: int, **others: int) -> None:
-    """Refuses sizes that no network can be built for.
-
-    Args:
-        height: Image rows.
-        width: Image columns.
-        others: Channels, latent coordinates and widths of layers, by name.
+def check_sizes(**sizes: int) -> None:
+    """Checks the sizes of a network by name.
 
     Raises:
-        ValueError: If the image is too small to be halved thrice, or another size is below 1; all are named.
+        ValueError: If ``height`` or ``width`` is below 8, or another size below 1; all of them are listed.
     """
+    least = {name: SMALLEST if name in ("height", "width") else 1 for name in sizes}
     faults = [
-        f"{name} must be at least {SMALLEST}, got {size}"
-        for name, size in (("height", height), ("width", width))
-        if size < SMALLEST
+        f"{name} must be at least {least[name]}, got {size}" for name, size in sizes.items() if size < least[name]
     ]
-    faults += [f"{name} must be at least 1, got {size}" for name, size in others.items() if size < 1]
     if faults:
         raise ValueError("; ".join(faults))
 
 
 def perceptron(inputs: int, hidden: int, outputs: int, *, zero_last: bool = False) -> nn.Sequential:
-    """Two hidden layers with SiLU.
-
-    Args:
-        inputs: Size of the input.
-        hidden: Width of the hidden layers.
-        outputs: Size of the output.
-        zero_last: Whether the output starts at zero for every input.
-
-    Returns:
-        The network.
-    """
+    """A network of two hidden layers with SiLU; with ``zero_last`` its output starts at zero for every input."""
     last = nn.Linear(hidden, outputs)
     if zero_last:
         zeroed(last)
@@ -64,9 +49,7 @@ def zeroed(layer: Layer) -> Layer:
 
 
 def downsampler(channels: int, widths: tuple[int, ...], size: tuple[int, int]) -> tuple[nn.Sequential, int]:
-    """Convolutions that each halve the image, flattened at the end.
-
-    Positions are kept (no pooling over the image), since where something went is what a change is about.
+    """Convolutions that each halve the image, then flattening; without pooling, as positions matter for changes.
 
     Args:
         channels: Channels of the input.
@@ -84,58 +67,55 @@ def downsampler(channels: int, widths: tuple[int, ...], size: tuple[int, int]) -
 
 
 def normalisation(channels: int) -> nn.GroupNorm:
-    """Group normalisation, which does the same in training and in evaluation; no group is a single channel."""
+    """Group normalisation, the same in training and evaluation; groups have at least two channels."""
     return nn.GroupNorm(math.gcd(channels // 2, 4) if channels % 2 == 0 else 1, channels)
 
 
 class ResidualBlock(nn.Module):
-    r"""Two convolutions around which the input goes on unchanged; a vector may steer it.
+    r"""Two convolutions with a skip connection, optionally conditioned on a vector.
 
-    .. math:: h + C_2\,\phi\big((1 + s(t)) \odot N_2(C_1\,\phi(N_1(h))) + b(t)\big)
+    .. math:: h + C_2\,\phi\big((1 + s(c)) \odot N_2(C_1\,\phi(N_1(h))) + b(c)\big)
 
     Args:
         width: Channels of input and output.
         inner: Channels between the convolutions; ``width`` if not given.
-        told: Size of the vector t that sets scale s and shift b; 0 for none.
+        condition: Size of the vector c that sets scale s and shift b; 0 for none.
 
     References:
         He et al., *Identity mappings in deep residual networks*, 2016; Perez et al., *FiLM: visual reasoning with a
         general conditioning layer*, 2018.
     """
 
-    def __init__(self, width: int, inner: int | None = None, told: int = 0) -> None:
+    def __init__(self, width: int, inner: int | None = None, condition: int = 0) -> None:
         super().__init__()
         inner = inner or width
         self.first, self.second = normalisation(width), normalisation(inner)
         self.narrow = nn.Conv2d(width, inner, 3, padding=1)
         self.widen = nn.Conv2d(inner, width, 3, padding=1)
-        self.steer = nn.Linear(told, 2 * inner) if told else None
+        self.steer = nn.Linear(condition, 2 * inner) if condition else None
 
-    def forward(self, maps: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, condition: Tensor | None = None) -> Tensor:
         inner = self.second(self.narrow(F.silu(self.first(maps))))
         if self.steer is not None:
-            scale, shift = self.steer(told)[..., None, None].chunk(2, 1)
+            scale, shift = self.steer(condition)[..., None, None].chunk(2, 1)
             inner = inner * (1 + scale) + shift
         return maps + self.widen(F.silu(inner))
 
 
-# Gaussian blur: how images look from further away.
-
-
 def blurred(images: Images, width: float) -> Images:
-    r"""Each pixel becomes a mean of its surroundings, weighted by a Gaussian of their distance.
+    r"""Blurs by a Gaussian whose weights are renormalised at the border.
 
     .. math:: \tilde x_p = \frac{\sum_q k(p - q)\, x_q}{\sum_q k(p - q)}, \qquad k(d) = e^{-\|d\|^2 / 2 w^2}
 
-    The sums are over the pixels of the image, so that a constant image stays as it is and none leaves [0, 1]. They are
-    two products with a matrix each, one along the columns and one along the rows.
+    The sums are over the pixels of the image, so constant images stay unchanged. They are computed as matrix products,
+    one along the columns and one along the rows.
 
     Args:
         images: Images in [0, 1].
         width: Standard deviation :math:`w > 0` of the Gaussian, in pixels.
 
     Returns:
-        Images in [0, 1], at least in single precision; differentiable.
+        Images in [0, 1], in float32 or float64; differentiable.
 
     Example:
         >>> points = torch.zeros(1, 1, 5, 5)
@@ -145,28 +125,21 @@ def blurred(images: Images, width: float) -> Images:
     """
     with torch.autocast(images.device.type, enabled=False):  # a mean in half precision may leave [0, 1] visibly
         images = images.to(torch.promote_types(images.dtype, torch.float32))
-        rows, columns = (_means(images, length, width) for length in images.shape[-2:])
+        rows, columns = (_blur_matrix(images, length, width) for length in images.shape[-2:])
         return (rows @ images @ columns.T).clamp(0, 1)
 
 
-def _means(like: Tensor, length: int, width: float) -> Tensor:
-    """The weights of each pixel of a line, ``[length, length]``."""
-    place = torch.arange(length, dtype=like.dtype, device=like.device)
-    return (-0.5 * ((place[:, None] - place) / width).square()).softmax(1)
-
-
-# A flat latent read as one vector for the whole image and maps for its places, at several scales.
-
-
-GRID = 4
-"""Most rows and columns of the grid from which the vector is read, and onto which it is spread again."""
+def _blur_matrix(like: Tensor, length: int, width: float) -> Tensor:
+    """The weights of the pixels of a line for each of them, ``[length, length]``."""
+    position = torch.arange(length, dtype=like.dtype, device=like.device)
+    return (-0.5 * ((position[:, None] - position) / width).square()).softmax(1)
 
 
 class LatentLayout(NamedTuple):
-    """Which coordinates of a latent are what: first the vector, then the maps, fine to coarse.
+    """The parts of a flat latent: a vector for the whole image, then maps at several scales, fine to coarse.
 
     Attributes:
-        vector: Coordinates that act on the whole image.
+        vector: Coordinates of the vector.
         maps: Channels, rows and columns of the map at each scale; 0 channels where there is none.
     """
 
@@ -175,30 +148,30 @@ class LatentLayout(NamedTuple):
 
     @classmethod
     def divide(cls, latent: int, sizes: list[tuple[int, int]], channels: tuple[int, ...] | None = None) -> LatentLayout:
-        """Shares a number of coordinates out among scales.
+        """Divides a number of coordinates among vector and maps.
 
         Args:
-            latent: All coordinates.
+            latent: Number of all coordinates.
             sizes: Rows and columns at each scale, fine to coarse.
             channels: Channels of the map at each scale. If not given, each map, fine to coarse, gets as many as fit
-                into half of what is left.
+                into half of the remaining coordinates.
 
         Returns:
-            The layout; what the maps leave is the vector.
+            The layout; coordinates that are in no map form the vector.
 
         Raises:
-            ValueError: If there is not a number of channels for each scale, one is negative, or the maps leave
-                nothing to the vector.
+            ValueError: If there is not a number of channels for each scale, one is negative, or no coordinate remains
+                for the vector.
 
         Example:
             >>> LatentLayout.divide(512, [(16, 16), (8, 8), (4, 4)])
             LatentLayout(vector=64, maps=((1, 16, 16), (2, 8, 8), (4, 4, 4)))
         """
         if channels is None:
-            channels, left = (), latent
+            channels, remaining = (), latent
             for size in sizes:
-                channels += (left // 2 // prod(size),)
-                left -= channels[-1] * prod(size)
+                channels += (remaining // 2 // prod(size),)
+                remaining -= channels[-1] * prod(size)
         if len(channels) != len(sizes) or min(channels) < 0:
             raise ValueError(
                 f"maps must hold {len(sizes)} numbers of channels, 0 or more, for the scales "
@@ -209,7 +182,7 @@ class LatentLayout(NamedTuple):
         if taken >= latent:
             raise ValueError(
                 f"latent must be above the {taken} coordinates of the maps "
-                f"({' + '.join('x'.join(map(str, shape)) for shape in maps if shape[0])}), so that some are left for "
+                f"({' + '.join('x'.join(map(str, shape)) for shape in maps if shape[0])}), so that some remain for "
                 f"the whole image, got {latent}: take a larger latent or fewer channels in maps"
             )
         return cls(latent - taken, maps)
@@ -221,7 +194,7 @@ class LatentLayout(NamedTuple):
 
     @property
     def cells(self) -> tuple[int, int]:
-        """Rows and columns of the coarse grid through which the vector knows of places."""
+        """Rows and columns of the coarse grid through which the vector depends on positions."""
         _, rows, columns = self.maps[-1]
         return min(rows, GRID), min(columns, GRID)
 
@@ -239,7 +212,7 @@ class LatentHeads(nn.Module):
 
     Args:
         widths: Channels of the feature maps, fine to coarse.
-        layout: Which coordinates are what.
+        layout: The parts of the latent.
         zero: Whether the output starts at zero for every input.
     """
 
@@ -247,16 +220,13 @@ class LatentHeads(nn.Module):
         super().__init__()
         self.coarsest, self.cells = len(widths) - 1, layout.cells
         whole = nn.Linear(widths[-1] * prod(layout.cells), 2 * layout.vector)
-        places = {scale: nn.Conv2d(widths[scale], 2 * layout.maps[scale][0], 3, padding=1) for scale in layout.mapped}
+        maps = {scale: nn.Conv2d(widths[scale], 2 * layout.maps[scale][0], 3, padding=1) for scale in layout.mapped}
         if zero:
-            for layer in (whole, *places.values()):
+            for layer in (whole, *maps.values()):
                 zeroed(layer)
         self.whole = nn.Sequential(normalisation(widths[-1]), nn.SiLU(), nn.Flatten(), whole)
         self.places = nn.ModuleDict(
-            {
-                str(scale): nn.Sequential(normalisation(widths[scale]), nn.SiLU(), place)
-                for scale, place in places.items()
-            }
+            {str(scale): nn.Sequential(normalisation(widths[scale]), nn.SiLU(), head) for scale, head in maps.items()}
         )
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:

@@ -14,31 +14,22 @@ from cvae.networks.blocks import check_sizes, downsampler, perceptron
 
 
 class ConvGenerator(nn.Module):
-    """Decodes features and latent to a coarse map, then enlarges it step by step to an image in [0, 1].
+    """Features and latent to a coarse map, which is enlarged step by step to an image in [0, 1].
 
     Args:
         channels: Image channels C.
-        height: Image rows H.
-        width: Image columns W.
+        size: Image rows and columns.
         features: Size of the context features.
         latent: Latent coordinates Z.
         hidden: Width of the hidden layers.
-        widths: Channels of the maps, coarse to fine; each but the first is twice as large as the one before.
+        widths: Channels of the maps, coarse to fine; each map is twice as large as the one before.
     """
 
     def __init__(
-        self,
-        channels: int,
-        height: int,
-        width: int,
-        *,
-        features: int,
-        latent: int,
-        hidden: int,
-        widths: tuple[int, ...],
+        self, channels: int, size: tuple[int, int], *, features: int, latent: int, hidden: int, widths: tuple[int, ...]
     ) -> None:
         super().__init__()
-        sizes = [(height, width)]
+        sizes = [size]
         for _ in widths[1:]:
             rows, columns = sizes[0]
             sizes.insert(0, ((rows + 1) // 2, (columns + 1) // 2))
@@ -56,7 +47,7 @@ class ConvGenerator(nn.Module):
 
 
 class ConvCVAE(CVAE):
-    """A CVAE without knowledge of the kind of change.
+    """A CVAE of plain convolutions, for small images and changes of any kind.
 
     Args:
         channels: Image channels C, at least 1.
@@ -64,7 +55,7 @@ class ConvCVAE(CVAE):
         width: Image columns W, at least 8.
         latent: Latent coordinates Z, at least 1.
         hidden: Width of the hidden layers.
-        features: Size of the context features, which must carry all that is to be drawn of x.
+        features: Size of the context features, from which alone the generator draws x.
         likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
@@ -76,27 +67,21 @@ class ConvCVAE(CVAE):
         channels: int = 1,
         height: int = 28,
         width: int = 28,
+        *,
         latent: int = 16,
         hidden: int = 256,
         features: int = 128,
         likelihood: str = "gaussian",
     ) -> None:
-        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, features=features)
-        pixels = (height, width)
-        encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
-        context, context_flat = downsampler(channels, (32, 64, 64), pixels)
+        check_sizes(height=height, width=width, channels=channels, latent=latent, hidden=hidden, features=features)
+        encoded, flat = downsampler(2 * channels, (32, 64, 64), (height, width))
+        context, context_flat = downsampler(channels, (32, 64, 64), (height, width))
         networks = Networks(
             context=nn.Sequential(context, nn.Linear(context_flat, features), nn.SiLU()),
             prior=perceptron(features, hidden, 2 * latent, zero_last=True),
             recognition=nn.Sequential(encoded, perceptron(flat, hidden, 2 * latent)),
             generator=ConvGenerator(
-                channels,
-                height,
-                width,
-                features=features,
-                latent=latent,
-                hidden=hidden,
-                widths=(64, 32, 16),
+                channels, (height, width), features=features, latent=latent, hidden=hidden, widths=(64, 32, 16)
             ),
         )
         super().__init__(networks, latent=latent, shape=(channels, height, width), likelihood=likelihood)

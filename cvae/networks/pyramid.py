@@ -13,8 +13,8 @@ from cvae.likelihood import Link, add, add_logits
 from cvae.model import CVAE, Networks
 from cvae.networks.blocks import LatentHeads, LatentLayout, ResidualBlock, check_sizes, normalisation, zeroed
 
-FILTER = 5
-"""Rows and columns of a filter."""
+FILTER = 5  # rows and columns of a filter
+WIDEST = 4  # the widest feature maps of a U-Net have this many times the channels of the finest
 
 
 def halved(size: tuple[int, int], times: int) -> list[tuple[int, int]]:
@@ -23,32 +23,20 @@ def halved(size: tuple[int, int], times: int) -> list[tuple[int, int]]:
 
 
 class Stage(nn.Module):
-    """The residual blocks of one scale.
+    """Residual blocks of one scale, conditioned on a vector of size ``condition`` if that is above 0."""
 
-    Args:
-        width: Channels.
-        blocks: Number of blocks.
-        told: Size of the vector that steers them; 0 for none.
-    """
-
-    def __init__(self, width: int, blocks: int, told: int = 0) -> None:
+    def __init__(self, width: int, blocks: int, condition: int = 0) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(width, told=told) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(width, condition=condition) for _ in range(blocks))
 
-    def forward(self, maps: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, condition: Tensor | None = None) -> Tensor:
         for block in self.blocks:
-            maps = block(maps, told)
+            maps = block(maps, condition)
         return maps
 
 
 class Encoder(nn.Module):
-    """Images to feature maps, the first half as large and each half as large as the one before.
-
-    Args:
-        channels: Channels of the images.
-        widths: Channels of the feature maps, fine to coarse.
-        blocks: Residual blocks at each scale.
-    """
+    """Images to feature maps of ``widths`` channels, each half as large as the one before."""
 
     def __init__(self, channels: int, widths: tuple[int, ...], blocks: int) -> None:
         super().__init__()
@@ -58,22 +46,17 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(Stage(width, blocks) for width in widths)
 
     def forward(self, images: Images) -> tuple[Tensor, ...]:
-        found: list[Tensor] = []
+        maps: list[Tensor] = []
         for halve, stage in zip(self.halve, self.stages, strict=True):
-            found.append(stage(halve(found[-1] if found else images)))
-        return tuple(found)
+            maps.append(stage(halve(maps[-1] if maps else images)))
+        return tuple(maps)
 
 
 class Context(nn.Module):
-    """What prior and generator are told of x: feature maps, then x seen through a bank of filters.
+    """The features of x: feature maps, then x filtered, each channel by itself, by a bank of filters.
 
-    Filters see x less its mean colour, so that one gain changes the contrast; the first starts near the identity.
-
-    Args:
-        channels: Image channels C.
-        widths: Channels of the feature maps, fine to coarse.
-        blocks: Residual blocks at each scale.
-        filters: Number of filters, which look at every channel alone.
+    The mean colour is subtracted before filtering, so that one gain changes the contrast. The first filter starts as
+    the identity plus a bias.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...], blocks: int, filters: int) -> None:
@@ -90,19 +73,19 @@ class Context(nn.Module):
 
 
 class Decoder(nn.Module):
-    r"""Changes x at every scale, coarse to fine, by what the latent says of the image and of its places.
+    r"""Computes a change of x from latent and features, coarse to fine.
 
     .. math:: g(x, z) = x \oplus \Big(r(x, z) + \sum_k a_k(x, z) \odot (f_k * x)\Big)
 
-    with filters :math:`f_k` that are learned with the network, and a link :math:`\oplus`. Residual r and gains
-    :math:`a_k` start at zero, so that training begins at "nothing changed".
+    with learned filters :math:`f_k` and a link :math:`\oplus`. Residual r and gains :math:`a_k` are initially zero, so
+    g(x, z) = x.
 
     Args:
         channels: Image channels C.
         widths: Channels of the feature maps, fine to coarse.
         blocks: Residual blocks at each scale.
         filters: Number of filters in the context.
-        layout: Which coordinates of the latent are what.
+        layout: The parts of the latent.
         link: How the change is added to x.
     """
 
@@ -110,46 +93,44 @@ class Decoder(nn.Module):
         self, channels: int, widths: tuple[int, ...], blocks: int, filters: int, layout: LatentLayout, link: Link
     ) -> None:
         super().__init__()
-        told = widths[-1]
+        wide = widths[-1]
         self.layout, self.link, self.filters = layout, link, filters
-        self.whole = nn.Sequential(
-            nn.Linear(layout.vector + widths[-1], told), nn.SiLU(), nn.Linear(told, told), nn.SiLU()
-        )
-        self.tone = zeroed(nn.Linear(told, filters + channels))
+        self.whole = nn.Sequential(nn.Linear(layout.vector + wide, wide), nn.SiLU(), nn.Linear(wide, wide), nn.SiLU())
+        self.tone = zeroed(nn.Linear(wide, filters + channels))
         self.spread = nn.Sequential(
-            nn.Linear(layout.vector, widths[-1] * layout.cells[0] * layout.cells[1]),
-            nn.Unflatten(1, (widths[-1], *layout.cells)),
+            nn.Linear(layout.vector, wide * layout.cells[0] * layout.cells[1]),
+            nn.Unflatten(1, (wide, *layout.cells)),
         )
         self.places = nn.ModuleDict(
             {str(scale): nn.Conv2d(layout.maps[scale][0], widths[scale], 3, padding=1) for scale in layout.mapped}
         )
         self.lift = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
-        self.stages = nn.ModuleList(Stage(width, blocks, told) for width in widths)
+        self.stages = nn.ModuleList(Stage(width, blocks, wide) for width in widths)
         last = nn.Conv2d(widths[0], 4 * channels + filters, 3, padding=1)
         self.change = nn.Sequential(normalisation(widths[0]), nn.SiLU(), zeroed(last))
 
     def forward(self, images: Images, features: tuple[Tensor, ...], latents: Latents) -> Images:
         *maps, filtered = features
-        vector, places = self.layout.split(latents)
-        told = self.whole(torch.cat([vector, maps[-1].mean((2, 3))], 1))
+        vector, latent_maps = self.layout.split(latents)
+        condition = self.whole(torch.cat([vector, maps[-1].mean((2, 3))], 1))
         h = maps[-1] + F.interpolate(self.spread(vector), maps[-1].shape[2:], mode="bilinear")
         for scale in reversed(range(len(maps))):
             if scale < len(maps) - 1:
                 h = maps[scale] + enlarged(self.lift[scale](h), maps[scale].shape[2:])
-            if scale in places:
-                h = h + self.places[str(scale)](places[scale])
-            h = self.stages[scale](h, told)
-        tone = self.tone(told)[..., None, None]
+            if scale in latent_maps:
+                h = h + self.places[str(scale)](latent_maps[scale])
+            h = self.stages[scale](h, condition)
+        tone = self.tone(condition)[..., None, None]
         change = self.change(h)
         gains = change[:, : self.filters] + tone[:, : self.filters]
         rows, columns = images.shape[2:]
-        seen = (enlarged(gains, images.shape[2:])[:, None] * filtered).sum(2)
+        blend = (enlarged(gains, images.shape[2:])[:, None] * filtered).sum(2)
         residual = F.pixel_shuffle(change[:, self.filters :], 2)[..., :rows, :columns] + tone[:, self.filters :]
-        return self.link(images, residual + seen)
+        return self.link(images, residual + blend)
 
 
 def enlarged(maps: Tensor, size: torch.Size) -> Tensor:
-    """Maps of twice the rows and columns, cut to a size."""
+    """Maps of twice the rows and columns, cropped to a size."""
     return F.interpolate(maps, scale_factor=2.0)[..., : size[0], : size[1]]
 
 
@@ -168,9 +149,9 @@ def pyramid(
         channels: Image channels C.
         widths: Channels of the feature maps, fine to coarse.
         blocks: Residual blocks at each scale.
-        filters: Number of filters through which the generator sees x.
-        layout: Which coordinates of the latent are what.
-        likelihood: ``"gaussian"`` or ``"bernoulli"``; chooses how the generator's change is added to x.
+        filters: Number of filters of x that the generator blends.
+        layout: The parts of the latent.
+        likelihood: ``"gaussian"`` or ``"bernoulli"``; chooses the link, by which the change is added to x.
 
     Returns:
         The networks; their features are a tuple of maps.
@@ -184,35 +165,28 @@ def pyramid(
     )
 
 
-# A CVAE for changes of any kind on large images.
-
-
-WIDEST = 4
-"""The widest feature maps have this many times the channels of the finest."""
-
-
 class UNetCVAE(CVAE):
-    r"""A CVAE whose generator is a U-Net around x, for photographs of any size: light, weather, cameras.
+    r"""A CVAE whose generator is a U-Net, for photographs of any size: illumination, weather, cameras.
 
-    All layers but those of the whole-image vector are convolutions, so memory grows with the number of pixels. The
-    vector is read off, and spread onto, a grid of at most 4x4 cells; maps for places stand only at the scales that are
-    coarse enough for the latent.
+    All layers but those of the latent's vector are convolutions, so memory is proportional to the number of pixels. The
+    vector is computed from, and spread onto, a grid of at most 4x4 cells; there are maps only at scales that are coarse
+    enough for the latent.
 
     Args:
         channels: Image channels C, at least 1.
-        height: Image rows H, at least 8; any number, odd ones too.
-        width: Image columns W, at least 8; any number, odd ones too.
+        height: Image rows H, at least 8, even or odd.
+        width: Image columns W, at least 8, even or odd.
         latent: Latent coordinates Z, at least 1.
         hidden: Channels of the feature maps at half the image's size; coarser ones have twice and four times as many.
-        scales: How often the image is halved, at least 1.
+        scales: Number of halvings of the image, at least 1.
         blocks: Residual blocks at each scale.
-        maps: Latent channels at each scale, fine to coarse; what they leave of the latent acts on the whole image.
-            If not given, each map takes what fits into half of what is left.
-        filters: Number of 5x5 filters whose views of x the generator blends.
+        maps: Latent channels at each scale, fine to coarse; the remaining coordinates are a vector for the whole image.
+            If not given, each map takes at most half of the remaining coordinates.
+        filters: Number of 5x5 filters of x that the generator blends.
         likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
-        ValueError: If a size is too small, the latent cannot be shared out as asked, or the likelihood is unknown.
+        ValueError: If a size is too small, the latent is too small for the maps, or the likelihood is unknown.
 
     References:
         Ronneberger et al., *U-Net: convolutional networks for biomedical image segmentation*, 2015; Wong and Kolter,
@@ -232,6 +206,7 @@ class UNetCVAE(CVAE):
         channels: int = 3,
         height: int = 125,
         width: int = 187,
+        *,
         latent: int = 256,
         hidden: int = 16,
         scales: int = 5,
@@ -240,16 +215,8 @@ class UNetCVAE(CVAE):
         filters: int = 4,
         likelihood: str = "gaussian",
     ) -> None:
-        check_sizes(
-            height,
-            width,
-            channels=channels,
-            latent=latent,
-            hidden=hidden,
-            scales=scales,
-            blocks=blocks,
-            filters=filters,
-        )
+        layers = {"hidden": hidden, "scales": scales, "blocks": blocks, "filters": filters}
+        check_sizes(height=height, width=width, channels=channels, latent=latent, **layers)
         networks = pyramid(
             channels,
             tuple(hidden * min(2**scale, WIDEST) for scale in range(scales)),

@@ -13,22 +13,15 @@ from cvae.model import CVAE, Networks
 from cvae.networks.blocks import LatentLayout, ResidualBlock, check_sizes, normalisation, zeroed
 from cvae.networks.pyramid import halved, pyramid
 
-# The latent through linear layers: two heads over a whole feature map, and one map in image size for the generator.
+BOTTLENECK = 4  # a block narrows its maps by this factor: 64 to 16 channels in the authors' release
+SCALES = 3  # of the pyramid: a half, a quarter and an eighth of the image's size
 
-
-BOTTLENECK = 4
-"""A block narrows its maps by this factor: 64 to 16 channels in the authors' release."""
+Injection = Literal["maps", "linear"]
+"""How the latent enters the generator."""
 
 
 class Trunk(nn.Sequential):
-    """Residual blocks at the images' own size.
-
-    Args:
-        channels: Channels of the input.
-        hidden: Channels of the feature maps.
-        blocks: Number of blocks.
-        outputs: Channels of the output.
-    """
+    """Residual blocks of ``hidden`` channels at the images' own size."""
 
     def __init__(self, channels: int, hidden: int, blocks: int, outputs: int) -> None:
         inner = max(1, hidden // BOTTLENECK)
@@ -42,14 +35,7 @@ class Trunk(nn.Sequential):
 
 
 class LinearHeads(nn.Sequential):
-    """A feature map, flattened, to means and log-scales.
-
-    Args:
-        channels: Channels of the feature map.
-        size: Its rows and columns.
-        latent: Latent coordinates Z.
-        zero: Whether the output starts at zero for every input.
-    """
+    """A flattened feature map to means and log-scales; with ``zero`` both start at zero for every input."""
 
     def __init__(self, channels: int, size: tuple[int, int], latent: int, *, zero: bool = False) -> None:
         heads = nn.Linear(channels * prod(size), 2 * latent)
@@ -57,15 +43,7 @@ class LinearHeads(nn.Sequential):
 
 
 class LinearGenerator(nn.Module):
-    """Residual blocks over x and the latent, which a linear layer turns into one more channel of x.
-
-    Args:
-        channels: Image channels C.
-        size: Image rows and columns.
-        latent: Latent coordinates Z.
-        hidden: Channels of the feature maps.
-        blocks: Number of blocks.
-    """
+    """Residual blocks over x and one more channel, which a linear layer computes from the latent."""
 
     def __init__(self, channels: int, size: tuple[int, int], latent: int, hidden: int, blocks: int) -> None:
         super().__init__()
@@ -77,7 +55,7 @@ class LinearGenerator(nn.Module):
 
 
 def linear_networks(channels: int, size: tuple[int, int], *, latent: int, hidden: int, blocks: int) -> Networks:
-    """The four networks of a CVAE in the shape of the paper's model of CIFAR-10 corruptions."""
+    """The four networks of a CVAE whose latent passes through linear layers over full-size maps."""
     narrow = max(1, hidden // BOTTLENECK)
     return Networks(
         context=Trunk(channels, hidden, blocks, narrow),
@@ -87,39 +65,35 @@ def linear_networks(channels: int, size: tuple[int, int], *, latent: int, hidden
     )
 
 
-Injection = Literal["maps", "linear"]
-SCALES = 3
-
-
 class ResidualCVAE(CVAE):
-    r"""A CVAE of residual networks, for changes of any kind: blur, noise, weather, digital faults.
+    r"""A CVAE of residual networks for small colour images and changes of any kind: blur, noise, weather, compression.
 
     With ``injection="maps"`` the latent is a vector for the whole image (brightness, contrast, strength of a blur) and
-    maps for its places at a half, a quarter and an eighth of its size (texture, flakes, fog), each of which meets
-    x's own features at its scale. The generator changes x and starts at "nothing changed".
+    spatial maps at a half, a quarter and an eighth of its size (texture, flakes, fog), each combined with the features
+    of x at its scale. The generator computes a change of x, which is initially zero.
 
-    With ``injection="linear"`` linear layers over full-size maps read and spread the latent, and the generator draws
-    the image anew. ``ResidualCVAE(latent=512, hidden=64, blocks=4, injection="linear")`` has depth, widths and latent
-    of the paper's model of CIFAR-10 corruptions; group normalisation stands in for batch normalisation, so that
-    training and attacks see the same network.
+    With ``injection="linear"`` the latent passes through linear layers over full-size maps, and the generator computes
+    the image itself. ``ResidualCVAE(latent=512, hidden=64, blocks=4, injection="linear")`` has depth, widths and latent
+    of the paper's model of CIFAR-10 corruptions; group normalisation replaces batch normalisation, so that the network
+    is the same in training and under attack.
 
     Args:
         channels: Image channels C, at least 1.
         height: Image rows H, at least 8.
         width: Image columns W, at least 8.
         latent: Latent coordinates Z, at least 1.
-        hidden: Channels of the feature maps at the finest scale; each coarser one has twice as many. The default is
-            for minutes on a CPU; on a GPU take 32 or more, and a larger latent.
+        hidden: Channels of the feature maps at the finest scale, doubled at each coarser one. The default trains on a
+            CPU in minutes; on a GPU take 32 or more, and a larger latent.
         blocks: Residual blocks at each scale (in each network for ``"linear"``).
         injection: How the latent enters: ``"maps"`` or ``"linear"``.
-        maps: For ``"maps"``, latent channels at each of the three scales, fine to coarse; what they leave of the
-            latent acts on the whole image. If not given, each map takes what fits into half of what is left.
-        filters: For ``"maps"``, number of 5x5 filters whose views of x the generator blends.
+        maps: For ``"maps"``, latent channels at each of the three scales, fine to coarse; the remaining coordinates are
+            the vector. If not given, each map takes at most half of the remaining coordinates.
+        filters: For ``"maps"``, number of 5x5 filters of x that the generator blends.
         likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
-        ValueError: If a size is too small, the latent cannot be shared out as asked, or the injection or likelihood
-            is unknown.
+        ValueError: If a size is too small, the latent is too small for the maps, or the injection or likelihood is
+            unknown.
 
     References:
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, and its public release
@@ -138,6 +112,7 @@ class ResidualCVAE(CVAE):
         channels: int = 3,
         height: int = 32,
         width: int = 32,
+        *,
         latent: int = 128,
         hidden: int = 8,
         blocks: int = 1,
@@ -146,7 +121,8 @@ class ResidualCVAE(CVAE):
         filters: int = 4,
         likelihood: str = "gaussian",
     ) -> None:
-        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, blocks=blocks, filters=filters)
+        layers = {"hidden": hidden, "blocks": blocks, "filters": filters}
+        check_sizes(height=height, width=width, channels=channels, latent=latent, **layers)
         size = (height, width)
         if injection == "linear":
             if maps is not None:

@@ -1,4 +1,4 @@
-"""A CVAE whose generator moves the pixels of x: a spatial transformer plus a residual."""
+"""A CVAE whose generator is a spatial transformer plus a residual."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LOG_SIZE_RANGE = 3.0  # sizes stay within e^±3, so that no step of the weights 
 
 
 def sources(motions: Motions, height: int, width: int) -> Float[Tensor, "B H W 2"]:
-    r"""Where each pixel of a moved image is read, as ``grid_sample`` takes it.
+    r"""Source position of each pixel of a moved image, for ``grid_sample``.
 
     .. math:: q = e^{-s} \begin{pmatrix} 1 + a & b \\ b & 1 - a \end{pmatrix}
               \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix} (p - t)
 
     for motions :math:`(\theta, s, a, b, t_x, t_y)` and a pixel :math:`p` from the centre, y downwards: angle in
-    radians, logarithm of the size (through a scaled ``tanh``, which keeps it within ±3), stretches, and shift in
-    halves of the frame. Zeros change nothing. A motion does the same wherever the others stand; of the six numbers of
-    a matrix, to turn an image that was shifted changes all.
+    radians, logarithm of the size (bounded by ±3 through a scaled ``tanh``), stretches, and shift in halves of the
+    frame. Zeros are the identity. Unlike the six entries of an affine matrix, each motion has the same effect whatever
+    the values of the others.
 
     Args:
         motions: The six motions of each image.
@@ -53,7 +53,7 @@ class SpatialGenerator(nn.Module):
 
     .. math:: g(x, z) = \operatorname{clip}_{[0,1]}\big(x \circ A(z, x) + r(z, x)\big)
 
-    At the start A is the identity map and r is zero, so that training begins at "nothing changed".
+    Initially A is the identity map and r is zero, so g(x, z) = x.
 
     Args:
         channels: Image channels C.
@@ -84,16 +84,15 @@ class SpatialGenerator(nn.Module):
         if self.residual is not None:
             coarse = self.residual(inputs).unflatten(1, self.coarse)
             generated = generated + F.interpolate(coarse, self.size, mode="bilinear", align_corners=False)
-        # `clamp` alone passes no gradient at the bounds themselves, where a black background lies at the start.
+        # `clamp` alone has no gradient at the bounds themselves, where a black background lies initially.
         inside = (generated >= 0) & (generated <= 1)
         return generated.where(inside, generated.clamp(0, 1))
 
 
 class SpatialCVAE(CVAE):
-    """A CVAE for changes that are mostly movements: rotation, translation, scale, shear.
+    """A CVAE for changes that are mostly geometric: rotation, translation, scale, shear.
 
-    Its generator is handed the kind of change by its build, which is what a spatial transformer is for;
-    :class:`ConvCVAE` is the architecture without that knowledge.
+    Its generator is a spatial transformer; :class:`ConvCVAE` is the architecture without that prior knowledge.
 
     Args:
         channels: Image channels C, at least 1.
@@ -102,8 +101,7 @@ class SpatialCVAE(CVAE):
         latent: Latent coordinates Z, at least 1.
         hidden: Width of the hidden layers.
         features: Size of the context features.
-        grid: Rows and columns of the generator's coarse residual, 0 for none: where images are zero, what only moves
-            them leaves exact zeros.
+        grid: Rows and columns of the generator's coarse residual; 0 for none, which keeps zeros of a background exact.
         likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
@@ -121,18 +119,18 @@ class SpatialCVAE(CVAE):
         channels: int = 1,
         height: int = 28,
         width: int = 28,
+        *,
         latent: int = 16,
         hidden: int = 128,
         features: int = 32,
         grid: int = 7,
         likelihood: str = "gaussian",
     ) -> None:
-        check_sizes(height, width, channels=channels, latent=latent, hidden=hidden, features=features)
+        check_sizes(height=height, width=width, channels=channels, latent=latent, hidden=hidden, features=features)
         if grid < 0:
             raise ValueError(f"grid must be 0 (no residual) or more, got {grid}")
-        pixels = (height, width)
-        encoded, flat = downsampler(2 * channels, (32, 64, 64), pixels)
-        context, context_flat = downsampler(channels, (16, 32, 32), pixels)
+        encoded, flat = downsampler(2 * channels, (32, 64, 64), (height, width))
+        context, context_flat = downsampler(channels, (16, 32, 32), (height, width))
         networks = Networks(
             context=nn.Sequential(context, nn.Linear(context_flat, features), nn.SiLU()),
             prior=perceptron(features, hidden, 2 * latent, zero_last=True),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cvae.schedule import Schedule
+from cvae.training import Schedule
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.objectives import CrossEntropy, FeatureDistance, KLDivergence, Objective
 from perturbsets.recipe.parts import Part, arguments, resolve, try_constructor

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cvae import FitSettings, LoopSettings
-from cvae.schedule import tabulate
+from cvae.training import tabulate
 from perturbsets.recipe.analysis_sections import CertifySection, HelperSection, LabelsSection, RepresentationsSection
 from perturbsets.recipe.assembly import schedule, section
 from perturbsets.recipe.cross_validation import misfits

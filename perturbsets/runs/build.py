@@ -12,7 +12,7 @@ from torch import nn
 
 from augment import Change, ChangedPairs, MultiLabelSource, PairSource, PairStore, Portion, Source
 from cvae import CVAE, Pretrained, derive_seed
-from cvae.schedule import Schedule
+from cvae.training import Schedule
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.knowledge import BoundRules, Rules
 from perturbsets.knowledge.rules import TABLES

@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import to_dtype
 from cvae import Draws, LoopSettings, train
 from cvae.batches import Parts
 from cvae.progress import Record
-from cvae.schedule import Schedule
+from cvae.training import Schedule
 from perturbsets.fingerprint import digest
 from perturbsets.training.method import Method, accuracy
 from perturbsets.training.validation import RobustValidation

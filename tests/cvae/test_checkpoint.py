@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from cvae.files import Progress, load_checkpoint, save_checkpoint
+from cvae.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 
 
 def trained(width: int = 3) -> tuple[nn.Linear, torch.optim.AdamW]:
@@ -25,7 +25,7 @@ def trained(width: int = 3) -> tuple[nn.Linear, torch.optim.AdamW]:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     model, optimizer = trained()
-    progress = Progress(step=7, best_score=0.5)
+    progress = TrainingState(step=7, best_score=0.5)
     progress.offer(0.25, model)
     file = tmp_path / "checkpoint.safetensors"
     save_checkpoint(file, model, optimizer, progress, "settings")
@@ -47,7 +47,7 @@ def test_everything_comes_back(saved: Path) -> None:
 
 
 def test_missing_file_means_a_fresh_start(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "none.safetensors", *trained(), "settings") == Progress()
+    assert load_checkpoint(tmp_path / "none.safetensors", *trained(), "settings") == TrainingState()
 
 
 @pytest.mark.parametrize("kept", [0, 5, 200, -1])
@@ -84,7 +84,7 @@ def test_only_safetensors_are_written(saved: Path) -> None:
 
 def test_best_is_a_copy_with_the_lowest_score() -> None:
     model, _ = trained()
-    progress = Progress()
+    progress = TrainingState()
     progress.offer(1.0, model)
     best = progress.best
     with torch.no_grad():

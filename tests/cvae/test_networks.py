@@ -172,12 +172,12 @@ def stored_for_the_gradient(height: int, width: int) -> int:
     model = UNetCVAE(3, height, width, latent=16, hidden=8, scales=3, maps=(0, 0, 0))
     tensors: dict[int, int] = {}
 
-    def select(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         tensors[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().size()
         return tensor
 
     held = []  # storages must not be freed and their addresses given out again
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: held.append(tensor) or keep(tensor), lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: held.append(tensor) or record(tensor), lambda t: t):
         model(torch.rand(1, 3, height, width), torch.rand(1, 3, height, width), torch.randn(1, 16))
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     return sum(size for address, size in tensors.items() if address not in weights)

@@ -61,7 +61,7 @@ def test_fits_of_every_form_are_the_same(make: Any, options: dict[str, Any]) -> 
     ("change", "message"),
     [
         (lambda images: images.float(), r"got \d to 25\d: write image / 255 where 255 is white"),
-        (lambda images: (images / 255 - 0.5) / 0.2, r"got -2\.\d+ to 2\.\d+: leave a normalisation out of the data"),
+        (lambda images: (images / 255 - 0.5) / 0.2, r"got -2\.\d+ to 2\.\d+: move a normalisation from the data"),
         (lambda images: images / 255 - 1e-3, r"got -0.001 to 0.99\d+"),
         (lambda images: images.int(), r"got torch.int32: write image.to\(torch.uint8\)"),
     ],

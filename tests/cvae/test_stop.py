@@ -105,10 +105,10 @@ def test_a_training_killed_between_its_last_record_and_its_checkpoint_comes_to_t
             raise KeyboardInterrupt
         save(*arguments)
 
-    from cvae.loop import save_checkpoint as save
+    from cvae.training import save_checkpoint as save
 
     with monkeypatch.context() as patch:
-        patch.setattr("cvae.loop.save_checkpoint", killed)
+        patch.setattr("cvae.training.save_checkpoint", killed)
         with pytest.raises(KeyboardInterrupt):
             Run()(linear(), tmp_path / "cut")
 

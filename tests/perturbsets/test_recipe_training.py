@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from cvae.schedule import tabulate
+from cvae.training import tabulate
 from perturbsets import (
     TRADES,
     AdversarialTraining,

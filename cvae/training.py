@@ -1,17 +1,17 @@
-"""One training loop: the same numbers after a kill, and on one process as on many.
+"""The training loop: the same numbers after a kill, and on one process as on many.
 
-Everything a step depends on besides the weights, its batch, its noise and its learning rate, is a function
-of the seed and the step's number. So a run that was killed goes on as if it had not been, with nothing to
-restore but tensors; and since each process takes its rows of one global batch and of its noise, their number
-changes nothing but rounding. Two things are outside of that: draws by :meth:`Draws.generator` differ from
-process to process, and modules that draw themselves (dropout) take torch's global state.
+Batch, noise and learning rate of a step are functions of the seed and the step's number. So a killed run that continues
+has only tensors to restore; and as each process takes its rows of one global batch and of its noise, the number of
+processes changes nothing but rounding. Two exceptions: draws by :meth:`Draws.generator` differ between processes, and
+modules that draw themselves (dropout) use torch's global state.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,24 +19,27 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, recursively_apply, send_to_device
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from cvae.batches import Batch, Draws, Steps, check_map_style
-from cvae.files import Progress, load_checkpoint, save_checkpoint
+from cvae.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from cvae.progress import MetricLog, Record, progress_bar
-from cvae.schedule import Options, Schedule, digest, tabulate
 
 LOG_EVERY = 10
+SCHEDULED = ("lr", "betas")  # what torch's schedules change in AdamW
 
 Scalars = Mapping[str, Tensor]
 Loss = Callable[[nn.Module, Batch, Draws], Iterable[Scalars]]
 Validation = Callable[[nn.Module], Record]
 Stop = Callable[[list[Record]], bool]
+Schedule = Callable[[Optimizer], LRScheduler]
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How to train.
+    """Settings of a training.
 
     Args:
         steps: Number of batches, at least 1; most losses make one optimizer step of each.
@@ -44,17 +47,18 @@ class LoopSettings:
         learning_rate: Peak of the learning rate, above 0; it rises linearly, then falls as a cosine.
         warmup: Share of the steps in which the learning rate rises, in [0, 1).
         weight_decay: AdamW's decoupled decay, 0 or more.
-        clip: Largest norm of the gradient, above 0 (``inf`` leaves it alone).
-        validate_every: Steps between validations, which are also when a checkpoint is written.
+        clip: Largest norm of the gradient, above 0 (``inf`` for no limit).
+        validate_every: Steps between validations, at which a checkpoint is written too.
         workers: Processes that load batches ahead; 0 loads in the training process.
         mixed_precision: ``"no"`` or ``"bf16"``.
         seed: Seed of batches and noise.
 
     Raises:
-        ValueError: If a number is outside its range; all such faults are listed.
+        ValueError: If numbers are outside their ranges; all of them are listed.
     """
 
     steps: int = 1000
+    _: KW_ONLY
     batch: int = 128
     learning_rate: float = 1e-3
     warmup: float = 0.05
@@ -112,19 +116,19 @@ def train(
     Args:
         model: What to train.
         loss: Called as ``loss(model, batch, draws)``; yields scalars, ``"loss"`` among them, once for each optimizer
-            step on the batch. When it goes on after a yield, that step is done and the model's gradients are gone.
-            The model it is given may be wrapped for several processes.
-        data: A map-style data set; one with ``batch(indices)`` is asked for whole batches, others for items, which
-            PyTorch's ``default_collate`` makes into batches. Tensors in them go to the device, all else stays.
+            step on the batch. When it is resumed after a yield, that step is done and the gradients are cleared. The
+            model it gets may be wrapped for several processes.
+        data: A map-style data set. One with ``batch(indices)`` is asked for whole batches; items of others are collated
+            by PyTorch's ``default_collate``. Tensors are moved to the device.
         settings: Steps, batch size, learning rate and the like.
-        validate: Called with the bare model in evaluation mode without gradients; returns scalars, and
-            the weights with the lowest ``"score"`` are kept. Without it the last weights are kept.
-        stop: Called after each validation with the records so far; true ends the training. It is asked again when
-            a run continues, so it must depend on the records alone.
-        schedule: From an optimizer to its ``torch.optim.lr_scheduler``, stepped once a batch; it replaces the rise
-            and fall of the settings' rate.
-        folder: Where ``checkpoint.safetensors`` and ``metrics.jsonl`` go. A run that finds a checkpoint there
-            continues to the same numbers as if it had not stopped.
+        validate: Called with the bare model in evaluation mode without gradients; returns scalars, and the weights with
+            the lowest ``"score"`` are kept. Without it the last weights are kept.
+        stop: Called after each validation with the records so far; true ends the training. It is called again when a
+            run continues, so it must depend on the records alone.
+        schedule: From an optimizer to its ``torch.optim.lr_scheduler``, stepped once a batch; it replaces the rise and
+            fall of the settings' rate.
+        folder: Where ``checkpoint.safetensors`` and ``metrics.jsonl`` go. A run that finds a checkpoint there continues
+            to the same numbers as if it had not stopped.
         fingerprint: Text added to the settings that a checkpoint must match.
         accelerator: From Hugging Face accelerate; made from the settings if not given.
         title: Label of the progress bar.
@@ -134,11 +138,11 @@ def train(
         The records logged.
 
     Raises:
-        TypeError: If the data are no map-style data set, the loss yields no mapping, or the schedule makes no schedule.
-        ValueError: If there are fewer items than processes, if the batch cannot be shared evenly, if the folder
-            holds a checkpoint of other settings, if the schedule is too short, or if ``stop`` has no validations.
-        FloatingPointError: If the loss becomes NaN or infinite; the message names the step and the likely
-            cause.
+        TypeError: If the data are no map-style data set, the loss yields no mapping, or ``schedule`` returns no
+            scheduler.
+        ValueError: If there are fewer items than processes, the batch cannot be shared evenly, the folder holds a
+            checkpoint of other settings, the schedule is too short, or ``stop`` is given without ``validate``.
+        FloatingPointError: If the loss becomes NaN or infinite; the message names the step and the likely cause.
     """
     accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
@@ -158,7 +162,7 @@ def train(
     folder = None if folder is None else Path(folder)
     checkpoint = None if folder is None else folder / "checkpoint.safetensors"
     text = " ".join(part for part in (str(settings), fingerprint, schedule_text) if part)
-    state = Progress() if checkpoint is None else load_checkpoint(checkpoint, model, optimizer, text)
+    state = TrainingState() if checkpoint is None else load_checkpoint(checkpoint, model, optimizer, text)
     lead = accelerator.is_main_process
     log = MetricLog(folder / "metrics.jsonl" if folder is not None and lead else None, state.step)
     stopped = state.best is not None and _stopped(stop, log.records, accelerator)
@@ -175,21 +179,17 @@ def train(
                 draws = Draws(step, settings.steps, settings.seed, batches.batch, rank, processes, device)
                 for group in optimizer.param_groups:
                     group.update(rates[step])
-                updates: list[dict[str, Tensor]] = []
-                for scalars in loss(wrapped, send_to_device(batch, device, non_blocking=True), draws):
-                    accelerator.backward(_checked(scalars)["loss"])
-                    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-                    wrapped_optimizer.step()
-                    wrapped_optimizer.zero_grad(set_to_none=True)
-                    updates.append(_detached({**scalars, "gradient_norm": norm}))
-                pending.append(_mean(updates))
+                losses = loss(wrapped, send_to_device(batch, device, non_blocking=True), draws)
+                pending.append(_update(losses, model, wrapped_optimizer, accelerator, settings.clip))
                 state.step = step + 1
                 due = state.step % settings.validate_every == 0 or state.step == settings.steps
                 if due or len(pending) == LOG_EVERY:
                     log.add(_summary(pending, state.step, accelerator, model, batch))
                     pending.clear()
                 if due:
-                    _share_buffers(model, accelerator)
+                    if processes > 1:  # all validate and keep the model of the first process, running statistics too
+                        for buffer in model.buffers():
+                            broadcast(buffer)
                     if validate is not None:
                         log.add({"step": state.step, **_validated(model, validate)})
                         wrapped.train()
@@ -199,60 +199,93 @@ def train(
                 advance(state.step, log.records)
                 if due and _stopped(stop, log.records, accelerator):
                     break
-        _unwrap(accelerator, wrapped)
+        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # the model's forward is its own again
+        accelerator.free_memory()
     if state.best is not None:
         model.load_state_dict(state.best)
     model.eval()
     return log.records
 
 
-def _rates(settings: LoopSettings, schedule: Schedule | None) -> tuple[list[Options], str]:
-    """What each step sets in the optimizer, and words for it where the settings do not tell."""
+def _rates(settings: LoopSettings, schedule: Schedule | None) -> tuple[list[dict[str, Any]], str]:
+    """The optimizer's options at each step, and text that identifies them where the settings do not."""
     if schedule is None:
         return [{"lr": settings.learning_rate * settings.rate(step)} for step in range(settings.steps)], ""
     table = tabulate(schedule, settings.steps, settings.learning_rate)
-    return table, f"schedule={digest(table)}"
+    return table, f"schedule={hashlib.sha256(repr(table).encode()).hexdigest()[:16]}"
 
 
-def _checked(scalars: Any) -> Scalars:
-    if not isinstance(scalars, Mapping) or "loss" not in scalars:
+def tabulate(schedule: Schedule, steps: int, learning_rate: float) -> list[dict[str, Any]]:
+    """The optimizer's options that a schedule of torch sets, step by step.
+
+    A run that continues looks up its step instead of stepping a schedule forward, so its numbers are the same.
+
+    Args:
+        schedule: From an optimizer to its schedule, for example
+            ``lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=1000)``.
+        steps: Number of steps; the schedule is stepped once between two of them.
+        learning_rate: Rate of the optimizer that the schedule is given.
+
+    Returns:
+        The options of each step, for every parameter group.
+
+    Raises:
+        TypeError: If ``schedule`` returns no scheduler.
+        ValueError: If the schedule depends on more than the step's number, or ends before the last step.
+    """
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(()))], learning_rate)
+    scheduler = schedule(optimizer)
+    if not isinstance(scheduler, LRScheduler):
         raise TypeError(
-            f'loss must yield mappings of scalars with a "loss", one an optimizer step, got {scalars!r}: write '
-            '`yield {"loss": ...}` instead of `return {"loss": ...}`'
+            "schedule must make a torch.optim.lr_scheduler.LRScheduler from an optimizer, got "
+            f"{type(scheduler).__name__}: give e.g. `lambda optimizer: CosineAnnealingLR(optimizer, T_max=steps)`"
         )
-    return scalars
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValueError(
+            "schedule must depend on the step alone, so that a killed run continues to the same weights, got "
+            "ReduceLROnPlateau: use one with milestones, e.g. MultiStepLR"
+        )
+    optimizer.step()  # changes nothing without gradients; schedules warn unless a step came first
+    table: list[dict[str, Any]] = []
+    for step in range(steps):
+        try:
+            if step:
+                scheduler.step()
+        except ValueError as error:
+            raise ValueError(
+                f"schedule must last for {steps} steps, got a {type(scheduler).__name__} that ends before step "
+                f"{step + 1}: {error}"
+            ) from error
+        table.append({key: optimizer.param_groups[0][key] for key in SCHEDULED})
+    return table
 
 
-def _detached(scalars: Scalars) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(value).detach().float() for name, value in scalars.items()}
-
-
-def _mean(updates: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Means over the optimizer steps of one batch."""
+def _update(losses: Any, model: nn.Module, optimizer: Any, accelerator: Accelerator, clip: float) -> dict[str, Tensor]:
+    """Makes the optimizer steps of one batch; returns the means of their scalars."""
+    updates: list[dict[str, Tensor]] = []
+    for scalars in losses:
+        if not isinstance(scalars, Mapping) or "loss" not in scalars:
+            raise TypeError(
+                f'loss must yield mappings of scalars with a "loss", one an optimizer step, got {scalars!r}: write '
+                '`yield {"loss": ...}` instead of `return {"loss": ...}`'
+            )
+        accelerator.backward(scalars["loss"])
+        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        logged = {**scalars, "gradient_norm": norm}
+        updates.append({name: torch.as_tensor(value).detach().float() for name, value in logged.items()})
     if not updates:
         raise TypeError('loss must yield at least once a batch, got nothing: write `yield {"loss": ...}`')
     return {name: torch.stack([update[name] for update in updates]).mean(0) for name in updates[0]}
 
 
 def _stopped(stop: Stop | None, records: list[Record], accelerator: Accelerator) -> bool:
-    """Whether to end, as the lead process says: it alone keeps the records of a run that continues."""
+    """Whether to end; the main process decides, as it alone has the records of a run that continues."""
     if stop is None:
         return False
-    diagnose_set = accelerator.is_main_process and stop(records)
-    return bool(accelerator.reduce(torch.tensor(float(diagnose_set), device=accelerator.device)))
-
-
-def _share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
-    """Gives all processes the running statistics of the first, so that they judge and keep the same model."""
-    if accelerator.num_processes > 1:
-        for buffer in model.buffers():
-            broadcast(buffer)
-
-
-def _unwrap(accelerator: Accelerator, wrapped: nn.Module) -> None:
-    """Takes accelerate's wrappers off again, so that the model's forward is its own."""
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    accelerator.free_memory()
+    ends = accelerator.is_main_process and stop(records)
+    return bool(accelerator.reduce(torch.tensor(float(ends), device=accelerator.device)))
 
 
 def _validated(model: nn.Module, validate: Validation) -> Record:
