@@ -11,10 +11,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cvae import FitSettings, LoopSettings
-from cvae.schedule import tabulate
-from perturbsets.packaged_recipes import find_recipe
-from perturbsets.recipe.analysis_sections import AuxiliarySection, CertifySection, LabelsSection, RepresentationsSection
-from perturbsets.recipe.assembly import schedule
+from cvae.training import tabulate
+from perturbsets.recipe.analysis_sections import CertifySection, HelperSection, LabelsSection, RepresentationsSection
+from perturbsets.recipe.assembly import schedule, section
 from perturbsets.recipe.cross_validation import misfits
 from perturbsets.recipe.parts import part, section
 from perturbsets.recipe.sections import (

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from cvae.schedule import tabulate
 
+from cvae.training import tabulate
 from perturbsets import (
     TRADES,
     AdversarialTraining,
