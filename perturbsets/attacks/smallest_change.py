@@ -16,8 +16,7 @@ from perturbsets.attacks.gradient import Norm
 from perturbsets.model_call import class_logits, ordinary, preserve_state
 from perturbsets.multi_label import multi_label_deepfool
 from perturbsets.objectives import CrossEntropy, Margin, Objective, Penalized
-from perturbsets.objectives.base import class_numbers
-from perturbsets.objectives.classification import check_finite, check_logits
+from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.sets import PixelBall
 
 

@@ -11,11 +11,11 @@ from torchvision.transforms.v2.functional import to_dtype
 
 from augment import Source, group_numbers
 from perturbsets._types import Images, Model, Rows
+from perturbsets.certificates.classification import Smoothed
 from perturbsets.certificates.contradiction import find_contradictions
 from perturbsets.certificates.joint import joint_statement
 from perturbsets.certificates.radius import RadiusCertificate
 from perturbsets.certificates.segmentation import SmoothedMaps
-from perturbsets.certificates.smoothing import Smoothed
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.sets import LatentBall, PerturbationSet
 

@@ -15,7 +15,7 @@ from perturbsets.criteria.overapproximation import OverApproximation, OverApprox
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.criteria.quality import SetQuality
 from perturbsets.criteria.theorems import Theorems
-from perturbsets.per_image import one_number
+from perturbsets.rows import one_number
 from perturbsets.sets import LatentBall
 
 SHOWN = 8  # pairs whose offsets are returned for pictures
@@ -63,7 +63,7 @@ def check_set(
         "necessary": summary,
         "theorems": {
             **bounds.summary(),
-            "beside": bounds.beside(error=nearest.search, bits_per_pixel=likelihood.bits_per_pixel),
+            "beside": bounds.compare(error=nearest.search, bits_per_pixel=likelihood.bits_per_pixel),
             "warning": likelihood.warning,
         },
         "findings": [finding.summary() for finding in diagnose_set(summary, content["overapproximation"])],

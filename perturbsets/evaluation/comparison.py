@@ -15,7 +15,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import GridSearch, RandomSearch
 from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, predictions
 from perturbsets.evaluation.audit import Audit, audit
-from perturbsets.evaluation.robustness import STANDING, evaluate_robustness
+from perturbsets.evaluation.robustness import ROBUST, evaluate_robustness
 from perturbsets.sets import PerturbationSet
 
 ENSEMBLE = "ensemble"
@@ -105,7 +105,7 @@ def compare_robustness(
             inside = None if folder is None else folder / name / str(seed)
             result = evaluate_robustness(model, images, labels, sets, groups=groups, folder=inside, **settings)
             rows.setdefault(name, []).append({"seed": seed, **result.summary()})
-            flags.append(result.broken_by == STANDING)
+            flags.append(result.broken_by == ROBUST)
         robust[name, ENSEMBLE] = torch.stack(flags)
     table = AccuracyTable(robust, groups)
     pooled = {name: table.accuracy(name, ENSEMBLE)._asdict() for name in table.rows}

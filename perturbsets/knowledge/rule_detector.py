@@ -15,8 +15,8 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import independent, share_interval
 from perturbsets.knowledge.bound_rules import BoundRules
-from perturbsets.knowledge.consistent import Consistent
 from perturbsets.knowledge.rejection import rejection_threshold
+from perturbsets.knowledge.rule_penalized import RulePenalized
 from perturbsets.model_call import class_logits, logits, preserve_state
 from perturbsets.representations import detection_roc
 
@@ -50,7 +50,7 @@ class RuleDetector:
     ) -> None:
         self.model, self.auxiliary, self.rules = model, auxiliary, rules
         self.seed = 0 if generator is None else generator.initial_seed()
-        self.threshold = rejection_threshold(self.predict(natural)[2], share)
+        self.threshold = rejection_threshold(self.predict(natural)[2], share=share)
 
     def predict(self, images: Images) -> tuple[Labels, Tensor, Tensor]:
         """Predicted classes and states of labels, and how far they violate the rules."""
@@ -102,7 +102,7 @@ class RuleDetector:
                 self._attack(
                     replace(
                         adversary,
-                        objective=Consistent(
+                        objective=RulePenalized(
                             adversary.objective, self.rules, self.auxiliary, weight=weight, limit=self.threshold
                         ),
                     ),

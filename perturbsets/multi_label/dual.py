@@ -117,15 +117,14 @@ class AuxiliaryTraining(OneUpdate):
     ) -> list[Example]:
         """The examples of a scheme; accuracy in the records is that on the last one."""
 
-    def prepare(self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator) -> Shown:
-        found = [
-            example
-            for example in self.examples(bare, images, labels, generator)
-            if example.class_weight or example.label_weight
-        ]
-        # One pass takes all of them; in this order classes and labels are wanted of rows that hang together.
-        found.sort(key=lambda example: bool(example.class_weight) - bool(example.label_weight))
-        said: list[LabelLogits] = []
+    def prepare(
+        self, bare: nn.Module, images: Samples, labels: DualTargets, generator: torch.Generator
+    ) -> StepExamples:
+        every = self.examples(bare, images, labels, generator)
+        examples = [each for each in every if each.class_weight or each.label_weight]
+        # One pass takes all of them; in this order the rows that need logits of classes, or of labels, are contiguous.
+        examples.sort(key=lambda example: bool(example.class_weight) - bool(example.label_weight))
+        label_logits: list[LabelLogits] = []
         if self.rules is not None and self.auxiliary is not None:
             with preserve_state(self.auxiliary, images.device), torch.no_grad():
                 label_logits = [model_call.logits(self.auxiliary, example.images) for example in examples]

@@ -21,7 +21,7 @@ from perturbsets.label_states import target_labels
 from perturbsets.model_call import preserve_state
 from perturbsets.multi_label.data import label_logits
 from perturbsets.multi_label.deepfool import multi_label_deepfool
-from perturbsets.multi_label.flips import flips, outcomes, success_at_k
+from perturbsets.multi_label.flips import flips, success_at_k, target_outcomes
 from perturbsets.multi_label.linear_programme import label_linear_programme
 from perturbsets.multi_label.objectives import BinaryCrossEntropy, MultiLabelObjective
 from perturbsets.multi_label.scores import multi_label_scores
@@ -216,7 +216,7 @@ class LabelEvaluation:
         if targets is not None:
             named = list(zip(self.names, targets[0].tolist(), strict=True))
             asked = {key: [label for label, state in named if state == on] for key, on in (("hide", 0), ("show", 1))}
-            targeted = outcomes(before, after, targets[rows], groups).summary()
+            targeted = target_outcomes(before, after, targets[rows], groups).summary()
         return {
             "images": count,
             "asked": asked,

@@ -12,8 +12,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cvae import FitSettings, LoopSettings
 from cvae.training import tabulate
-from perturbsets.recipe.analysis_sections import CertifySection, HelperSection, LabelsSection, RepresentationsSection
-from perturbsets.recipe.assembly import schedule, section
+from perturbsets.packaged_recipes import find_recipe
+from perturbsets.recipe.analysis_sections import AuxiliarySection, CertifySection, LabelsSection, RepresentationsSection
+from perturbsets.recipe.assembly import schedule
 from perturbsets.recipe.cross_validation import misfits
 from perturbsets.recipe.parts import part, section
 from perturbsets.recipe.sections import (

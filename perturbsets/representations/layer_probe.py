@@ -18,7 +18,7 @@ from perturbsets.representations.bank import Bank
 from perturbsets.representations.description import Description
 from perturbsets.representations.distances import distance_ratio
 from perturbsets.representations.guides import GuidedPairs
-from perturbsets.representations.layer_metrics import Surroundings
+from perturbsets.representations.layer_metrics import LayerMetrics
 from perturbsets.representations.outcomes import LabelOutcomes, label_outcomes, transfer
 
 BATCH = 256  # images in one forward pass
@@ -57,11 +57,11 @@ class LayerProbe:
     ) -> None:
         self.model, self.activation = model, activation
         self.layers = layer_names(model, layers)
-        self.natural = {} if natural is None else {layer: Surroundings(natural, layer) for layer in self.layers}
+        self.natural = {} if natural is None else {layer: LayerMetrics(natural, layer) for layer in self.layers}
 
     def features(self, images: Images, layer: str) -> Tensor:
         """Features of images at a layer, a row each."""
-        outputs = LayerOutputs(self.model, [layer], self.activation)
+        outputs = LayerOutputs(self.model, [layer], activation=self.activation)
         with preserve_state(self.model, images.device), torch.no_grad():
             return torch.cat([outputs(part)[layer] for part in images.split(BATCH)])
 
@@ -157,8 +157,8 @@ class BatchResult(NamedTuple):
             adversary(model, some, target, generator=generator)
             for some, target in zip(sources.split(TOGETHER), targets.split(TOGETHER), strict=True)
         ]
-        bounds = [torch.full_like(part.values, math.inf) if part.bounds is None else part.bounds for part in parts]
-        images, values = ([getattr(part, name) for part in parts] for name in ("images", "values"))
+        bounds = [torch.full_like(part.loss, math.inf) if part.bounds is None else part.bounds for part in parts]
+        images, values = ([getattr(part, name) for part in parts] for name in ("images", "loss"))
         return cls(torch.cat(images), torch.cat(values), torch.cat(bounds))
 
     def gap(self) -> dict[str, float]:

@@ -48,7 +48,7 @@ def evaluate(run: RunFolder, accelerator: Accelerator, console: Console) -> None
             images,
             labels,
             groups=groups,
-            seed=run.seed("evaluate"),
+            generator=run.generator("evaluate"),
             advance=lambda: bar.advance(task),
         )
     described = {name: assembly.described(section) for name, section in recipe.adversaries.items()}

@@ -12,9 +12,7 @@ import torch
 from torch import nn
 
 from augment import Change, ChangedPairs, MultiLabelSource, PairSource, PairStore, Portion, Source
-from cvae import CVAE, Pretrained, derive_seed
-from cvae.training import Schedule
-from perturbsets.adversaries.adversary import Adversary
+from cvae import CVAE, Pretrained
 from perturbsets.knowledge import BoundRules, Rules
 from perturbsets.knowledge.rules import TABLES
 from perturbsets.loading import load

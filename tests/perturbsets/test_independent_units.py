@@ -25,8 +25,8 @@ from augment import (
 from perturbsets import Adversary, Coverage, OneStep, PixelBall, Smoothed, audit, evaluate, evaluate_robustness
 from perturbsets.certificates import SmoothedLabels, SmoothedMaps
 from perturbsets.criteria.pairs import by_clean_image
-from perturbsets.knowledge import Rules, rejecting
-from perturbsets.multi_label import flips, multi_label_scores, outcomes, success_at_k
+from perturbsets.knowledge import Rules
+from perturbsets.multi_label import flips, multi_label_scores, success_at_k
 from perturbsets.representations import label_outcomes, overlap_share, transfer
 
 COUNT = 12
