@@ -43,7 +43,7 @@ def noisy(image: torch.Tensor) -> torch.Tensor:
 def changes() -> dict[str, Change]:
     return {
         "v2": TorchvisionChange(v2.Compose([v2.RandomRotation(30), v2.ColorJitter(0.5)])),
-        "v1": TorchvisionChange(v1.ComposedSet([v1.RandomAffine(30), v1.RandomHorizontalFlip()]), "pil"),
+        "v1": TorchvisionChange(v1.Compose([v1.RandomAffine(30), v1.RandomHorizontalFlip()]), "pil"),
         "function": TorchvisionChange(noisy, "float"),
         "albumentations": AlbumentationsChange(
             albumentations.Compose([albumentations.Rotate(30, p=1), albumentations.RandomBrightnessContrast(p=1)])
