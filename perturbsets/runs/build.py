@@ -108,7 +108,7 @@ def pair_source(recipe: Recipe) -> PairSource:
         }
         changes["unseen"] = recipe.unseen.make()
     draws = {split: getattr(recipe.pairs, split) for split in sources}
-    return ChangedPairs(sources, changes, draws, derive_seed(recipe.seed, "pairs"))
+    return ChangedPairs(sources, changes, draws=draws, seed=derive_seed(recipe.seed, "pairs"))
 
 
 def change(recipe: Recipe) -> Change:

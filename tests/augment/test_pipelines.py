@@ -28,7 +28,7 @@ GREY = np.full((8, 8, 3), 128, "uint8")
 
 
 def by_v1() -> Callable[[np.ndarray], Tensor]:
-    return v1.ComposedSet([v1.ToPILImage(), Corruption("gaussian_noise", 5), v1.ToTensor()])
+    return v1.Compose([v1.ToPILImage(), Corruption("gaussian_noise", 5), v1.ToTensor()])
 
 
 def by_v2() -> Callable[[np.ndarray], Tensor]:
@@ -105,7 +105,7 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "mixture": lambda: Mixture([SpatialChange(), Corruption("gaussian_noise")]),
 }
 PIPELINES: dict[str, Callable[[Any], Any]] = {
-    "v1 Compose": lambda change: v1.ComposedSet([v1.RandomHorizontalFlip(), change]),
+    "v1 Compose": lambda change: v1.Compose([v1.RandomHorizontalFlip(), change]),
     "v1 RandomApply": lambda change: v1.RandomApply([change], p=1.0),
     "v2 Compose": lambda change: v2.Compose([change, v2.RandomHorizontalFlip()]),
     "v2 RandomApply": lambda change: v2.RandomApply([change], p=1.0),

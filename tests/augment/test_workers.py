@@ -139,7 +139,7 @@ HOLDERS: dict[str, tuple[Callable[[], Any], int]] = {
     "subset": (lambda: Subset(Greys(A.Compose([shift()])), [0]), 1),
     "concatenation": (lambda: ConcatDataset([Greys(A.Compose([shift()])), Greys(A.Compose([]))]), 2),
     "subset of a concatenation": (lambda: Subset(ConcatDataset([Greys(A.Compose([shift()]))]), [0]), 1),
-    "torchvision v1": (lambda: Greys(v1.ComposedSet([v1.ToTensor(), v1.Lambda(enclosed())])), 1),
+    "torchvision v1": (lambda: Greys(v1.Compose([v1.ToTensor(), v1.Lambda(enclosed())])), 1),
     "torchvision v2": (lambda: Greys(v2.Compose([v2.RandomApply([Applied()]), v2.Lambda(enclosed())])), 2),
     "partial": (lambda: partial(PIPELINE, mask=None), 1),
     "method": (lambda: Applied().method, 1),
