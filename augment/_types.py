@@ -14,7 +14,7 @@ PerImage = Float[Tensor, " B"]
 """One number per image."""
 
 Parameters = Float[Tensor, "B P"]
-"""What a change was told, one row per image."""
+"""Parameters of a change, one row per image."""
 
 Offsets = Float[Tensor, "B Z"]
 """Points of a perturbation set, one row per image."""

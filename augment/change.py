@@ -1,4 +1,4 @@
-"""A change: parameters drawn first, then applied by a pure function."""
+"""Changes of images, whose parameters are drawn first and then applied, and pipelines of other libraries as changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -26,11 +26,11 @@ from augment.seeds import NAMES, from_columns, to_columns
 
 @runtime_checkable
 class Change(Protocol):
-    r"""What turns a clean image :math:`x` into a changed one :math:`\tilde x = f(x, p)`.
+    r"""A random change of images, :math:`\tilde x = f(x, p)` with random parameters :math:`p`.
 
-    Drawing :math:`p` is separate from applying :math:`f`, so any changed image can be made again from its clean
-    image and one row of numbers. A :class:`augment.ChangeTransform` is recorded in a pair file with its settings, a
-    frozen dataclass with its arguments, any other class by its name and, where it has one of its own, its ``repr``.
+    Parameters are drawn first and then applied, so each changed image can be reproduced from its clean image and one
+    row of numbers. A pair file records a :class:`augment.ChangeTransform` with its settings, a frozen dataclass with
+    its arguments, and any other class by its name and, if it defines one, its ``repr``.
 
     Example:
         >>> from augment import SpatialChange
@@ -46,33 +46,30 @@ class Change(Protocol):
         """Draws parameters for `count` images."""
 
     def apply(self, images: Images, parameters: Parameters, /) -> Images:
-        """Changes each image by its row of parameters; reads nothing else and draws nothing."""
-
-
-# A pipeline that draws for itself as a change: one seed per image.
+        """Changes each image by its row of parameters: a deterministic function of both."""
 
 
 class PipelineChange(ABC):
-    """A change whose parameters are a seed per image; a subclass says how its pipeline changes images under seeds.
+    """Base of pipelines that draw by themselves as changes, whose parameters are a seed per image.
 
     Attributes:
-        name: What the pairs' one condition is called; the class's name if None.
+        name: Name of the pairs' only condition; the class's name if None.
     """
 
     name: str | None
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """Names of the columns: a seed in two parts."""
+        """Names of the columns: the two halves of a seed."""
         return NAMES
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The one condition."""
+        """The only condition."""
         return (self.name or type(self).__name__,)
 
     def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
-        """Number of each row's condition: 0, as there is one."""
+        """Number of each row's condition, 0."""
         return torch.zeros(len(parameters), dtype=torch.int64)
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
@@ -80,29 +77,32 @@ class PipelineChange(ABC):
         return to_columns(draw_seeds(count, generator=generator))
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
-        """Changes each image under its seed."""
-        changed = self._changed(images.cpu(), from_columns(parameters.cpu()).tolist())
+        """Changes each image by the pipeline, seeded by its row."""
+        changed = []
+        for image, seed in zip(images.cpu(), from_columns(parameters.cpu()).tolist(), strict=True):
+            changed.append(self._one(image, seed))
+            if changed[-1].shape != image.shape:
+                raise ValueError(
+                    f"pipeline must keep the shape of images, got {tuple(changed[-1].shape)} from {tuple(image.shape)}"
+                )
         return torch.stack(changed).to(images) if changed else images.clone()
 
     @abstractmethod
-    def _changed(self, images: Images, seeds: list[int]) -> list[Tensor]:
-        """The images one by one, each under its seed."""
-
-
-# A torchvision pipeline as a change: one seed per image.
+    def _one(self, image: Tensor, seed: int) -> Tensor:
+        """One image changed by the seeded pipeline."""
 
 
 @dataclass(frozen=True, eq=False)
 class TorchvisionChange(PipelineChange):
-    """Any transform of one image, from torchvision (v1 or v2) or a function of one's own, as a change that replays.
+    """A transform of torchvision (v1 or v2), or any function of one image, as a reproducible change.
 
-    Each image is changed alone, on the CPU, with torch's, numpy's and Python's global random states seeded by its row
-    of parameters; the states are put back afterwards. The image keeps its shape.
+    Images are changed one by one on the CPU, with the global random states of torch, numpy and Python seeded by the
+    row of parameters and restored afterwards. The pipeline must keep the shape of images.
 
     Args:
         pipeline: Takes and returns one image.
-        takes: What it takes: 8-bit tensors, float tensors in [0, 1], or PIL images.
-        name: What the pairs' one condition is called, to tell pipelines apart; the class's name if not given.
+        takes: Its input: 8-bit tensors, float tensors in [0, 1], or PIL images.
+        name: Name of the pairs' only condition; the class's name if not given.
 
     Raises:
         ValueError: If `takes` is unknown; when applied, if the pipeline returns another shape.
@@ -117,6 +117,7 @@ class TorchvisionChange(PipelineChange):
     """
 
     pipeline: Callable[[Any], Any]
+    _: KW_ONLY
     takes: Literal["uint8", "float", "pil"] = "uint8"
     name: str | None = None
 
@@ -124,9 +125,9 @@ class TorchvisionChange(PipelineChange):
         if self.takes not in ("uint8", "float", "pil"):
             raise ValueError(f'takes must be "uint8", "float" or "pil", got {self.takes!r}')
 
-    def _changed(self, images: Images, seeds: list[int]) -> list[Tensor]:
-        with states_put_back():
-            return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
+    def apply(self, images: Images, parameters: Parameters) -> Images:
+        with restored_random_states():
+            return super().apply(images, parameters)
 
     def _one(self, image: Tensor, seed: int) -> Tensor:
         torch.default_generator.manual_seed(seed)
@@ -136,17 +137,12 @@ class TorchvisionChange(PipelineChange):
         changed = self.pipeline(F.to_pil_image(given) if self.takes == "pil" else given)
         if not isinstance(changed, Tensor):
             changed = F.pil_to_tensor(changed)
-        changed = F.to_dtype(changed.as_subclass(Tensor), torch.float32, scale=True)
-        if changed.shape != image.shape:
-            raise ValueError(
-                f"pipeline must keep the shape of images, got {tuple(changed.shape)} from {tuple(image.shape)}"
-            )
-        return changed
+        return F.to_dtype(changed.as_subclass(Tensor), torch.float32, scale=True)
 
 
 @contextmanager
-def states_put_back() -> Iterator[None]:
-    """Leaves the random states of torch (on the CPU), numpy and Python as they were."""
+def restored_random_states() -> Iterator[None]:
+    """Restores the random states of torch (on the CPU), numpy and Python at the end."""
     python, legacy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -156,20 +152,17 @@ def states_put_back() -> Iterator[None]:
         np.random.set_state(legacy)
 
 
-# An albumentations pipeline as a change: one seed per image.
-
-
 @dataclass(frozen=True, eq=False)
 class AlbumentationsChange(PipelineChange):
-    """A composition or a single transform of albumentations as a change that replays.
+    """A composition or a single transform of albumentations as a reproducible change.
 
-    Each image is changed alone, as an array with channels last, by a private copy that is seeded by its row of
-    parameters; the pipeline itself stays preserve_state. The image keeps its shape.
+    Images are changed one by one, as arrays with channels last, by a copy of the pipeline that is seeded by the row of
+    parameters. The pipeline must keep the shape of images.
 
     Args:
         pipeline: Called as ``pipeline(image=...)["image"]``.
-        takes: What it takes: 8-bit arrays, or float32 arrays in [0, 1].
-        name: What the pairs' one condition is called, to tell pipelines apart; the class's name if not given.
+        takes: Its input: 8-bit arrays, or float32 arrays in [0, 1].
+        name: Name of the pairs' only condition; the class's name if not given.
 
     Raises:
         TypeError: If the pipeline is no albumentations transform.
@@ -177,6 +170,7 @@ class AlbumentationsChange(PipelineChange):
     """
 
     pipeline: Any
+    _: KW_ONLY
     takes: Literal["uint8", "float"] = "uint8"
     name: str | None = None
 
@@ -196,17 +190,10 @@ class AlbumentationsChange(PipelineChange):
         own = copy.deepcopy(self.pipeline)
         return own if isinstance(own, albumentations.BaseCompose) else albumentations.Compose([own])
 
-    def _changed(self, images: Images, seeds: list[int]) -> list[Tensor]:
-        return [self._one(image, seed) for image, seed in zip(images, seeds, strict=True)]
-
     def _one(self, image: Tensor, seed: int) -> Tensor:
         pixels = image.permute(1, 2, 0).contiguous()
         given = (pixels * 255).round().byte().numpy() if self.takes == "uint8" else pixels.float().numpy().copy()
         self._own.set_random_seed(seed)
         changed = np.ascontiguousarray(self._own(image=given)["image"])
-        found = torch.from_numpy(changed.reshape(*changed.shape[:2], -1)).permute(2, 0, 1)
-        if found.shape != image.shape:
-            raise ValueError(
-                f"pipeline must keep the shape of images, got {tuple(found.shape)} from {tuple(image.shape)}"
-            )
-        return found.float() / 255 if found.dtype == torch.uint8 else found.float()
+        tensor = torch.from_numpy(changed.reshape(*changed.shape[:2], -1)).permute(2, 0, 1)
+        return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()

@@ -1,4 +1,4 @@
-"""Lists of files: the rows of a CSV or JSON-lines file, with the lines on which they stand."""
+"""Image files of a data set: shared settings, their state, and lists of them in CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -7,36 +7,57 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Whether files are still the same: their names, sizes and times as one word.
+from augment.images import check_shape
+from augment.splits import SHARES, check_shares
+
+LISTED = 10  # files that a message names
+_NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FileSettings:
+    """Settings of everything that reads image files.
+
+    Args:
+        size: Height and width, at least 8: images are scaled to cover it and cropped around their centre. If not given,
+            all files must have one size.
+        channels: 3 for RGB, 1 for grey.
+        shares: Share of each split, where none are named.
+        seed: For the draw of splits.
+
+    Raises:
+        ValueError: If a number is out of range, or shares do not sum to 1.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int = 3
+    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_shape(self.channels, self.size)
+        check_shares(self.shares)
 
 
 def file_state(paths: Sequence[Path]) -> str:
-    """Names, sizes and times of files, as one word: another one tells that something was replaced."""
-    found = hashlib.sha256()
+    """A hash of names, sizes and times of files, which changes when one is replaced."""
+    digest = hashlib.sha256()
     for path in paths:
         try:
             about = path.stat()
-            found.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+            digest.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
         except OSError:
-            found.update(f"{path} missing\n".encode())
-    return found.hexdigest()
-
-
-# Paths that a list names: they must lie inside a folder, and be there.
-
-
-SHOWN = 10
+            digest.update(f"{path} missing\n".encode())
+    return digest.hexdigest()
 
 
 class Inside:
-    """Finds the true places of a list's paths, and refuses those that lead out of a folder.
-
-    Each folder's true place is looked up once.
+    """Resolves the paths of a list, and refuses those that lead out of a folder; each folder is resolved once.
 
     Args:
         manifest: The list.
@@ -50,7 +71,7 @@ class Inside:
         self._missing: list[str] = []
 
     def __call__(self, line: int, text: str) -> Path:
-        """The true place of a path that stands on some line.
+        """The resolved path of a line.
 
         Raises:
             ValueError: If it leads out of the root, symbolic links included.
@@ -72,33 +93,26 @@ class Inside:
         return Path(true)
 
     def relative(self, path: Path) -> str:
-        """The name of a true place, the same for every spelling and wherever the root lies."""
+        """A resolved path relative to the root."""
         return path.relative_to(self._true_root).as_posix()
 
     def refuse_missing(self) -> None:
-        """Refuses files that were asked for and are not there.
-
-        Raises:
-            ValueError: Naming the first ten with their lines.
-        """
+        """Raises an error if files of the lines so far are missing; it names the first ten with their lines."""
         if self._missing:
             raise ValueError(
                 f"{self.manifest} must name files below {self.root}, got {len(self._missing)} that are missing: "
-                f"{', '.join(self._missing[:SHOWN])}{', …' if len(self._missing) > SHOWN else ''}"
+                f"{', '.join(self._missing[:LISTED])}{', …' if len(self._missing) > LISTED else ''}"
             )
-
-
-_NUMERIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a list says.
+    """The content of a list of files.
 
     Attributes:
         columns: Names of all columns, in the order of their first appearance.
-        rows: Each row by column, with its line, numbered from 1, the head included. What is empty is left out; what a
-            line of CSV is too short for is None.
+        rows: Each row by column, with its line, numbered from 1, the header included. Empty values are left out; those
+            missing at the end of a line of CSV are None.
     """
 
     columns: tuple[str, ...]
@@ -106,16 +120,14 @@ class Listing:
 
 
 def read_listing(path: Path | str, of: str) -> Listing:
-    """Reads a list.
-
-    A ``.csv`` file has a head line with the columns' names; a ``.jsonl`` file has one object a line.
+    """Reads a list: a ``.csv`` file with a header line, or a ``.jsonl`` file with one object a line.
 
     Args:
         path: The list.
         of: What a row is, for messages: ``"pair"``.
 
     Raises:
-        ValueError: If the list is missing, empty, of another kind, unreadable, or names a column twice.
+        ValueError: If the list is missing, empty, of another format, unreadable, or names a column twice.
     """
     path = Path(path)
     readers = {".csv": _csv, ".jsonl": _json, ".ndjson": _json}
@@ -160,10 +172,10 @@ def _json(path: Path) -> Listing:
 
 
 def named_class(path: Path | str, line: int, column: str, value: Any) -> Any:
-    """A class with whole numbers as such: tables with gaps often write them with a point.
+    """The name or number of a class; ``1.0``, as tables with gaps often have it, is the number 1.
 
     Raises:
-        ValueError: If the value is a number, but no whole one.
+        ValueError: If the value is a number, but not a whole one.
     """
     text = str(value)
     if isinstance(value, bool | list | dict) or is_whole(text) or not _NUMERIC.fullmatch(text):
@@ -175,7 +187,7 @@ def named_class(path: Path | str, line: int, column: str, value: Any) -> Any:
 
 
 def plain_texts(path: Path | str, line: int, row: dict[str, Any]) -> dict[str, str]:
-    """A row as texts.
+    """The values of a row as text.
 
     Raises:
         ValueError: If a value is neither text nor a whole number.

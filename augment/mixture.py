@@ -19,18 +19,18 @@ Chain = ImageTransform | Sequence[ImageTransform]
 
 
 class Mixture(ImageTransform):
-    r"""Mixes what several chains of transforms make of an image, and the image itself, by random weights.
+    r"""A random convex combination of an image and the results of several chains of transforms, as in AugMix.
 
     .. math:: m\,x + (1 - m) \sum_i w_i\, f_i(x), \quad w \sim \mathrm{Dirichlet}(\alpha, \dots, \alpha), \quad
               m \sim \mathrm{Beta}(\alpha, \alpha)
 
-    Each image draws its own weights and its own parameters of every chain. AugMix takes three chains of up to three
-    transforms; here a chain may be any of this package's, so a learned set can be one of them.
+    Each image draws its own weights and its own parameters of every chain. AugMix has three chains of up to three
+    transforms; here chains are made of any transforms of this package, draws from learned sets included.
 
     Args:
-        chains: One or more; each a transform, or a sequence of transforms that follow each other.
-        alpha: Above 0; large values mix evenly, small ones choose.
-        generator: For all draws, as for :class:`augment.ImageTransform`; those of the chains are left alone.
+        chains: One or more; each a transform, or a sequence of transforms.
+        alpha: Concentration :math:`\alpha > 0`; large values give even weights, small ones choose one chain.
+        generator: For all draws, as for :class:`augment.ImageTransform`; generators of the chains are not used.
         return_parameters: Whether to return ``(sample, parameters)``: m, the weights, then the chains' rows.
 
     Raises:
@@ -84,8 +84,8 @@ class Mixture(ImageTransform):
 
     def move(self, target: Any, rows: Rows) -> Any:
         raise ValueError(
-            f"sample holds {type(target).__name__}, which would have to move with the pixels, and a mixture shows each "
-            "of them at several places: leave it out, or mix only chains that move no pixels"
+            f"sample holds {type(target).__name__}, which would have to move with the pixels, but a mixture contains "
+            "each pixel at several places: leave it out, or mix only chains that move no pixels"
         )
 
     def change(self, images: Images, rows: Rows) -> Images:
@@ -103,5 +103,5 @@ class Mixture(ImageTransform):
 
 
 def _width(transform: ImageTransform, images: Images) -> int:
-    """Columns of a transform's rows; a learned set tells by a draw, which is thrown away."""
+    """Number of columns of a transform's rows, found by a draw."""
     return transform.rows(images[:1], torch.Generator().manual_seed(0)).shape[1]

@@ -1,4 +1,4 @@
-"""Draws from a perturbation set as a torchvision transform."""
+"""Random draws from a perturbation set as a torchvision transform."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import torch
 from augment._types import Images, Offsets
 from augment.transform import ImageTransform
 
-# What a transform needs of a perturbation set: bind it to images, draw offsets, decode them.
-
 
 @runtime_checkable
 class BoundPerturbations(Protocol):
     """A perturbation set bound to a batch of images."""
 
     def sample(self, *, generator: torch.Generator | None = None) -> Offsets:
-        """Draws one row of offsets per image; from torch's global state where `generator` is None."""
+        """Draws one row of offsets per image; from torch's global state if `generator` is None."""
 
     def decode(self, offsets: Offsets, /) -> Images:
-        """The changed image of each row; a function of the bound images and the offsets alone."""
+        """The changed image of each row: a deterministic function of the bound images and the offsets."""
 
 
 @runtime_checkable
@@ -31,19 +29,19 @@ class Perturbations(Protocol):
     """
 
     def at(self, images: Images, /) -> BoundPerturbations:
-        """Binds the set to images in [0, 1]. Cheap: what costs is done by the first `sample` or `decode`."""
+        """Binds the set to images in [0, 1]; expensive computations wait for the first `sample` or `decode`."""
 
 
 class Perturb(ImageTransform):
-    """Replaces images by draws from a perturbation set; one draw per image, also in a batch.
+    """Replaces each image by a random draw from its perturbation set.
 
-    Takes whatever :class:`augment.ImageTransform` takes. The set is held outside of the module tree: ``train()`` on a
-    surrounding module does not wake its network.
+    Takes the samples that :class:`augment.ImageTransform` takes. The set is no submodule, so ``train()`` of a
+    surrounding module does not change the mode of its network.
 
     Args:
         perturbations: The set: anything that can be bound to images, draw offsets and decode them.
-        moves_pixels: Whether the set may move pixels. Then masks, boxes and key points cannot stay as they are and
-            are refused; otherwise they pass through.
+        moves_pixels: Whether the set may move pixels. If so, masks, boxes and key points are refused; if not, they pass
+            through.
         generator: For the draws, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, offsets)``.
 
@@ -54,7 +52,7 @@ class Perturb(ImageTransform):
         TypeError: If ``perturbations`` cannot be bound to images.
 
     Example:
-        >>> class Darker:  # a set of one's own: at, sample, decode
+        >>> class Darker:  # any class with at, sample and decode
         ...     def at(self, images):
         ...         self.images = images
         ...         return self

@@ -1,4 +1,4 @@
-"""Objects told as plain values, for the record that a pair file keeps of what made it."""
+"""Objects as plain values, for the record of their origin in files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 def described(thing: object, without: str = "") -> Any:
-    """A thing as values that JSON can hold.
+    """An object as values of JSON.
 
     Args:
-        thing: Plain values stay; a dataclass, and what has `settings`, is told by class and arguments; anything else
-            by class and, where it has one of its own, its ``repr``, without addresses in memory.
+        thing: Plain values stay; dataclasses and objects with `settings` become class and arguments; others class and,
+            if they define it, ``repr`` without addresses in memory.
         without: Name of a field to leave out.
 
     Example:

@@ -1,4 +1,4 @@
-"""Images as they stand in samples: which parts are images, each as a batch of floats, and back as it came."""
+"""Images in samples: which parts are images, their conversion to batches of floats in [0, 1], and back."""
 
 from __future__ import annotations
 
@@ -42,9 +42,14 @@ def is_plain_colour(part: Any) -> bool:
 
 
 def no_image(parts: list[Any]) -> str:
-    """Why a sample has nothing to change, and what to give instead."""
-    kinds = sorted({_kind(part) for part in parts}) or ["nothing"]
-    advice = "give the image beside what it holds"
+    """The message for a sample without an image, with what to give instead."""
+    kinds = sorted(
+        {
+            f"a {part.dtype} array {list(part.shape)}" if isinstance(part, np.ndarray) else type(part).__name__
+            for part in parts
+        }
+    ) or ["nothing"]
+    advice = "add the image"
     if len(parts) and isinstance(parts[0], np.ndarray):
         advice = _array_advice(parts[0])
     elif len(parts) and isinstance(parts[0], str | PurePath):
@@ -55,12 +60,8 @@ def no_image(parts: list[Any]) -> str:
     )
 
 
-def _kind(part: Any) -> str:
-    return f"a {part.dtype} array {list(part.shape)}" if isinstance(part, np.ndarray) else type(part).__name__
-
-
 def _array_advice(array: np.ndarray) -> str:
-    """What to write for an array that is not taken as an image."""
+    """What to write for an array that is no image by its shape or type."""
     if np.issubdtype(array.dtype, np.floating):
         how = "torch.from_numpy(array)[None]" if array.ndim == 2 else "torch.from_numpy(array).movedim(-1, -3)"
         return f"give floats in [0, 1] as a tensor, `{how}` where channels are last"
@@ -84,14 +85,10 @@ def unit_batch(image: Any) -> Tensor:
         image = torch.from_numpy(pixels).movedim(-1, -3)
     image = image.as_subclass(Tensor)
     if image.ndim < 3:
-        raise ValueError(
-            f"images must be [..., C, H, W], got {list(image.shape)}: "
-            + (
-                "give a grey image as `image[None]`"
-                if image.ndim == 2
-                else "where it is no image, wrap what is, `tv_tensors.Image(image)`, and it passes through"
-            )
-        )
+        advice = "if it is no image, wrap the image, `tv_tensors.Image(image)`, and this passes through"
+        if image.ndim == 2:
+            advice = "give a grey image as `image[None]`"
+        raise ValueError(f"images must be [..., C, H, W], got {list(image.shape)}: {advice}")
     batch = image.reshape(-1, *image.shape[-3:])
     check_type(batch)
     if batch.dtype == torch.uint8:
@@ -101,7 +98,7 @@ def unit_batch(image: Any) -> Tensor:
 
 
 def _converted(mode: str) -> str:
-    """What to write for a PIL image of another mode; Pillow's own conversion of deep images cuts them at 255."""
+    """What to write for a PIL image of another mode; Pillow's own conversion of deep images clips them at 255."""
     if mode == "F":
         return "its floats in [0, 1] as a tensor, `torch.from_numpy(numpy.array(image))[None]`"
     if mode.startswith("I"):
@@ -121,14 +118,14 @@ def _converted(mode: str) -> str:
     return "`image.convert('RGB')`"
 
 
-def like(image: Any, decoded: Tensor) -> Any:
-    """Decoded images in the type, dtype and shape of the input."""
+def like(image: Any, changed: Tensor) -> Any:
+    """Changed images in the type, dtype and shape of the input."""
     if isinstance(image, Image.Image):
-        return F.to_pil_image((decoded[0].clamp(0, 1) * 255).round().byte(), mode=image.mode)
+        return F.to_pil_image((changed[0].clamp(0, 1) * 255).round().byte(), mode=image.mode)
     if isinstance(image, np.ndarray):
-        pixels = (decoded.clamp(0, 1) * 255).round().byte().movedim(-3, -1)
+        pixels = (changed.clamp(0, 1) * 255).round().byte().movedim(-3, -1)
         return pixels.cpu().numpy().reshape(image.shape)
     if image.dtype == torch.uint8:
-        decoded = (decoded.clamp(0, 1) * 255).round()
-    restored = decoded.to(image.dtype).reshape(image.shape)
+        changed = (changed.clamp(0, 1) * 255).round()
+    restored = changed.to(image.dtype).reshape(image.shape)
     return tv_tensors.wrap(restored, like=image) if isinstance(image, tv_tensors.TVTensor) else restored

@@ -1,4 +1,4 @@
-"""Seeds as parameters: two columns of whole numbers, which float32 holds exactly, for each seed of 48 bits."""
+"""48-bit seeds as parameters: two columns of 24-bit whole numbers, which float32 represents exactly."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import torch
 from augment._types import Parameters, Seeds
 
 NAMES = ("seed_high", "seed_low")
-"""Names of the two columns."""
 
 _BITS = 24
 
 
 def to_columns(seeds: Seeds) -> Parameters:
-    """The columns of seeds.
+    """Seeds as two columns.
 
     Example:
         >>> to_columns(torch.tensor([16777221]))
@@ -23,10 +22,10 @@ def to_columns(seeds: Seeds) -> Parameters:
 
 
 def from_columns(columns: Parameters) -> Seeds:
-    """The seeds of two columns.
+    """Seeds from their two columns.
 
     Raises:
-        ValueError: If rows are no pairs of whole numbers of 24 bits.
+        ValueError: If there are other columns, or other numbers than whole ones of 24 bits.
 
     Example:
         >>> from_columns(torch.tensor([[1.0, 5.0]]))

@@ -1,4 +1,4 @@
-"""Rotation, scaling, shearing and translation drawn from a box: a change that is easy to picture and to check."""
+"""Random rotation, scaling, shearing and translation."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ class SpatialChange(ChangeTransform):
     .. math:: \theta \sim U[-\text{rotation}, \text{rotation}], \quad s \sim U[\text{scale}], \quad
               t_x, t_y \sim U[-\text{shift}, \text{shift}], \quad \varphi \sim U[-\text{shear}, \text{shear}]
 
-    In a sample, masks, bounding boxes and key points move with the pixels of their image: masks by the nearest pixel;
-    a box becomes the upright box around its moved corners, clamped as its ``clamping_mode`` says; points exactly. In a
-    batch of images masks have the batch's leading dimensions; boxes and points belong to one image and are refused.
+    In a sample, masks, bounding boxes and key points move with the pixels of their image: masks by nearest-neighbour
+    interpolation; a box becomes the upright box around its moved corners, clamped according to its ``clamping_mode``;
+    points exactly. For a batch of images, masks have the batch's leading dimensions; boxes and points, which belong to
+    one image, are refused.
 
     Args:
-        rotation: Largest angle in degrees, to both sides.
-        scale: Smallest and largest factor of size.
-        shift: Largest shift to each side, as a share of the frame.
-        shear: Largest angle in degrees, below 90, by which upright lines lean to either side; at 0 it is no parameter.
-        mask_fill: Value of masks where no content lies, for example the class to be ignored.
+        rotation: Largest angle in degrees, in both directions.
+        scale: Smallest and largest scale factor.
+        shift: Largest shift in both directions, as a share of height and width.
+        shear: Largest angle in degrees, below 90, by which vertical lines lean to either side; 0 leaves this parameter
+            out.
+        mask_fill: Value of masks outside of their content, for example the class that a loss ignores.
         generator: For the draws, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, parameters)``.
 
     Raises:
-        ValueError: If a range is not finite or leaves out the unchanged image (angle 0, scale 1, shift 0,
-            shear 0).
+        ValueError: If a range is not finite or does not contain the identity (angle 0, scale 1, shift 0, shear 0).
 
     References:
-        Engstrom et al., *Exploring the landscape of spatial robustness* (arXiv 1712.02779), for rotations and
-        translations as one set of changes.
+        Engstrom et al., *Exploring the landscape of spatial robustness* (arXiv 1712.02779).
 
     Example:
         >>> change = SpatialChange(rotation=30.0, shift=0.0)
@@ -55,11 +55,11 @@ class SpatialChange(ChangeTransform):
 
     def __init__(
         self,
+        *,
         rotation: float = 45.0,
         scale: tuple[float, float] = (0.7, 1.3),
         shift: float = 0.15,
         shear: float = 0.0,
-        *,
         mask_fill: int | float = 0,
         generator: torch.Generator | None = None,
         return_parameters: bool = False,
@@ -68,13 +68,13 @@ class SpatialChange(ChangeTransform):
         for name, largest in (("rotation", rotation), ("shift", shift)):
             if not 0 <= largest < math.inf:
                 raise ValueError(
-                    f"{name} must be a finite number of 0 or more, got {largest}: it reaches to both sides of 0, "
-                    "so give the largest size alone."
+                    f"{name} must be a finite number of 0 or more, got {largest}: the range is symmetric about 0, so "
+                    "give its upper end alone."
                 )
         if len(scale) != 2 or not 0 < scale[0] <= 1 <= scale[1] < math.inf:
             raise ValueError(
-                f"scale must be (smallest, largest) with 0 < smallest <= 1 <= largest, got {scale}: the "
-                "unchanged image, scale 1, has to lie inside. Use (1.0, 1.0) for no scaling."
+                f"scale must be (smallest, largest) with 0 < smallest <= 1 <= largest, got {scale}: it must contain "
+                "the unchanged image, scale 1. Use (1.0, 1.0) for no scaling."
             )
         if not 0 <= shear < 90:
             raise ValueError(f"shear must be an angle of 0 or more and below 90 degrees, got {shear}.")
@@ -114,12 +114,8 @@ class SpatialChange(ChangeTransform):
         return torch.lerp(share.new_tensor(self.low), share.new_tensor(self.high), share)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
-        """Changes each image by its row, which need not lie inside the ranges."""
-        if parameters.ndim != 2 or parameters.shape[1] != self._columns:
-            raise ValueError(
-                f"parameters must have the {self._columns} columns {self.parameter_names}, got shape "
-                f"{tuple(parameters.shape)}: `draw(len(images))` gives one row per image."
-            )
+        """Changes each image by its row, which may lie outside of the ranges."""
+        self.check_parameters(parameters)
         return rotate_translate_scale(images, *parameters.unbind(dim=1))
 
     def move(self, target: Any, rows: Rows) -> Any:

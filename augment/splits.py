@@ -1,4 +1,4 @@
-"""Which split a group of images belongs to: by the name of its folder, or drawn by a hash of its own name."""
+"""Splits of groups of images: named by folders or lists, or drawn by a hash of the group's name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHARES: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 def drawn_split(group: str, shares: Mapping[str, float], seed: int) -> str:
-    r"""The split of a group, drawn by its name alone: groups that come or go move no other.
+    r"""The split of a group, drawn by its name alone, so that adding or removing groups does not move others.
 
     .. math:: u = \text{SHA-256}(\text{seed}/\text{group}) / 2^{256}, \quad
               \text{split} = \min \{ k : u < \textstyle\sum_{j \le k} \text{share}_j \}
@@ -37,16 +37,16 @@ def drawn_split(group: str, shares: Mapping[str, float], seed: int) -> str:
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
-    """Refuses shares that are negative or do not sum to 1."""
+    """Checks that shares are 0 or more and sum to 1."""
     if not shares or min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-9):
         raise ValueError(f"shares must be 0 or more and sum to 1, got {dict(shares)}")
 
 
 def named_splits(paths: Sequence[PurePath]) -> list[str] | None:
-    """The splits that the first folders of relative paths name; None if they name none.
+    """The splits named by the first folders of relative paths; None if there are no such folders.
 
     Raises:
-        ValueError: If some files lie in a folder of a split, and some do not.
+        ValueError: If only some files lie in folders of splits.
     """
     named = [path.parts[0] if len(path.parts) > 1 and path.parts[0] in SPLITS else None for path in paths]
     outside = [path for path, name in zip(paths, named, strict=True) if name is None]
@@ -54,30 +54,32 @@ def named_splits(paths: Sequence[PurePath]) -> list[str] | None:
         return None
     if outside:
         raise ValueError(
-            f"either all files or none must lie in folders named {', '.join(SPLITS)}, got {outside[0]} beside them"
+            f"either all files or none must lie in folders named {', '.join(SPLITS)}, got {outside[0]} outside of them"
         )
     return [str(name) for name in named]
 
 
-def with_validation(named: Sequence[str], groups: Sequence[str], shares: Mapping[str, float], seed: int) -> list[str]:
-    r"""Splits named by folders, with a validation part drawn from the train part where no folder names one.
+def assigned_splits(
+    named: Sequence[str] | None, groups: Sequence[str], shares: Mapping[str, float], seed: int
+) -> list[str]:
+    r"""The split of each image: drawn by :func:`drawn_split` if none is named, else as named.
 
-    A group of the train part is for validation with probability
+    If only train and test are named, a group of the train part is moved to validation with probability
 
-    .. math:: \text{share}_\text{validation} / (\text{share}_\text{train} + \text{share}_\text{validation}),
-
-    drawn as in :func:`drawn_split`, so that a data set which comes as train and test alone can be learned from.
+    .. math:: \text{share}_\text{validation} / (\text{share}_\text{train} + \text{share}_\text{validation}).
 
     Args:
-        named: The named splits.
-        groups: Names of the groups that they belong to.
+        named: The named splits, if any.
+        groups: Names of the images' groups.
         shares: Share of each split.
-        seed: For the draw.
+        seed: For the draws.
 
     Example:
-        >>> with_validation(["train", "train", "test"], ["a", "b", "c"], {"train": 0.5, "validation": 0.5}, seed=0)
+        >>> assigned_splits(["train", "train", "test"], ["a", "b", "c"], {"train": 0.5, "validation": 0.5}, seed=0)
         ['validation', 'train', 'test']
     """
+    if named is None:
+        return [drawn_split(group, shares, seed) for group in groups]
     parts = {name: shares.get(name, 0.0) for name in ("train", "validation")}
     if set(named) != {"train", "test"} or min(parts.values()) <= 0:
         return list(named)
@@ -89,22 +91,19 @@ def with_validation(named: Sequence[str], groups: Sequence[str], shares: Mapping
 
 
 def ordered(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of splits, each once: the usual ones first, others as they come."""
-    found = list(dict.fromkeys(names))
-    return tuple(sorted(found, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS)))
-
-
-# Independent groups of pairs: pairs that share a file belong together.
+    """Different names of splits: train, validation and test first, others in order of appearance."""
+    different = list(dict.fromkeys(names))
+    return tuple(sorted(different, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS)))
 
 
 def joined(pairs: Sequence[tuple[Hashable, Hashable]]) -> list[int]:
-    """Numbers the groups that hang together by shared files, also through others.
+    """Connected components of pairs: pairs that share a file, also through other pairs, are one group.
 
     Args:
         pairs: The two files of each pair.
 
     Returns:
-        Per pair the number of its group, which is the first of its pairs.
+        For each pair the number of its group, which is the first of the group's pairs.
 
     Example:
         >>> joined([("a", "b"), ("c", "d"), ("b", "e")])

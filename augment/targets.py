@@ -1,4 +1,4 @@
-"""Masks, bounding boxes and key points that move with the pixels of their image."""
+"""Masks, bounding boxes and key points that are moved with the pixels of their image."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def move_target(target: Any, parameters: Parameters, *, fill: int | float = 0) -
         target: A mask with any leading dimensions, those of the images first if there are several; or the boxes or
             key points of one image.
         parameters: One row per image, as :class:`augment.SpatialChange` draws them.
-        fill: Value of masks where no content lies.
+        fill: Value of masks outside of their content.
 
     Returns:
-        The target in its own type, format and dtype. Masks take the value of the nearest pixel; boxes are the upright
-        ones around the moved corners, clamped as their ``clamping_mode`` says; points may leave the image. Whole
-        numbers are rounded.
+        The target in its own type, format and dtype: masks by nearest-neighbour interpolation; the upright boxes around
+        moved corners, clamped according to their ``clamping_mode``; points, which may leave the image. Whole numbers
+        are rounded.
 
     Raises:
-        ValueError: If boxes are rotated, or it is not clear which image a target lies on.
+        ValueError: If boxes are of a rotated format, or boxes or points come with several images.
     """
     if isinstance(target, tv_tensors.Mask):
         return _moved_mask(target, parameters, fill)
     if len(parameters) != 1:
         raise ValueError(
-            f"sample holds {type(target).__name__} beside a batch of {len(parameters)} images, and nothing says which "
-            "image each of them lies on: change the samples before they are collated"
+            f"sample holds {type(target).__name__} and a batch of {len(parameters)} images, so it is unknown which "
+            "image each of them belongs to: change the samples before they are collated"
         )
     is_points = isinstance(target, tv_tensors.KeyPoints)
     return _moved_points(target, parameters) if is_points else _moved_boxes(target, parameters)
@@ -49,7 +49,7 @@ def _moved_mask(mask: Any, rows: Parameters, fill: int | float) -> Any:
     plain = mask.as_subclass(Tensor)
     if len(rows) not in {1, *accumulate(plain.shape[:-2], mul)}:
         raise ValueError(
-            f"sample holds a Mask of shape {list(plain.shape)} beside a batch of {len(rows)} images: masks of a batch "
+            f"sample holds a Mask of shape {list(plain.shape)} and a batch of {len(rows)} images: masks of a batch "
             "must have its leading dimensions"
         )
     per_image = plain.shape[:-2].numel() // max(len(rows), 1)

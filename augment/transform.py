@@ -1,4 +1,4 @@
-"""Transforms that draw one row of numbers per image, then change each image by its row."""
+"""torchvision transforms that draw one row of parameters per image, then change each image by its row."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ GEOMETRIES = tuple(
 
 
 class ImageTransform(Transform):
-    """A torchvision transform whose randomness is one row of numbers per image.
+    """A torchvision transform whose randomness is one row of parameters per image.
 
-    Takes what torchvision's own transforms take: PIL images (L or RGB), ``uint8`` or floating-point tensors,
-    ``tv_tensors.Image``, alone or anywhere in a nested sample, single or in batches (also after ``default_collate``,
-    also on a GPU); and ``uint8`` arrays of NumPy, (H, W), (H, W, C) or (N, H, W, C) with 1 or 3 channels. Structure,
-    type and dtype stay as they were. By torchvision's rule several images in one sample share their rows, and of plain
-    tensors (here: and arrays) only the first is an image, and none beside a PIL image or a ``tv_tensors.Image``. The
-    rest passes through; a sample without any image is refused. torchvision refuses ``torch.jit.script`` for every
-    transform that is not its own.
+    It takes PIL images (L or RGB), ``uint8`` or floating-point tensors and ``tv_tensors.Image``, alone or in a nested
+    sample, single or in batches, on any device; and ``uint8`` arrays of NumPy, (H, W), (H, W, C) or (N, H, W, C) with 1
+    or 3 channels. Structure, type and dtype are kept. By torchvision's rules several images of one sample share their
+    rows; of plain tensors and arrays only the first is an image, and none if there is a PIL image or
+    ``tv_tensors.Image``. Everything else passes through; a sample without an image is refused. torchvision does not
+    allow ``torch.jit.script`` for transforms other than its own.
 
     Args:
-        moves_pixels: Whether pixels may move. Then masks, boxes and key points cannot stay as they are: they are moved
-            along if the subclass knows how, and refused otherwise. If not, they pass through.
-        generator: For the draws; torch's global state if not given, which a data loader seeds per worker. A
-            generator of one's own is copied into each worker and joined with the seed that the loader gives it, so
-            that workers and epochs differ; to repeat the draws give the loader a generator too.
-        return_parameters: Whether to return ``(sample, parameters)``, so that draws survive worker processes.
+        moves_pixels: Whether pixels may move. If so, masks, boxes and key points are moved along if the subclass
+            implements it, and refused otherwise. If not, they pass through.
+        generator: For the draws; torch's global state if not given, which a data loader seeds per worker. A generator
+            is copied into each worker and reseeded with the worker's seed, so that workers and epochs differ; to repeat
+            the draws give the loader a generator too.
+        return_parameters: Whether to return ``(sample, parameters)``, for example from worker processes.
 
     Attributes:
         parameters: Rows of the last call, one per image.
@@ -61,34 +60,34 @@ class ImageTransform(Transform):
 
     @abstractmethod
     def change(self, images: Images, rows: Rows) -> Images:
-        """Changes each image in [0, 1] by its row; reads nothing else and draws nothing."""
+        """Changes each image in [0, 1] by its row: a deterministic function of both."""
 
     def move(self, target: Any, rows: Rows) -> Any:
-        """Moves a mask, boxes or key points with the pixels of their image; called only where pixels move."""
+        """Moves a mask, boxes or key points with the pixels of their image; called only if pixels move."""
         raise ValueError(
             f"sample holds {type(target).__name__}, which would have to move with the pixels: if {type(self).__name__} "
-            "moves none, say moves_pixels=False"
+            "moves none, pass moves_pixels=False"
         )
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if self.generator is not None:
-            words = self.generator.get_state().numpy().tobytes()  # plain bytes travel to spawned workers too
-            state["generator"] = (str(self.generator.device), words)
+            content = self.generator.get_state().numpy().tobytes()  # plain bytes can be sent to spawned workers too
+            state["generator"] = (str(self.generator.device), content)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if isinstance(self.generator, tuple):
-            device, words = self.generator
+            device, content = self.generator
             self.generator = torch.Generator(device)
-            self.generator.set_state(torch.frombuffer(bytearray(words), dtype=torch.uint8))
+            self.generator.set_state(torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
-        """Refuses what cannot be changed rightly.
+        """Checks the parts of a sample; torchvision's hook.
 
         Raises:
-            ValueError: If there is a video, nothing to change, or no telling which of several images to change.
+            ValueError: If there is a video, no image, or several plain images of which only one would be changed.
         """
         if any(isinstance(part, tv_tensors.Video) for part in flat_inputs):
             raise ValueError("sample holds a Video, which has no single draw: pass its frames as a batch of images")
@@ -103,10 +102,7 @@ class ImageTransform(Transform):
 
     def _needs_transform_list(self, flat_inputs: list[Any]) -> list[bool]:
         """Applies torchvision's rule, for which an array is a plain tensor."""
-        needed: list[bool] = super()._needs_transform_list(
-            [torch.empty(0) if is_array(part) else part for part in flat_inputs]
-        )
-        return needed
+        return super()._needs_transform_list([torch.empty(0) if is_array(part) else part for part in flat_inputs])
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draws rows, one per image; torchvision's hook."""
@@ -121,7 +117,7 @@ class ImageTransform(Transform):
             return {"rows": self.rows(batches[0], self._generator())}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Changes one input by the rows; torchvision's hook. What is neither image nor geometry passes through."""
+        """Changes one image, or moves one target, by the rows; torchvision's hook. Other inputs pass through."""
         rows = params["rows"]
         if isinstance(inpt, GEOMETRIES) and self.moves_pixels:
             if rows is None:
@@ -146,14 +142,7 @@ class ImageTransform(Transform):
         return (changed, self.parameters) if self.return_parameters else changed
 
     def replay(self, sample: Any, parameters: Rows) -> Any:
-        """Changes the images of a sample by given rows, as drawn in an earlier call.
-
-        Args:
-            sample: A sample as for a call.
-            parameters: One row per image.
-
-        Returns:
-            The changed sample.
+        """Changes the images of a sample by given rows, one per image, for example those of an earlier call.
 
         Raises:
             ValueError: If the rows do not match the images.
@@ -178,7 +167,7 @@ class ImageTransform(Transform):
 
 
 class ChangeTransform(ImageTransform):
-    """A :class:`augment.Change` as a transform: subclasses say how to draw parameters and how to apply them."""
+    """Base of transforms that are also a :class:`augment.Change`: they draw parameters, then apply them."""
 
     @property
     @abstractmethod
@@ -188,7 +177,7 @@ class ChangeTransform(ImageTransform):
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments as plain values: what a pair file records, and what makes the change again."""
+        """Constructor arguments as plain values, which pair files record."""
 
     @abstractmethod
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Rows:
@@ -196,7 +185,15 @@ class ChangeTransform(ImageTransform):
 
     @abstractmethod
     def apply(self, images: Images, parameters: Rows) -> Images:
-        """Changes each image by its row of parameters; reads nothing else and draws nothing."""
+        """Changes each image by its row of parameters: a deterministic function of both."""
+
+    def check_parameters(self, parameters: Rows) -> None:
+        """Refuses parameters of other columns than `parameter_names`."""
+        if parameters.ndim != 2 or parameters.shape[1] != len(self.parameter_names):
+            raise ValueError(
+                f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
+                "`draw(len(images))` gives one row per image"
+            )
 
     def rows(self, images: Images, generator: torch.Generator | None) -> Rows:
         return self.draw(len(images), generator=generator)
@@ -210,7 +207,7 @@ class ChangeTransform(ImageTransform):
 
 
 def _check_sizes(parts: list[Any]) -> None:
-    """Refuses masks of another size than the images that they lie on: pixels would move by other amounts there."""
+    """Refuses masks of another size than their images, whose pixels would move by other amounts."""
     sizes = {tuple(unit_batch(part).shape[-2:]) for part in parts if is_image(part)}
     for mask in (part for part in parts if isinstance(part, tv_tensors.Mask)):
         if sizes and tuple(mask.shape[-2:]) not in sizes:

@@ -1,4 +1,4 @@
-"""The one rule for values outside of their range: rounding is clamped, anything more is refused."""
+"""The rule for values outside of their range: rounding errors are clamped, larger deviations are refused."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import math
 import torch
 from torch import Tensor
 
+# Tolerance in units in the last place at the larger bound: torchvision's resizing of white photographs overshoots by up
+# to 5 of them, its blurs and affine maps by up to 3.
 ROUNDING = 8
-"""Units in the last place, of the type and at the larger bound, that count as rounding: torchvision's resizing of white
-photographs gives up to 1 + 4 of them, its blurs and affine maps up to 3."""
 
 
 def in_range(
     values: Tensor, bounds: tuple[float, float] = (0.0, 1.0), *, normalized: str, name: str = "images"
 ) -> Tensor:
-    r"""Values within bounds :math:`[a, b]`; what rounding left outside is clamped.
+    r"""Checks that values are within bounds :math:`[a, b]`, and clamps rounding errors.
 
-    Values up to :math:`8\,\epsilon \max(|a|, |b|)` outside are rounding, with :math:`\epsilon` the precision of their
-    type: 9.5e-7 for [0, 1] in float32. An infinite bound does not count.
+    Values up to :math:`8\,\epsilon \max(|a|, |b|)` outside count as rounding, with :math:`\epsilon` the precision of
+    their type: 9.5e-7 for [0, 1] in float32. Infinite bounds are left out of the maximum.
 
     Args:
         values: Floating-point values.
         bounds: Smallest and largest value.
-        normalized: What to do about values that were normalised, for the message.
+        normalized: Advice for values that were normalised, for the message.
         name: The argument's name, for the message.
 
     Returns:
-        The values themselves if none is outside, else a clamped copy; gradients pass through it unchanged.
+        The values themselves if none is outside, else a clamped copy, through which gradients pass unchanged.
 
     Raises:
-        ValueError: If a value is further outside than rounding explains, or NaN.
+        ValueError: If a value is further outside, or NaN.
 
     Example:
         >>> in_range(torch.tensor([0.5, 1.0000002]), normalized="do not normalise").tolist()
@@ -39,8 +39,7 @@ def in_range(
     if not values.numel():
         return values
     low, high = bounds
-    found = torch.aminmax(values.detach())
-    smallest, largest = float(found.min), float(found.max)
+    smallest, largest = (float(end) for end in torch.aminmax(values.detach()))
     farthest = max((abs(bound) for bound in bounds if math.isfinite(bound)), default=0.0)
     slack = ROUNDING * torch.finfo(values.dtype).eps * farthest
     if not (low - slack <= smallest and largest <= high + slack):  # NaN fails too
@@ -56,11 +55,11 @@ def in_range(
     return values + (values.detach().clamp(low, high) - values.detach())
 
 
-def _advice(name: str, bounds: tuple[float, float], found: tuple[float, float], normalized: str) -> str:
+def _advice(name: str, bounds: tuple[float, float], extremes: tuple[float, float], normalized: str) -> str:
     """What to write instead."""
-    (low, high), (smallest, largest) = bounds, found
+    (low, high), (smallest, largest) = bounds, extremes
     if smallest != smallest or largest != largest:
-        return f"NaN is no pixel; `{name}.isfinite()` shows where the others are"
+        return f"NaN is no pixel value; `~{name}.isfinite()` shows where it is"
     if bounds == (0, 1) and smallest >= 0 and 2 < largest <= 255:
         return f"give `{name} / 255` if 255 is white"
     if max(low - smallest, largest - high) <= 0.25 * (high - low) < math.inf:

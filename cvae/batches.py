@@ -7,7 +7,6 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -88,22 +87,14 @@ class Steps(Dataset[Batch]):
     def __init__(self, data: Any, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
         self.data, self.seed, self.rank, self.processes = data, seed, rank, processes
         self.batch = min(batch, len(data) // processes * processes)
-        self._order = lru_cache(maxsize=2)(self._shuffled)
-
-    def _shuffled(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-        return torch.randperm(len(self.data), generator=generator)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_order"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._epoch, self._order = -1, torch.zeros(0, dtype=torch.int64)
 
     def __getitem__(self, step: int) -> Batch:
         epoch, number = divmod(step, len(self.data) // self.batch)
-        rows = self._order(epoch)[number * self.batch : (number + 1) * self.batch]
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+            self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=generator)
+        rows = self._order[number * self.batch : (number + 1) * self.batch]
         return fetch(self.data, rows[self.rank :: self.processes])
 
 
@@ -120,11 +111,9 @@ def gives_batches(data: Any) -> bool:
 
 
 def fetch_items(data: Any, indices: Tensor) -> list[Any]:
-    """Items of a data set, all in one call where it has PyTorch's ``__getitems__``."""
-    if hasattr(data, "__getitems__"):
-        items: list[Any] = data.__getitems__(indices.tolist())
-        return items
-    return [data[int(index)] for index in indices]
+    """Items of a data set, all in one call if it has PyTorch's ``__getitems__``."""
+    items: list[Any] | None = data.__getitems__(indices.tolist()) if hasattr(data, "__getitems__") else None
+    return [data[int(index)] for index in indices] if items is None else items
 
 
 def check_map_style(data: Any, name: str = "data") -> None:
@@ -220,7 +209,7 @@ class Parts(Dataset[tuple[Tensor, ...]]):
                     f"{self.name} must give as many numbers in each item, got {counts[0]} and {counts[-1]}: leave out "
                     "items of which a part is None"
                 )
-            parts = tuple(self._stacked(place, column) for place, column in enumerate(zip(*rows, strict=True)))
+            parts = tuple(self._stacked(number, column) for number, column in enumerate(zip(*rows, strict=True)))
         if len(parts) < self.images or any(part.ndim < 2 for part in parts[: self.images]):
             raise ValueError(
                 f"{self.name} must give items that begin with {' and '.join(self.usual[: self.images])}, got "
@@ -263,12 +252,12 @@ class Parts(Dataset[tuple[Tensor, ...]]):
             return f"give fields that hold {' and '.join(self.usual)}, classes as numbers from 0"
         return f"name the fields to read, for example fields={names}"
 
-    def _stacked(self, place: int, column: Sequence[Tensor]) -> Tensor:
+    def _stacked(self, number: int, column: Sequence[Tensor]) -> Tensor:
         shapes = sorted({tuple(part.shape) for part in column})
         if len(shapes) > 1:
             raise ValueError(
                 f"{self.name} must give parts of one shape, got {list(shapes[0])} and {list(shapes[-1])} as part "
-                f'{place} of two items: of images write image.convert("RGB").resize((width, height)) in a transform'
+                f'{number} of two items: of images write image.convert("RGB").resize((width, height)) in a transform'
             )
         return torch.stack(list(column))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -145,19 +145,16 @@ def train(
         FloatingPointError: If the loss becomes NaN or infinite; the message names the step and the likely cause.
     """
     accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
-    rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    if settings.batch % processes:
-        raise ValueError(f"batch must be a multiple of the {processes} processes, got {settings.batch}")
-    check_map_style(data)
-    if len(data) < processes:
-        raise ValueError(f"data must hold at least one item a process, got {len(data)} for {processes}")
+    _check(settings, data, accelerator.num_processes)
     if stop is not None and validate is None:
         raise ValueError("stop must come with validate, got none: it judges the records of validations")
     rates, schedule_text = _rates(settings, schedule)
-    model.to(device)
-    fused = device.type in ("cpu", "cuda")
+    model.to(accelerator.device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
+        model.parameters(),
+        settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=accelerator.device.type in ("cpu", "cuda"),
     )
     folder = None if folder is None else Path(folder)
     checkpoint = None if folder is None else folder / "checkpoint.safetensors"
@@ -165,46 +162,29 @@ def train(
     state = TrainingState() if checkpoint is None else load_checkpoint(checkpoint, model, optimizer, text)
     lead = accelerator.is_main_process
     log = MetricLog(folder / "metrics.jsonl" if folder is not None and lead else None, state.step)
-    stopped = state.best is not None and _stopped(stop, log.records, accelerator)
-    if state.step < settings.steps and not stopped:
-        wrapped, wrapped_optimizer = accelerator.prepare(model, optimizer)
-        batches = Steps(data, settings.batch, settings.seed, rank, processes)
-        loader = DataLoader(
-            batches, batch_size=None, sampler=range(state.step, settings.steps), num_workers=settings.workers
-        )
-        pending: list[dict[str, Tensor]] = []
-        wrapped.train()
+    training = _Training(model, optimizer, settings, accelerator, state, log, validate, stop)
+    if state.step < settings.steps and not (state.best is not None and training.stopped()):
         with progress_bar(title, settings.steps, state.step, shown=progress and lead) as advance:
-            for step, batch in enumerate(loader, state.step):
-                draws = Draws(step, settings.steps, settings.seed, batches.batch, rank, processes, device)
-                for group in optimizer.param_groups:
-                    group.update(rates[step])
-                losses = loss(wrapped, send_to_device(batch, device, non_blocking=True), draws)
-                pending.append(_update(losses, model, wrapped_optimizer, accelerator, settings.clip))
-                state.step = step + 1
-                due = state.step % settings.validate_every == 0 or state.step == settings.steps
-                if due or len(pending) == LOG_EVERY:
-                    log.add(_summary(pending, state.step, accelerator, model, batch))
-                    pending.clear()
-                if due:
-                    if processes > 1:  # all validate and keep the model of the first process, running statistics too
-                        for buffer in model.buffers():
-                            broadcast(buffer)
-                    if validate is not None:
-                        log.add({"step": state.step, **_validated(model, validate)})
-                        wrapped.train()
-                        state.offer(log.records[-1]["score"], model)
-                    if checkpoint is not None and lead:
-                        save_checkpoint(checkpoint, model, optimizer, state, text)
+            for due in training.steps(loss, data, rates):
+                if due and checkpoint is not None and lead:
+                    save_checkpoint(checkpoint, model, optimizer, state, text)
                 advance(state.step, log.records)
-                if due and _stopped(stop, log.records, accelerator):
+                if due and training.stopped():
                     break
-        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)  # the model's forward is its own again
+        accelerator.unwrap_model(training.wrapped, keep_fp32_wrapper=False)  # the model's forward is its own again
         accelerator.free_memory()
     if state.best is not None:
         model.load_state_dict(state.best)
     model.eval()
     return log.records
+
+
+def _check(settings: LoopSettings, data: Any, processes: int) -> None:
+    if settings.batch % processes:
+        raise ValueError(f"batch must be a multiple of the {processes} processes, got {settings.batch}")
+    check_map_style(data)
+    if len(data) < processes:
+        raise ValueError(f"data must hold at least one item a process, got {len(data)} for {processes}")
 
 
 def _rates(settings: LoopSettings, schedule: Schedule | None) -> tuple[list[dict[str, Any]], str]:
@@ -260,53 +240,94 @@ def tabulate(schedule: Schedule, steps: int, learning_rate: float) -> list[dict[
     return table
 
 
-def _update(losses: Any, model: nn.Module, optimizer: Any, accelerator: Accelerator, clip: float) -> dict[str, Tensor]:
-    """Makes the optimizer steps of one batch; returns the means of their scalars."""
-    updates: list[dict[str, Tensor]] = []
-    for scalars in losses:
-        if not isinstance(scalars, Mapping) or "loss" not in scalars:
-            raise TypeError(
-                f'loss must yield mappings of scalars with a "loss", one an optimizer step, got {scalars!r}: write '
-                '`yield {"loss": ...}` instead of `return {"loss": ...}`'
-            )
-        accelerator.backward(scalars["loss"])
-        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        logged = {**scalars, "gradient_norm": norm}
-        updates.append({name: torch.as_tensor(value).detach().float() for name, value in logged.items()})
-    if not updates:
-        raise TypeError('loss must yield at least once a batch, got nothing: write `yield {"loss": ...}`')
-    return {name: torch.stack([update[name] for update in updates]).mean(0) for name in updates[0]}
+@dataclass
+class _Training:
+    """A training in progress."""
 
+    model: nn.Module
+    optimizer: Optimizer
+    settings: LoopSettings
+    accelerator: Accelerator
+    state: TrainingState
+    log: MetricLog
+    validate: Validation | None
+    stop: Stop | None
 
-def _stopped(stop: Stop | None, records: list[Record], accelerator: Accelerator) -> bool:
-    """Whether to end; the main process decides, as it alone has the records of a run that continues."""
-    if stop is None:
-        return False
-    ends = accelerator.is_main_process and stop(records)
-    return bool(accelerator.reduce(torch.tensor(float(ends), device=accelerator.device)))
-
-
-def _validated(model: nn.Module, validate: Validation) -> Record:
-    model.eval()
-    with torch.no_grad():
-        return validate(model)
-
-
-def _summary(
-    pending: list[dict[str, Tensor]], step: int, accelerator: Accelerator, model: nn.Module, batch: Batch
-) -> Record:
-    """Means over the last steps and all processes; refuses numbers that are not finite."""
-    table = torch.stack([torch.stack(list(entry.values())) for entry in pending])
-    table = accelerator.reduce(table, reduction="mean").cpu()
-    broken = (~table.isfinite().all(1)).nonzero()
-    if len(broken):
-        first = step - len(pending) + int(broken[0]) + 1
-        raise FloatingPointError(
-            f"the loss or its gradient became NaN or infinite at step {first}: {_cause(model, batch)}"
+    def steps(self, loss: Loss, data: Any, rates: list[dict[str, Any]]) -> Iterator[bool]:
+        """Trains step by step; yields whether a validation was due."""
+        settings, state, accelerator = self.settings, self.state, self.accelerator
+        self.wrapped, optimizer = accelerator.prepare(self.model, self.optimizer)
+        rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+        batches = Steps(data, settings.batch, settings.seed, rank, processes)
+        loader = DataLoader(
+            batches, batch_size=None, sampler=range(state.step, settings.steps), num_workers=settings.workers
         )
-    return {"step": step, **dict(zip(pending[0], table.mean(0).tolist(), strict=True))}
+        pending: list[dict[str, Tensor]] = []
+        self.wrapped.train()
+        for step, batch in enumerate(loader, state.step):
+            draws = Draws(step, settings.steps, settings.seed, batches.batch, rank, processes, device)
+            for group in self.optimizer.param_groups:
+                group.update(rates[step])
+            losses = loss(self.wrapped, send_to_device(batch, device, non_blocking=True), draws)
+            pending.append(self._update(losses, optimizer))
+            state.step = step + 1
+            due = state.step % settings.validate_every == 0 or state.step == settings.steps
+            if due or len(pending) == LOG_EVERY:
+                self.log.add(self._summary(pending, batch))
+                pending.clear()
+            if due:
+                self._validate()
+            yield due
+
+    def stopped(self) -> bool:
+        """Whether to end; the main process decides, as it alone has the records of a run that continues."""
+        if self.stop is None:
+            return False
+        ends = self.accelerator.is_main_process and self.stop(self.log.records)
+        return bool(self.accelerator.reduce(torch.tensor(float(ends), device=self.accelerator.device)))
+
+    def _update(self, losses: Any, optimizer: Any) -> dict[str, Tensor]:
+        """Makes the optimizer steps of one batch; returns the means of their scalars."""
+        updates: list[dict[str, Tensor]] = []
+        for scalars in losses:
+            if not isinstance(scalars, Mapping) or "loss" not in scalars:
+                raise TypeError(
+                    f'loss must yield mappings of scalars with a "loss", one an optimizer step, got {scalars!r}: write '
+                    '`yield {"loss": ...}` instead of `return {"loss": ...}`'
+                )
+            self.accelerator.backward(scalars["loss"])
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            logged = {**scalars, "gradient_norm": norm}
+            updates.append({name: torch.as_tensor(value).detach().float() for name, value in logged.items()})
+        if not updates:
+            raise TypeError('loss must yield at least once a batch, got nothing: write `yield {"loss": ...}`')
+        return {name: torch.stack([update[name] for update in updates]).mean(0) for name in updates[0]}
+
+    def _validate(self) -> None:
+        if self.accelerator.num_processes > 1:  # all keep the model of the first process, running statistics too
+            for buffer in self.model.buffers():
+                broadcast(buffer)
+        if self.validate is not None:
+            self.model.eval()
+            with torch.no_grad():
+                record = self.validate(self.model)
+            self.log.add({"step": self.state.step, **record})
+            self.wrapped.train()
+            self.state.offer(record["score"], self.model)
+
+    def _summary(self, pending: list[dict[str, Tensor]], batch: Batch) -> Record:
+        """Means over the last steps and all processes; refuses numbers that are not finite."""
+        table = torch.stack([torch.stack(list(entry.values())) for entry in pending])
+        table = self.accelerator.reduce(table, reduction="mean").cpu()
+        broken = (~table.isfinite().all(1)).nonzero()
+        if len(broken):
+            first = self.state.step - len(pending) + int(broken[0]) + 1
+            raise FloatingPointError(
+                f"the loss or its gradient became NaN or infinite at step {first}: {_cause(self.model, batch)}"
+            )
+        return {"step": self.state.step, **dict(zip(pending[0], table.mean(0).tolist(), strict=True))}
 
 
 def _cause(model: nn.Module, batch: Batch) -> str:

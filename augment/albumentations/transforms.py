@@ -1,4 +1,4 @@
-"""A torchvision transform of ours as an albumentations transform that draws nothing but a seed."""
+"""Transforms of this package for albumentations' pipelines; each draws only a seed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TARGETS = ("mask", "masks", "mask3d", "masks3d", "bboxes", "keypoints")
 
 
 class SeededTransform(ImageOnlyTransform):
-    """Changes images by one of our transforms, from a seed drawn from albumentations' own random state.
+    """Applies an :class:`augment.ImageTransform`, with a seed drawn from albumentations' own random state.
 
     Takes ``uint8`` images and floating-point ones in [0, 1]; grey ``(H, W)`` or ``(H, W, 1)``, colour ``(H, W, 3)``.
-    As is albumentations' rule, all images of one call share their draw; they are changed as one batch. Other targets
-    pass through, but are refused where pixels move. A replay stores the seed.
+    All images of one call share their draw, as is albumentations' rule, and are changed as one batch. Other targets
+    pass through, but are refused if pixels move. A replay stores the seed.
 
     Args:
-        p: Probability with which a call changes anything.
+        p: Probability that a call applies the transform.
     """
 
     class InitSchema(BaseTransformInitSchema):
@@ -38,10 +38,10 @@ class SeededTransform(ImageOnlyTransform):
     @property
     @abstractmethod
     def transform(self) -> ImageTransform:
-        """What changes the images."""
+        """The transform."""
 
     def add_targets(self, additional_targets: dict[str, str]) -> None:
-        """Notes other names of targets, which albumentations forgets where they are no images; its hook."""
+        """Records other names of targets, of which albumentations keeps only those of images; its hook."""
         super().add_targets(additional_targets)
         self._others += [name for name, kind in additional_targets.items() if kind in TARGETS]
 
@@ -79,9 +79,6 @@ class SeededTransform(ImageOnlyTransform):
         return changed
 
 
-# The common corruptions as albumentations transforms.
-
-
 class Corruption(SeededTransform):
     """A common corruption at a published severity: :class:`augment.Corruption` for albumentations' pipelines.
 
@@ -89,7 +86,7 @@ class Corruption(SeededTransform):
         name: One of the 19, for example ``"fog"``.
         severity: 1 to 5.
         constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
-        p: Probability with which a call changes anything.
+        p: Probability that a call applies the transform.
 
     Raises:
         ValueError: If the name is unknown (the closest one is suggested), or the severity not 1 to 5.
@@ -117,7 +114,7 @@ class Corruption(SeededTransform):
     ) -> None:
         super().__init__(p=p)
         self.name, self.severity, self.constants = name, severity, constants
-        self._transform = augment.corruptions.Corruption(name, severity, constants)
+        self._transform = augment.corruptions.Corruption(name, severity, constants=constants)
 
     @property
     def transform(self) -> ImageTransform:
@@ -125,17 +122,16 @@ class Corruption(SeededTransform):
 
 
 class RandomCorruption(SeededTransform):
-    """One of several common corruptions, at one of several severities: :class:`augment.RandomCorruption`.
+    """A random common corruption: :class:`augment.RandomCorruption` for albumentations' pipelines.
 
     Args:
         names: Published names; all 19 if not given.
-        severities: Among 1 to 5.
-        constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
-        p: Probability with which a call changes anything.
+        severities: Some of 1 to 5.
+        constants: As for :class:`Corruption`.
+        p: Probability that a call applies the transform.
 
     Raises:
-        ValueError: If nothing is given to choose from, a name is unknown (the closest one is suggested), or a
-            severity not 1 to 5.
+        ValueError: As for :class:`augment.RandomCorruption`.
     """
 
     class InitSchema(SeededTransform.InitSchema):
@@ -153,7 +149,7 @@ class RandomCorruption(SeededTransform):
         p: float = 0.5,
     ) -> None:
         super().__init__(p=p)
-        self._transform = augment.corruptions.RandomCorruption(names, severities, constants)
+        self._transform = augment.corruptions.RandomCorruption(names, severities, constants=constants)
         self.names, self.severities = list(self._transform.names), list(self._transform.severities)
         self.constants = constants
 

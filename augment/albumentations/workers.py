@@ -1,4 +1,4 @@
-"""Seeds for the workers of a data loader, which albumentations leaves with copies of one random state."""
+"""Seeds for albumentations pipelines in the workers of a data loader, which all start with the same random state."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LIBRARIES = ("albumentations", "augment", "builtins", "cv2", "numpy", "PIL", "to
 
 
 def seed_worker(worker_id: int) -> None:
-    """Gives the albumentations pipelines of a data loader's worker the worker's own seed, new in each epoch.
+    """Reseeds the albumentations pipelines of a data loader's worker by the worker's seed, anew in each epoch.
 
-    albumentations 2.0.8 keeps random states of its own, which every worker receives as a copy of the same one, in
-    every epoch anew: without this, all workers and all epochs draw the same augmentations. A pipeline's own ``seed=``
-    counts no longer; the draws repeat under ``torch.manual_seed``, or with the loader's ``generator=``.
+    albumentations 2.0.8 keeps random states of its own, and every worker gets a copy of the same one in every epoch:
+    without this, all workers and all epochs draw the same augmentations. It overrides a pipeline's own ``seed=``; draws
+    repeat under ``torch.manual_seed``, or with the loader's ``generator=``.
 
     Args:
-        worker_id: As the loader gives it; the seed is the one that torch has for the worker.
+        worker_id: Number of the worker, given by the loader; the seed is torch's seed of the worker.
 
     Raises:
-        RuntimeError: Outside of a worker.
+        RuntimeError: If called outside of a worker.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -50,17 +50,17 @@ def seed_worker(worker_id: int) -> None:
 
 
 def reseed(data: Any, seed: int | None = None) -> int:
-    """Gives every albumentations pipeline in a data set a random state of its own.
+    """Reseeds every albumentations pipeline in a data set, each with a random state of its own.
 
-    Looks into attributes, lists, tuples and dictionaries, data sets inside data sets, pipelines of torchvision, and
-    into what functions refer to. A composition's transforms share one state.
+    Pipelines are searched in attributes, lists, tuples, dictionaries, data sets inside data sets, pipelines of
+    torchvision, and objects that functions refer to. The transforms of a composition share one state.
 
     Args:
-        data: The data set, or anything that holds pipelines.
-        seed: 0 or more; drawn from torch's global state if not given, and so under ``torch.manual_seed``.
+        data: The data set, or another object that holds pipelines.
+        seed: 0 or more; drawn from torch's global state if not given.
 
     Returns:
-        How many compositions, and transforms outside of any, were found; a warning says if there is none.
+        Number of compositions and of transforms outside of any; a warning is given if it is 0.
 
     Example:
         >>> import albumentations
@@ -68,8 +68,8 @@ def reseed(data: Any, seed: int | None = None) -> int:
         >>> reseed({"train": pipeline}, seed=1)
         1
     """
-    found = list(_pipelines(data))
-    if not found:
+    pipelines = list(_pipelines(data))
+    if not pipelines:
         warnings.warn(
             f"found no albumentations pipeline in {type(data).__name__}, so none was given a seed: is it an "
             "attribute of the data set?",
@@ -77,14 +77,14 @@ def reseed(data: Any, seed: int | None = None) -> int:
         )
     if seed is None:
         seed = int(torch.randint((1 << 63) - 1, ()))
-    for pipeline, own in zip(found, np.random.SeedSequence(seed).spawn(len(found)), strict=True):
+    for pipeline, own in zip(pipelines, np.random.SeedSequence(seed).spawn(len(pipelines)), strict=True):
         numbers = np.random.default_rng(own)
         pipeline.set_random_state(numbers, random.Random(int(numbers.integers(1 << 63))))
-    return len(found)
+    return len(pipelines)
 
 
 def _pipelines(data: Any) -> Iterator[Any]:
-    """Compositions and lone transforms among all that can be reached, each once, in a fixed order."""
+    """Compositions and single transforms that can be reached from an object, each once, in a fixed order."""
     waiting, seen = [data], dict[int, Any]()
     while waiting:
         thing = waiting.pop()
@@ -94,12 +94,12 @@ def _pipelines(data: Any) -> Iterator[Any]:
         if isinstance(thing, BaseCompose | BasicTransform):
             yield thing
         else:
-            # What the collector does not track refers to no objects: lists of a million file names cost little.
+            # Objects that the garbage collector does not track refer to no others: skipping them is fast.
             waiting.extend(filter(is_tracked, _held(thing)))
 
 
 def _held(thing: Any) -> Iterable[Any]:
-    """What an object holds or refers to."""
+    """The objects that an object refers to."""
     if isinstance(thing, list | tuple):
         return thing
     if isinstance(thing, dict):  # other mappings may read a file at each value

@@ -1,4 +1,4 @@
-"""A corruption as a transform: a function of images, with settings that are fixed or drawn from ranges."""
+"""A corruption as a transform: a pure function of images, with settings that are fixed or drawn from ranges."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Range = int | float | tuple[int | float, int | float] | list[int | float]
 
 
 class CommonCorruption(ChangeTransform):
-    """One of the 19 common corruptions with settings of one's own.
+    """Base of the 19 common corruptions with settings of one's own.
 
-    Each image draws a seed; settings given as ranges, and all noise, follow from it. The rows hold what differs among
-    images: those settings as drawn, and for corruptions with noise the two halves of the seed.
+    Each image draws a seed, from which its settings in ranges and all its noise follow. A row of parameters holds the
+    settings that were drawn, and for corruptions with noise the two halves of the seed.
 
     Args:
         settings: Arguments of the function, each a number or (low, high).
         generator: For the seeds, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, parameters)``.
-        moves_pixels: Whether masks must move along.
+        moves_pixels: Whether pixels move, and masks with them.
 
     Raises:
         ValueError: If a range runs from high to low, or is not finite.
@@ -68,7 +68,7 @@ class CommonCorruption(ChangeTransform):
         return self.from_seeds(draw_seeds(count, generator=generator))
 
     def from_seeds(self, seeds: Seeds) -> Parameters:
-        """The rows that follow from seeds."""
+        """The rows of parameters that follow from seeds."""
         drawn = [low + (high - low) * uniform(seeds, 1, name) for name, (low, high) in self._ranges.items()]
         columns = [*drawn, to_columns(seeds)] if self.seeded else drawn
         return torch.cat(columns, 1) if columns else torch.zeros(len(seeds), 0, device=seeds.device)
@@ -77,22 +77,12 @@ class CommonCorruption(ChangeTransform):
         return type(self).function(images, **self.arguments(parameters))
 
     def arguments(self, parameters: Parameters) -> dict[str, Any]:
-        """The function's arguments: settings as given or as drawn, and the seeds.
-
-        Args:
-            parameters: Rows, one per image.
-
-        Returns:
-            Arguments by name, without the images.
+        """The function's arguments by name, without the images: settings as given or as drawn, and the seeds.
 
         Raises:
-            ValueError: If the columns are not those that were drawn.
+            ValueError: If the parameters have other columns.
         """
-        if parameters.ndim != 2 or parameters.shape[1] != len(self.parameter_names):
-            raise ValueError(
-                f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
-                "`draw(len(images))` gives one row per image"
-            )
+        self.check_parameters(parameters)
         count = len(self._ranges)
         drawn = dict(zip(self._ranges, parameters[:, :count].unbind(1), strict=True))
         given = {"seeds": from_columns(parameters[:, count:])} if self.seeded else {}
@@ -100,7 +90,7 @@ class CommonCorruption(ChangeTransform):
 
 
 def _checked(name: str, value: Any) -> Range:
-    """A setting, whose range may come as a list, as JSON and YAML have it."""
+    """A setting; a range may be a list, as in JSON and YAML."""
     ends = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(ends) != 2 or not -float("inf") < ends[0] <= ends[1] < float("inf"):  # NaN fails too
         raise ValueError(f"{name} must be a finite number or (low, high) with low <= high, got {value}")
@@ -108,15 +98,7 @@ def _checked(name: str, value: Any) -> Range:
 
 
 def planes(mask: Tensor, count: int) -> Tensor:
-    """A mask as layers ``[B, N, H, W]``, those of each image together.
-
-    Args:
-        mask: Masks ``[..., H, W]`` of one image, or ``[B, ..., H, W]`` of several.
-        count: Number of images.
-
-    Raises:
-        ValueError: If the masks of several images do not come first by image.
-    """
+    """Masks ``[..., H, W]`` of one image, or ``[B, ..., H, W]`` of several, as layers ``[B, N, H, W]``."""
     if mask.ndim < 2 + (count > 1) or (count > 1 and len(mask) != count):
         raise ValueError(f"mask must be [{count}, ..., H, W] for {count} images, got {list(mask.shape)}")
     return mask.reshape(count, -1, *mask.shape[-2:])

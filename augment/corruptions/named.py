@@ -1,4 +1,4 @@
-"""Corruptions by their published name and severity: one of them, or a mixture."""
+"""Corruptions by their published name and severity: a given one, or a random one for each image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Corruption(ChangeTransform):
         name: One of the 19, for example ``"fog"``.
         severity: 1 to 5.
         constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
-        frost: A folder of photographs of frost; a texture of ice crystals is made if not given.
+        frost: Folder of photographs of frost; without it, a texture of ice crystals is made.
         generator: For the draws, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, parameters)``.
 
@@ -47,9 +47,9 @@ class Corruption(ChangeTransform):
         self,
         name: str,
         severity: int = 3,
+        *,
         constants: Constants = "cifar-c",
         frost: str | None = None,
-        *,
         generator: torch.Generator | None = None,
         return_parameters: bool = False,
     ) -> None:
@@ -64,7 +64,7 @@ class Corruption(ChangeTransform):
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The one condition under which images are changed."""
+        """The only condition of pairs."""
         return (self.name,)
 
     @property
@@ -81,41 +81,41 @@ class Corruption(ChangeTransform):
         return self.corruption.move(target, rows)
 
     def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
-        """Number of each row's condition."""
+        """Number of each row's condition, 0."""
         return torch.zeros(len(parameters), dtype=torch.int64)
 
 
 class RandomCorruption(ChangeTransform):
-    """One of several common corruptions for each image, at one of several severities, all equally likely.
+    """For each image one of several common corruptions at one of several severities, drawn uniformly.
 
-    The rows hold the number of the corruption in `names`, the severity, and the halves of the seed from which the rest
-    follows.
+    A row of parameters holds the number of the corruption in `names`, the severity, and the two halves of the seed from
+    which all else follows.
 
     Args:
         names: Published names; all 19 if not given.
-        severities: Among 1 to 5.
-        constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
-        frost: A folder of photographs of frost; a texture of ice crystals is made if not given.
+        severities: Some of 1 to 5.
+        constants: As for :class:`Corruption`.
+        frost: As for :class:`Corruption`.
         generator: For the draws, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, parameters)``.
 
     Raises:
-        ValueError: If nothing is given to choose from, a name is unknown (the closest one is suggested), or a
-            severity not 1 to 5.
+        ValueError: If there is no name or severity, a name is unknown (the closest one is suggested), or a severity not
+            1 to 5.
     """
 
     def __init__(
         self,
         names: Sequence[str] | None = None,
         severities: Sequence[int] = (1, 2, 3, 4, 5),
+        *,
         constants: Constants = "cifar-c",
         frost: str | None = None,
-        *,
         generator: torch.Generator | None = None,
         return_parameters: bool = False,
     ) -> None:
         if isinstance(names, str) or isinstance(severities, int):
-            raise ValueError(f"names and severities must be several, got {names!r} and {severities!r}: take Corruption")
+            raise ValueError(f"names and severities must be lists, got {names!r} and {severities!r}: take Corruption")
         chosen = tuple(CLASSES if names is None else names)
         if not chosen or not severities:
             raise ValueError(f"names and severities must hold at least one, got {names} and {severities}")
@@ -138,7 +138,7 @@ class RandomCorruption(ChangeTransform):
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The corruptions' names: the conditions under which images are changed."""
+        """Names of the corruptions: the conditions of pairs."""
         return self.names
 
     @property
@@ -153,11 +153,7 @@ class RandomCorruption(ChangeTransform):
         return torch.cat([kind.float(), to_columns(seeds)], 1)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
-        if parameters.ndim != 2 or parameters.shape[1] != len(self.parameter_names):
-            raise ValueError(
-                f"parameters must have the columns {self.parameter_names}, got shape {tuple(parameters.shape)}: "
-                "`draw(len(images))` gives one row per image"
-            )
+        self.check_parameters(parameters)
         changed = torch.empty_like(images)
         for rows, corruption, own in self._parts(parameters):
             changed[rows] = corruption.apply(images[rows], own)
@@ -173,7 +169,7 @@ class RandomCorruption(ChangeTransform):
         return tv_tensors.wrap(moved.view(target.shape), like=target)
 
     def _parts(self, parameters: Parameters) -> Iterator[tuple[Tensor, CommonCorruption, Parameters]]:
-        """The rows of each corruption that was drawn, and what it was told."""
+        """Of each corruption that was drawn the rows, the transform and its parameters."""
         number, severity = parameters[:, :2].long().unbind(1)
         seeds = from_columns(parameters[:, 2:])
         kind = number * 8 + severity
@@ -194,5 +190,5 @@ class RandomCorruption(ChangeTransform):
 
 
 def _photographs(name: str, folder: str | None) -> dict[str, Any]:
-    """What frost takes beside its settings."""
+    """The further argument of frost."""
     return {"folder": folder} if name == "frost" and folder is not None else {}

@@ -1,4 +1,13 @@
-"""Changes of images as pure functions: batched, every number an argument, all noise from seeds that are arguments."""
+"""Corruptions and spatial changes of image batches as pure functions.
+
+Corruptions take images ``[B, C, H, W]`` of at least 8x8 pixels, ``uint8`` or floating point in [0, 1]; any number of
+channels, or 1 or 3 where "grey or colour images" is written. They return images of the same shape and type, clipped to
+[0, 1]. Each setting is one number, or a tensor of one number per image. All noise follows from ``seeds``, one int64
+number per image (:func:`draw_seeds`): the same seeds give the same result on any device and in any batch.
+
+They raise ``ValueError`` if images have another shape, type or range, if a setting is out of its range or neither one
+number nor one per image, or if seeds are not one int64 number per image.
+"""
 
 from augment.functional.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from augment.functional.colour import brightness, contrast, saturate

@@ -1,4 +1,4 @@
-"""Blurs that are the same everywhere in an image: by a Gaussian, and by a lens out of focus."""
+"""Blurs: Gaussian, defocus, motion, zoom and glass."""
 
 from __future__ import annotations
 
@@ -14,69 +14,18 @@ from augment._types import Images, Seeds
 from augment.double_precision import in_double
 from augment.functional.counter import uniform
 from augment.functional.filters import along_axes, filter_matrix, gaussian_weights
-from augment.functional.images import Amount, by_setting, check_amount, column, on_unit_images, per_image
-
-# Streaks: layers smeared along a line to one side.
-
-
-Column = Float[Tensor, "#B 1 1 1"]
-
-
-def streak(layers: Float[Tensor, "B C H W"], radius: Column, sigma: Column, angle: Column) -> Float[Tensor, "B C H W"]:
-    r"""Weighs the pixels on a ray from each pixel by one half of a Gaussian.
-
-    .. math:: y_p = \sum_{i=0}^{2r} w_i\, x_{p + o_i}, \quad w_i \propto e^{-i^2 / 2 \sigma^2}, \quad
-              o_i = \lceil i (\cos\alpha, \sin\alpha) - 1/2 \rceil
-
-    Beyond the border the last pixel is repeated.
-
-    Args:
-        layers: Layers of any range.
-        radius: Half length :math:`r` of the ray in pixels, rounded up; it and the rest are one for all, or one each.
-        sigma: Standard deviation in pixels.
-        angle: Direction in degrees, from the right on, downwards positive.
-
-    Returns:
-        The smeared layers.
-    """
-    height, width = layers.shape[2:]
-    spread = sigma.flatten(1)
-    # Weights too small to count in the layers' type cost time for nothing.
-    telling = spread * math.sqrt(-2 * math.log(torch.finfo(layers.dtype).eps))
-    last = torch.minimum(2 * radius.ceil().flatten(1), telling.floor())
-    reach = int(last.max())
-    step = torch.arange(reach + 1, dtype=layers.dtype, device=layers.device)
-    weights = (-0.5 * (step / spread) ** 2).exp() * (step <= last)
-    weights = (weights / weights.sum(1, keepdim=True)).expand(len(layers), -1)
-    # In float64, so that no device rounds an offset another way.
-    turn = torch.deg2rad(in_double(angle.flatten(1))).expand(len(layers), 1)
-    along = in_double(step)
-    right, down = ((along * share - 0.5).ceil().long().to(layers.device) + reach for share in (turn.cos(), turn.sin()))
-
-    # All shifts of each image, as a view: choosing one copies whole rows of pixels.
-    shifted = pad(layers, [reach] * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)
-    image = torch.arange(len(layers), device=layers.device)
-    smeared = torch.zeros_like(layers)
-    for weight, x, y in zip(weights.unbind(1), right.unbind(1), down.unbind(1), strict=True):
-        smeared = smeared + weight.view(-1, 1, 1, 1) * shifted[image, :, y, x]
-    return smeared
+from augment.functional.images import Amount, Column, by_setting, check_amount, column, on_unit_images, per_image
 
 
 @on_unit_images
 def gaussian_blur(images: Images, sigma: Amount) -> Images:
-    r"""Blurs by a Gaussian, truncated at four standard deviations; outside, the edge's value is repeated.
+    r"""Blurs by a Gaussian, truncated at four standard deviations, with edge padding.
 
     .. math:: y_p = \sum_q w_{q_1} w_{q_2}\, x_{p + q}, \quad w_t \propto e^{-t^2 / 2 \sigma^2}
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        images: Images.
         sigma: Standard deviation :math:`\sigma \ge 0`, in pixels.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `sigma` is negative or neither one number nor one per image.
 
     Example:
         >>> image = torch.zeros(1, 1, 9, 9)
@@ -84,8 +33,7 @@ def gaussian_blur(images: Images, sigma: Amount) -> Images:
         >>> [round(value, 4) for value in gaussian_blur(image, 1.0)[0, 0, 4, 4:].tolist()]
         [0.1592, 0.0965, 0.0215, 0.0018, 0.0001]
     """
-    check_amount("sigma", sigma)
-    width = column(sigma, images, "sigma")[:, 0, 0]  # [B or 1, 1]: every channel has the same filter
+    width = column("sigma", sigma, images)[:, 0, 0]  # [B or 1, 1]: every channel has the same filter
     weights = gaussian_weights(width, (4 * width + 0.5).floor())
     height, length = images.shape[-2:]
     return along_axes(images, filter_matrix(weights, height, "edge"), filter_matrix(weights, length, "edge"))
@@ -93,21 +41,15 @@ def gaussian_blur(images: Images, sigma: Amount) -> Images:
 
 @on_unit_images
 def defocus_blur(images: Images, radius: Amount, sigma: Amount) -> Images:
-    r"""Blurs as a lens out of focus does: by a disk, whose rim a narrow Gaussian softens; borders are mirrored.
+    r"""Blurs like a lens out of focus: by a disk smoothed by a narrow Gaussian, with mirrored borders.
 
-    The kernel is symmetric, :math:`K = \sum_k \lambda_k q_k q_k^\top`, so it is a sum of few filters along rows and
-    columns.
+    The kernel is symmetric, :math:`K = \sum_k \lambda_k q_k q_k^\top`, so it is computed as a sum of few separable
+    filters.
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        images: Images.
         radius: Radius of the disk, in pixels.
-        sigma: Standard deviation of the Gaussian, in pixels; its window has 3×3 pixels, above radius 8 it has 5×5.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or a setting is negative or neither one number nor one per image.
+        sigma: Standard deviation of the Gaussian, in pixels; its window has 3x3 pixels, 5x5 above radius 8.
     """
     check_amount("radius", radius)
     check_amount("sigma", sigma)
@@ -126,15 +68,7 @@ def defocus_blur(images: Images, radius: Amount, sigma: Amount) -> Images:
 
 
 def disk_kernel(radius: float, sigma: float) -> Tensor:
-    """A disk of sum 1 on the grid of pixels, its rim softened by a Gaussian.
-
-    Args:
-        radius: Radius, in pixels.
-        sigma: Standard deviation of the Gaussian, in pixels.
-
-    Returns:
-        Kernel in float64, of odd size.
-    """
+    """A disk of sum 1 on the grid of pixels, smoothed by a Gaussian: a kernel in float64, of odd size."""
     half = max(8, math.ceil(radius))
     offset = torch.arange(-half, half + 1, dtype=torch.float64)
     disk = (offset**2 + offset[:, None] ** 2 <= radius**2).double()
@@ -143,56 +77,74 @@ def disk_kernel(radius: float, sigma: float) -> Tensor:
     return along_axes(disk / disk.sum(), smooth, smooth)
 
 
-# Blur by motion along a straight line, at an angle of each image's own.
-
-
 @on_unit_images
 def motion_blur(images: Images, radius: Amount, sigma: Amount, angle: Amount) -> Images:
-    r"""Blurs along a line to one side of each pixel, with weights that fall like a Gaussian.
+    r"""Blurs along a line to one side of each pixel, with Gaussian weights and edge padding.
 
     .. math:: y_p = \sum_{i=0}^{2r} w_i\, x_{p + [i (\cos\theta, \sin\theta)]}, \quad w_i \propto e^{-i^2 / 2 \sigma^2}
 
-    where brackets mean the nearest pixel, and the edge's value is repeated outside.
+    where brackets mean the nearest pixel.
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
-        radius: Radius :math:`r` in pixels, a whole number: the line holds 2r + 1 of them.
+        images: Images.
+        radius: Radius :math:`r` in pixels, a whole number: the line has 2r + 1 pixels.
         sigma: Standard deviation :math:`\sigma` in pixels, above 0.
-        angle: Angle :math:`\theta` in degrees: 0 looks to the right, 90 downwards.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or a setting is out of its range or neither one number nor one per image.
+        angle: Angle :math:`\theta` in degrees: 0 is to the right, 90 downwards.
     """
-    check_amount("radius", radius)
-    check_amount("sigma", sigma, low=1e-6)
-    check_amount("angle", angle, low=-math.inf)
-    setting = {"radius": radius, "sigma": sigma, "angle": angle}
-    return streak(images, **{name: column(value, images, name) for name, value in setting.items()})
+    return streak(
+        images,
+        radius=column("radius", radius, images),
+        sigma=column("sigma", sigma, images, low=1e-6),
+        angle=column("angle", angle, images, low=-math.inf),
+    )
 
 
-# Blur by zooming while the shutter is open.
+def streak(layers: Float[Tensor, "B C H W"], radius: Column, sigma: Column, angle: Column) -> Float[Tensor, "B C H W"]:
+    r"""Convolves with one half of a Gaussian along a ray from each pixel, with edge padding.
+
+    .. math:: y_p = \sum_{i=0}^{2r} w_i\, x_{p + o_i}, \quad w_i \propto e^{-i^2 / 2 \sigma^2}, \quad
+              o_i = \lceil i (\cos\alpha, \sin\alpha) - 1/2 \rceil
+
+    Args:
+        layers: Layers of any range.
+        radius: Half length :math:`r` of the ray in pixels, rounded up.
+        sigma: Standard deviation in pixels.
+        angle: Direction in degrees: 0 is to the right, 90 downwards.
+    """
+    height, width = layers.shape[2:]
+    spread = sigma.flatten(1)
+    # Weights below the precision of the layers' type are left out.
+    longest = spread * math.sqrt(-2 * math.log(torch.finfo(layers.dtype).eps))
+    last = torch.minimum(2 * radius.ceil().flatten(1), longest.floor())
+    reach = int(last.max())
+    step = torch.arange(reach + 1, dtype=layers.dtype, device=layers.device)
+    weights = (-0.5 * (step / spread) ** 2).exp() * (step <= last)
+    weights = (weights / weights.sum(1, keepdim=True)).expand(len(layers), -1)
+    # In float64, so that offsets are rounded alike on every device.
+    turn = torch.deg2rad(in_double(angle.flatten(1))).expand(len(layers), 1)
+    along = in_double(step)
+    right, down = ((along * share - 0.5).ceil().long().to(layers.device) + reach for share in (turn.cos(), turn.sin()))
+
+    # All shifts of each image, as a view: choosing one copies whole rows of pixels.
+    shifted = pad(layers, [reach] * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)
+    image = torch.arange(len(layers), device=layers.device)
+    blurred = torch.zeros_like(layers)
+    for weight, x, y in zip(weights.unbind(1), right.unbind(1), down.unbind(1), strict=True):
+        blurred = blurred + weight.view(-1, 1, 1, 1) * shifted[image, :, y, x]
+    return blurred
 
 
 @on_unit_images
 def zoom_blur(images: Images, largest: Amount, step: Amount) -> Images:
-    r"""Averages an image and its zooms about the centre by 1, 1 + s, 1 + 2s, … up to the largest.
+    r"""Averages an image and its zooms about the centre by factors 1, 1 + s, 1 + 2s and so on.
 
     A zoom by z enlarges the middle :math:`\lceil H / z \rceil \times \lceil W / z \rceil` pixels bilinearly, end points
     on end points.
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        images: Images.
         largest: Largest factor, 1 or more.
         step: Step s between factors, 0.001 or more.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or a setting is out of its range or neither one number nor one per image.
     """
     check_amount("largest", largest, low=1.0)
     check_amount("step", step, low=1e-3)
@@ -211,40 +163,31 @@ def zoom_blur(images: Images, largest: Amount, step: Amount) -> Images:
 
 
 def _crop(length: int, factor: float) -> tuple[int, int]:
-    """Pixels that are taken from a line, and how many they become; halves count up, whatever rounding left of them."""
+    """Length of the middle part of a line, and its length when enlarged; halves are rounded up, with a tolerance."""
     taken = math.ceil(length / factor - 1e-9)
     return taken, math.floor(taken * factor + 0.5 + 1e-9)
 
 
 def _enlarge(length: int, taken: int, enlarged: int, like: Tensor) -> Tensor:
-    """Bilinear enlargement of the middle of a line as a matrix; what stands out at the ends is cut off."""
+    """Bilinear enlargement of the middle of a line, cropped to the line, as a matrix."""
     pixel = torch.arange(length, dtype=like.dtype, device=like.device)
     source = (length - taken) // 2 + (pixel + (enlarged - length) // 2) * ((taken - 1) / (enlarged - 1))
     return (1 - (source[:, None] - pixel).abs()).clamp_min(0)
 
 
-# Blur by frosted glass: pixels take the values of near ones, between two Gaussian blurs.
-
-
 @on_unit_images
 def glass_blur(images: Images, sigma: Amount, distance: Amount, passes: Amount, seeds: Seeds) -> Images:
-    r"""Blurs, displaces pixels by small random amounts, and blurs again.
+    r"""Blurs by a Gaussian, displaces pixels by small random amounts, and blurs again, like frosted glass.
 
-    A pass visits pixels from the lower right to the upper left; each takes the value that the pixel displaced by
-    :math:`U\{-d, \dots, d - 1\}` in either axis has at that moment. Pixels nearer to the rim than d stay.
+    A pass visits pixels from the lower right to the upper left; each takes the current value of the pixel displaced by
+    :math:`U\{-d, \dots, d - 1\}` along either axis. Pixels closer to the border than d stay.
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        images: Images.
         sigma: Standard deviation of both blurs, in pixels.
-        distance: Farthest displacement d, a whole number of pixels.
-        passes: How often pixels are displaced, a whole number.
-        seeds: One per image; the same seeds give the same displacements.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or a setting is negative or neither one number nor one per image.
+        distance: Largest displacement d, a whole number of pixels.
+        passes: Number of passes.
+        seeds: One per image.
     """
     check_amount("distance", distance)
     check_amount("passes", passes)
@@ -264,10 +207,10 @@ def glass_blur(images: Images, sigma: Amount, distance: Amount, passes: Amount, 
 
 
 def sequential_copies(offset: Tensor, reach: int) -> Tensor:
-    """Where each pixel's value comes from when, one after the other, pixels copy displaced ones.
+    """Position from which each pixel's value comes when pixels copy displaced ones, one after the other.
 
-    Pixels are visited from the lower right to the upper left. One that copies a pixel visited before takes over what
-    that one copied, and so on: such chains are followed in doubling steps, so that no pixel waits for another.
+    Pixels are visited from the lower right to the upper left. One that copies a pixel visited before gets what that one
+    copied, and so on: such chains are followed in doubling steps, for all pixels at once.
 
     Args:
         offset: Displacements down and to the right, ``[B, 2, H, W]``, between -`reach` and `reach` - 1.
@@ -277,16 +220,16 @@ def sequential_copies(offset: Tensor, reach: int) -> Tensor:
         Positions in the flat image, ``[B, H * W]``.
     """
     count, _, height, width = offset.shape
-    place = torch.arange(height * width, device=offset.device)
-    row, col = place // width, place % width
+    own = torch.arange(height * width, device=offset.device)
+    row, col = own // width, own % width
     visited = (row > reach) & (row <= height - reach) & (col > reach) & (col <= width - reach)
     down, right = offset.flatten(2).unbind(1)
-    target = torch.where(visited, place + down * width + right, place)
+    target = torch.where(visited, own + down * width + right, own)
     # Positions from `height * width` on mean values after the pass: those of pixels visited earlier.
-    follows = (target > place) & visited[target]
+    follows = (target > own) & visited[target]
     following = torch.where(follows, target + height * width, target)
     while follows.any():
-        ends = torch.cat([place.expand(count, -1), following], 1)
+        ends = torch.cat([own.expand(count, -1), following], 1)
         following = ends.gather(1, following)
         follows = following >= height * width
     return following

@@ -1,4 +1,4 @@
-"""Colour: brightness, contrast and saturation, without a way through another colour space."""
+"""Brightness, contrast and saturation, computed without converting to another colour space."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment._types import Images
-from augment.functional.images import Amount, check_amount, check_colours, column, on_unit_images
+from augment.functional.images import Amount, check_colours, column, on_unit_images
 
 
 @on_unit_images
 def brightness(images: Images, shift: Amount) -> Images:
-    r"""Raises the value of each pixel, :math:`V = \max_c x_c`, and keeps its hue and saturation.
+    r"""Shifts the value :math:`V = \max_c x_c` of each pixel and keeps its hue and saturation.
 
     .. math:: V' = \operatorname{clip}(V + s, 0, 1), \quad x'_c = x_c V' / V
 
     A black pixel becomes the grey :math:`V'`.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Grey or colour images.
         shift: Added value :math:`s`, -1 to 1.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `shift` is out of range or neither one number nor one per image.
 
     Example:
         >>> pixels = torch.tensor([0.2, 0.4, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
@@ -34,30 +28,22 @@ def brightness(images: Images, shift: Amount) -> Images:
         tensor([0.3000, 0.6000, 0.0000])
     """
     check_colours(images)
-    check_amount("shift", shift, low=-1.0, high=1.0)
     value = images.amax(1, keepdim=True)
-    raised = (value + column(shift, images, "shift")).clamp(0, 1)
+    raised = (value + column("shift", shift, images, low=-1.0, high=1.0)).clamp(0, 1)
     black = value == 0
     return torch.where(black, raised, images * (raised / value.masked_fill(black, 1)))
 
 
 @on_unit_images
 def contrast(images: Images, factor: Amount) -> Images:
-    r"""Draws each channel towards its mean over the image, :math:`x' = m + f (x - m)`.
+    r"""Scales the contrast of each channel about its mean over the image, :math:`x' = m + f (x - m)`.
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
-        factor: What is left of the contrast, :math:`f \ge 0`: 0 gives a plain colour, 1 the image, more widens.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `factor` is out of range or neither one number nor one per image.
+        images: Images.
+        factor: Factor :math:`f \ge 0`: 0 gives a constant colour, 1 the image.
     """
-    check_amount("factor", factor)
     mean = images.mean((2, 3), keepdim=True)
-    return mean + column(factor, images, "factor") * (images - mean)
+    return mean + column("factor", factor, images) * (images - mean)
 
 
 @on_unit_images
@@ -68,18 +54,13 @@ def saturate(images: Images, factor: Amount, shift: Amount) -> Images:
 
     .. math:: S' = \operatorname{clip}(a S + b, 0, 1), \quad x'_c = V \left(1 - S' \frac{V - x_c}{D}\right)
 
-    A grey pixel has no hue and counts as red, so a positive shift reddens it. Grey images stay as they are.
+    A grey pixel of a colour image has no hue and counts as red, so a positive shift reddens it. Images of one channel
+    are not changed.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
+        images: Grey or colour images.
         factor: Factor :math:`a \ge 0` of the saturation.
         shift: Added saturation :math:`b`, -1 to 1.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or a setting is out of range or neither one number nor one per image.
 
     Example:
         >>> pixels = torch.tensor([0.2, 0.4, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
@@ -87,9 +68,7 @@ def saturate(images: Images, factor: Amount, shift: Amount) -> Images:
         tensor([0.3000, 0.4000, 0.2000])
     """
     check_colours(images)
-    check_amount("factor", factor)
-    check_amount("shift", shift, low=-1.0, high=1.0)
-    factor, shift = column(factor, images, "factor"), column(shift, images, "shift")
+    factor, shift = column("factor", factor, images), column("shift", shift, images, low=-1.0, high=1.0)
     if images.shape[1] == 1:
         return images
     value, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
@@ -102,7 +81,7 @@ def saturate(images: Images, factor: Amount, shift: Amount) -> Images:
 
 
 def luminance(images: Images) -> Float[Tensor, "B 1 H W"]:
-    """How bright each pixel looks; grey images are their own luminance.
+    """Perceived brightness of each pixel; grey images are their own luminance.
 
     References:
         Recommendation ITU-R BT.601, for the weights of red, green and blue.

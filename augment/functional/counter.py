@@ -20,8 +20,7 @@ from torch import Tensor
 
 from augment._types import Seeds
 
-SEED_BITS = 48
-"""Seeds are whole numbers from 0 to 2**48 - 1: two halves of 24 bits, which float32 holds exactly."""
+SEED_BITS = 48  # two halves of 24 bits, which float32 represents exactly
 
 
 def draw_seeds(count: int, *, generator: torch.Generator | None = None) -> Seeds:
@@ -36,7 +35,7 @@ def uniform(seeds: Seeds, count: int, stream: str) -> Tensor:
     Args:
         seeds: One seed per image.
         count: Numbers per image.
-        stream: What they are for: streams of other names are independent.
+        stream: Name of their use: streams of other names are independent.
 
     Returns:
         float32 of shape ``[B, count]``.
@@ -45,17 +44,9 @@ def uniform(seeds: Seeds, count: int, stream: str) -> Tensor:
 
 
 def normal(seeds: Seeds, count: int, stream: str) -> Tensor:
-    r"""Numbers from the standard normal distribution.
+    r"""Standard normal numbers, at most 5.8 in size; arguments and shape as for :func:`uniform`.
 
     .. math:: z_1 = \sqrt{-2 \ln u_1} \cos 2 \pi u_2, \quad z_2 = \sqrt{-2 \ln u_1} \sin 2 \pi u_2
-
-    Args:
-        seeds: One seed per image.
-        count: Numbers per image.
-        stream: What they are for: streams of other names are independent.
-
-    Returns:
-        float32 of shape ``[B, count]``, at most 5.8 in size.
 
     References:
         Box and Muller, *A note on the generation of random normal deviates*, 1958.

@@ -1,4 +1,4 @@
-"""Fewer pixels: an image shrunk and brought back to its size, without smoothing."""
+"""JPEG compression and pixelation."""
 
 from __future__ import annotations
 
@@ -13,63 +13,46 @@ from augment._types import Images
 from augment.functional.filters import along_axes
 from augment.functional.images import Amount, by_setting, check_amount, check_colours, column, on_unit_images
 
-# Compression by JPEG, by coding and decoding files in memory.
+WEIGHT_BITS = 22  # fractional bits of Pillow's weights for 8-bit images
 
 
 @on_unit_images
 def jpeg_compression(images: Images, quality: Amount) -> Images:
-    """Writes each image as a JPEG file of some quality and reads it back.
+    """Compresses each image as JPEG and decodes it again; without gradient.
 
-    Coded by Pillow on the CPU, one file after the other: torchvision's codec is deprecated since 0.29. No gradient
-    passes.
+    Pillow does so on the CPU, one image after the other: torchvision's codec is deprecated since 0.29.
 
     Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1]; rounded to 8 bits.
+        images: Grey or colour images; rounded to 8 bits.
         quality: Whole number from 1 to 95.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `quality` is out of its range or neither one number nor one per image.
     """
     check_colours(images)
-    check_amount("quality", quality, low=1.0, high=95.0)
-    levels = column(quality, images, "quality").flatten().expand(len(images)).long().tolist()
+    qualities = column("quality", quality, images, low=1.0, high=95.0).flatten()
+    levels = qualities.expand(len(images)).long().tolist()
     pixels = (images.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     coded = np.stack([_coded(image, level) for image, level in zip(pixels, levels, strict=True)])
     return (torch.from_numpy(coded).permute(0, 3, 1, 2).to(images.dtype) / 255).to(images.device)
 
 
 def _coded(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """One image ``[H, W, C]`` after coding and decoding."""
+    """One image ``[H, W, C]`` after compression."""
     file = io.BytesIO()
     Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(file, "JPEG", quality=quality)
     with Image.open(file) as image:
         return np.asarray(image).reshape(pixels.shape)
 
 
-WEIGHT_BITS = 22
-"""Of Pillow's weights for images of 8 bits, behind the point."""
-
-
 @on_unit_images
 def pixelate(images: Images, size: Amount) -> Images:
-    r"""Shrinks to :math:`\lfloor c H \rfloor \times \lfloor c W \rfloor` pixels by box means, then repeats each.
+    r"""Shrinks to :math:`\lfloor c H \rfloor \times \lfloor c W \rfloor` pixels by box means, then repeats each pixel.
 
-    A pixel of the small image is the mean of those pixels whose centres it covers. Images of 8 bits, ``uint8`` or with
-    all values multiples of 1/255, are rounded to 8 bits after rows and after columns, as Pillow and with it the
-    published program does; gradients take this rounding as given. Other images are not rounded.
+    A pixel of the small image is the mean of the pixels whose centres it covers. 8-bit images (``uint8``, or all values
+    multiples of 1/255) are rounded to 8 bits after rows and after columns, as in Pillow and the published program;
+    gradients treat the rounding as constant. Other images are not rounded.
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        images: Images.
         size: Share c of each side's length, from 0 (one pixel) to 1.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `size` is out of its range or neither one number nor one per image.
 
     Example:
         >>> image = torch.arange(8.0).expand(1, 1, 8, 8) / 8
@@ -89,7 +72,7 @@ def pixelate(images: Images, size: Amount) -> Images:
 
 
 def _rounded_means(levels: Tensor, boxes: Tensor) -> Tensor:
-    """Means of whole numbers along rows in Pillow's arithmetic: weights are whole multiples of 2**-22."""
+    """Means of whole numbers along rows in Pillow's arithmetic, with weights that are multiples of 2**-22."""
     members = boxes.sum(1).long()
     weights = ((2 << WEIGHT_BITS) + members) // (2 * members)
     totals = (levels @ boxes.mT).long()  # exact, as they have few bits
@@ -97,15 +80,15 @@ def _rounded_means(levels: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _boxes(length: int, fewer: int, like: Tensor) -> Tensor:
-    """Which pixels of a line make each pixel, once it was shrunk to fewer and enlarged again; 1 for each of them."""
+    """Shrinking a line to fewer pixels and enlarging it again as a matrix: 1 for each pixel in a box, unnormalised."""
     shrunk, enlarged = _box(length, fewer), _box(fewer, length)
     return (enlarged @ shrunk).to(like)
 
 
 def _box(length: int, other: int) -> Tensor:
-    """Which of some pixels each of another number of pixels covers, ``[other, length]``, in Pillow's arithmetic.
+    """Which pixels of a line each pixel covers after resizing, ``[other, length]``, in Pillow's arithmetic.
 
-    It decides in double precision about centres that lie on a rim, which is not always the same side.
+    In double precision, as in Pillow, since rounding decides about centres that lie on the border of a box.
     """
     scale = length / other
     wide = max(scale, 1.0)

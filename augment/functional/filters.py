@@ -1,7 +1,6 @@
-r"""Filters along rows and columns as matrices, :math:`R\,x\,C^\top`: the border rule is part of the matrix.
+r"""Separable filters as matrices, :math:`R\,x\,C^\top`, which include the border rule.
 
-On images of the usual sizes two products of matrices are faster than a convolution, and each image may have matrices
-of its own.
+For images of the usual sizes two matrix products are faster than a convolution, and matrices may differ between images.
 """
 
 from __future__ import annotations
@@ -14,22 +13,19 @@ from torch import Tensor
 from augment.double_precision import in_double
 
 Border = Literal["edge", "reflect", "symmetric"]
-"""What lies outside, by NumPy's names: the edge's value repeated, or the image mirrored about the centres of its edge
-pixels (``"reflect"``) or about their outer sides (``"symmetric"``)."""
+"""Padding by NumPy's names: the edge's value repeated, or the image mirrored about the centres of its edge pixels
+(``"reflect"``) or about their outer sides (``"symmetric"``)."""
 
 
 def along_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    r"""Applies one matrix down the columns and one along the rows, :math:`R\,x\,C^\top`.
+    r"""Filters images ``[B, C, H, W]``: :math:`R\,x\,C^\top`.
 
     Args:
-        images: Images ``[B, C, H, W]``.
-        rows: Matrices that make rows of rows, ``[H, H]`` or ``[B, 1, H, H]``.
-        columns: The same for columns, ``[W, W]`` or ``[B, 1, W, W]``.
-
-    Returns:
-        Images of the same shape.
+        images: The images.
+        rows: Matrices :math:`R`, ``[H, H]`` or ``[B, 1, H, H]``.
+        columns: Matrices :math:`C`, ``[W, W]`` or ``[B, 1, W, W]``.
     """
-    if images.is_cuda:  # where products in single precision may be rounded to 11 bits
+    if images.is_cuda:  # where products in float32 may be rounded to 11 bits
         return (rows.double() @ images.double() @ columns.double().mT).to(images.dtype)
     return rows @ images @ columns.mT
 
@@ -40,23 +36,23 @@ def filter_matrix(weights: Tensor, length: int, border: Border) -> Tensor:
     Args:
         weights: The filter ``[..., 2r + 1]``, its centre in the middle.
         length: Pixels in the line.
-        border: What lies outside.
+        border: Padding.
 
     Returns:
-        Matrices ``[..., length, length]``; row i holds what pixel i takes from each pixel.
+        Matrices ``[..., length, length]``; row i holds the weight of each pixel in the result's pixel i.
     """
     taps = weights.shape[-1]
     pixel = torch.arange(length, device=weights.device)
-    reached = torch.arange(-(taps // 2), length + taps // 2, device=weights.device)
-    tap = reached - pixel[:, None] + taps // 2
+    padded = torch.arange(-(taps // 2), length + taps // 2, device=weights.device)
+    tap = padded - pixel[:, None] + taps // 2
     extended = weights[..., tap.clamp(0, taps - 1)] * ((tap >= 0) & (tap < taps))
     if border == "edge":
-        inside = reached.clamp(0, length - 1)
+        inside = padded.clamp(0, length - 1)
     elif border == "reflect":
-        inside = reached.abs() % (2 * length - 2)
+        inside = padded.abs() % (2 * length - 2)
         inside = torch.minimum(inside, 2 * length - 2 - inside)
     else:
-        inside = reached % (2 * length)
+        inside = padded % (2 * length)
         inside = torch.minimum(inside, 2 * length - 1 - inside)
     return extended @ torch.eye(length, dtype=weights.dtype, device=weights.device)[inside]
 
@@ -65,7 +61,7 @@ def gaussian_weights(sigma: Tensor, radius: Tensor) -> Tensor:
     r"""Gaussian filters :math:`w_t \propto e^{-t^2 / 2 \sigma^2}` for :math:`|t| \le r`.
 
     Args:
-        sigma: Standard deviations in pixels, of any shape; 0 leaves what it filters as it is.
+        sigma: Standard deviations in pixels, of any shape; 0 gives the identity.
         radius: Whole numbers :math:`r`, of the same shape.
 
     Returns:
@@ -78,16 +74,13 @@ def gaussian_weights(sigma: Tensor, radius: Tensor) -> Tensor:
 
 
 def smooth(layers: Tensor, sigma: Tensor, *, truncate: float, border: Border) -> Tensor:
-    """Convolves with a Gaussian that is cut off and sums to one.
+    """Convolves with a truncated Gaussian that sums to one.
 
     Args:
         layers: Layers of any range ``[B, C, H, W]``.
         sigma: Standard deviation in pixels, ``[B, 1, 1, 1]``, or ``[1, 1, 1, 1]`` for all; 0 changes nothing.
-        truncate: Where the Gaussian is cut off, in standard deviations.
-        border: What lies outside.
-
-    Returns:
-        The smooth layers.
+        truncate: Where the Gaussian is truncated, in standard deviations.
+        border: Padding.
     """
     # In float64, as matrix products in float32 depend on the batch, and on GPUs may be rounded to 11 bits.
     wide = in_double(sigma)[..., 0, 0]

@@ -1,4 +1,4 @@
-"""Fog: a plasma fractal laid over the image."""
+"""Fog: a plasma fractal added to the image."""
 
 from __future__ import annotations
 
@@ -8,56 +8,44 @@ from torch import Tensor
 
 from augment._types import Images, Seeds
 from augment.functional.counter import uniform
-from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
+from augment.functional.images import Amount, column, on_unit_images, per_image
 
 
 @on_unit_images
 def fog(images: Images, amount: Amount, decay: Amount, seeds: Seeds) -> Images:
-    r"""Mixes each image with a fog of its own and keeps the brightest value where it was.
+    r"""Adds fog of its own to each image, rescaled such that the brightest value stays the same.
 
     .. math:: x' = \frac{m}{m + a} (x + a F), \quad m = \max x
 
     :math:`F` is the upper left part of a :func:`plasma`, the same for all channels.
 
     Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
+        images: Images.
         amount: Density :math:`a \ge 0` of the fog.
         decay: Decay of the fractal, at least 1; the higher, the smoother the fog.
-        seeds: One per image; the same seeds give the same fog.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or a setting is out of range or neither one number nor one per image.
+        seeds: One per image.
     """
-    check_amount("amount", amount)
-    check_amount("decay", decay, low=1.0)
     height, width = images.shape[2:]
-    density = column(amount, images, "amount")
+    density, decay = column("amount", amount, images), column("decay", decay, images, low=1.0)
     size = 1 << (max(height, width) - 1).bit_length()
-    falling = column(decay, images, "decay")[:, 0].float()
-    cloud = plasma(per_image(seeds, images), size, falling)[:, None, :height, :width].to(images.dtype)
+    cloud = plasma(per_image(seeds, images), size, decay[:, 0].float())[:, None, :height, :width].to(images.dtype)
     brightest = images.amax((1, 2, 3), keepdim=True)
-    # An image that is all black stays black, also without fog.
+    # A black image stays black, also where the density is 0.
     return (images + density * cloud) * (brightest / (brightest + density).clamp(min=torch.finfo(images.dtype).tiny))
 
 
 def plasma(seeds: Seeds, size: int, decay: Float[Tensor, "#B 1 1"]) -> Float[Tensor, "B N N"]:
-    r"""A fractal by the diamond-square method on a torus, stretched to [0, 1].
+    r"""Fractals by the diamond-square method on a torus, stretched to [0, 1].
 
-    From a single point on, each level puts into the middle of every square of points the mean of its four corners, then
-    into the middle of every side the mean of its two ends and of the two middles beside it; each mean is moved by a
-    uniform number in :math:`\pm d^{-2l}` at level :math:`l`.
+    Starting from a single point, each level :math:`l` sets the middle of every square of points to the mean of its four
+    corners, then the middle of every side to the mean of its two ends and the two nearest middles of squares, each plus
+    a uniform number in :math:`\pm d^{-2l}`.
 
     Args:
         seeds: One per fractal.
-        size: Its width, a power of two.
-        decay: Decay :math:`d`, one for all or one per fractal. The published program multiplies its amplitude
-            into the noise twice, hence the square.
-
-    Returns:
-        The fractals.
+        size: Height and width, a power of two.
+        decay: Decay :math:`d`, one for all or one per fractal. The published program multiplies its amplitude into the
+            noise twice, hence the square.
 
     References:
         Fournier, Fussell and Carpenter, *Computer rendering of stochastic models*, 1982.

@@ -1,4 +1,4 @@
-"""What every corruption takes and gives: images of either kind, and numbers that are one for all or one per image."""
+"""Checks and conversions shared by all corruptions: image types, and settings that are one number or one per image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from augment._types import PerImage, Seeds
@@ -15,24 +16,20 @@ from augment.value_range import in_range
 
 P = ParamSpec("P")
 
-SMALLEST = 8
-"""Height and width, in pixels, below which the corruptions mean nothing."""
+SMALLEST = 8  # height and width, in pixels, of the smallest images that can be corrupted
 
 Amount = int | float | PerImage
 """A number for all images, or one per image."""
+
+Column = Float[Tensor, "#B 1 1 1"]
+"""A number for all images, or one per image, ready to broadcast."""
 
 
 def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
     """Lets a function of float images in [0, 1] take ``uint8`` images and any floating type as well.
 
-    What it returns is cut to [0, 1] and brought back to the type that came; ``uint8`` is rounded. The function
-    computes in float32, or in float64 if that came.
-
-    Args:
-        function: Takes images ``[B, C, H, W]`` and further arguments; returns images of the same shape.
-
-    Returns:
-        The function for both kinds of images.
+    The function computes in float32, or in float64 if the images have it. Its result is clipped to [0, 1] and converted
+    to the type of the images; ``uint8`` is rounded.
     """
 
     @wraps(function)
@@ -50,10 +47,10 @@ def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callab
 
 
 def check_images(images: Tensor) -> Tensor:
-    """A batch of images; refuses what no corruption can change, and clamps what rounding left outside of [0, 1].
+    """A batch of images, with rounding errors beyond [0, 1] clamped.
 
     Raises:
-        ValueError: If there is no batch of images of at least 8×8 pixels, ``uint8`` or in [0, 1].
+        ValueError: If it is not ``[B, C, H, W]`` of at least 8x8 pixels, ``uint8`` or in [0, 1].
     """
     if images.ndim != 4 or not images.shape[1]:
         raise ValueError(
@@ -72,11 +69,7 @@ def check_images(images: Tensor) -> Tensor:
 
 
 def check_type(images: Tensor) -> None:
-    """Refuses images that are neither ``uint8`` nor floating point.
-
-    Raises:
-        ValueError: If they are whole numbers of another type, whose white nobody knows.
-    """
+    """Checks that images are ``uint8`` or floating point; of other whole numbers the value of white is unknown."""
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise ValueError(
             f"images must be uint8 or floating point, got {images.dtype}: give `images / white`, where white is 255 "
@@ -85,11 +78,7 @@ def check_type(images: Tensor) -> None:
 
 
 def check_colours(images: Tensor) -> None:
-    """Refuses images that are neither grey nor coloured, for what treats colours as colours.
-
-    Raises:
-        ValueError: If there are not 1 or 3 channels.
-    """
+    """Checks that images are grey or coloured: that they have 1 or 3 channels."""
     channels = images.shape[1]
     if channels not in (1, 3):
         some = "`images[:, :3]`" if channels > 3 else "one of them, `images[:, :1]`"
@@ -100,37 +89,27 @@ def check_colours(images: Tensor) -> None:
 
 
 def check_amount(name: str, value: Amount, low: float = 0.0, high: float = math.inf) -> None:
-    """Refuses numbers outside a range.
-
-    Args:
-        name: The argument's name, for the message.
-        value: A number for all images, or one per image.
-        low: Smallest number that is allowed.
-        high: Largest number that is allowed.
-
-    Raises:
-        ValueError: If a number is out of the range, infinite or NaN.
-    """
+    """Checks that one or several numbers are finite and in a range, ends included."""
     numbers = torch.as_tensor(value).detach().cpu().double()
     if not bool(((numbers >= low) & (numbers <= high) & numbers.isfinite()).all()):  # NaN fails too
         wanted = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
         raise ValueError(f"{name} must be finite and {wanted}, got {numbers.tolist()}")
 
 
-def column(value: Amount, images: Tensor, name: str) -> Tensor:
-    """A number for all images, or one per image, in the images' type, on their device and ready to broadcast.
+def column(name: str, value: Amount, images: Tensor, low: float = 0.0, high: float = math.inf) -> Column:
+    """A setting, checked, in the images' type and on their device.
 
     Args:
-        value: The number or numbers.
-        images: Images ``[B, C, H, W]``.
-        name: The argument's name, for the message.
-
-    Returns:
-        Shape ``[B, 1, 1, 1]``, or ``[1, 1, 1, 1]`` for one number.
+        name: Its name, for messages.
+        value: A number for all images, or one per image.
+        images: Images ``[B, ...]``.
+        low: Smallest value allowed.
+        high: Largest value allowed.
 
     Raises:
-        ValueError: If there is neither one number nor one per image.
+        ValueError: If a number is not finite or out of the range, or there is neither one nor one per image.
     """
+    check_amount(name, value, low, high)
     numbers = torch.as_tensor(value, dtype=images.dtype, device=images.device)
     if numbers.ndim and numbers.shape != images.shape[:1]:
         raise ValueError(
@@ -140,11 +119,7 @@ def column(value: Amount, images: Tensor, name: str) -> Tensor:
 
 
 def per_image(seeds: Tensor, images: Tensor) -> Seeds:
-    """Seeds on the images' device.
-
-    Raises:
-        ValueError: If they are not one whole number of 64 bits per image.
-    """
+    """Seeds, checked to be one int64 number per image, on the images' device."""
     if seeds.shape != images.shape[:1] or seeds.dtype != torch.int64:
         raise ValueError(
             f"seeds must be int64 numbers, one per image, shape ({len(images)},), got {seeds.dtype} of shape "
@@ -154,11 +129,11 @@ def per_image(seeds: Tensor, images: Tensor) -> Seeds:
 
 
 def by_setting(images: Tensor, **values: Amount) -> Iterator[tuple[Tensor | slice, dict[str, float]]]:
-    """Sorts a batch by its settings, for what cannot differ inside one batch: sizes of kernels, numbers of passes.
+    """Groups a batch by its settings, for those that cannot differ inside a batch, such as sizes of kernels.
 
     Args:
         images: Images ``[B, C, H, W]``.
-        values: Numbers for all, or one per image.
+        values: Numbers for all images, or one per image.
 
     Yields:
         Rows of the batch and the settings that they share.
@@ -166,8 +141,8 @@ def by_setting(images: Tensor, **values: Amount) -> Iterator[tuple[Tensor | slic
     if all(isinstance(value, float | int) for value in values.values()):
         yield slice(None), {name: float(value) for name, value in values.items()}
         return
-    columns = [column(value, images, name).flatten().expand(len(images)) for name, value in values.items()]
+    columns = [column(name, value, images, -math.inf).flatten().expand(len(images)) for name, value in values.items()]
     settings, member = torch.stack(columns, 1).unique(dim=0, return_inverse=True)
     for number, setting in enumerate(settings.tolist()):
-        meant = [round(value, 6) for value in setting]  # in float32 1.06 is 1.05999994: it means what it means for all
-        yield (member == number).nonzero()[:, 0], dict(zip(values, meant, strict=True))
+        rounded = [round(value, 6) for value in setting]  # 1.06 is 1.05999994 in float32, but 1.06 as a plain number
+        yield (member == number).nonzero()[:, 0], dict(zip(values, rounded, strict=True))

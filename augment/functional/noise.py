@@ -1,4 +1,4 @@
-"""Noise: each value moved by a draw of its own."""
+"""Noise: Gaussian, speckle, shot (Poisson) and impulse noise."""
 
 from __future__ import annotations
 
@@ -10,19 +10,72 @@ from torch import Tensor
 from augment._types import Images, Seeds
 from augment.double_precision import in_double
 from augment.functional.counter import normal, uniform
-from augment.functional.images import Amount, check_amount, column, on_unit_images, per_image
-
-# Poisson draws as a function of their rate and one normal draw: the inverse of the distribution function. References:
-# Giles, *Algorithm 955: approximation of the inverse Poisson cumulative distribution function*, ACM Transactions on
-# Mathematical Software 42, 2016, for the expansion at large rates.
-
+from augment.functional.images import Amount, column, on_unit_images, per_image
 
 LARGE = 10.0
 """Rates from which on the expansion is used; it then misses the count, by one, in fewer than 1 of 5,000 draws."""
 
 
+@on_unit_images
+def gaussian_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
+    r"""Adds Gaussian noise, :math:`x + c\,n` with :math:`n \sim \mathcal N(0, 1)` for each value.
+
+    Args:
+        images: Images.
+        scale: Standard deviation :math:`c \ge 0`, on the pixel range [0, 1].
+        seeds: One per image.
+    """
+    return images + column("scale", scale, images) * _normal_like(images, seeds, "gaussian_noise")
+
+
+@on_unit_images
+def speckle_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
+    r"""Adds Gaussian noise in proportion to each value, :math:`x + x\,c\,n` with :math:`n \sim \mathcal N(0, 1)`.
+
+    Args:
+        images: Images.
+        scale: Standard deviation :math:`c \ge 0`, as a share of the value.
+        seeds: One per image.
+    """
+    return images + images * column("scale", scale, images) * _normal_like(images, seeds, "speckle_noise")
+
+
+@on_unit_images
+def shot_noise(images: Images, peak: Amount, seeds: Seeds) -> Images:
+    r"""Counts photons: :math:`n / c` with :math:`n` from the Poisson distribution of rate :math:`c\,x` for each value.
+
+    Gradients treat the noise :math:`n / c - x` as constant.
+
+    Args:
+        images: Images.
+        peak: Mean count :math:`c`, at least 0.001, where the image is 1; lower counts are noisier.
+        seeds: One per image.
+    """
+    mean, full = images.detach(), column("peak", peak, images, low=1e-3)
+    counts = poisson_quantile(mean * full, _normal_like(images, seeds, "shot_noise"))
+    return images + (counts / full - mean)
+
+
+@on_unit_images
+def impulse_noise(images: Images, amount: Amount, seeds: Seeds) -> Images:
+    """Sets each value to 0 or to 1 with a given probability, half of it for either (salt-and-pepper noise).
+
+    Args:
+        images: Images.
+        amount: Probability that a value is replaced, from 0 to 1.
+        seeds: One per image.
+    """
+    chance = column("amount", amount, images, high=1.0)
+    share = uniform(per_image(seeds, images), images[0].numel(), "impulse_noise").view(images.shape).to(images.dtype)
+    return torch.where(share < chance, (share < chance / 2).to(images.dtype), images)
+
+
+def _normal_like(images: Tensor, seeds: Seeds, stream: str) -> Tensor:
+    return normal(per_image(seeds, images), images[0].numel(), stream).view(images.shape).to(images.dtype)
+
+
 def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
-    r"""The count :math:`\min \{ n : P(N \le n) \ge \Phi(z) \}` for :math:`N` of a Poisson distribution.
+    r"""Poisson draws from normal draws: the count :math:`\min \{ n : P(N \le n) \ge \Phi(z) \}`.
 
     For small rates the probabilities are summed. For large ones the count is the whole part of
 
@@ -35,6 +88,10 @@ def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
 
     Returns:
         Whole numbers in the type of `rate`.
+
+    References:
+        Giles, *Algorithm 955: approximation of the inverse Poisson cumulative distribution function*, ACM Transactions
+        on Mathematical Software 42, 2016, for the expansion at large rates.
     """
     root, square = rate.clamp_min(LARGE).sqrt(), normal * normal
     third = normal * (2684 - square * (548 + 207 * square)) / 155520
@@ -47,7 +104,7 @@ def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
 
 
 def _summed(rate: Tensor, normal: Tensor) -> Tensor:
-    """Counts the probabilities that fit into the share; in float64, which the upper tail needs."""
+    """Poisson quantiles by summing probabilities; in float64, which the upper tail needs."""
     rest, rate = torch.special.ndtr(in_double(normal)), in_double(rate)
     each, count = (-rate).exp(), torch.zeros_like(rate)
     most = float(rate.max()) if rate.numel() else 0.0
@@ -56,89 +113,3 @@ def _summed(rate: Tensor, normal: Tensor) -> Tensor:
         count.add_(rest > 0)
         each.mul_(rate).mul_(1 / number)
     return count
-
-
-@on_unit_images
-def gaussian_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
-    r"""Adds normal noise, :math:`x + c\,n` with :math:`n \sim \mathcal N(0, 1)` for each value.
-
-    Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
-        scale: Standard deviation :math:`c \ge 0`, on the range [0, 1].
-        seeds: One per image; the same seeds give the same noise.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `scale` is negative or neither one number nor one per image.
-    """
-    check_amount("scale", scale)
-    return images + column(scale, images, "scale") * _normal_like(images, seeds, "gaussian_noise")
-
-
-@on_unit_images
-def speckle_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
-    r"""Adds normal noise in proportion to each value, :math:`x + x\,c\,n` with :math:`n \sim \mathcal N(0, 1)`.
-
-    Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
-        scale: Standard deviation :math:`c \ge 0`, as a share of the value.
-        seeds: One per image; the same seeds give the same noise.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `scale` is negative or neither one number nor one per image.
-    """
-    check_amount("scale", scale)
-    return images + images * column(scale, images, "scale") * _normal_like(images, seeds, "speckle_noise")
-
-
-@on_unit_images
-def shot_noise(images: Images, peak: Amount, seeds: Seeds) -> Images:
-    r"""Counts photons, :math:`n / c` with :math:`n` from the Poisson distribution of rate :math:`c\,x` for each value.
-
-    Gradients take the noise :math:`n / c - x` as given.
-
-    Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
-        peak: Mean count :math:`c > 0` where the image is 1; fewer make more noise.
-        seeds: One per image; the same seeds give the same noise.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `peak` is not above 0 or neither one number nor one per image.
-    """
-    check_amount("peak", peak, low=1e-3)
-    mean, full = images.detach(), column(peak, images, "peak")
-    counts = poisson_quantile(mean * full, _normal_like(images, seeds, "shot_noise"))
-    return images + (counts / full - mean)
-
-
-@on_unit_images
-def impulse_noise(images: Images, amount: Amount, seeds: Seeds) -> Images:
-    """Sets values to 0 or 1, each by its own chance, half of them to either.
-
-    Args:
-        images: Images of any number of channels, ``uint8`` or in [0, 1].
-        amount: Chance of a value to be lost, from 0 to 1.
-        seeds: One per image; the same seeds give the same noise.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, or `amount` is out of its range or neither one number nor one per image.
-    """
-    check_amount("amount", amount, high=1.0)
-    chance = column(amount, images, "amount")
-    share = uniform(per_image(seeds, images), images[0].numel(), "impulse_noise").view(images.shape).to(images.dtype)
-    return torch.where(share < chance, (share < chance / 2).to(images.dtype), images)
-
-
-def _normal_like(images: Tensor, seeds: Seeds, stream: str) -> Tensor:
-    return normal(per_image(seeds, images), images[0].numel(), stream).view(images.shape).to(images.dtype)

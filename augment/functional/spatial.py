@@ -1,4 +1,4 @@
-"""Rotation, scaling, shearing and translation of each image, and of the masks and points that lie on it."""
+"""Rotation, scaling, shearing and translation of images, masks and points."""
 
 from __future__ import annotations
 
@@ -18,36 +18,35 @@ def rotate_translate_scale(
     shift_y: PerImage,
     shear: PerImage | None = None,
 ) -> Images:
-    r"""Shears, turns and scales each image about its centre, then shifts it.
+    r"""Shears, rotates and scales each image about its centre, then shifts it.
 
-    With :math:`q` a point of the content and :math:`p` where it lands, in pixels from the centre, y downwards:
+    A point :math:`q` of the image moves to :math:`p`, in pixels from the centre, y downwards:
 
     .. math:: p = s \begin{pmatrix} \cos\theta & \sin\theta \\ -\sin\theta & \cos\theta \end{pmatrix}
               \begin{pmatrix} 1 & -\tan\varphi \\ 0 & 1 \end{pmatrix} q
               + \begin{pmatrix} W\, t_x \\ H\, t_y \end{pmatrix}
 
-    Each output pixel reads its :math:`q` by bilinear interpolation; outside the image lie zeros. The rotation is
-    one of pixels, so it keeps angles where an image is not square.
+    Interpolation is bilinear, with zeros outside of the image. Angles are preserved where an image is not square.
 
     Args:
         images: Images, of any range.
-        rotation: Angle :math:`\theta` in degrees, counter-clockwise as displayed (as torchvision's ``rotate``;
-            its ``affine`` counts the other way).
+        rotation: Angle :math:`\theta` in degrees, counter-clockwise as displayed (like torchvision's ``rotate``, unlike
+            its ``affine``).
         scale: Factor :math:`s > 0`; above 1 the content grows.
         shift_x: Shift :math:`t_x` to the right, as a share of the width.
         shift_y: Shift :math:`t_y` downwards, as a share of the height.
-        shear: Angle :math:`\varphi` in degrees by which upright lines lean to the right; none if not given.
+        shear: Angle :math:`\varphi` in degrees by which vertical lines lean to the right; none if not given.
 
     Returns:
         Images of the same shape and dtype; differentiable in every argument.
 
     Raises:
-        ValueError: If `images` is not a float tensor B C H W, or another argument not one number per image.
+        ValueError: If `images` is not a float tensor ``[B, C, H, W]``, or another argument not one number per image.
 
     Example:
         >>> image = torch.tensor([[[[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]])
-        >>> turned = rotate_translate_scale(image, *torch.tensor([[90.0], [1.0], [0.0], [0.0]]))
-        >>> turned.round().int().tolist()  # a quarter turn counter-clockwise: top goes left
+        >>> rotated = rotate_translate_scale(image, *torch.tensor([[90.0], [1.0], [0.0], [0.0]]))
+        >>> rotated.round().int().tolist()  # counter-clockwise: top goes left
         [[[[0, 0, 0], [1, 0, 0], [0, 0, 0]]]]
     """
     if images.ndim != 4 or not images.is_floating_point():
@@ -65,26 +64,13 @@ def rotate_translate_scale(
     return moved.to(images.dtype)
 
 
-def move_masks(
-    masks: Shaped[Tensor, "B C H W"],
-    rotation: PerImage,
-    scale: PerImage,
-    shift_x: PerImage,
-    shift_y: PerImage,
-    shear: PerImage | None = None,
-    *,
-    fill: int | float = 0,
-) -> Shaped[Tensor, "B C H W"]:
-    """Moves masks as :func:`rotate_translate_scale` moves their images; each pixel takes the nearest one's value.
+def move_masks(masks: Shaped[Tensor, "B C H W"], *motion: PerImage, fill: int | float = 0) -> Shaped[Tensor, "B C H W"]:
+    """Transforms masks like their images in :func:`rotate_translate_scale`, by nearest-neighbour interpolation.
 
     Args:
-        masks: Of any dtype, large whole numbers included.
-        rotation: As for images, like the next four.
-        scale: As for images.
-        shift_x: As for images.
-        shift_y: As for images.
-        shear: As for images.
-        fill: What lies outside.
+        masks: Masks of any dtype, large whole numbers included.
+        motion: Rotation, scale, shifts and, optionally, shear, as for images.
+        fill: Value outside of the masks.
 
     Returns:
         Masks of the same shape and dtype.
@@ -93,33 +79,21 @@ def move_masks(
         ValueError: If an argument is not one number per mask.
     """
     count, channels, height, width = masks.shape
-    x, y = _sources((height, width), *_columns(masks, torch.float32, rotation, scale, shift_x, shift_y, shear))
+    x, y = _sources((height, width), *_columns(masks, torch.float32, *motion))
     column, row = (x + (width - 1) / 2).round().long(), (y + (height - 1) / 2).round().long()
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    place = (row * width + column).where(inside, 0).view(count, 1, -1).expand(-1, channels, -1)
-    moved = masks.flatten(2).gather(2, place).view_as(masks)
+    source = (row * width + column).where(inside, 0).view(count, 1, -1).expand(-1, channels, -1)
+    moved = masks.flatten(2).gather(2, source).view_as(masks)
     return moved.masked_fill(~inside[:, None], fill)
 
 
-def move_points(
-    points: Float[Tensor, "B N 2"],
-    size: tuple[int, int],
-    rotation: PerImage,
-    scale: PerImage,
-    shift_x: PerImage,
-    shift_y: PerImage,
-    shear: PerImage | None = None,
-) -> Float[Tensor, "B N 2"]:
-    """Moves points as :func:`rotate_translate_scale` moves the content on which they lie; none is cut off.
+def move_points(points: Float[Tensor, "B N 2"], size: tuple[int, int], *motion: PerImage) -> Float[Tensor, "B N 2"]:
+    """Transforms points like their images in :func:`rotate_translate_scale`; they may leave the image.
 
     Args:
         points: Pairs (x, y) in pixels from the upper left corner of the image, y downwards.
         size: Height and width of the image.
-        rotation: As for images, like the next four.
-        scale: As for images.
-        shift_x: As for images.
-        shift_y: As for images.
-        shear: As for images.
+        motion: Rotation, scale, shifts and, optionally, shear, as for images.
 
     Returns:
         Points of the same shape and dtype.
@@ -129,13 +103,12 @@ def move_points(
 
     Example:
         >>> middle_of_the_top = torch.tensor([[[5.0, 0.0]]])
-        >>> turned = move_points(middle_of_the_top, (10, 10), *torch.tensor([[90.0], [1.0], [0.0], [0.0]]))
-        >>> turned.round().tolist()  # counter-clockwise: top goes left
+        >>> rotated = move_points(middle_of_the_top, (10, 10), *torch.tensor([[90.0], [1.0], [0.0], [0.0]]))
+        >>> rotated.round().tolist()  # counter-clockwise: top goes left
         [[[0.0, 5.0]]]
     """
     height, width = size
-    columns = _columns(points, points.dtype, rotation, scale, shift_x, shift_y, shear)
-    angle, factor, right, down, lean = columns
+    angle, factor, right, down, lean = _columns(points, points.dtype, *motion)
     x, y = (points - points.new_tensor([width / 2, height / 2])).split(1, -1)
     if lean is not None:
         x = x - torch.deg2rad(lean).tan() * y
@@ -146,7 +119,7 @@ def move_points(
 def _sources(
     size: tuple[int, int], rotation: Tensor, scale: Tensor, shift_x: Tensor, shift_y: Tensor, shear: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Where each output pixel reads, in pixels from the centre: x and y, each ``[B, H, W]``."""
+    """Source position of each output pixel, in pixels from the centre: x and y, each ``[B, H, W]``."""
 
     def centred(length: int) -> Tensor:
         return torch.arange(length, device=rotation.device, dtype=rotation.dtype) + (0.5 - length / 2)
@@ -170,9 +143,9 @@ def _columns(
     scale: PerImage,
     shift_x: PerImage,
     shift_y: PerImage,
-    shear: PerImage | None,
+    shear: PerImage | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """The amounts on a tensor's device, ready to broadcast, ``[B, 1, 1]``."""
+    """The motion on a tensor's device, ready to broadcast, ``[B, 1, 1]``."""
 
     def column(name: str, values: PerImage) -> Tensor:
         if values.shape != like.shape[:1]:
@@ -182,10 +155,6 @@ def _columns(
             )
         return values.to(like.device, dtype).view(-1, 1, 1)
 
-    return (
-        column("rotation", rotation),
-        column("scale", scale),
-        column("shift_x", shift_x),
-        column("shift_y", shift_y),
-        None if shear is None else column("shear", shear),
-    )
+    shifts = column("shift_x", shift_x), column("shift_y", shift_y)
+    leaning = None if shear is None else column("shear", shear)
+    return column("rotation", rotation), column("scale", scale), *shifts, leaning

@@ -1,5 +1,8 @@
 """Spatter: drops of water or mud on the lens."""
 
+# The shading of water follows the published program step by step: Canny edges of the drops, a distance transform, a
+# histogram equalisation and an emboss filter.
+
 from __future__ import annotations
 
 import math
@@ -13,29 +16,75 @@ from augment._types import Images, Seeds
 from augment.functional.colour import luminance
 from augment.functional.counter import normal
 from augment.functional.filters import smooth
-from augment.functional.images import Amount, by_setting, check_amount, check_colours, column, on_unit_images, per_image
-
-# Relief: drops as they look when they are lit from one side.
-
+from augment.functional.images import Amount, by_setting, check_colours, column, on_unit_images, per_image
 
 Layer = Float[Tensor, "B 1 H W"]
 
-FARTHEST = 20
-"""Distance from an edge, in pixels, from which on the shade does not change."""
+FARTHEST = 20  # distance from an edge, in pixels, from which on the shading is constant
+WATER = (175 / 255, 238 / 255, 238 / 255)  # pale turquoise
+MUD = (63 / 255, 42 / 255, 20 / 255)  # dark brown
+
+
+@on_unit_images
+def spatter(
+    images: Images,
+    mean: Amount,
+    deviation: Amount,
+    sigma: Amount,
+    threshold: Amount,
+    strength: Amount,
+    mud: Amount,
+    seeds: Seeds,
+) -> Images:
+    r"""Adds drops of water or mud to each image, where smooth noise exceeds a threshold.
+
+    Normal noise is smoothed by a Gaussian of :math:`\sigma` and set to 0 below a threshold :math:`t`. The mask
+    :math:`m` of water is this layer times a shading of the drops, scaled to the highest value :math:`s`. The mask of
+    mud is 1 where the layer is above :math:`t`, smoothed by a Gaussian of :math:`s` pixels and set to 0 below 0.8. With
+    the colour :math:`k`:
+
+    .. math:: x'_\text{water} = x + m\,k_\text{turquoise}, \quad x'_\text{mud} = (1 - m)\,x + m\,k_\text{brown}
+
+    Grey images get the colours' luminance.
+
+    Args:
+        images: Grey or colour images.
+        mean: Mean of the noise, on the pixel range [0, 1].
+        deviation: Standard deviation of the noise before smoothing.
+        sigma: Standard deviation of the Gaussian in pixels: size of the drops.
+        threshold: Value of the layer below which there is no drop.
+        strength: For water its highest value, on the pixel range [0, 1]; for mud the width of its edge in pixels.
+        mud: 1 for mud, 0 for water.
+        seeds: One per image.
+    """
+    check_colours(images)
+    mean, threshold = column("mean", mean, images, -math.inf), column("threshold", threshold, images, -math.inf)
+    deviation, sigma = column("deviation", deviation, images), column("sigma", sigma, images)
+    strength, muddy = column("strength", strength, images), column("mud", mud, images)
+    noise = normal(per_image(seeds, images), images[0, 0].numel(), "spatter").to(images.dtype).view_as(images[:, :1])
+    layer = smooth(mean + deviation * noise, sigma, truncate=4.0, border="edge")
+    layer = layer.masked_fill(layer < threshold, 0).clamp(0, 1)
+    mask = torch.empty_like(layer)
+    for rows, kind in by_setting(images, mud=mud):
+        bound, much = (value[rows] if len(value) > 1 else value for value in (threshold, strength))
+        if kind["mud"] == 0:
+            mask[rows] = much * relief(layer[rows])
+        elif kind["mud"] == 1:
+            blob = smooth((layer[rows] > bound).to(images.dtype), much, truncate=4.0, border="edge")
+            mask[rows] = blob.masked_fill(blob < 0.8, 0)
+        else:
+            raise ValueError(f"mud must be 0 for water or 1 for mud, got {kind['mud']:g}")
+    water_colour, mud_colour = (images.new_tensor(colour).view(1, 3, 1, 1) for colour in (WATER, MUD))
+    colour = torch.where(muddy == 1, mud_colour, water_colour)
+    if images.shape[1] == 1:
+        colour = luminance(colour)
+    return images * (1 - muddy * mask) + mask * colour
 
 
 def relief(layer: Layer) -> Layer:
-    """The layer times a shading of the distance to its edges, at most 1.
+    """Drops in [0, 1] times a shading of the distance to their edges, scaled to at most 1.
 
-    The steps are those of the published program and count in its 8-bit levels: edges, distance to them, its histogram
-    made even, and a filter that makes the one side of a slope bright and the other dark. The distance and the shade
-    are averaged over 3×3 pixels.
-
-    Args:
-        layer: Drops in [0, 1] on 0.
-
-    Returns:
-        The shaded drops; all 0 where there are none.
+    Levels are those of 8 bits; distance and shading are averaged over 3x3 pixels.
     """
     levels = (layer * 255).floor()
     distance = _average(distance_to(edges(levels))).floor()
@@ -47,17 +96,14 @@ def relief(layer: Layer) -> Layer:
 
 
 def edges(levels: Layer, low: float = 50.0, high: float = 150.0) -> Layer:
-    """Thin edges by Canny's method: 1 where the gradient peaks across its own direction, 0 elsewhere.
+    """Canny edges: 1 where the gradient is a maximum along its own direction, 0 elsewhere.
 
-    Peaks above `high` count, and so do those above `low` that hang together with one.
+    Maxima above `high` count, and those above `low` that are connected to one.
 
     Args:
         levels: Layers of levels 0 to 255.
         low: Gradient, as the sum of Sobel's two differences, below which there is no edge.
         high: Gradient from which on there is one.
-
-    Returns:
-        The edges.
 
     References:
         Canny, *A computational approach to edge detection*, 1986.
@@ -67,33 +113,26 @@ def edges(levels: Layer, low: float = 50.0, high: float = 150.0) -> Layer:
     size = x.abs() + y.abs()
     around = pad(size, (1, 1, 1, 1))
 
-    def beside(down: int, right: int) -> Tensor:
+    def neighbour(down: int, right: int) -> Tensor:
         return around[..., 1 + down : around.shape[2] - 1 + down, 1 + right : around.shape[3] - 1 + right]
 
-    level = (size > beside(0, -1)) & (size >= beside(0, 1))
-    upright = (size > beside(-1, 0)) & (size >= beside(1, 0))
-    falling = (size > beside(-1, -1)) & (size > beside(1, 1))
-    rising = (size > beside(-1, 1)) & (size > beside(1, -1))
+    level = (size > neighbour(0, -1)) & (size >= neighbour(0, 1))
+    upright = (size > neighbour(-1, 0)) & (size >= neighbour(1, 0))
+    falling = (size > neighbour(-1, -1)) & (size > neighbour(1, 1))
+    rising = (size > neighbour(-1, 1)) & (size > neighbour(1, -1))
     slanted = torch.where(x * y < 0, rising, falling)
     flat, steep = y.abs() < math.tan(math.pi / 8) * x.abs(), y.abs() > math.tan(3 * math.pi / 8) * x.abs()
     peaks = torch.where(flat, level, torch.where(steep, upright, slanted))
-    possible, found = peaks & (size > low), peaks & (size > high)
-    while not torch.equal(more := _touching(found) & possible, found):
-        found = more
-    return found.to(levels.dtype)
+    possible, sure = peaks & (size > low), peaks & (size > high)
+    while not torch.equal(more := _touching(sure) & possible, sure):
+        sure = more
+    return sure.to(levels.dtype)
 
 
 def distance_to(marks: Layer, farthest: int = FARTHEST) -> Layer:
-    r"""Distance of each pixel to the nearest mark in pixels, at most `farthest`.
+    r"""Distance of each pixel to the nearest mark (a pixel of value 1), in pixels, at most `farthest`.
 
     .. math:: d(x, y)^2 = \min_{x'} (x - x')^2 + v(x', y)^2, \quad v \text{ the distance within the column}
-
-    Args:
-        marks: 1 at the marks, 0 elsewhere.
-        farthest: Largest distance of interest.
-
-    Returns:
-        The distances.
 
     References:
         Felzenszwalb and Huttenlocher, *Distance transforms of sampled functions*, 2012, for the two passes.
@@ -104,22 +143,15 @@ def distance_to(marks: Layer, farthest: int = FARTHEST) -> Layer:
     below = torch.where(marks > 0, row, height + farthest).flip(2).cummin(2).values.flip(2)
     column = torch.minimum(row - above, below - row).clamp(max=farthest).square()
     reach = min(farthest, width - 1)
-    beside = pad(column, (reach, reach), value=farthest**2)
+    padded = pad(column, (reach, reach), value=farthest**2)
     nearest = column.clone()
     for step in range(-reach, reach + 1):
-        torch.minimum(nearest, beside[..., reach + step : reach + step + width] + step**2, out=nearest)
+        torch.minimum(nearest, padded[..., reach + step : reach + step + width] + step**2, out=nearest)
     return nearest.sqrt().clamp(max=farthest)
 
 
 def even(levels: Int64[Tensor, "B 1 H W"]) -> Int64[Tensor, "B 1 H W"]:
-    """Levels spread over 0 to 255 such that each layer's histogram is as even as can be.
-
-    Args:
-        levels: Levels 0 to 255. The lowest of a layer becomes 0; a layer of one level stays as it is.
-
-    Returns:
-        The levels after the change.
-    """
+    """Histogram equalisation of levels 0 to 255: the lowest becomes 0; a layer of one level stays the same."""
     flat = levels.flatten(1)
     histogram = flat.new_zeros(len(flat), 256).scatter_add_(1, flat, torch.ones_like(flat))
     up_to = histogram.cumsum(1).gather(1, flat)
@@ -138,80 +170,3 @@ def _touching(marks: Bool[Tensor, "B 1 H W"]) -> Bool[Tensor, "B 1 H W"]:
 
 def _average(layer: Layer) -> Layer:
     return avg_pool2d(pad(layer, (1, 1, 1, 1), "reflect"), 3, 1)
-
-
-WATER = (175 / 255, 238 / 255, 238 / 255)
-"""Pale turquoise."""
-
-MUD = (63 / 255, 42 / 255, 20 / 255)
-"""Dark brown."""
-
-
-@on_unit_images
-def spatter(
-    images: Images,
-    mean: Amount,
-    deviation: Amount,
-    sigma: Amount,
-    threshold: Amount,
-    strength: Amount,
-    mud: Amount,
-    seeds: Seeds,
-) -> Images:
-    r"""Puts drops on each image, where smooth noise is high.
-
-    Normal noise is smoothed by a Gaussian of :math:`\sigma` and set to 0 below a threshold :math:`t`. Water is this
-    layer times a relief of the drops' edges, scaled to the highest value :math:`s`; it lightens. Mud is where the layer
-    is above :math:`t`, smoothed by a Gaussian of :math:`s` pixels and set to 0 below 0.8; it covers. With the mask
-    :math:`m` and the colour :math:`k`:
-
-    .. math:: x'_\text{water} = x + m\,k_\text{turquoise}, \quad x'_\text{mud} = (1 - m)\,x + m\,k_\text{brown}
-
-    Grey images get the colours' luminance.
-
-    Args:
-        images: Grey or colour images, ``uint8`` or in [0, 1].
-        mean: Mean of the noise, on the range [0, 1].
-        deviation: Standard deviation of the noise before it is smoothed.
-        sigma: Standard deviation of the Gaussian in pixels: size of the drops.
-        threshold: Where the layer is lower there is no drop.
-        strength: Of water its highest value, on the range [0, 1]; of mud the width of its rim in pixels.
-        mud: 1 for mud, 0 for water.
-        seeds: One per image; the same seeds give the same drops.
-
-    Returns:
-        Images of the same shape and type.
-
-    Raises:
-        ValueError: If images are none, a setting is out of range or neither one number nor one per image, or `mud`
-            is not 0 or 1.
-    """
-    check_colours(images)
-    check_amount("mean", mean, low=-math.inf)
-    check_amount("threshold", threshold, low=-math.inf)
-    for name, value in (("deviation", deviation), ("sigma", sigma), ("strength", strength)):
-        check_amount(name, value)
-
-    def setting(value: Amount, name: str) -> Float[Tensor, "#B 1 1 1"]:
-        return column(value, images, name)
-
-    muddy, bound, much = setting(mud, "mud"), setting(threshold, "threshold"), setting(strength, "strength")
-    noise = normal(per_image(seeds, images), images[0, 0].numel(), "spatter").to(images.dtype).view_as(images[:, :1])
-    noise = setting(mean, "mean") + setting(deviation, "deviation") * noise
-    layer = smooth(noise, setting(sigma, "sigma"), truncate=4.0, border="edge")
-    layer = layer.masked_fill(layer < bound, 0).clamp(0, 1)
-    mask = torch.empty_like(layer)
-    for rows, kind in by_setting(images, mud=mud):
-        each = [value[rows] if len(value) > 1 else value for value in (bound, much)]
-        if kind["mud"] == 0:
-            mask[rows] = each[1] * relief(layer[rows])
-        elif kind["mud"] == 1:
-            blob = smooth((layer[rows] > each[0]).to(images.dtype), each[1], truncate=4.0, border="edge")
-            mask[rows] = blob.masked_fill(blob < 0.8, 0)
-        else:
-            raise ValueError(f"mud must be 0 for water or 1 for mud, got {kind['mud']:g}")
-    water_colour, mud_colour = (images.new_tensor(colour).view(1, 3, 1, 1) for colour in (WATER, MUD))
-    colour = torch.where(muddy == 1, mud_colour, water_colour)
-    if images.shape[1] == 1:
-        colour = luminance(colour)
-    return images * (1 - muddy * mask) + mask * colour

@@ -1,4 +1,4 @@
-"""Thicker and thinner strokes, by the morphology of grey images."""
+"""Thicker and thinner strokes by grey-scale morphology."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from augment._types import Images, PerImage
 
 
 def thicken(images: Images, amount: PerImage) -> Images:
-    r"""Widens bright strokes on dark ground by some pixels on each side, or narrows them.
+    r"""Widens or narrows bright strokes on a dark background by some pixels on each side.
 
-    With :math:`\delta_k` the largest value in a square of :math:`2k + 1` pixels around each pixel (the dilation of grey
-    images), and :math:`\delta_{-k}` the smallest (the erosion),
+    With :math:`\delta_k` the largest value in a square of :math:`2k + 1` pixels around each pixel (dilation), and
+    :math:`\delta_{-k}` the smallest (erosion),
 
     .. math:: x' = (1 - f)\, \delta_k(x) + f\, \delta_{k+1}(x), \qquad k = \lfloor a \rfloor, \quad f = a - k.
 
     Args:
-        images: Images, of any range; outside of them lies nothing that counts.
+        images: Images of any range; only pixels inside count.
         amount: Pixels :math:`a` on each side, below 0 to narrow.
 
     Returns:
@@ -45,11 +45,11 @@ def thicken(images: Images, amount: PerImage) -> Images:
         )
     # Erosion is the dilation of the negative, so each image takes one of the two.
     sign = torch.where(amount < 0, -1, 1).to(images).view(-1, 1, 1, 1)
-    left = amount.abs().to(images).view(-1, 1, 1, 1)
+    rest = amount.abs().to(images).view(-1, 1, 1, 1)
     bright = images * sign
-    for _ in range(int(left.max().ceil()) if len(left) else 0):
-        bright = torch.lerp(bright, _dilated(bright), left.clamp(0, 1))
-        left = left - 1
+    for _ in range(int(rest.max().ceil()) if len(rest) else 0):
+        bright = torch.lerp(bright, _dilated(bright), rest.clamp(0, 1))
+        rest = rest - 1
     return bright * sign
 
 

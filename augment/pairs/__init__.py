@@ -1,4 +1,4 @@
-"""Where pairs come from: a source and a change, two folders, a list of files, scenes under many lights."""
+"""Sources of pairs: changed images, two folders, a list of files, scenes under several lights."""
 
 from augment.pairs.changed import ChangedPairs
 from augment.pairs.folders import PairedFolders

@@ -1,10 +1,10 @@
-"""Pairs from a source of clean images and a change: each image several times, by drawn parameters."""
+"""Pairs of images from sources and changed versions of them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,26 +22,24 @@ from augment.sources.source import Source, group_numbers
 
 @dataclass(frozen=True, eq=False)
 class ChangedPairs:
-    """Every image of every split beside changed versions of itself.
+    """Pairs each image of each split with changed versions of itself.
 
-    The parameters of a split are drawn from the seed and the split's name, so that splits can be added without
-    moving others. Images that the sources say belong together, such as cut-outs of one photograph, are one source of
-    pairs (see :class:`augment.Pair`), which lies in one split. A change may name its `conditions`, and tell the
-    `condition` of each row of parameters; one that does not has a single condition, the name of its class. A source
-    may tell its `state`: a word that is another one when its data were replaced, so that a writing that was
-    interrupted starts anew.
+    The parameters of a split are drawn from the seed and the split's name, so that adding a split does not change
+    others. Images of one group of a source, such as crops of one photograph, are one source of pairs (see
+    :class:`augment.Pair`), which is in one split. A change may have names of `conditions` and a method `condition` that
+    numbers the condition of each row of parameters; otherwise the only condition is the name of its class. If the
+    `state` of a source has changed, an interrupted writing starts anew.
 
     Args:
-        sources: Split name to clean images; a split's images must not be another's.
-        change: What changes them; a mapping gives each split a change of its own, so that a split can show
-            conditions that others never show.
+        sources: Clean images by name of the split; splits must not share images.
+        change: The change; or one for each split, for conditions that only one split has.
         draws: Changed versions of each image; a number, or one per split.
         seed: Seed of the parameters, 0 or more.
 
     Raises:
-        TypeError: If what changes images is no :class:`augment.Change`.
+        TypeError: If `change` is no :class:`augment.Change`.
         ValueError: If there is no split, a number is out of range, a split has no images or no change, or splits
-            share images or, once pairs are planned, groups of images that belong together.
+            share images or, once pairs are planned, groups.
 
     Example:
         >>> from augment import Digits, SpatialChange
@@ -52,6 +50,7 @@ class ChangedPairs:
 
     sources: Mapping[str, Source]
     change: Change | Mapping[str, Change]
+    _: KW_ONLY
     draws: int | Mapping[str, int] = 1
     seed: int = 0
 
@@ -96,8 +95,8 @@ class ChangedPairs:
     def _plan(self) -> PairPlan:
         changes = {split: self._change(split) for split in self.sources}
         columns = list(dict.fromkeys(name for change in changes.values() for name in change.parameter_names))
-        names = {split: _conditions(change) for split, change in changes.items()}
-        conditions = list(dict.fromkeys(name for mine in names.values() for name in mine))
+        names = {split: getattr(change, "conditions", (type(change).__name__,)) for split, change in changes.items()}
+        conditions = list(dict.fromkeys(name for own in names.values() for name in own))
         draws = np.repeat([self._draws(name) for name in self.sources], [len(s) for s in self.sources.values()])
         parameters, condition = [], []
         for split, change in changes.items():
@@ -125,7 +124,7 @@ class ChangedPairs:
         )
 
     def _groups(self) -> np.ndarray:
-        """Number of each image's independent unit, from 0 on in their order."""
+        """Number of each image's group, from 0 on in order of appearance."""
         numbers: dict[tuple[str, int], int] = {}
         return np.array(
             [
@@ -137,7 +136,7 @@ class ChangedPairs:
         )
 
     def plan(self) -> PairPlan:
-        """One pair per draw; the images of a split follow each other."""
+        """One pair per draw, split by split."""
         return self._plan
 
     def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
@@ -147,13 +146,11 @@ class ChangedPairs:
         first = 0
         for split, source in self.sources.items():
             inside = range(max(units.start - first, 0), min(units.stop - first, len(source)))
-            read = _read(source, inside, first)
-            faults += read.faults
-            if read.images is not None:
-                cleans.append(read.images)
-                labels.append(read.labels)
-                rows.append(read.positions + first)
-                changed.append(self._changed(split, read.images, read.positions, device))
+            for positions, images, classes in _read(source, inside, first, faults):
+                cleans.append(images)
+                labels.append(classes)
+                rows.append(positions + first)
+                changed.append(self._changed(split, images, positions, device))
             first += len(source)
         if not cleans:
             nothing = np.zeros(0, dtype=np.int64)
@@ -191,38 +188,22 @@ class ChangedPairs:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    images: Images | None
-    labels: Labels
-    positions: np.ndarray
-    faults: tuple[Fault, ...] = ()
-
-
-def _read(source: Source, positions: range, first: int) -> _Read:
-    """Clean images at positions of a source, one by one if one of them cannot be read."""
-    nothing = torch.zeros(0, dtype=torch.int64)
+def _read(source: Source, positions: range, first: int, faults: list[Fault]) -> list[tuple[np.ndarray, Images, Labels]]:
+    """Positions, images and labels of a source as one batch; image by image if one of them cannot be read."""
     if not len(positions):
-        return _Read(None, nothing, np.zeros(0, dtype=np.int64))
+        return []
     try:
-        images, labels = source.batch(list(positions))
-        return _Read(images, labels, np.asarray(positions))
+        return [(np.asarray(positions), *source.batch(list(positions)))]
     except ImageError as error:
         if len(positions) == 1:
-            fault = Fault("clean", first + positions[0], str(error))
-            return _Read(None, nothing, np.zeros(0, dtype=np.int64), (fault,))
-    parts = [_read(source, range(position, position + 1), first) for position in positions]
-    kept = [part.images for part in parts if part.images is not None]
-    return _Read(
-        torch.cat(kept) if kept else None,
-        torch.cat([part.labels for part in parts]),
-        np.concatenate([part.positions for part in parts]),
-        tuple(fault for part in parts for fault in part.faults),
-    )
+            faults.append(Fault("clean", first + positions[0], str(error)))
+            return []
+    singles = (range(position, position + 1) for position in positions)
+    return [part for single in singles for part in _read(source, single, first, faults)]
 
 
 def _check_change(change: object) -> None:
-    """Refuses what is no change before anything is drawn."""
+    """Refuses other objects than changes."""
     if isinstance(change, type):
         raise TypeError(f"change must be an object, got the class {change.__name__}: give {change.__name__}(...)")
     if not isinstance(change, Change):
@@ -232,11 +213,8 @@ def _check_change(change: object) -> None:
         )
 
 
-def _conditions(change: Change) -> tuple[str, ...]:
-    return tuple(getattr(change, "conditions", (type(change).__name__,)))
-
-
 def _condition(change: Change, parameters: Parameters) -> np.ndarray:
+    """Number of each row's condition among those of the change."""
     if hasattr(change, "conditions"):
         return np.asarray(change.condition(parameters), dtype=np.int64)  # type: ignore[attr-defined]
     return np.zeros(len(parameters), dtype=np.int64)

@@ -1,24 +1,27 @@
-"""Pairs of image files: one clean image and its changed ones are read together."""
+"""Pairs of image files: a clean image is read together with its changed ones."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from augment.files import file_state
+from augment.files import FileSettings, file_state
 from augment.images import ImageError, ImageReader
 from augment.pairs.plan import Fault, Made, PairPlan, starts
+from augment.provenance import described
 from augment.splits import drawn_split, ordered
 
 
 @dataclass(frozen=True)
 class FilePair:
-    """Two files that show the same scene.
+    """Two image files of the same scene.
 
     Attributes:
         clean: The clean image.
@@ -42,25 +45,13 @@ class FilePairs:
 
     Args:
         pairs: The files.
-        channels: 3 for RGB, 1 for grey.
-        size: Height and width of stored images; the size of the files, which must be one, if not given.
-        shares: Share of each split, where pairs name none.
-        seed: For the draw of splits.
+        settings: Shape of stored images, and the draw of splits where pairs name none.
 
     Raises:
-        ValueError: If there are no pairs, some name a split and others none, or a clean image has two groups, splits
-            or labels.
+        ValueError: If there are no pairs, only some name a split, or a clean image has two groups, splits or labels.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[FilePair],
-        *,
-        channels: int,
-        size: tuple[int, int] | None,
-        shares: Mapping[str, float],
-        seed: int,
-    ) -> None:
+    def __init__(self, pairs: Sequence[FilePair], settings: FileSettings) -> None:
         if not pairs:
             raise ValueError("pairs must hold at least one pair of files, got none")
         self._changed: dict[Path, list[FilePair]] = {}
@@ -76,8 +67,8 @@ class FilePairs:
         self._clean = list(self._changed)
         firsts = [others[0] for others in self._changed.values()]
         self._labels = np.array([first.label for first in firsts], dtype=np.int64)
-        self._read = ImageReader(self._clean, channels, size)
-        self._plan = self._planned(firsts, shares, seed)
+        self._read = ImageReader(self._clean, settings.channels, settings.size)
+        self.plan = self._planned(firsts, settings.shares, settings.seed)
 
     def _planned(self, firsts: list[FilePair], shares: Mapping[str, float], seed: int) -> PairPlan:
         given = [first.split for first in firsts]
@@ -106,15 +97,11 @@ class FilePairs:
             state=file_state([*self._clean, *(pair.changed for pair in pairs)]),
         )
 
-    def plan(self) -> PairPlan:
-        """One pair of images per pair of files."""
-        return self._plan
-
     def make(self, units: range) -> Made:
         """Reads files; those that cannot be used are faults."""
         clean, changed = _Rows(), _Rows()
         faults: list[Fault] = []
-        begin = self._plan.changed_starts
+        begin = self.plan.changed_starts
         assert begin is not None
         for unit in units:
             path = self._clean[unit]
@@ -138,6 +125,28 @@ class FilePairs:
                     faults.append(Fault("changed", row, str(error)))
         rows = clean.numbers()
         return Made(clean.images(), rows, self._labels[rows], changed.images(), changed.numbers(), tuple(faults))
+
+
+@dataclass(frozen=True, eq=False)
+class PairedFiles(FileSettings):
+    """Base of pair sources that pair image files."""
+
+    @property
+    @abstractmethod
+    def _files(self) -> FilePairs:
+        """The files, listed at the first use."""
+
+    def plan(self) -> PairPlan:
+        """A pair of images for each pair of files."""
+        return self._files.plan
+
+    def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
+        """Reads images of some units."""
+        return self._files.make(units)
+
+    def describe(self) -> dict[str, Any]:
+        """The arguments."""
+        return {"source": described(self)}
 
 
 class _Rows:

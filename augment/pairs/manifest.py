@@ -1,34 +1,28 @@
-"""Pairs from a list: one line a pair, in CSV or JSON."""
+"""Pairs from a list of files in CSV or JSON lines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from augment.files import Inside, is_whole, named_class, plain_texts, read_listing
-from augment.images import check_shape
-from augment.pairs.files import FilePair, FilePairs
-from augment.pairs.plan import Made, PairPlan
-from augment.provenance import described
-from augment.splits import SHARES, check_shares, joined
+from augment.pairs.files import FilePair, FilePairs, PairedFiles
+from augment.splits import joined
 
 NEEDED, OPTIONAL = ("clean", "changed"), ("label", "group", "condition", "split")
 
 
 @dataclass(frozen=True, eq=False)
-class Manifest:
-    """Pairs of files that a list names.
+class Manifest(PairedFiles):
+    """Pairs from a list of files, a line a pair.
 
-    A ``.csv`` file has a head line with the columns' names; a ``.jsonl`` file has one object a line. ``clean`` and
+    The list is a ``.csv`` file with a header line, or a ``.jsonl`` file with one object a line. ``clean`` and
     ``changed`` are paths; optional are ``label`` (whole numbers, also as ``1.0``, or names of classes), ``group`` (the
-    independent unit), ``condition`` (what changed it) and ``split`` (drawn by a hash of the group's name if not given).
-    A file may stand in several lines. Lines without a group that share a file, however it is spelled, are one group,
-    also through other lines; its name is the first of its clean files by name, relative to the root.
+    independent unit), ``condition`` (what changed the image) and ``split`` (drawn by a hash of the group's name if not
+    given). A file may be in several lines. Lines without a group that share a file, also through other lines, are one
+    group; its name is the first of its clean files by name, relative to the root.
 
     Args:
         path: The list.
@@ -36,28 +30,21 @@ class Manifest:
             list's own folder if not given.
         size: Height and width of stored images, as for :class:`PairedFolders`.
         channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where lines name none.
+        shares: Share of each split, if lines name none.
         seed: For the draw of splits.
 
     Raises:
-        ValueError: If the list is of another kind, has a faulty line, names files that lead out of the root or are
-            missing, or puts one file into two groups; lines are numbered from 1, the head included.
+        ValueError: If the list is of another format, has a wrong line, names files outside of the root or missing ones,
+            or puts one file into two groups; lines are numbered from 1, the header included.
     """
 
     path: Path | str
+    _: KW_ONLY
     root: Path | str | None = None
-    size: tuple[int, int] | None = None
-    channels: int = 3
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_shape(self.channels, self.size)
-        check_shares(self.shares)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, where labels are names; empty where they are numbers."""
+        """Names of the classes; empty if labels are numbers."""
         labels = {row["label"] for _, row in self._rows if "label" in row}
         return () if all(is_whole(label) for label in labels) else tuple(sorted(labels))
 
@@ -69,11 +56,11 @@ class Manifest:
     def _files(self) -> FilePairs:
         inside = Inside(Path(self.path), Path(self.root) if self.root is not None else Path(self.path).parent)
         numbers = {name: number for number, name in enumerate(self.classes)}
-        places = [(inside(line, row["clean"]), inside(line, row["changed"])) for line, row in self._rows]
+        files = [(inside(line, row["clean"]), inside(line, row["changed"])) for line, row in self._rows]
         inside.refuse_missing()
-        groups = self._groups(inside, places)
+        groups = self._groups(inside, files)
         pairs = []
-        for (_, row), (clean, changed), group in zip(self._rows, places, groups, strict=True):
+        for (_, row), (clean, changed), group in zip(self._rows, files, groups, strict=True):
             label = row.get("label")
             pairs.append(
                 FilePair(
@@ -85,22 +72,22 @@ class Manifest:
                     label=-1 if label is None else numbers[label] if numbers else int(label),
                 )
             )
-        return FilePairs(pairs, channels=self.channels, size=self.size, shares=self.shares, seed=self.seed)
+        return FilePairs(pairs, self)
 
-    def _groups(self, inside: Inside, places: list[tuple[Path, Path]]) -> list[str]:
-        """The group of each line, given or joined, once it is known that no file has two."""
+    def _groups(self, inside: Inside, files: list[tuple[Path, Path]]) -> list[str]:
+        """The group of each line, given or joined; refuses files in two groups."""
         given = [row.get("group") for _, row in self._rows]
         free = [number for number, group in enumerate(given) if group is None]
-        numbers = joined([places[number] for number in free])
+        numbers = joined([files[number] for number in free])
         names: dict[int, str] = {}
         for number, group in zip(free, numbers, strict=True):
-            name = inside.relative(places[number][0])
+            name = inside.relative(files[number][0])
             names[group] = min(names.get(group, name), name)
-        found = dict(zip(free, (names[group] for group in numbers), strict=True))
-        groups = [found[number] if group is None else group for number, group in enumerate(given)]
+        named = dict(zip(free, (names[group] for group in numbers), strict=True))
+        groups = [named[number] if group is None else group for number, group in enumerate(given)]
         first: dict[Path, int] = {}
-        for number, files in enumerate(places):
-            for file in files:
+        for number, both in enumerate(files):
+            for file in both:
                 other = first.setdefault(file, number)
                 if groups[other] != groups[number]:
                     lines = [f"{groups[at]!r} (line {self._rows[at][0]})" for at in (other, number)]
@@ -110,17 +97,9 @@ class Manifest:
                     )
         return groups
 
-    def plan(self) -> PairPlan:
-        """A pair per line."""
-        return self._files.plan()
-
-    def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
-        """Reads images of some units."""
-        return self._files.make(units)
-
     def describe(self) -> dict[str, Any]:
         """The arguments and the classes."""
-        return {"source": described(self), "classes": list(self.classes)}
+        return {**super().describe(), "classes": list(self.classes)}
 
 
 def _checked(path: Path | str, line: int, row: dict[str, Any]) -> dict[str, str]:

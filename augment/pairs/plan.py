@@ -1,4 +1,4 @@
-"""Everything about pairs that is known before a pixel is made: rows, splits, groups, conditions, parameters."""
+"""Plans of pairs: rows, splits, groups, conditions and parameters, before any image is made."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Numbers = Int64[np.ndarray, " _"]
 
 
 class Fault(NamedTuple):
-    """An image that could not be had.
+    """An image that could not be read.
 
     Attributes:
-        table: Where it would have stood.
+        table: Its table.
         row: Its row there.
         reason: Why, naming the file.
     """
@@ -31,7 +31,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Images of some units: those that could be had, and why the others could not.
+    """Images of some units: those that could be read, and why the others could not.
 
     Attributes:
         clean: Clean images, ``uint8`` or float in [0, 1]; None if there are none.
@@ -39,7 +39,7 @@ class Made:
         labels: Their classes, -1 where there is none.
         changed: Changed images; None if there are none.
         changed_rows: Their rows, in ascending order.
-        faults: What is missing.
+        faults: Images that could not be read.
     """
 
     clean: Pixels | None
@@ -52,28 +52,28 @@ class Made:
 
 @dataclass(frozen=True, eq=False)
 class PairPlan:
-    """Which pairs there will be.
+    """The pairs that a source will make.
 
-    Work is done in *units*: unit u makes the clean rows ``clean_starts[u]`` to ``clean_starts[u + 1] - 1`` and the
-    changed rows likewise. A pair whose clean or changed image turns out unreadable is left out; all else stays.
+    They are made in *units*: unit u makes the clean rows ``clean_starts[u]`` to ``clean_starts[u + 1] - 1`` and the
+    changed rows likewise. A pair whose clean or changed image cannot be read is left out.
 
     Args:
         splits: Names of the splits.
         conditions: Names of the conditions.
         parameter_names: Names of the columns of `parameters`.
-        origin: Per clean row: where it stands in the data it comes from.
+        origin: Per clean row: its index in the data it comes from.
         split: Per clean row: number of its split.
         group: Per clean row: number of the independent unit (the image itself, or its photograph, scene or person).
         source: Per pair: the clean row.
         target: Per pair: the changed row.
         condition: Per pair: number of its condition.
-        parameters: Per pair: what the change was told.
+        parameters: Per pair: parameters of the change.
         clean_starts: Per unit its first clean row, and the number of clean rows at the end.
         changed_starts: Likewise for changed rows; None if changed images are rows of the clean table.
-        state: What else tells whether the data are still the same, such as the times of files.
+        state: Text that changes when the data are replaced, such as a hash of the times of files.
 
     Raises:
-        ValueError: If there are no pairs, lengths or numbers do not fit, or a group lies in two splits.
+        ValueError: If there are no pairs, lengths or numbers do not fit, or a group is in two splits.
     """
 
     splits: tuple[str, ...]
@@ -101,9 +101,9 @@ class PairPlan:
             ),
             "parameter_names": ({len(self.parameter_names)}, self.parameters.shape[1]),
         }
-        for name, (found, expected) in lengths.items():
-            if found != {expected}:
-                raise ValueError(f"{name} must have {expected} entries in a plan, got {sorted(found)}")
+        for name, (actual, expected) in lengths.items():
+            if actual != {expected}:
+                raise ValueError(f"{name} must have {expected} entries in a plan, got {sorted(actual)}")
         limits = {
             "split": len(self.splits),
             "source": self.clean_rows,
@@ -123,12 +123,12 @@ class PairPlan:
     def _check_groups(self) -> None:
         order = np.lexsort((self.split, self.group))
         group, split = self.group[order], self.split[order]
-        torn = np.flatnonzero((np.diff(group) == 0) & (np.diff(split) != 0))
-        if len(torn):
-            names = [self.splits[split[torn[0] + step]] for step in (0, 1)]
+        divided = np.flatnonzero((np.diff(group) == 0) & (np.diff(split) != 0))
+        if len(divided):
+            names = [self.splits[split[divided[0] + step]] for step in (0, 1)]
             raise ValueError(
-                f"splits must not share groups, got group {group[torn[0]]} in {names[0]!r} and {names[1]!r}: pairs of "
-                "one group are not independent. Put groups as a whole into a split: Portion(source, 0, step=2, "
+                f"splits must not share groups, got group {group[divided[0]]} in {names[0]!r} and {names[1]!r}: pairs "
+                "of one group are not independent. Put whole groups into a split: Portion(source, 0, step=2, "
                 "whole_groups=True)"
             )
 
@@ -152,16 +152,16 @@ class PairPlan:
         return self.clean_starts if self.changed_starts is None else self.clean_starts + self.changed_starts
 
     def digest(self) -> str:
-        """A name for the plan that no other plan has."""
-        found = hashlib.sha256()
+        """A hash of the plan."""
+        digest = hashlib.sha256()
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                found.update(f"{field.name} {value.dtype.str} {value.shape} ".encode())
-                found.update(np.ascontiguousarray(value).data)
+                digest.update(f"{field.name} {value.dtype.str} {value.shape} ".encode())
+                digest.update(np.ascontiguousarray(value).data)
             else:
-                found.update(f"{field.name} {value!r} ".encode())
-        return found.hexdigest()
+                digest.update(f"{field.name} {value!r} ".encode())
+        return digest.hexdigest()
 
 
 def starts(counts: Numbers) -> Numbers:
@@ -169,26 +169,23 @@ def starts(counts: Numbers) -> Numbers:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
-# A pair source: a plan of pairs, and the making of their images unit by unit.
-
-
 @runtime_checkable
 class PairSource(Protocol):
-    """What :func:`augment.write_pairs` stores.
+    """A source of pairs for :func:`augment.write_pairs`: a plan, and images made unit by unit.
 
-    Planning is separate from making: units can be made in any order and in any process, and made again after a kill.
-    With several processes the source is pickled.
+    Units can be made in any order and in any process, and again after a kill. For several processes the source is
+    pickled.
     """
 
     def plan(self) -> PairPlan:
-        """Which pairs there will be; reads no pixels, and is the same at each call."""
+        """The pairs; reads no pixels, and is the same at each call."""
 
     def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
-        """The images of some units, the same whatever other units are made with them.
+        """The images of some units; each unit's are the same in any range.
 
         Raises:
-            ValueError: If something is wrong beyond single images: those are reported as faults.
+            ValueError: If pairs are wrong as a whole; single images that cannot be read are reported as faults.
         """
 
     def describe(self) -> dict[str, Any]:
-        """What made the pairs, as plain values for the record in the file."""
+        """The source and its settings as plain values, which the file records."""

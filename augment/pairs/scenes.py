@@ -1,10 +1,10 @@
-"""Pairs from scenes seen under several lights: every image of a scene with every other."""
+"""Pairs from scenes under several lights: every image of a scene with every other."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from augment.files import file_state
-from augment.images import ImageError, ImageReader, check_shape, list_images
+from augment.files import FileSettings, file_state
+from augment.images import ImageError, ImageReader, list_images
 from augment.pairs.plan import Fault, Made, PairPlan
 from augment.provenance import described
-from augment.splits import SHARES, check_shares, drawn_split, named_splits, ordered, with_validation
+from augment.splits import assigned_splits, named_splits, ordered
 
 _LIGHT = re.compile(r"dir_(\d+)(?:_mip(\d+))?")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene's files.
+    """The files of a scene.
 
     Attributes:
         name: Its folder, relative to the root.
         split: Name of its split.
         lights: Files by number of the light.
-        materials: Its label map; None if it has none.
+        materials: Its label map, if it has one.
     """
 
     name: str
@@ -39,22 +39,22 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class Scenes:
-    """The layout of the multi-illumination data set: a folder per scene, an image per light.
+class Scenes(FileSettings):
+    """Pairs each image of a scene with each other, in the layout of the multi-illumination data set.
 
-    Images are named ``dir_0.jpg`` to ``dir_24.jpg``, with or without ``_mip2``. Each ordered pair of two of them is a
-    pair, in both directions; its condition is the light of the second, and its parameters are the numbers of both
-    lights. Images are stored once, however many pairs name them. The scene is what is independent, and the unit of
-    the splits: folders named train, validation and test where there are such, of train and test alone with a part of
-    train drawn for validation; else all drawn. Draws are by a hash of the scene's name.
+    Each scene is a folder of images ``dir_0.jpg`` to ``dir_24.jpg``, one per light, with or without ``_mip2``. Every
+    ordered pair of two of them is a pair; its condition is the light of the second image, and its parameters are the
+    numbers of both lights. Each image is stored once. Scenes are the independent units. If folders are named train,
+    validation and test, they are the splits; of train and test alone, a part of train is drawn for validation.
+    Otherwise splits are drawn. Draws are by a hash of the scene's name.
 
     Args:
         root: Folder of the scenes' folders.
+        lights: Numbers of the lights to use; all if not given.
+        mip: The reduction to read if scenes hold several: 2 for ``dir_0_mip2.jpg``.
         size: Height and width of stored images, as for :class:`PairedFolders`.
         channels: 3 for RGB, 1 for grey.
-        lights: Numbers of the lights that count; all if not given.
-        mip: Which reduction to read, where scenes hold several: 2 for ``dir_0_mip2.jpg``.
-        shares: Share of each split, where folders do not name it.
+        shares: Share of each split, where folders do not name them.
         seed: For the draw of splits.
 
     Raises:
@@ -65,21 +65,37 @@ class Scenes:
     """
 
     root: Path | str
-    size: tuple[int, int] | None = None
-    channels: int = 3
+    _: KW_ONLY
     lights: Sequence[int] | None = None
     mip: int | None = None
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_shape(self.channels, self.size)
-        check_shares(self.shares)
 
     @cached_property
     def scenes(self) -> tuple[Scene, ...]:
         """The scenes, in order of name."""
-        found: dict[Path, dict[int, Path]] = {}
+        images, materials = self._listed()
+        if not images:
+            raise ValueError(f"root must hold folders with images named dir_0 to dir_24, got none in {self.root}")
+        few = [folder for folder, lights in images.items() if len(lights) < 2]
+        if few:
+            raise ValueError(f"a scene must have at least two images to make a pair, got one in {few[0]}")
+        folders = sorted(images, key=lambda folder: folder.as_posix())
+        named = named_splits([folder / "image" for folder in folders])
+        names = [folder.as_posix() for folder in folders]
+        splits = assigned_splits(named, names, self.shares, self.seed)
+        root = Path(self.root)
+        return tuple(
+            Scene(
+                folder.as_posix(),
+                split,
+                {light: root / path for light, path in sorted(images[folder].items())},
+                root / materials[folder] if folder in materials else None,
+            )
+            for folder, split in zip(folders, splits, strict=True)
+        )
+
+    def _listed(self) -> tuple[dict[Path, dict[int, Path]], dict[Path, Path]]:
+        """Images by folder and light, and label maps by folder, relative to the root."""
+        images: dict[Path, dict[int, Path]] = {}
         materials: dict[Path, Path] = {}
         for path in list_images(self.root):
             light = _LIGHT.fullmatch(path.stem)
@@ -87,35 +103,14 @@ class Scenes:
                 if self.mip is None or path.stem == f"materials_mip{self.mip}" or path.parent not in materials:
                     materials[path.parent] = path
             elif light is not None and self._wanted(light):
-                mine = found.setdefault(path.parent, {})
-                if int(light[1]) in mine:
+                lights = images.setdefault(path.parent, {})
+                if int(light[1]) in lights:
                     raise ValueError(
-                        f"{Path(self.root) / path.parent} must hold one image a light, got {mine[int(light[1])].name} "
-                        f"and {path.name}: say which with mip="
+                        f"{Path(self.root) / path.parent} must hold one image a light, got "
+                        f"{lights[int(light[1])].name} and {path.name}: choose one with mip="
                     )
-                mine[int(light[1])] = path
-        if not found:
-            raise ValueError(f"root must hold folders with images named dir_0 to dir_24, got none in {self.root}")
-        few = [folder for folder, mine in found.items() if len(mine) < 2]
-        if few:
-            raise ValueError(f"a scene must have at least two images to make a pair, got one in {few[0]}")
-        folders = sorted(found, key=lambda folder: folder.as_posix())
-        named = named_splits([folder / "image" for folder in folders])
-        names = [folder.as_posix() for folder in folders]
-        if named:
-            splits = with_validation(named, names, self.shares, self.seed)
-        else:
-            splits = [drawn_split(name, self.shares, self.seed) for name in names]
-        root = Path(self.root)
-        return tuple(
-            Scene(
-                folder.as_posix(),
-                split,
-                {light: root / path for light, path in sorted(found[folder].items())},
-                root / materials[folder] if folder in materials else None,
-            )
-            for folder, split in zip(folders, splits, strict=True)
-        )
+                lights[int(light[1])] = path
+        return images, materials
 
     def _wanted(self, light: re.Match[str]) -> bool:
         return (self.lights is None or int(light[1]) in self.lights) and (self.mip is None or light[2] == str(self.mip))
@@ -176,9 +171,9 @@ class Scenes:
             self._read.refuse_other_size(self._paths[unit], size)
             images.append(image)
             rows.append(unit)
-        found, nothing = np.array(rows, dtype=np.int64), np.zeros(0, dtype=np.int64)
         stacked = torch.stack(images) if images else None
-        return Made(stacked, found, np.full(len(rows), -1), None, nothing, tuple(faults))
+        nothing = np.zeros(0, dtype=np.int64)
+        return Made(stacked, np.array(rows, dtype=np.int64), np.full(len(rows), -1), None, nothing, tuple(faults))
 
     def describe(self) -> dict[str, Any]:
         """The arguments and the names of the scenes, in the order of their groups."""

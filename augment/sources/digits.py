@@ -1,7 +1,8 @@
-"""Handwritten digits that come with scikit-learn, placed in a frame so that they can move."""
+"""Handwritten digits that come with scikit-learn, with a margin so that they can be moved."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -9,26 +10,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
-from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels
+from augment.sources.source import LabelledImages
 
-# Contiguous, because neighbours in the file were written by the same hand: a random split would put one
-# writer's digits on both sides.
 _ROWS = {"train": range(0, 1197), "validation": range(1197, 1497), "test": range(1497, 1797)}
 
 
 @dataclass(frozen=True, eq=False)
-class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
-    """1,797 scans of 8×8 pixels, enlarged bicubically and framed in zeros; needs no download.
+class Digits(LabelledImages):
+    """scikit-learn's 1,797 digits of 8x8 pixels, enlarged and padded with zeros; needs no download.
 
-    Pixels are clean / 16, clamped to [0, 1] after enlarging. The splits are runs of the file's order, rows 0-1196,
-    1197-1496 and 1497-1796: neighbours in the file share a writer, so a random split would leak handwriting.
+    Enlarging is bicubic, and clamped to [0, 1]. The splits are rows 0-1196, 1197-1496 and 1497-1796 of the file, whose
+    neighbours share a writer: random splits would have writers in common.
 
     Args:
-        split: Which run.
-        size: Height and width of the frame, in pixels.
-        digit: Height and width of the enlarged scan inside it, in pixels; at least 8.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        size: Height and width of images, in pixels.
+        digit: Height and width of the enlarged digit inside, in pixels; at least 8.
 
     Attributes:
         images: All images of the split, float32 in [0, 1].
@@ -53,6 +52,7 @@ class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
     split: str = "train"
+    _: KW_ONLY
     size: int = 28
     digit: int = 16
     images: Images = field(init=False, repr=False)
@@ -66,22 +66,9 @@ class Digits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "indices", indices)
 
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "1 H W"], int]:
-        """One image and its digit."""
-        return self.images[index].clone(), int(self.labels[index])
-
-    def batch(self, indices: Sequence[int] | Tensor | np.ndarray) -> tuple[Images, Labels]:
-        """Images and digits at positions of this split."""
-        positions = torch.as_tensor(indices, dtype=torch.int64)
-        return self.images[positions], self.labels[positions]
-
 
 def check_digits(split: str, size: int, digit: int) -> None:
-    """Refuses splits, frames and digits that do not exist or do not fit; see :class:`Digits`."""
+    """Checks the arguments of :class:`Digits`."""
     if split not in _ROWS:
         raise ValueError(f"split must be one of {', '.join(_ROWS)}, got {split!r}.")
     if digit < 8:
@@ -90,13 +77,13 @@ def check_digits(split: str, size: int, digit: int) -> None:
         )
     if size < digit:
         raise ValueError(
-            f"size must be at least digit ({digit}), got {size}: the frame holds the whole digit. "
+            f"size must be at least digit ({digit}), got {size}: the image holds the whole digit. "
             "Give a larger size or a smaller digit."
         )
 
 
 def read_scans(split: str) -> tuple[Float[Tensor, "B 1 8 8"], Labels, Indices]:
-    """The scans of a split as they are, 8×8 pixels in [0, 1]; their digits; and their rows in scikit-learn's arrays."""
+    """Scans of a split in [0, 1], their digits, and their rows in scikit-learn's arrays."""
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow to import
 
     every, rows = load_digits(), _ROWS[split]
@@ -106,7 +93,7 @@ def read_scans(split: str) -> tuple[Float[Tensor, "B 1 8 8"], Labels, Indices]:
 
 
 def framed(scans: Float[Tensor, "B 1 8 8"], size: int, digit: int) -> Float[Tensor, "B 1 {size} {size}"]:
-    """Scans enlarged to `digit` pixels, bicubically, amid `size` pixels of zeros; an odd pixel goes after."""
+    """Scans enlarged to `digit` pixels, bicubically, and padded with zeros to `size`; an odd pixel goes after."""
     large = interpolate(scans, size=(digit, digit), mode="bicubic", align_corners=False)
     before = (size - digit) // 2
     after = size - digit - before

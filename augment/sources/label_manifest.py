@@ -1,71 +1,65 @@
-"""Images of one's own with a class and several labels each, named by a list."""
+"""Multi-label images from a list of files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels, States
-from augment.files import Listing, file_state, is_whole, read_listing
-from augment.images import check_shape, read_images
-from augment.sources.labelled_rows import ABOUT, LabelledRow, StateReader, label_columns, labelled_rows
-from augment.splits import SHARES, check_shares
-
-SHOWN = 10
+from augment.files import LISTED, FileSettings, Listing, file_state, is_whole, read_listing
+from augment.images import read_images
+from augment.sources.labelled_rows import ABOUT, LabelledRow, label_columns, labelled_rows
+from augment.sources.source import LabelledImages
 
 
 @dataclass(frozen=True, eq=False)
-class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
-    """Images that a list names, a line each, with a class and the states of labels, some of which may be unknown.
+class LabelManifest(FileSettings, LabelledImages):
+    """Images from a list of files, with a class and the states of labels: on, off or unknown.
 
-    A ``.csv`` file has a head line with the columns' names; a ``.jsonl`` file has one object a line. ``image`` is a
-    path; optional are ``class`` (the name of the class, or a whole number), ``split``, and ``group`` (who or what is
-    independent, as the person on a face: each group lies in one split). All other columns are labels: 1 for on, 0 for
-    off, empty or NaN for unknown. Where no line names a split, splits are drawn by a hash of the group's name, or of
-    the image's without one; of train and test alone, a part of train is drawn for validation.
-    The list is read when it is first needed, pixels when they are asked for.
+    The list is a ``.csv`` file with a header line, or a ``.jsonl`` file with one object a line. ``image`` is a path;
+    optional are ``class`` (a name or a whole number), ``split`` and ``group`` (the independent unit, such as the person
+    on a face: each group is in one split). All other columns are labels: 1 for on, 0 for off, empty or NaN for unknown.
+    If no line names a split, splits are drawn by a hash of the group's name, or of the image's without one; of train
+    and test alone, a part of train is drawn for validation. The list is read at the first use, pixels batch by batch.
 
-    Data sets of faces are not free, so none comes with this toolkit. Their exports become such a list like this:
+    No data set of faces is free, so none comes with this toolkit. Lists for three of them:
 
-    - CK+: ``image`` is the last frame of a sequence, to which all its codes belong, and ``group`` the folder of the
-      person (``S005``). An action unit is 1 where the FACS file lists it, with any intensity (an intensity of 0 there
-      means that it was not graded), else 0. ``class`` is the name that belongs to the number in the emotion file;
-      sequences without such a file have it empty, and are left out unless `classed` is False.
-    - DISFA: a line for each frame, or each tenth, as neighbours hardly differ; ``group`` is the person (``SN001``), and
-      a column for each action unit holds the intensity, 0 to 5, of its file. There are no classes: `classed` is False,
-      and the usual `threshold` is 2.
-    - RAF-AU: a line for each image of the wild, with a 1 for each action unit that its code lists and a 0 for others;
-      empty where the coders did not look. ``class`` is the strongest emotion of the crowd's judgement. No group.
+    - CK+: ``image`` is the last frame of a sequence, which has been coded, and ``group`` the folder of the person
+      (``S005``). An action unit is 1 if the FACS file lists it, with any intensity (0 there means that it was not
+      graded), else 0. ``class`` is the name of the number in the emotion file; sequences without such a file have it
+      empty, and are left out unless `classed` is False.
+    - DISFA: a line for each frame, or for each tenth, as neighbours hardly differ; ``group`` is the person (``SN001``),
+      and a column for each action unit holds the intensity, 0 to 5, of its file. There are no classes: `classed` is
+      False, and the usual `threshold` is 2.
+    - RAF-AU: a line for each image, with a 1 for each action unit that its code lists and a 0 for others; empty for
+      those that were not coded. ``class`` is the emotion with most votes. There is no group.
 
     Args:
         path: The list.
-        split: Which split.
+        split: The split.
         root: Folder that paths are relative to, and that no path may lead out of, symbolic links included; the
             list's own folder if not given.
         size: Height and width, at least 8: images are scaled to cover it and cropped around their centre.
         channels: 3 for RGB, 1 for grey.
-        labels: The columns that are labels, in this order; others are then passed over. If not given, all that are
-            neither image, class, split nor group, in the order of the list.
-        threshold: Values are intensities, and on from this one on; if not given, they must be states.
+        labels: The columns that are labels, in this order; all except image, class, split and group if not given.
+        threshold: Intensity from which on a label is on; if not given, values must be states.
         highest: The largest intensity; larger ones, such as codes for unknown, are refused.
         classed: Whether to leave out images without a class; if not, their class is -1.
         drop_unlabelled: Whether to leave out images without any known state, which are refused otherwise.
-        shares: Share of each split, where lines name none.
+        shares: Share of each split, if lines name none.
         seed: For the draw of splits.
 
     Raises:
-        ValueError: If an argument is out of its range; and, when the list is first read, if it is of another kind, has
-            a faulty line, names an image twice, files that lead out of the root or are missing, or puts a group into
-            two splits; lines are numbered from 1, the head included.
-        ImageError: When an image is asked for that cannot be used; see :func:`read_image`.
+        ValueError: If an argument is out of range; and, when the list is first read, if it is of another format, has a
+            wrong line, names an image twice, names files outside of the root or missing ones, or puts a group into two
+            splits. Lines are numbered from 1, the header included.
+        ImageError: When an image is read that cannot be used; see :func:`read_image`.
 
     References:
         Lucey et al., *The extended Cohn-Kanade dataset (CK+)*, CVPR workshops, 2010. Mavadati et al., *DISFA: a
@@ -75,6 +69,7 @@ class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
 
     path: Path | str
     split: str = "train"
+    _: KW_ONLY
     root: Path | str | None = None
     size: tuple[int, int] = (64, 64)
     channels: int = 1
@@ -83,12 +78,9 @@ class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     highest: float = 5.0
     classed: bool = True
     drop_unlabelled: bool = False
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        check_shape(self.channels, self.size)
-        check_shares(self.shares)
+        super().__post_init__()
         if self.labels is not None and (
             not self.labels or len(set(self.labels)) < len(self.labels) or set(self.labels) & {*ABOUT, ""}
         ):
@@ -115,17 +107,26 @@ class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     def _rows(self) -> list[LabelledRow]:
         """The images that are not left out, of all splits."""
         root = self.root if self.root is not None else Path(self.path).parent
-        states = StateReader(str(self.path), self.label_names, self.threshold, self.highest)
-        return self._kept(labelled_rows(self._listing, self.path, root, states, self.shares, self.seed))
+        rows = labelled_rows(
+            self.path,
+            self._listing,
+            root,
+            self.label_names,
+            threshold=self.threshold,
+            highest=self.highest,
+            shares=self.shares,
+            seed=self.seed,
+        )
+        return self._kept(rows)
 
     def _kept(self, rows: list[LabelledRow]) -> list[LabelledRow]:
-        """The rows without those that lack a class or all states, where these are to be left out."""
+        """The rows without those to be left out, which lack a class or all states."""
         lacking = [row for row in rows if all(math.isnan(state) for state in row.states)]
         if lacking and not self.drop_unlabelled:
-            more = f", … ({len(lacking)} lines)" if len(lacking) > SHOWN else ""
+            more = f", … ({len(lacking)} lines)" if len(lacking) > LISTED else ""
             raise ValueError(
-                f"{self.path} must tell one state at least of each image, got none in line "
-                f"{', '.join(str(row.line) for row in lacking[:SHOWN])}{more}: drop_unlabelled=True leaves them out"
+                f"{self.path} must have at least one known state for each image, got none in line "
+                f"{', '.join(str(row.line) for row in lacking[:LISTED])}{more}: drop_unlabelled=True leaves them out"
             )
         dropped = {row.number for row in lacking}
         if self.classed:
@@ -139,14 +140,15 @@ class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         return kept
 
     @cached_property
-    def _mine(self) -> list[LabelledRow]:
-        mine = [row for row in self._rows if row.split == self.split]
-        if not mine:
+    def _chosen(self) -> list[LabelledRow]:
+        """The rows of the split."""
+        chosen = [row for row in self._rows if row.split == self.split]
+        if not chosen:
             raise ValueError(
                 f"split must be one that holds images, got {self.split!r}: in {self.path} there are "
                 f"{sorted({row.split for row in self._rows})}"
             )
-        return mine
+        return chosen
 
     @property
     def name(self) -> str:
@@ -162,46 +164,37 @@ class LabelManifest(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     @cached_property
     def indices(self) -> Indices:
         """Positions of the split's images among all that are listed."""
-        return torch.tensor([row.number for row in self._mine], dtype=torch.int64)
+        return torch.tensor([row.number for row in self._chosen], dtype=torch.int64)
 
     @property
     def group_names(self) -> tuple[str, ...]:
         """The group of each image: the name that the list gives, or the image's own relative to the root."""
-        return tuple(row.group for row in self._mine)
+        return tuple(row.group for row in self._chosen)
 
     @cached_property
     def groups(self) -> Indices:
         """Number of each image's group: the position of its first image among all that are listed."""
         first: dict[str, int] = {}
-        return torch.tensor([first.setdefault(row.group, row.number) for row in self._mine], dtype=torch.int64)
+        return torch.tensor([first.setdefault(row.group, row.number) for row in self._chosen], dtype=torch.int64)
 
     @property
     def state(self) -> str:
-        """Names, sizes and times of the list and of the split's files, as one word."""
-        return file_state([Path(self.path), *(row.image for row in self._mine)])
+        """A hash of names, sizes and times of the list and of the split's files."""
+        return file_state([Path(self.path), *(row.image for row in self._chosen)])
 
     @cached_property
     def _classes_of_images(self) -> Labels:
         numbers = {name: number for number, name in enumerate(self.classes)}
-        return torch.tensor([-1 if row.kind is None else numbers[row.kind] for row in self._mine], dtype=torch.int64)
+        return torch.tensor([-1 if row.kind is None else numbers[row.kind] for row in self._chosen], dtype=torch.int64)
 
     @cached_property
     def _states(self) -> States:
-        return torch.tensor([row.states for row in self._mine], dtype=torch.float32)
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._mine)
-
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "C H W"], int]:
-        """One image and its class."""
-        images, classes = self.batch([index])
-        return images[0], int(classes[0])
+        return torch.tensor([row.states for row in self._chosen], dtype=torch.float32)
 
     def batch(self, indices: Sequence[int] | Tensor) -> tuple[Images, Labels]:
         """Images in [0, 1] and classes at positions of this split."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
-        files = [self._mine[number].image for number in positions]
+        files = [self._chosen[number].image for number in positions]
         return read_images(files, channels=self.channels, size=self.size), self._classes_of_images[positions]
 
     def states(self, indices: Sequence[int] | Tensor) -> States:

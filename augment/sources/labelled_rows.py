@@ -1,4 +1,4 @@
-"""Rows of a list of labelled images: each one checked, with its split, its class and the states of its labels."""
+"""Rows of a list of labelled images, checked, with split, class and states of labels."""
 
 from __future__ import annotations
 
@@ -9,61 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.files import Inside, Listing, named_class, plain_texts
-from augment.splits import drawn_split, with_validation
-
-# States of labels from what a list says: 0, 1 or nothing, or intensities above a threshold.
-
-
-@dataclass(frozen=True)
-class StateReader:
-    """Reads the states of a row.
-
-    Args:
-        manifest: The list, for messages.
-        labels: Names of the columns.
-        threshold: The least intensity at which a label is on; None where values are states themselves.
-        highest: The largest intensity.
-    """
-
-    manifest: str
-    labels: tuple[str, ...]
-    threshold: float | None
-    highest: float
-
-    def __call__(self, line: int, row: Mapping[str, Any]) -> tuple[float, ...]:
-        """The state of each label: 1 on, 0 off, NaN unknown.
-
-        Raises:
-            ValueError: If a value is something else; the message names its line and column.
-        """
-        return tuple(self._state(line, label, row.get(label, math.nan)) for label in self.labels)
-
-    def _state(self, line: int, label: str, value: Any) -> float:
-        number = _number(value)
-        if number is not None and math.isnan(number):
-            return math.nan
-        if self.threshold is None:
-            if number not in (0.0, 1.0):
-                raise ValueError(
-                    f"{self.manifest}, line {line}: {label} must be 0, 1 or empty, got {value!r}: give a threshold "
-                    "where values are intensities, or name the columns of labels where this is none"
-                )
-            return float(number)
-        if number is None or not 0 <= number <= self.highest:
-            raise ValueError(
-                f"{self.manifest}, line {line}: {label} must be an intensity from 0 to {self.highest:g} or empty, got "
-                f"{value!r}: leave empty what is unknown, or give the highest intensity"
-            )
-        return float(number >= self.threshold)
-
-
-def _number(value: Any) -> float | None:
-    """A value as a number; None where it is none."""
-    try:
-        return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return None
-
+from augment.splits import assigned_splits
 
 ABOUT = ("image", "class", "split", "group")
 """Columns that are no labels."""
@@ -71,16 +17,16 @@ ABOUT = ("image", "class", "split", "group")
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """What a line says of an image.
+    """An image of a list.
 
     Attributes:
-        line: The line.
-        number: The row's place among all rows.
-        image: True place of the file.
-        group: Who or what is independent.
+        line: Its line.
+        number: Its number among all rows.
+        image: The resolved path of the file.
+        group: Name of its independent unit.
         split: Name of the split, given or drawn.
-        kind: Name of the class; None where there is none.
-        states: 1, 0 or NaN of each label.
+        kind: Name of the class; None if there is none.
+        states: 1 on, 0 off or NaN unknown, for each label.
     """
 
     line: int
@@ -93,10 +39,10 @@ class LabelledRow:
 
 
 def label_columns(listing: Listing, labels: Sequence[str] | None, path: Path | str) -> tuple[str, ...]:
-    """The columns that are labels: those asked for, or all others than those about the image.
+    """The columns that are labels: the given ones, or all except :data:`ABOUT`.
 
     Raises:
-        ValueError: If one that was asked for is not there, or there is none.
+        ValueError: If a given one is missing, or there is none.
     """
     named = [name for name in listing.columns if name not in {*ABOUT, ""}]
     absent = [name for name in labels or () if name not in named]
@@ -109,21 +55,31 @@ def label_columns(listing: Listing, labels: Sequence[str] | None, path: Path | s
 
 
 def labelled_rows(
-    listing: Listing, path: Path | str, root: Path | str, states: StateReader, shares: Mapping[str, float], seed: int
+    path: Path | str,
+    listing: Listing,
+    root: Path | str,
+    labels: Sequence[str],
+    *,
+    threshold: float | None,
+    highest: float,
+    shares: Mapping[str, float],
+    seed: int,
 ) -> list[LabelledRow]:
     """All rows of a list, checked.
 
     Args:
-        listing: What the list says.
         path: The list.
+        listing: Its content.
         root: Folder that images are relative to and must lie in.
-        states: Reads the states of a row.
-        shares: Share of each split, where none is named.
+        labels: The columns that are labels.
+        threshold: The smallest intensity at which a label is on; None if values are states themselves.
+        highest: The largest intensity.
+        shares: Share of each split, if none is named.
         seed: For the draw of splits.
 
     Raises:
-        ValueError: If a row has faulty values, an image stands twice, leads out of the root or is missing, or a group
-            lies in two splits.
+        ValueError: If a row has wrong values, an image occurs twice, leads out of the root or is missing, or a group is
+            in two splits.
     """
     lines = [line for line, _ in listing.rows]
     about = [_about(path, line, row, listing.columns) for line, row in listing.rows]
@@ -131,20 +87,24 @@ def labelled_rows(
     images = [inside(line, texts["image"]) for line, texts in zip(lines, about, strict=True)]
     inside.refuse_missing()
     names = [inside.relative(image) for image in images]
-    _refuse_twice(path, lines, names)
+    first: dict[str, int] = {}
+    for line, name in zip(lines, names, strict=True):
+        if (other := first.setdefault(name, line)) != line:
+            raise ValueError(f"{path} must name each image once, got {name} in lines {other} and {line}")
     groups = [texts.get("group", name) for texts, name in zip(about, names, strict=True)]
-    named = [texts.get("split") for texts in about]
-    splits = _splits(path, lines, groups, named, shares, seed)
-    return [
-        LabelledRow(line, number, image, group, split, texts.get("class"), states(line, row))
-        for number, ((line, row), image, group, split, texts) in enumerate(
-            zip(listing.rows, images, groups, splits, about, strict=True)
-        )
-    ]
+    named = _named_splits(path, lines, groups, [texts.get("split") for texts in about])
+    splits = assigned_splits(named, groups, shares, seed)
+    rows = []
+    for number, (line, row) in enumerate(listing.rows):
+        values = ((label, row.get(label, math.nan)) for label in labels)
+        states = tuple(_state(f"{path}, line {line}: {label}", value, threshold, highest) for label, value in values)
+        kind = about[number].get("class")
+        rows.append(LabelledRow(line, number, images[number], groups[number], splits[number], kind, states))
+    return rows
 
 
 def _about(path: Path | str, line: int, row: dict[str, Any], columns: Sequence[str]) -> dict[str, str]:
-    """What a row says besides labels, as texts, once it is known to have its columns' values and no others."""
+    """The values of a row's columns that are no labels, as text; refuses missing and surplus values."""
     short = [name for name, value in row.items() if value is None]
     strange = [value for name, value in row.items() if not name or name not in columns]
     if short or strange:
@@ -158,33 +118,40 @@ def _about(path: Path | str, line: int, row: dict[str, Any], columns: Sequence[s
     return plain_texts(path, line, about)
 
 
-def _refuse_twice(path: Path | str, lines: list[int], names: list[str]) -> None:
-    first: dict[str, int] = {}
-    for line, name in zip(lines, names, strict=True):
-        if (other := first.setdefault(name, line)) != line:
-            raise ValueError(f"{path} must name each image once, got {name} in lines {other} and {line}")
-
-
-def _splits(
-    path: Path | str,
-    lines: list[int],
-    groups: list[str],
-    named: list[str | None],
-    shares: Mapping[str, float],
-    seed: int,
-) -> list[str]:
-    """The split of each row, given or drawn, once it is known that no group lies in two."""
+def _named_splits(path: Path | str, lines: list[int], groups: list[str], named: list[str | None]) -> list[str] | None:
+    """The splits of the rows, None if no row names one; refuses groups in two splits."""
     given = [split for split in named if split is not None]
-    if not given:
-        return [drawn_split(group, shares, seed) for group in groups]
-    if len(given) < len(named):
+    if given and len(given) < len(named):
         raise ValueError(
             f"{path} must name a split in all lines or in none, got none in line {lines[named.index(None)]}"
         )
     first: dict[str, int] = {}
     for number, group in enumerate(groups):
         other = first.setdefault(group, number)
-        if given[other] != given[number]:
-            places = [f"{given[at]!r} (line {lines[at]})" for at in (other, number)]
-            raise ValueError(f"{path} must put each group into one split, got {group!r} in {' and '.join(places)}")
-    return with_validation(given, groups, shares, seed)
+        if named[other] != named[number]:
+            both = [f"{named[at]!r} (line {lines[at]})" for at in (other, number)]
+            raise ValueError(f"{path} must put each group into one split, got {group!r} in {' and '.join(both)}")
+    return given or None
+
+
+def _state(where: str, value: Any, threshold: float | None, highest: float) -> float:
+    """The state of a label from 0, 1 or nothing, or from an intensity."""
+    try:
+        number = None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is not None and math.isnan(number):
+        return math.nan
+    if threshold is None:
+        if number not in (0.0, 1.0):
+            raise ValueError(
+                f"{where} must be 0, 1 or empty, got {value!r}: give a threshold if values are intensities, or name "
+                "the columns of labels if this is none"
+            )
+        return float(number)
+    if number is None or not 0 <= number <= highest:
+        raise ValueError(
+            f"{where} must be an intensity from 0 to {highest:g} or empty, got {value!r}: leave unknown states empty, "
+            "or give the highest intensity"
+        )
+    return float(number >= threshold)

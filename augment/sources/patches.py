@@ -1,26 +1,25 @@
-"""Colour patches of two photographs that come with scikit-learn; needs no download."""
+"""Colour patches of two photographs that come with scikit-learn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from augment._types import Images, Indices, Labels
+from augment._types import Indices, Labels
+from augment.sources.source import LabelledImages
 
 SKY, BUILDING, TREES, LEAVES, PETALS = range(5)
 _HEIGHT, _WIDTH = 427, 640
 _SPLITS = {"train": (0, 2, 4), "validation": (1,), "test": (3,)}
 
-# What is to be seen where, drawn by hand over each photograph; as polygons x, y, x, y, … in pixels; later ones cover
-# earlier ones.
+# Regions of the classes, drawn by hand over each photograph: polygons x, y, x, y, … in pixels; later ones cover earlier
+# ones.
 # fmt: off
 _TEMPLE = (
     (TREES, (0, 140, 30, 185, 75, 230, 62, 255, 30, 250, 0, 275)),
@@ -42,18 +41,18 @@ _DAHLIA = (
 
 
 @dataclass(frozen=True, eq=False)
-class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
-    """Square cut-outs of a temple above a lake and of a dahlia, labelled by what most of their pixels show.
+class Patches(LabelledImages):
+    """Square crops of two photographs, a temple above a lake and a dahlia, labelled by region; needs no download.
 
-    The lake counts as sky; classes are regions drawn by hand, not colours. Each photograph is cut into blocks of twice
-    the patch size with gaps between them; patches lie inside one block, and the blocks of the splits take turns, so
-    that all splits show everything and share no pixel. Patches of a block
-    overlap, and are not independent: `groups` numbers the blocks.
+    The label is the region that covers most pixels; regions are drawn by hand, and the lake counts as sky. Each
+    photograph is cut into blocks of twice the patch size with gaps between them. Patches lie inside one block, and
+    splits have alternating blocks, so that they have all classes and no pixel in common. Patches of a block overlap, so
+    they are not independent: `groups` numbers the blocks.
 
     Args:
         split: ``"train"`` (three of five blocks), ``"validation"`` or ``"test"`` (one of five each).
         size: Height and width of patches, 8 to 96 pixels.
-        stride: Pixels from one patch to the next; an eighth of the size if not given.
+        stride: Distance of neighbouring patches in pixels; an eighth of the size if not given.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -72,6 +71,7 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
     classes: ClassVar[tuple[str, ...]] = ("sky", "building", "trees", "leaves", "petals")
 
     split: str = "train"
+    _: KW_ONLY
     size: int = 32
     stride: int | None = None
 
@@ -85,7 +85,7 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
 
     @property
     def _pitch(self) -> int:
-        """Pixels from one block to the next."""
+        """Distance of neighbouring blocks in pixels."""
         return 2 * self.size + self.size // 4
 
     @cached_property
@@ -114,9 +114,9 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
 
     @cached_property
     def labels(self) -> Labels:
-        """What most pixels of each patch show."""
-        shown = self._cut(_label_maps()[:, None]).flatten(1).long()
-        return torch.stack([(shown == label).sum(1) for label in range(len(self.classes))]).argmax(0)
+        """The most frequent region of each patch."""
+        regions = self._cut(_label_maps()[:, None]).flatten(1).long()
+        return torch.stack([(regions == label).sum(1) for label in range(len(self.classes))]).argmax(0)
 
     def _cut(self, photographs: Tensor) -> Tensor:
         windows = photographs.unfold(2, self.size, 1).unfold(3, self.size, 1)
@@ -125,28 +125,15 @@ class Patches(Dataset[tuple[Float[Tensor, "C H W"], int]]):
 
     @property
     def groups(self) -> Indices:
-        """Number of each patch's block, through both photographs."""
+        """Number of each patch's block, over both photographs."""
         photograph, row, column = self.corners.unbind(1)
         return (photograph * _HEIGHT + row // self._pitch) * _WIDTH + column // self._pitch
 
     @property
     def indices(self) -> Indices:
-        """Number of the pixel in each patch's first corner, through both photographs."""
+        """Number of each patch's first pixel, over both photographs."""
         photograph, row, column = self.corners.unbind(1)
         return (photograph * _HEIGHT + row) * _WIDTH + column
-
-    def __len__(self) -> int:
-        """Number of patches."""
-        return len(self.corners)
-
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "C H W"], int]:
-        """One patch and its label."""
-        return self.images[index].float() / 255, int(self.labels[index])
-
-    def batch(self, indices: Sequence[int] | Tensor) -> tuple[Images, Labels]:
-        """Patches in [0, 1] and labels at positions of this split."""
-        positions = torch.as_tensor(indices, dtype=torch.int64)
-        return self.images[positions].float() / 255, self.labels[positions]
 
 
 def _photographs() -> UInt8[Tensor, "2 H W 3"]:

@@ -1,9 +1,9 @@
-"""Scenes under many lights with the material of every pixel: images and label maps for segmentation."""
+"""Scenes under several lights with the material of every pixel: images and label maps for segmentation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -13,30 +13,27 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from augment._types import Images, Indices
-from augment.images import check_shape, read_images, read_labels
+from augment.files import FileSettings
+from augment.images import read_images, read_labels
 from augment.pairs import Scene, Scenes
-from augment.splits import SHARES
 
 IGNORED = 255
 
 
 @dataclass(frozen=True, eq=False)
-class SceneMaterials:
-    """Every image of every scene of a split, with its scene's label map.
+class SceneMaterials(FileSettings):
+    """All images of the scenes of a split, each with its scene's label map.
 
-    Splits are those of :class:`Scenes` with the same arguments, so that a set that is learned from its pairs and a
-    network that is trained here see the same scenes.
+    Splits are those of :class:`Scenes` with the same arguments, so that a set learned from pairs of scenes and a
+    network trained on images have the same splits.
 
     Args:
-        split: Which split.
+        split: The split.
         root: Folder of the scenes' folders; each holds its images and a ``materials.png``, with or without ``_mip2``.
-        size: Height and width: images are scaled (bilinear) and label maps likewise (nearest), and cropped alike.
-        materials: Number of materials; pixels with other numbers count as 255, which losses ignore.
-        channels: 3 for RGB, 1 for grey.
-        lights: As for :class:`Scenes`.
+        size: Height and width, to which images (bilinear) and label maps (nearest neighbour) are scaled and cropped.
+        materials: Number of materials; pixels with other numbers become 255, which losses ignore.
+        lights: As for :class:`Scenes`, like ``mip``, ``channels``, ``shares`` and ``seed``.
         mip: As for :class:`Scenes`.
-        shares: As for :class:`Scenes`.
-        seed: As for :class:`Scenes`.
 
     Raises:
         ValueError: If the split holds no scene, or a scene has no label map.
@@ -47,16 +44,14 @@ class SceneMaterials:
 
     split: str = "train"
     root: Path | str = "data/multi-illumination"
+    _: KW_ONLY
     size: tuple[int, int] = (64, 96)
     materials: int = 36
-    channels: int = 3
     lights: Sequence[int] | None = None
     mip: int | None = None
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        check_shape(self.channels, self.size)
+        super().__post_init__()
         if not 1 <= self.materials <= IGNORED:
             raise ValueError(f"materials must be within 1 and {IGNORED}, got {self.materials}")
 
@@ -67,14 +62,14 @@ class SceneMaterials:
             self.root, lights=self.lights, mip=self.mip, shares=self.shares, seed=self.seed, channels=self.channels
         ).scenes
         every = [(scene, path) for scene in scenes for path in scene.lights.values()]
-        mine = [(number, scene, path) for number, (scene, path) in enumerate(every) if scene.split == self.split]
-        if not mine:
+        chosen = [(number, scene, path) for number, (scene, path) in enumerate(every) if scene.split == self.split]
+        if not chosen:
             splits = sorted({scene.split for scene in scenes})
             raise ValueError(f"split must be one that holds scenes, got {self.split!r}: {self.root} has {splits}")
-        for _, scene, _ in mine:
+        for _, scene, _ in chosen:
             if scene.materials is None:
                 raise ValueError(f"{Path(self.root) / scene.name} must hold a label map materials.png, got none")
-        return mine
+        return chosen
 
     @property
     def name(self) -> str:
@@ -83,7 +78,7 @@ class SceneMaterials:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the materials: the data set gives numbers alone."""
+        """Names of the materials by their numbers: the data set has no names."""
         return tuple(f"material {number}" for number in range(self.materials))
 
     @property
@@ -93,7 +88,7 @@ class SceneMaterials:
 
     @property
     def groups(self) -> Indices:
-        """Number of the first image of each image's scene among those of all scenes."""
+        """Position of the first image of each image's scene among those of all scenes."""
         first: dict[str, int] = {}
         return torch.tensor([first.setdefault(scene.name, number) for number, scene, _ in self._images])
 

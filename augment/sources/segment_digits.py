@@ -1,10 +1,10 @@
-"""Real digits that are redrawn, with labels that are a function of the digit and labels that are not."""
+"""Multi-label digits: segments that follow from the digit, and attributes that are independent of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -12,65 +12,56 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels, Parameters, States
 from augment.functional.spatial import rotate_translate_scale
 from augment.functional.stroke import thicken
 from augment.sources.digits import check_digits, framed, read_scans
+from augment.sources.source import LabelledImages
 
-SEGMENTS: Mapping[str, str] = {
-    "0": "abcdef",
-    "1": "bc",
-    "2": "abdeg",
-    "3": "abcdg",
-    "4": "bcfg",
-    "5": "acdfg",
-    "6": "acdefg",
-    "7": "abc",
-    "8": "abcdefg",
-    "9": "abcdfg",
-}
+_LIT = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")
+
+SEGMENTS: Mapping[str, str] = {str(digit): segments for digit, segments in enumerate(_LIT)}
 """The segments that each digit lights: a on top, then clockwise b to f, and g in the middle; 6 and 9 have tails."""
 
 _SCANS = 1797
-_FINE = 4  # the drawing has this many pixels for each of the image, along each side
+_FINE = 4  # supersampling along each side
 _BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
-    r"""The scans of :class:`Digits`, each redrawn with a tilt, size, place and stroke width of its own.
+class SegmentDigits(LabelledImages):
+    r"""Multi-label digits: the scans of :class:`Digits` with random rotation, scale, shift and stroke width.
 
-    Eleven labels: the segments ``a`` to ``g`` that a seven-segment display lights for the digit, which follow from the
-    class exactly; and four that no class tells. Each of these has an amount that is drawn uniformly from its range, and
-    is on above the middle of the range, where :math:`U` is the uniform distribution:
+    Eleven labels: the segments ``a`` to ``g`` that a seven-segment display lights for the digit, which are a function
+    of the class; and four that are independent of it. Each of these has an amount that is drawn from the uniform
+    distribution :math:`U` of its range, and is on above the middle of the range:
 
     ========== =========================================== ==========================================
     label      amount                                      drawn from
     ========== =========================================== ==========================================
-    tilted     angle to either side, in degrees            :math:`U[0, \text{rotation}]`
-    large      factor of size                              :math:`U[\text{scale}]`
-    shifted    distance of the shift, as a share of the    :math:`U[0, \text{shift}]`, in a direction
-               frame                                       that is drawn too
+    tilted     angle in either direction, in degrees       :math:`U[0, \text{rotation}]`
+    large      scale factor                                :math:`U[\text{scale}]`
+    shifted    distance of the shift, as a share of the    :math:`U[0, \text{shift}]`, in a uniform
+               image's side                                direction
     bold       pixels added to each side of every stroke   :math:`U[\text{stroke}]`
-               of factor 1, or taken where negative
+               (removed if negative), before scaling
     ========== =========================================== ==========================================
 
-    A scan has a slant, size, place and stroke width already, so an image tells these labels not quite exactly. Draws
-    depend on the scan's row, the copy and the seed alone. Images are made when they are first asked for, on a drawing
-    four times as fine.
+    Scans have slants, sizes, positions and stroke widths of their own, so these labels cannot be read off an image
+    exactly. Draws depend on the scan's row, the copy and the seed alone. Images are drawn at the first use of one, with
+    fourfold supersampling.
 
     Args:
-        split: Which run of the scans, as for :class:`Digits`; copies of one scan are in one split.
-        size: Height and width of the frame, in pixels.
-        digit: Height and width of an enlarged scan of factor 1 inside it, in pixels; at least 8.
+        split: The split of the scans, as for :class:`Digits`; copies of one scan are in one split.
+        size: Height and width of images, in pixels.
+        digit: Height and width of an enlarged scan of scale 1 inside, in pixels; at least 8.
         seed: For the draws.
-        copies: How often each scan of the training split is redrawn; those of other splits are once, since images of
-            one scan are not independent. Copies follow each other: the first images are all scans once.
-        rotation: Largest angle, in degrees, to either side.
-        scale: Smallest and largest factor of size.
-        shift: Largest distance, as a share of the frame; what leaves the frame is cut off.
+        copies: Images of each scan of the training split; other splits have one, since images of one scan are not
+            independent. The first copies of all scans come first, then the second ones and so on.
+        rotation: Largest angle, in degrees, in both directions.
+        scale: Smallest and largest scale factor.
+        shift: Largest distance, as a share of the image's side.
         stroke: Smallest and largest number of pixels that are added to each side of a stroke.
         unsure: Share of an amount's range, around its middle, in which the label's state is unknown; from 0 to below 1.
 
@@ -97,6 +88,7 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
     label_names: ClassVar[tuple[str, ...]] = (*segments, *attributes)
 
     split: str = "train"
+    _: KW_ONLY
     size: int = 28
     digit: int = 16
     seed: int = 0
@@ -115,7 +107,7 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(
                     f"{name} must be a finite number above 0, got {getattr(self, name)}: its label is on above half "
-                    "of it. Give a small number where images shall hardly differ."
+                    "of it. Give a small number for images that hardly differ."
                 )
         for name, least in (("scale", 0.0), ("stroke", -math.inf)):
             ends = getattr(self, name)
@@ -129,7 +121,7 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
 
     @property
     def _times(self) -> int:
-        """How often each scan of the split is redrawn."""
+        """Images of each scan of the split."""
         return self.copies if self.split == "train" else 1
 
     @cached_property
@@ -138,7 +130,7 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
 
     @cached_property
     def parameters(self) -> Parameters:
-        """What each image was told: rotation, scale, shift_x, shift_y and stroke, signed and in their own units."""
+        """Rotation, scale, shift_x, shift_y and stroke of each image, signed and in their own units."""
         generator = torch.Generator().manual_seed(self.seed)
         rows = self._scans[2]
         drawn = torch.cat([torch.rand(_SCANS, 6, generator=generator)[rows] for _ in range(self._times)])
@@ -191,19 +183,6 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
         above = torch.stack([rotation.abs(), scale, torch.hypot(x, y), stroke], 1) - (low + half)
         drawn = (above > 0).float().masked_fill(above.abs() < self.unsure * half, math.nan)
         return torch.cat([table[self.labels], drawn], 1)
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._scans[1]) * self._times
-
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "1 H W"], int]:
-        """One image and its digit."""
-        return self.images[index].clone(), int(self.labels[index])
-
-    def batch(self, indices: Sequence[int] | Tensor) -> tuple[Images, Labels]:
-        """Images and digits at positions of this split."""
-        positions = torch.as_tensor(indices, dtype=torch.int64)
-        return self.images[positions], self.labels[positions]
 
     def states(self, indices: Sequence[int] | Tensor) -> States:
         """States of the labels at positions of this split, in the order of `label_names`."""

@@ -1,11 +1,16 @@
-"""A source: clean images, read in batches, that remember where they came from."""
+"""Sources of clean images: protocols, a base class, and parts of a source."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels, States
 
@@ -14,11 +19,11 @@ from augment._types import Images, Indices, Labels, States
 class Source(Protocol):
     """Clean images of one split of one data set.
 
-    A frozen dataclass is recorded in a pair file with its arguments, any other class by its name and, where it has one
-    of its own, its ``repr``. A source may also have a ``state``: a string that is another one when its data were
-    replaced, such as the times of its files; and ``groups``: where images are not independent, the number of each
-    image's independent unit in the data set, such as its photograph, scene or person, the same in each split. Intervals
-    are then over these, and no two splits of pairs may share one.
+    A pair file records a frozen dataclass with its arguments, and any other class by its name and, if it defines one,
+    its ``repr``. A source may also have a ``state``, a string that changes when its data are replaced, such as the
+    times of its files; and, if images are not independent, ``groups``: the number of each image's independent unit in
+    the data set, such as its photograph, scene or person, the same in each split. Confidence intervals are then over
+    groups, and no two splits of pairs may share one.
 
     Example:
         >>> from augment import Digits
@@ -32,7 +37,7 @@ class Source(Protocol):
 
     @property
     def indices(self) -> Indices:
-        """Index of each image in the data set, so that two splits can be told apart."""
+        """Index of each image in the data set, over all splits."""
 
     @property
     def classes(self) -> Sequence[str]:
@@ -45,14 +50,34 @@ class Source(Protocol):
         """Images in [0, 1] and labels at positions ``0 .. len(self) - 1``; the same at each call."""
 
 
-def group_numbers(source: Source) -> Indices:
-    """Number of each image's independent unit; images of a source that tells no ``groups`` are independent.
+class LabelledImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
+    """Base of sources with a class for each image.
 
-    Args:
-        source: The source.
+    A subclass has ``indices``, and all ``images`` (uint8, or floating point in [0, 1]) and ``labels`` of its split, or
+    a ``batch`` of its own. These are fields in some and properties in others, hence ``self: Any``.
+    """
+
+    def __len__(self: Any) -> int:
+        """Number of images."""
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "C H W"], int]:
+        """One image and its class."""
+        images, labels = self.batch([index])
+        return images[0], int(labels[0])
+
+    def batch(self: Any, indices: Sequence[int] | Tensor) -> tuple[Images, Labels]:
+        """Images in [0, 1] and classes at positions of this split."""
+        positions = torch.as_tensor(indices, dtype=torch.int64)
+        images = self.images[positions]
+        return images.float() / 255 if images.dtype == torch.uint8 else images, self.labels[positions]
+
+
+def group_numbers(source: Source) -> Indices:
+    """Number of each image's independent unit; without ``groups`` each image is one.
 
     Raises:
-        ValueError: If the source tells another number of groups than it has images.
+        ValueError: If the number of groups is not that of the images.
 
     Example:
         >>> from augment import Digits, Patches
@@ -60,24 +85,20 @@ def group_numbers(source: Source) -> Indices:
         (300, 22)
     """
     groups = getattr(source, "groups", None)
-    found = torch.as_tensor(source.indices if groups is None else groups, dtype=torch.int64)
-    if found.shape != (len(source),):
+    numbers = torch.as_tensor(source.indices if groups is None else groups, dtype=torch.int64)
+    if numbers.shape != (len(source),):
         raise ValueError(
-            f"source.groups must be one number for each of {len(source)} images, got {list(found.shape)}: images of "
+            f"source.groups must be one number for each of {len(source)} images, got {list(numbers.shape)}: images of "
             "one photograph, scene or person have the same number"
         )
-    return found
-
-
-# A source whose images have many labels at once, each of them on, off or unknown.
+    return numbers
 
 
 @runtime_checkable
 class MultiLabelSource(Source, Protocol):
-    """Clean images with a class each, and with the states of several labels.
+    """Clean images with a class each, and the states of several labels: on, off or unknown.
 
-    The class says what an image is, such as an expression; the labels say what it shows, such as the movements of a
-    face. What nobody looked at is unknown, which is not the same as off.
+    For example a face has one expression, its class, and several action units, its labels.
 
     Example:
         >>> from augment import Digits, SegmentDigits
@@ -93,25 +114,22 @@ class MultiLabelSource(Source, Protocol):
         """1 where a label is on, 0 where it is off, NaN where that is unknown, at positions ``0 .. len(self) - 1``."""
 
 
-# A part of a source's images, as a source of its own.
-
-
 @dataclass(frozen=True, eq=False)
 class Portion:
-    """Images of a source from `start` on, each `step`-th of them, before `stop`.
+    """Part of a source: its images ``start:stop:step``, as a source of its own.
 
-    Sources are often in the order of their classes: two portions with step 2 show the same classes and share no image;
-    with `whole_groups` they share no group of images that belong together, either.
+    Sources are often in the order of their classes: two portions with step 2 have the same classes and no image in
+    common, and with `whole_groups` no group in common either.
 
     Args:
-        source: The whole.
+        source: The whole source.
         start: First position.
         stop: Position after the last one; the end if not given.
-        step: From one position to the next.
+        step: Distance of positions.
         whole_groups: Whether to count groups instead of images, in the order of their numbers, and to take these whole.
 
     Raises:
-        ValueError: If nothing is left, or a number is out of range.
+        ValueError: If no image remains, or a number is out of range.
 
     Example:
         >>> from augment import Digits
@@ -141,13 +159,13 @@ class Portion:
 
     @cached_property
     def positions(self) -> Sequence[int]:
-        """Where its images stand in the source."""
+        """Positions of its images in the source."""
         chosen = range(self.start, self._places if self.stop is None else self.stop, self.step)
         if not self.whole_groups:
             return chosen
         places = group_numbers(self.source).unique(return_inverse=True)[1]
-        found: list[int] = torch.isin(places, torch.tensor(chosen)).nonzero()[:, 0].tolist()
-        return found
+        positions: list[int] = torch.isin(places, torch.tensor(chosen)).nonzero()[:, 0].tolist()
+        return positions
 
     @property
     def name(self) -> str:
@@ -166,19 +184,19 @@ class Portion:
 
     @property
     def groups(self) -> Indices:
-        """Number of each image's independent unit, as the source tells."""
+        """Number of each image's independent unit."""
         return group_numbers(self.source)[list(self.positions)]
 
     @property
     def state(self) -> str:
-        """State of the source, if it tells one."""
+        """State of the source, if it has one."""
         return str(getattr(self.source, "state", ""))
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.positions)
 
-    def batch(self, indices: Sequence[int] | torch.Tensor) -> tuple[Images, Labels]:
+    def batch(self, indices: Sequence[int] | Tensor) -> tuple[Images, Labels]:
         """Images in [0, 1] and labels at positions ``0 .. len(self) - 1``."""
         wanted = torch.as_tensor(indices, dtype=torch.int64)
         if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < len(self):

@@ -1,26 +1,24 @@
-"""What the data sets of torchvision share: splits, and images that are read when they are first asked for."""
+"""CIFAR-10, MNIST and Fashion-MNIST, which torchvision reads or downloads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import Dataset
 
-from augment._types import Images, Indices, Labels
+from augment._types import Indices, Labels
+from augment.sources.source import LabelledImages
 
 
 @dataclass(frozen=True, eq=False)
-class TorchvisionImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
-    """Base of data sets with a training and a test part that torchvision reads or downloads.
+class TorchvisionImages(LabelledImages):
+    """Base of torchvision's data sets with a training and a test part, read at the first use of an image.
 
     A subclass names the data set in its class variables, and gives `root` a default.
     """
@@ -35,6 +33,7 @@ class TorchvisionImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
 
     split: str = "train"
     root: str = "data"
+    _: KW_ONLY
     held: int = 5000
 
     def __post_init__(self) -> None:
@@ -47,16 +46,16 @@ class TorchvisionImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
                 "held must be at least 1 for a validation split, got 0: it is taken from the training set."
             )
         if self._frame < self.side:
-            raise ValueError(f"size must be at least {self.side}, got {self._frame}: the frame holds the whole image.")
+            raise ValueError(f"size must be at least {self.side}, got {self._frame}: larger sizes are padded.")
 
     @property
     def _frame(self) -> int:
-        """Height and width of an image with its frame."""
+        """Height and width of an image with its padding."""
         return getattr(self, "size", self.side)
 
     @property
     def _rows(self) -> range:
-        """Where the split lies among the training images, followed by the test images."""
+        """Rows of the split in the data set: the training images, then the test images."""
         kept, end = self.training - self.held, self.training
         rows = {"train": range(kept), "validation": range(kept, end), "test": range(end, end + self.tests)}
         return rows[self.split]
@@ -99,36 +98,20 @@ class TorchvisionImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         """Their rows in the data set; test images follow the training images."""
         return torch.arange(self._rows.start, self._rows.stop)
 
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "C H W"], int]:
-        """One image and its class."""
-        return self.images[index].float() / 255, int(self.labels[index])
-
-    def batch(self, indices: Sequence[int] | Tensor | np.ndarray) -> tuple[Images, Labels]:
-        """Images in [0, 1] and classes at positions of this split."""
-        positions = torch.as_tensor(indices, dtype=torch.int64)
-        return self.images[positions].float() / 255, self.labels[positions]
-
-
-# Small photographs of CIFAR-10, through torchvision.
-
 
 @dataclass(frozen=True, eq=False)
 class CIFAR10(TorchvisionImages):
-    """50,000 training and 10,000 test images of 3×32×32; read, or downloaded once, when first asked for.
+    """CIFAR-10: 50,000 training and 10,000 test images of 3x32x32; downloaded once if they are missing.
 
     Args:
-        split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
+        split: ``"train"``, ``"validation"`` (the last training images) or ``"test"``.
         root: Folder of the files, as torchvision keeps them: ``root/cifar-10-batches-py``, or the packed file. They
             are pickles, which torchvision reads only if their checksums are those of the published ones.
-        held: Number of training images that are kept for validation.
+        held: Number of training images kept for validation.
 
     Raises:
-        ValueError: If the split is unknown, the number held is outside of its range, or the split would be empty.
-        OSError: When images are first asked for, if the files are neither there nor to be had.
+        ValueError: If the split is unknown or would be empty, or ``held`` is out of range.
+        OSError: At the first use of an image, if the files are missing and cannot be downloaded.
 
     References:
         Krizhevsky, *Learning multiple layers of features from tiny images*, 2009.
@@ -137,16 +120,8 @@ class CIFAR10(TorchvisionImages):
     name: ClassVar[str] = "cifar10"
     title: ClassVar[str] = "CIFAR-10"
     classes: ClassVar[tuple[str, ...]] = (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
     )
     training: ClassVar[int] = 50_000
     tests: ClassVar[int] = 10_000
@@ -156,67 +131,19 @@ class CIFAR10(TorchvisionImages):
     root: str = "data/cifar10"
 
 
-# Pieces of clothing of Fashion-MNIST, through torchvision.
-
-
-@dataclass(frozen=True, eq=False)
-class FashionMNIST(TorchvisionImages):
-    """60,000 training and 10,000 test images of 28×28 pixels; read, or downloaded once, when first asked for.
-
-    Args:
-        split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
-        root: Folder of the files, as torchvision keeps them: ``root/FashionMNIST/raw``.
-        held: Number of training images that are kept for validation.
-        size: Height and width of images; those above 28 frame the image in zeros, centred (an odd pixel goes after).
-
-    Raises:
-        ValueError: As for :class:`MNIST`.
-        OSError: When images are first asked for, if the files are neither there nor to be had.
-
-    References:
-        Xiao, Rasul and Vollgraf, *Fashion-MNIST* (arXiv 1708.07747).
-    """
-
-    name: ClassVar[str] = "fashion-mnist"
-    title: ClassVar[str] = "Fashion-MNIST"
-    classes: ClassVar[tuple[str, ...]] = (
-        "T-shirt",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "ankle boot",
-    )
-    training: ClassVar[int] = 60_000
-    tests: ClassVar[int] = 10_000
-    side: ClassVar[int] = 28
-    files: ClassVar[str] = "FashionMNIST/raw"
-
-    root: str = "data/fashion-mnist"
-    size: int = 28
-
-
-# Handwritten digits of MNIST, through torchvision.
-
-
 @dataclass(frozen=True, eq=False)
 class MNIST(TorchvisionImages):
-    """60,000 training and 10,000 test images of 28×28 pixels; read, or downloaded once, when first asked for.
+    """MNIST: 60,000 training and 10,000 test images of 28x28 digits; downloaded once if they are missing.
 
     Args:
-        split: ``"train"``, ``"validation"`` (the last of the training images) or ``"test"``.
+        split: ``"train"``, ``"validation"`` (the last training images) or ``"test"``.
         root: Folder of the files, as torchvision keeps them: ``root/MNIST/raw``.
-        held: Number of training images that are kept for validation.
-        size: Height and width of images; those above 28 frame the image in zeros, centred (an odd pixel goes after).
+        held: Number of training images kept for validation.
+        size: Height and width of images, at least 28; zeros are added on all sides (an odd pixel after).
 
     Raises:
-        ValueError: If the split is unknown, the number held is outside of its range, the split would be empty, or
-            `size` is below 28.
-        OSError: When images are first asked for, if the files are neither there nor to be had.
+        ValueError: If the split is unknown or would be empty, or ``held`` or ``size`` is out of range.
+        OSError: At the first use of an image, if the files are missing and cannot be downloaded.
 
     References:
         LeCun, Cortes and Burges, *The MNIST database of handwritten digits*, 1998.
@@ -231,4 +158,28 @@ class MNIST(TorchvisionImages):
     files: ClassVar[str] = "MNIST/raw"
 
     root: str = "data/mnist"
+    _: KW_ONLY
     size: int = 28
+
+
+@dataclass(frozen=True, eq=False)
+class FashionMNIST(MNIST):
+    """Fashion-MNIST: 60,000 training and 10,000 test images of 28x28 clothes; downloaded once if they are missing.
+
+    Args:
+        split: As for :class:`MNIST`, and so are ``held``, ``size`` and the errors.
+        root: Folder of the files, as torchvision keeps them: ``root/FashionMNIST/raw``.
+
+    References:
+        Xiao, Rasul and Vollgraf, *Fashion-MNIST* (arXiv 1708.07747).
+    """
+
+    name: ClassVar[str] = "fashion-mnist"
+    title: ClassVar[str] = "Fashion-MNIST"
+    classes: ClassVar[tuple[str, ...]] = (
+        *("T-shirt", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    )
+    files: ClassVar[str] = "FashionMNIST/raw"
+
+    root: str = "data/fashion-mnist"

@@ -1,4 +1,4 @@
-"""A picture of what a pair file holds: thumbnails of each split under each condition."""
+"""Thumbnails of the pairs in a file, by split and condition, as one picture."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
 def contact_sheet(store: Path | str, picture: Path | str, *, columns: int = 10) -> Path:
-    """Draws clean images above their changed ones, a strip for each split and condition.
+    """Draws clean images above their changed ones, a row for each split and condition.
 
-    Pairs are taken evenly from the strip's sources, so that the same file gives the same picture.
+    Pairs are spread evenly over the sources; the same file gives the same picture.
 
     Args:
         store: A pair file.
         picture: The PNG file to write, whole or not at all.
-        columns: Pairs in each strip.
+        columns: Pairs in each row.
 
     Returns:
         The picture's path.
@@ -60,7 +60,7 @@ def contact_sheet(store: Path | str, picture: Path | str, *, columns: int = 10) 
 
 
 def _spread(sources: Tensor, count: int) -> np.ndarray:
-    """Positions of pairs, evenly over the sources; of one source more than one only where sources are few."""
+    """Positions of pairs, evenly over the sources; several of one source only if there are too few sources."""
     _, first = np.unique(sources.numpy(), return_index=True)
     pool = first if len(first) >= count else np.arange(len(sources))
     return pool[np.unique(np.linspace(0, len(pool) - 1, min(count, len(pool))).round().astype(np.int64))]
@@ -68,9 +68,9 @@ def _spread(sources: Tensor, count: int) -> np.ndarray:
 
 def _thumbnail(image: Tensor, size: tuple[int, int]) -> Image.Image:
     pixels = image.numpy() if image.numpy().dtype == np.uint8 else (image.numpy() * 255).round().astype(np.uint8)
-    found = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
-    kind = Image.Resampling.NEAREST if size[0] >= found.width else Image.Resampling.BILINEAR
-    return found.convert("RGB").resize(size, kind)
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
+    kind = Image.Resampling.NEAREST if size[0] >= picture.width else Image.Resampling.BILINEAR
+    return picture.convert("RGB").resize(size, kind)
 
 
 def _save(sheet: Image.Image, picture: Path) -> None:

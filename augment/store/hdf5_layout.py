@@ -1,4 +1,4 @@
-"""Where the tables of an HDF5 file lie, once it is known that they may be read."""
+"""The format of pair files, checks of their tables, and hashes of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 
 class Place(NamedTuple):
-    """Where a table's values lie in the file."""
+    """Position of a table's values in the file."""
 
     offset: int
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class UnusableError(Exception):
 def locate(
     file: h5py.File, name: str, length: int, dimensions: int, types: tuple[str, ...], *, mapped: bool = False
 ) -> Place:
-    """Where a table lies, once it is known to be one that may be read.
+    """Checks a table and returns its position.
 
     Args:
         file: The open file.
@@ -40,11 +40,11 @@ def locate(
         length: Bytes of the file.
         dimensions: Number of dimensions it must have.
         types: Types it may have.
-        mapped: Whether its values are to be memory-mapped.
+        mapped: Whether its values are memory-mapped.
 
     Raises:
-        UnusableError: If it is missing, elsewhere, of another shape or type; where it is to be mapped also if it is
-            chunked or cut off.
+        UnusableError: If it is missing, in another file, or of another shape or type; if it is memory-mapped, also if
+            it is chunked or truncated.
     """
     link = file.get(name, getlink=True)
     if link is None:
@@ -72,24 +72,13 @@ def locate(
     return Place(int(offset or 0), tuple(data.shape), data.dtype.name)
 
 
-# The format of a pair file: its tables, their types, and what is refused.
-
-
 FORMAT, VERSION = "perturbsets.pairs", 2
 IMAGES = ("clean", "changed")
 CLEAN_ROWS = ("label", "origin", "split", "group")
 PAIR_ROWS = ("source", "target", "condition", "parameters")
-_PIXELS = ("uint8", "float32")
 TABLES: dict[str, tuple[int, tuple[str, ...]]] = {
-    "clean": (4, _PIXELS),
-    "changed": (4, _PIXELS),
-    "label": (1, ("int64",)),
-    "origin": (1, ("int64",)),
-    "split": (1, ("int64",)),
-    "group": (1, ("int64",)),
-    "source": (1, ("int64",)),
-    "target": (1, ("int64",)),
-    "condition": (1, ("int64",)),
+    **dict.fromkeys(IMAGES, (4, ("uint8", "float32"))),
+    **dict.fromkeys((*CLEAN_ROWS, *PAIR_ROWS), (1, ("int64",))),
     "parameters": (2, ("float32",)),
 }
 """Dimensions and types of each table.
@@ -101,34 +90,13 @@ rows, and no pair names them.
 """
 
 
-def find(file: h5py.File, name: str, length: int) -> Place:
-    """Where a table lies, once it is known to be one that may be read.
-
-    Args:
-        file: The open file.
-        name: Key of :data:`TABLES`.
-        length: Bytes of the file.
-
-    Raises:
-        UnusableError: As for :func:`locate`.
-    """
-    dimensions, types = TABLES[name]
-    return locate(file, name, length, dimensions, types, mapped=name in IMAGES)
-
-
-# Short names of images by what they show, so that the same image is known again in another file.
-
-
 def image_digests(images: Array) -> Array:
-    """A number of 64 bits per image: the same for the same pixels in 8 bits, whatever type they are stored in.
+    """64-bit hashes of images, int64, by their pixels in 8 bits, whatever type they are stored in.
 
-    Among a million different images two share a number with a chance of about one in forty million.
+    Among a million different images the probability of a collision is about one in forty million.
 
     Args:
         images: Images ``[N, ...]`` of uint8, or floating point in [0, 1].
-
-    Returns:
-        Numbers ``[N]`` of int64.
 
     Example:
         >>> white = np.full((2, 1, 4, 4), 255, dtype=np.uint8)
@@ -136,6 +104,6 @@ def image_digests(images: Array) -> Array:
         True
     """
     pixels = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
-    shape = "x".join(map(str, images.shape[1:])).encode()  # a wide image is no tall one
-    found = [hashlib.blake2b(image, digest_size=8, key=shape).digest() for image in np.ascontiguousarray(pixels)]
-    return np.frombuffer(b"".join(found), dtype="<i8").astype(np.int64)
+    shape = "x".join(map(str, images.shape[1:])).encode()  # images of the same bytes may differ in shape
+    digests = [hashlib.blake2b(image, digest_size=8, key=shape).digest() for image in np.ascontiguousarray(pixels)]
+    return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)

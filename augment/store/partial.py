@@ -1,4 +1,4 @@
-"""A file of tables under construction: it survives a kill, and is moved into place when it is whole."""
+"""HDF5 files that are written row by row, survive a kill, and are moved into place when they are complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 import h5py
@@ -23,22 +22,21 @@ Record = dict[str, Any]
 
 
 class Partial:
-    """The folder ``NAME.partial`` beside the target: the file, its places, and a journal of what is done.
+    """The folder ``NAME.partial`` beside the target: the unfinished file, offsets of its tables, and a journal.
 
-    The tables written by rows are allocated first, at places that never move, so that rows are written without HDF5.
-    Values reach the disk before the journal says so. The index comes last, onto a skeleton that is restored before:
-    so any number of kills, at any point, lead to the same bytes.
+    Tables that are written by rows are allocated first, at fixed offsets, so that rows are written without HDF5. Values
+    reach the disk before their record in the journal. The index is written last, after the parts of the file between
+    the tables were restored: so any number of kills, at any point, lead to the same bytes.
 
-    As a context it leaves unfinished work for later, whatever ended it; only where the work itself cannot be written
-    is it removed.
+    As a context manager it keeps unfinished work for later; only if the work itself cannot be written it is removed.
 
     Args:
-        target: The file that shall be.
+        target: The file to write.
         tables: Shape and type of each table that is written by rows.
-        fingerprint: What tells this work from any other; a folder left by other work is emptied.
+        fingerprint: Text that identifies the work; a folder left by other work is emptied.
 
     Attributes:
-        records: What the journal tells of earlier work.
+        records: Records of earlier work in the journal.
 
     Raises:
         OSError: If the folder is not writable, the disk too small, or another process writes the same file.
@@ -54,7 +52,7 @@ class Partial:
             self.folder.mkdir(exist_ok=True)
             self._lock = _locked(self.folder / "lock")
             try:
-                about = self._left(fingerprint) or self._start(fingerprint)
+                about = self._continued(fingerprint) or self._started(fingerprint)
             except BaseException:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self._lock.close()
@@ -72,17 +70,15 @@ class Partial:
     def __enter__(self) -> Partial:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Names the target and its size where writing fails."""
+        """Errors of writing with the target's name and size."""
         try:
             yield
-        except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
+        except (OSError, RuntimeError) as error:  # HDF5 raises either for a full disk
             codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             full = getattr(error, "errno", None) in codes or any(f"errno = {code}" in str(error) for code in codes)
             if not full and not isinstance(error, OSError):
@@ -100,8 +96,8 @@ class Partial:
             self.discard()
             raise
 
-    def _left(self, fingerprint: str) -> dict[str, Any] | None:
-        """Where the tables lie in a file that was left by the same work."""
+    def _continued(self, fingerprint: str) -> dict[str, Any] | None:
+        """Offsets of the tables in a file left by the same work; None if there is none."""
         try:
             about: dict[str, Any] = json.loads(self._places.read_text())
             same = about["fingerprint"] == fingerprint and self._file.stat().st_size >= about["length"]
@@ -109,7 +105,8 @@ class Partial:
             return None
         return about if same else None
 
-    def _start(self, fingerprint: str) -> dict[str, Any]:
+    def _started(self, fingerprint: str) -> dict[str, Any]:
+        """Allocates a new file; returns the offsets of its tables."""
         for old in self.folder.iterdir():
             if old.name != "lock":
                 old.unlink()
@@ -118,7 +115,7 @@ class Partial:
         length = self._file.stat().st_size
         with self._file.open("rb+") as stream:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(stream.fileno(), 0, length)  # a full disk shows now, not after hours
+                os.posix_fallocate(stream.fileno(), 0, length)  # a full disk is found now, not after hours
             gaps, end = [], 0
             spans = sorted((offsets[name], _bytes(*self._tables[name])) for name in offsets)
             for offset, size in [*spans, (length, 0)]:
@@ -128,15 +125,15 @@ class Partial:
             os.fsync(stream.fileno())
         about = {"fingerprint": fingerprint, "offsets": offsets, "gaps": gaps, "length": length}
         temporary = self._places.with_suffix(".new")
-        with temporary.open("w") as stream_of_text:
-            json.dump(about, stream_of_text)
-            stream_of_text.flush()
-            os.fsync(stream_of_text.fileno())
+        with temporary.open("w") as text:
+            json.dump(about, text)
+            text.flush()
+            os.fsync(text.fileno())
         temporary.replace(self._places)
         return about
 
     def write(self, name: str, rows: Array, values: Array) -> None:
-        """Writes rows of a table; `rows` ascend."""
+        """Writes rows of a table; `rows` are in ascending order."""
         shape, dtype = self._tables[name]
         assert values.dtype == dtype
         assert values.shape == (len(rows), *shape[1:])
@@ -148,14 +145,14 @@ class Partial:
                     _write_all(self._data, part.data, self._offsets[name] + int(rows[run[0]]) * size)
 
     def record(self, record: Record) -> None:
-        """Notes that the values which were written belong to finished work."""
+        """Adds a record of finished work to the journal; its values must have been written."""
         self._pending.append(record)
         if time.monotonic() - self._synced > SYNC_SECONDS:
             with self._removed_if_unwritable():
                 self._sync()
 
     def _sync(self) -> None:
-        """Makes sure that what was recorded is on the disk, values before the journal."""
+        """Writes all records to the disk, values before the journal."""
         os.fsync(self._data)
         for record in self._pending:
             self._journal.write(json.dumps(record) + "\n")
@@ -174,8 +171,8 @@ class Partial:
 
         Args:
             attributes: Attributes by table; ``"/"`` is the file itself.
-            index: The tables that are written whole.
-            links: Names of tables that are other tables: new name to old name.
+            index: The tables that are written as a whole.
+            links: Further names of tables: new name to old name.
         """
         with self._removed_if_unwritable():
             self._sync()
@@ -187,8 +184,8 @@ class Partial:
                     file[name] = file[other]
                 for name, values in (index or {}).items():
                     file.create_dataset(name, data=values, track_times=False)
-                for table, told in attributes.items():
-                    for name, value in told.items():
+                for table, own in attributes.items():
+                    for name, value in own.items():
                         file[table].attrs[name] = value
             os.fsync(self._data)
             self._file.replace(self.target)
@@ -198,7 +195,7 @@ class Partial:
         self.discard()
 
     def close(self) -> None:
-        """Leaves unfinished work for later."""
+        """Keeps unfinished work for later."""
         if self._open:
             with suppress(OSError, ValueError):
                 self._sync()
@@ -218,7 +215,7 @@ class Partial:
 
 
 def _allocated(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> int:
-    """Makes a contiguous table whose place is settled at once, and gives that place."""
+    """Creates a contiguous table that is allocated at once; returns its offset in the file."""
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_layout(h5py.h5d.CONTIGUOUS)
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -239,7 +236,7 @@ def _write_all(descriptor: int, values: memoryview, offset: int) -> None:
 
 
 def _whole_records(path: Path) -> list[Record]:
-    """Records of a journal, whose last line may have been cut off; it is shortened to the whole ones."""
+    """Records of a journal; an incomplete last line is removed from the file."""
     if not path.exists():
         return []
     content = path.read_bytes()
@@ -249,7 +246,7 @@ def _whole_records(path: Path) -> list[Record]:
 
 
 def _locked(path: Path) -> TextIO:
-    """Holds a file for this process, for as long as it stays open; a kill lets it go."""
+    """A file that is locked by this process as long as it is open."""
     stream = path.open("a")
     try:
         import fcntl

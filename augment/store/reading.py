@@ -1,10 +1,10 @@
-"""Reading pairs of images from HDF5, batch by batch, at the speed of a memory map."""
+"""Reading pairs of images from HDF5, batch by batch, through a memory map."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,22 +24,22 @@ from augment.store.hdf5_layout import (
     Array,
     Place,
     UnusableError,
-    find,
     image_digests,
+    locate,
 )
 
-BLOCK = 1 << 24  # values looked at in one go when a file is checked
-READ = 1 << 10  # images read in one go to be told apart
+BLOCK = 1 << 24  # values that are checked at a time
+READ = 1 << 10  # images that are hashed at a time
 
 
 class Pair(NamedTuple):
     """A pair of images, or a batch of pairs.
 
     Attributes:
-        clean: The image x, in the stored type.
-        changed: The same scene changed, x̃.
-        source: Number of the independent unit that the pair comes from: the clean image, or its photograph, scene or
-            person. Pairs of one source are not independent.
+        clean: The clean image x, in the stored type.
+        changed: The changed image x̃ of the same scene.
+        source: Number of the independent unit of the pair: the clean image, or its photograph, scene or person. Pairs
+            of one source are not independent.
         label: Class number, -1 where there is none.
     """
 
@@ -52,26 +52,26 @@ class Pair(NamedTuple):
 class PairStore(Dataset[Pair]):
     """Pairs of images in an HDF5 file, as a map-style data set.
 
-    Images are stored contiguously and read through a memory map at the data's offset in the file: fancy indexing
-    on chunked HDF5 data is many times slower. The file is opened anew in each process. Tensors come in the
-    stored type (``uint8`` stays ``uint8``), so that the conversion can happen on the device.
+    Images are read through a memory map, which is many times faster than indexing chunked HDF5 data; each process opens
+    the file itself. Tensors have the stored type (``uint8`` stays ``uint8``), so that they can be converted on the
+    device.
 
     Args:
         path: A file written by :func:`augment.write_pairs`.
-        split: Which split to give; all pairs if not given. Splits are by source image, never by pair.
-        conditions: Names of the conditions to give, for example corruptions; all if not given.
+        split: Name of a split; all pairs if not given. Splits are by source, never by pair.
+        conditions: Names of conditions, for example corruptions; all if not given.
 
     Attributes:
         shape: Channels, height and width of each image.
         splits: Names of the splits in the file.
-        conditions: Names of the conditions in the file, which `condition` numbers.
-        condition: Number of each pair's condition.
+        conditions: Names of the conditions in the file.
+        condition: Number of each pair's condition, among `conditions`.
         split: Number of each pair's split, among `splits`.
         sources: Number of each pair's source, as in :class:`Pair`.
         clean_rows: Row of each pair's clean image in the file; a source may have several.
         labels: Class of each pair.
-        parameters: What the change was told, a row per pair, under `parameter_names`.
-        provenance: What made the pairs.
+        parameters: Parameters of the change, a row per pair, with columns `parameter_names`.
+        provenance: Source, change and settings that made the pairs.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -83,7 +83,7 @@ class PairStore(Dataset[Pair]):
         >>> clean, changed, source, label = store.batch([0, 5, 7])  # doctest: +SKIP
     """
 
-    def __init__(self, path: Path | str, split: str | None = None, conditions: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path | str, split: str | None = None, *, conditions: Sequence[str] | None = None) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"path must be a pair file, got {self.path}: `write_pairs` makes one")
@@ -104,10 +104,10 @@ class PairStore(Dataset[Pair]):
 
     def _read(self, file: h5py.File, split: str | None, conditions: Sequence[str] | None) -> None:
         if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-            found = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
-            raise UnusableError(f"its format is {found}, expected {FORMAT} version {VERSION}")
+            actual = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
+            raise UnusableError(f"its format is {actual}, expected {FORMAT} version {VERSION}")
         length = self.path.stat().st_size
-        places = {name: find(file, name, length) for name in TABLES}
+        places = {name: locate(file, name, length, *table, mapped=name in IMAGES) for name, table in TABLES.items()}
         arrays = {name: file[name][()] for name in (*CLEAN_ROWS, *PAIR_ROWS)}
         try:
             self.splits = tuple(str(name) for name in file.attrs["splits"])
@@ -124,7 +124,7 @@ class PairStore(Dataset[Pair]):
         self._source, self._target = arrays["source"][rows], arrays["target"][rows]
         self._group, self._label = arrays["group"][self._source], arrays["label"][self._source]
         breaks = (np.diff(self._source) != 1) | (np.diff(self._target) != 1)
-        self._run = np.concatenate([[0], np.cumsum(breaks)])  # the same where images follow each other in the file
+        self._run = np.concatenate([[0], np.cumsum(breaks)])  # numbers runs of pairs that are contiguous in the file
         self.sources, self.labels = torch.from_numpy(self._group), torch.from_numpy(self._label)
         self.clean_rows = torch.from_numpy(self._source)
         self.condition = torch.from_numpy(arrays["condition"][rows])
@@ -132,7 +132,7 @@ class PairStore(Dataset[Pair]):
         self.parameters = torch.from_numpy(arrays["parameters"][rows])
 
     def _chosen(self, arrays: dict[str, Array], split: str | None, conditions: Sequence[str] | None) -> Array:
-        """Rows of the pairs in the split and under the conditions."""
+        """Rows of the pairs of the split and the conditions."""
         if split is not None and split not in self.splits:
             raise ValueError(f"split must be one of {list(self.splits)} in {self.path}, got {split!r}")
         unknown = sorted(set(conditions or ()) - set(self.conditions))
@@ -141,15 +141,15 @@ class PairStore(Dataset[Pair]):
                 f"conditions must be some of {list(self.conditions)} in {self.path}, got {unknown or conditions!r}"
             )
         numbers = arrays["split"][arrays["source"]]
-        shown = np.ones(len(numbers), dtype=bool)
+        meeting = np.ones(len(numbers), dtype=bool)
         if conditions is not None:
-            shown = np.isin(arrays["condition"], [self.conditions.index(name) for name in conditions])
-        chosen = shown if split is None else shown & (numbers == self.splits.index(split))
+            meeting = np.isin(arrays["condition"], [self.conditions.index(name) for name in conditions])
+        chosen = meeting if split is None else meeting & (numbers == self.splits.index(split))
         if not chosen.any():
             under = "" if conditions is None else f" under the conditions {list(conditions)}"
-            holding = [self.splits[number] for number in np.unique(numbers[shown])]
-            told = f"split {split!r} of {self.path}" if split is not None else str(self.path)
-            raise ValueError(f"{told} holds no pairs{under}: choose one of the splits that do, {holding}")
+            holding = [self.splits[number] for number in np.unique(numbers[meeting])]
+            part = f"split {split!r} of {self.path}" if split is not None else str(self.path)
+            raise ValueError(f"{part} holds no pairs{under}: choose one of the splits that do, {holding}")
         return np.flatnonzero(chosen)
 
     def _check_values(self, name: str) -> None:
@@ -171,16 +171,13 @@ class PairStore(Dataset[Pair]):
         return len(self._source)
 
     def batch(self, indices: Sequence[int] | Tensor | Array) -> Pair:
-        """Several pairs as one batch, gathered in one go.
+        """Several pairs as one batch, as tensors that own their memory.
 
         Args:
             indices: Positions in this split, each at least ``-len(self)`` and below ``len(self)``.
 
-        Returns:
-            Stacked tensors that own their memory.
-
         Raises:
-            IndexError: If a position is outside.
+            IndexError: If a position is out of range.
         """
         if self._process != os.getpid():
             self._clean, self._changed = (self._places[name].map(self.path) for name in IMAGES)
@@ -199,12 +196,10 @@ class PairStore(Dataset[Pair]):
         return Pair(*map(torch.from_numpy, (clean, changed, group, label)))
 
     def digests(self) -> Tensor:
-        """Numbers by which the images that these pairs start from are known again, also in another file.
+        """Hashes of the different clean images, sorted, which identify them also in other files.
 
-        Images that stand on both sides of pairs, such as those of a scene, are all among them. Each is read once.
-
-        Returns:
-            One number per different image, sorted: equal pixels (in 8 bits) have equal numbers.
+        Where changed images are clean images of other pairs, as in scenes, all are hashed. Equal pixels (in 8 bits)
+        have equal hashes.
         """
         clean, changed = (self._places[name] for name in IMAGES)
         rows = np.unique(self._source if clean != changed else np.concatenate([self._source, self._target]))
@@ -213,7 +208,7 @@ class PairStore(Dataset[Pair]):
         return torch.from_numpy(np.unique(np.concatenate(parts)))
 
     def _in_a_row(self, positions: Array) -> slice | Array:
-        """Positions as a slice, if they and the images that they name follow each other; else as they are."""
+        """Positions as a slice if they, and their images in the file, are contiguous; else unchanged."""
         if len(positions) < 2:
             return positions
         first, last = int(positions[0]), int(positions[-1])
@@ -228,20 +223,22 @@ class PairStore(Dataset[Pair]):
         return Pair(*(part[0] for part in self.batch([index])))
 
     def __getitems__(self, indices: list[int]) -> list[Pair]:
-        """Several pairs as a list, read as one batch: what a data loader asks for."""
+        """Several pairs as a list, read as one batch; PyTorch's data loader uses it."""
         return [Pair(*parts) for parts in zip(*self.batch(indices), strict=True)]
 
 
 def _check_tables(places: dict[str, Place], arrays: dict[str, Array], splits: int, conditions: int) -> None:
-    """Whether the tables fit each other."""
+    """Checks that the tables fit each other."""
     clean, changed = places["clean"], places["changed"]
     if changed.shape[1:] != clean.shape[1:] or changed.dtype != clean.dtype:
         raise UnusableError(
             f"changed images are {changed.shape[1:]} and clean ones {clean.shape[1:]}, or of another type"
         )
-    pairs = len(arrays["source"])
-    _check_lengths(arrays, CLEAN_ROWS, clean.shape[0], "clean images")
-    _check_lengths(arrays, PAIR_ROWS, pairs, "pairs")
+    lengths = dict.fromkeys(CLEAN_ROWS, (clean.shape[0], "clean images"))
+    lengths |= dict.fromkeys(PAIR_ROWS, (len(arrays["source"]), "pairs"))
+    for name, (expected, kind) in lengths.items():
+        if len(arrays[name]) != expected:
+            raise UnusableError(f"{name} has {len(arrays[name])} rows for {expected} {kind}")
     limits = {"source": clean.shape[0], "target": changed.shape[0], "condition": conditions, "split": splits}
     kinds = {"source": "clean images", "target": "changed images", "condition": "conditions", "split": "splits"}
     for name, limit in limits.items():
@@ -250,9 +247,3 @@ def _check_tables(places: dict[str, Place], arrays: dict[str, Array], splits: in
             raise UnusableError(f"{name} must number {kinds[name]} from 0 to {limit - 1}")
     if not np.isfinite(arrays["parameters"]).all():
         raise UnusableError("parameters hold NaN or infinity")
-
-
-def _check_lengths(arrays: dict[str, Array], names: Iterable[str], expected: int, kind: str) -> None:
-    for name in names:
-        if len(arrays[name]) != expected:
-            raise UnusableError(f"{name} has {len(arrays[name])} rows for {expected} {kind}")

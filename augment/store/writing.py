@@ -1,4 +1,4 @@
-"""Making pairs of images and writing them to HDF5, whole or not at all, and on where a kill ended it."""
+"""Making pairs of images and writing them to HDF5, whole or not at all; a killed writing continues."""
 
 from __future__ import annotations
 
@@ -19,74 +19,95 @@ from typing import Literal
 import numpy as np
 import torch
 
-from augment.pairs import Fault, Made, PairPlan, PairSource
+from augment.pairs import Fault, PairPlan, PairSource
 from augment.store.hdf5_layout import CLEAN_ROWS, FORMAT, PAIR_ROWS, VERSION, Array
 from augment.store.partial import Partial
 from augment.value_range import in_range
 
-# Chunks of a pair source, made one after the other or by several processes.
-
-
-AHEAD = 2  # chunks per process that may be under way: enough to keep all busy, few enough to stay in memory
+AHEAD = 2  # chunks per process that are computed ahead: enough to keep all busy, few enough for the memory
+CHUNK_BYTES = 1 << 26
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Images of some units in the stored type: per table the rows and their values."""
+    """Images of some units in the stored type: rows and values of each table."""
 
     units: range
     tables: dict[str, tuple[Array, Array]]
     faults: tuple[Fault, ...]
 
 
-def make_chunk(pairs: PairSource, units: range, dtype: str, device: torch.device | str) -> Chunk:
-    """Makes the images of some units and brings them to the stored type.
-
-    Raises:
-        ValueError: If an image leaves [0, 1].
-    """
-    made = pairs.make(units, device=device)
-    return Chunk(units, _tables(made, dtype), made.faults)
-
-
-def make_chunks(
-    pairs: PairSource, chunks: Sequence[range], dtype: str, device: torch.device | str, processes: int
-) -> Iterator[Chunk]:
-    """Makes chunks, in order.
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """Makes the images of a source in the stored type.
 
     Args:
-        pairs: The source; pickled into each process.
-        chunks: Units of each chunk.
+        pairs: The source.
         dtype: Type of stored images.
-        device: Where changes are computed.
-        processes: 1 for this process alone; else that many are spawned.
+        device: Device on which changes are computed.
+        strict: Whether an image that cannot be read is an error.
     """
-    if processes == 1:
-        for units in chunks:
-            yield make_chunk(pairs, units, dtype, device)
-        return
-    threads = max(1, torch.get_num_threads() // processes)
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _begin, (pairs, dtype, str(device), threads)
-    )
-    try:
-        running: deque[Future[Chunk]] = deque()
-        for units in chunks:
-            running.append(pool.submit(_work, units))
-            if len(running) >= AHEAD * processes:
+
+    pairs: PairSource
+    dtype: str
+    device: str
+    strict: bool
+
+    def chunk(self, units: range) -> Chunk:
+        """The images of some units.
+
+        Raises:
+            ValueError: If an image is not in [0, 1], or cannot be read and the maker is strict.
+        """
+        made = self.pairs.make(units, device=self.device)
+        self.refuse(made.faults)
+        tables: dict[str, tuple[Array, Array]] = {}
+        if made.clean is not None:
+            tables["clean"] = (made.clean_rows, self._stored(made.clean))
+            tables["label"] = (made.clean_rows, made.labels)
+        if made.changed is not None:
+            tables["changed"] = (made.changed_rows, self._stored(made.changed))
+        return Chunk(units, tables, made.faults)
+
+    def refuse(self, faults: Sequence[Fault]) -> None:
+        """Raises an error for faults if the maker is strict."""
+        if self.strict and faults:
+            raise ValueError(f"strict: {faults[0].reason}. Mend or remove it, or leave out `strict` to skip such files")
+
+    def _stored(self, images: torch.Tensor) -> Array:
+        if images.dtype == torch.uint8:
+            pixels: Array = images.numpy()
+            return pixels if self.dtype == "uint8" else pixels.astype(np.float32) / np.float32(255)
+        images = in_range(images.float(), name="changed images", normalized="let the change return images in [0, 1]")
+        stored: Array = (images * 255).round().byte().numpy() if self.dtype == "uint8" else images.numpy()
+        return stored
+
+    def chunks(self, units: Sequence[range], processes: int) -> Iterator[Chunk]:
+        """Chunks in order, made in this process if ``processes`` is 1, else in that many spawned ones."""
+        if processes == 1:
+            yield from map(self.chunk, units)
+            return
+        threads = max(1, torch.get_num_threads() // processes)
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (self, threads))
+        try:
+            running: deque[Future[Chunk]] = deque()
+            for some in units:
+                running.append(pool.submit(_work, some))
+                if len(running) >= AHEAD * processes:
+                    yield running.popleft().result()
+            while running:
                 yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-_given: tuple[PairSource, str, str]
+_maker: Maker  # of this worker process
 
 
-def _begin(pairs: PairSource, dtype: str, device: str, threads: int) -> None:
-    global _given
-    _given = (pairs, dtype, device)
+def _begin(maker: Maker, threads: int) -> None:
+    global _maker
+    _maker = maker
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -100,43 +121,19 @@ def _end_with_parent() -> None:
 
 
 def _work(units: range) -> Chunk:
-    pairs, dtype, device = _given
-    return make_chunk(pairs, units, dtype, device)
-
-
-def _tables(made: Made, dtype: str) -> dict[str, tuple[Array, Array]]:
-    tables: dict[str, tuple[Array, Array]] = {}
-    if made.clean is not None:
-        tables["clean"] = (made.clean_rows, _stored(made.clean, dtype))
-        tables["label"] = (made.clean_rows, made.labels)
-    if made.changed is not None:
-        tables["changed"] = (made.changed_rows, _stored(made.changed, dtype))
-    return tables
-
-
-def _stored(images: torch.Tensor, dtype: str) -> Array:
-    if images.dtype == torch.uint8:
-        pixels: Array = images.numpy()
-        return pixels if dtype == "uint8" else pixels.astype(np.float32) / np.float32(255)
-    images = in_range(images.float(), name="changed images", normalized="let the change return images in [0, 1]")
-    found: Array = (images * 255).round().byte().numpy() if dtype == "uint8" else images.numpy()
-    return found
-
-
-CHUNK_BYTES = 1 << 26
-log = logging.getLogger(__name__)
+    return _maker.chunk(units)
 
 
 @dataclass(frozen=True)
 class WrittenPairs:
-    """What a pair file holds, and what it had to leave out.
+    """Content of a pair file that was written.
 
     Attributes:
         path: The file.
         pairs: Number of pairs.
-        images: Number of images in them, clean and changed ones.
-        counts: Pairs of each split under each condition.
-        skipped: Why each image that could not be read is missing.
+        images: Number of different images in them, clean and changed ones.
+        counts: Number of pairs of each split and condition.
+        skipped: For each image that could not be read, why.
     """
 
     path: Path
@@ -157,33 +154,30 @@ def write_pairs(
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenPairs:
-    """Stores the pairs of a source in one file.
+    """Makes the pairs of a source and writes them to one HDF5 file.
 
     The same arguments give the same bytes, whatever `batch` and `processes`. A kill or an error leaves the folder
-    ``NAME.partial`` beside the target, and the next call with the same pairs goes on from there, to the same bytes;
-    pairs of any other source, change, seed or type start anew.
+    ``NAME.partial`` beside the file, from which the next call with the same pairs continues, to the same bytes; pairs
+    of another source, change, seed or type start anew.
 
     Args:
         path: The file to write; an existing one is replaced.
-        pairs: Which pairs; :class:`ChangedPairs`, :class:`PairedFolders`, :class:`Manifest`, :class:`Scenes`, or
-            anything of this shape.
-        dtype: How images are stored: 8 bits (rounded) or floating point.
-        device: Where changes are computed.
-        batch: Most images made at a time; large ones are made fewer at a time.
-        processes: How many processes make images. More than one are spawned: the calling script then needs its
+        pairs: The pairs: :class:`ChangedPairs`, :class:`PairedFolders`, :class:`Manifest`, :class:`Scenes`, or any
+            other :class:`PairSource`.
+        dtype: Type of stored images: 8 bits (rounded) or floating point.
+        device: Device on which changes are computed.
+        batch: Largest number of images made at a time; for large images it is reduced.
+        processes: Number of processes that make images. More than one are spawned, so the calling script needs its
             ``if __name__ == "__main__":``.
-        strict: Whether an image that cannot be read is an error. If not, it is skipped with its pairs, a warning in
-            the log and an entry in what is returned.
-        progress: Called with images done and images in all.
-
-    Returns:
-        What was written.
+        strict: Whether an image that cannot be read is an error. If not, it is skipped with its pairs, logged as a
+            warning and listed in the result.
+        progress: Called with the number of images done and of all.
 
     Raises:
-        ValueError: If there are no pairs, an argument is out of range, shapes differ, splits share groups, a change
-            leaves [0, 1], or (where strict) an image cannot be read.
-        OSError: If the disk is full or the folder not writable; nothing half-written is left. What a source raises
-            passes as it is.
+        ValueError: If there are no pairs, an argument is out of range, shapes differ, splits share groups, changed
+            images are not in [0, 1], or (if strict) an image cannot be read.
+        OSError: If the disk is full or the folder is not writable; nothing half-written is left. Errors of the source
+            are raised unchanged.
 
     Example:
         >>> from augment import ChangedPairs, Digits, SpatialChange
@@ -196,15 +190,16 @@ def write_pairs(
         raise ValueError(f'dtype must be "uint8" or "float32", got {dtype!r}')
     if batch < 1 or processes < 1:
         raise ValueError(f"batch and processes must be at least 1, got batch={batch}, processes={processes}")
-    plan = pairs.plan()
-    first = _first_chunk(pairs, plan, dtype, device, strict)
+    plan, maker = pairs.plan(), Maker(pairs, dtype, str(device), strict)
+    first = _first_chunk(maker, plan)
     shape = first.tables["clean"][1].shape[1:]
     tables: dict[str, tuple[tuple[int, ...], str]] = {"clean": ((plan.clean_rows, *shape), dtype)}
     if plan.changed_starts is not None:
         tables["changed"] = ((plan.changed_rows, *shape), dtype)
     tables["label"] = ((plan.clean_rows,), "int64")
     with Partial(path, tables, _fingerprint(pairs, plan, first)) as partial:
-        faults = _fill(partial, pairs, plan, shape, dtype, device, batch, processes, strict, progress)
+        most = min(batch, max(1, CHUNK_BYTES // (int(np.prod(shape)) * np.dtype(dtype).itemsize)))
+        faults = _fill(partial, maker, plan, shape, batch=most, processes=processes, progress=progress)
         kept = _kept(plan, faults)
         index = {name: getattr(plan, name) for name in CLEAN_ROWS if name != "label"}
         index |= {name: getattr(plan, name)[kept] for name in PAIR_ROWS}
@@ -227,12 +222,11 @@ def write_pairs(
     )
 
 
-def _first_chunk(pairs: PairSource, plan: PairPlan, dtype: str, device: torch.device | str, strict: bool) -> Chunk:
-    """The first unit that can be made: it tells the shape, and whether code or data changed since a kill."""
+def _first_chunk(maker: Maker, plan: PairPlan) -> Chunk:
+    """The first unit that can be made; it has the shape, and shows whether code or data changed since a kill."""
     reasons = []
     for unit in range(plan.units):
-        chunk = make_chunk(pairs, range(unit, unit + 1), dtype, device)
-        _refuse_faults(chunk.faults, strict)
+        chunk = maker.chunk(range(unit, unit + 1))
         if "clean" in chunk.tables:
             return chunk
         reasons += [fault.reason for fault in chunk.faults]
@@ -240,40 +234,36 @@ def _first_chunk(pairs: PairSource, plan: PairPlan, dtype: str, device: torch.de
 
 
 def _fingerprint(pairs: PairSource, plan: PairPlan, first: Chunk) -> str:
-    found = hashlib.sha256(
+    digest = hashlib.sha256(
         f"{FORMAT} {VERSION} {plan.digest()} {json.dumps(pairs.describe(), sort_keys=True)}".encode()
     )
     for name, (_, values) in first.tables.items():
-        found.update(f"{name} {values.dtype.str} {values.shape} ".encode())
-        found.update(np.ascontiguousarray(values).data)
-    return found.hexdigest()
+        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
 
 def _fill(
     partial: Partial,
-    pairs: PairSource,
+    maker: Maker,
     plan: PairPlan,
     shape: tuple[int, ...],
-    dtype: str,
-    device: torch.device | str,
+    *,
     batch: int,
     processes: int,
-    strict: bool,
     progress: Callable[[int, int], None] | None,
 ) -> list[Fault]:
-    """Makes and writes what is missing; gives all faults, former ones included, in the order of rows."""
+    """Makes and writes the missing images; returns all faults, earlier ones included, in the order of rows."""
     images = plan.images_until()
-    total = done = int(images[-1])
+    total = int(images[-1])
     open_units = np.ones(plan.units, dtype=bool)
     faults: list[Fault] = []
     for record in partial.records:
         open_units[slice(*record["units"])] = False
         faults += [Fault(*fault) for fault in record["faults"]]
-    _refuse_faults(faults, strict)
-    done -= int(np.diff(images)[open_units].sum())
-    most = min(batch, max(1, CHUNK_BYTES // (int(np.prod(shape)) * np.dtype(dtype).itemsize)))
-    for chunk in make_chunks(pairs, _chunks(open_units, images, most), dtype, device, processes):
-        _refuse_faults(chunk.faults, strict)
+    maker.refuse(faults)
+    done = total - int(np.diff(images)[open_units].sum())
+    for chunk in maker.chunks(_runs(open_units, images, batch), processes):
         for fault in chunk.faults:
             log.warning("skipped: %s", fault.reason)
         for name, (rows, values) in chunk.tables.items():
@@ -292,23 +282,18 @@ def _fill(
     return sorted(faults, key=lambda fault: (fault.row, fault.table))
 
 
-def _chunks(open_units: Array, images: Array, most: int) -> list[range]:
-    """Runs of open units that make about `most` images each."""
+def _runs(open_units: Array, images: Array, batch: int) -> list[range]:
+    """Runs of open units of about `batch` images each."""
     units = np.flatnonzero(open_units)
     if not len(units):
         return []
-    parts = images[units] // most
+    parts = images[units] // batch
     breaks = np.flatnonzero((np.diff(units) != 1) | (np.diff(parts) != 0)) + 1
     return [range(int(run[0]), int(run[-1]) + 1) for run in np.split(units, breaks)]
 
 
-def _refuse_faults(faults: list[Fault] | tuple[Fault, ...], strict: bool) -> None:
-    if strict and faults:
-        raise ValueError(f"strict: {faults[0].reason}. Mend or remove it, or leave out `strict` to skip such files")
-
-
 def _kept(plan: PairPlan, faults: list[Fault]) -> Array:
-    """Numbers of the pairs whose two images are there."""
+    """Numbers of the pairs both of whose images could be read."""
     clean, changed = np.ones(plan.clean_rows, dtype=bool), np.ones(plan.changed_rows, dtype=bool)
     for fault in faults:
         (clean if fault.table == "clean" else changed)[fault.row] = False
@@ -320,7 +305,7 @@ def _kept(plan: PairPlan, faults: list[Fault]) -> Array:
 
 
 def _images(plan: PairPlan, kept: Array) -> int:
-    """Number of images that pairs name."""
+    """Number of different images in pairs."""
     source, target = plan.source[kept], plan.target[kept]
     if plan.changed_starts is None:
         return len(np.union1d(source, target))

@@ -169,6 +169,81 @@ def auxiliaries(run: RunFolder, device: torch.device) -> list[nn.Module]:
     return made
 
 
+def labelled(recipe: Recipe, split: str) -> MultiLabelSource:
+    """Clean images of a split, whose labels have states."""
+    made = source(recipe, split)
+    assert isinstance(made, MultiLabelSource)  # a recipe with an auxiliary classifier has such a source
+    return made
+
+
+def pair_source(recipe: Recipe) -> PairSource:
+    """The pairs of a recipe: collected ones, or those made of its source by its change.
+
+    Unseen conditions change every second test image, or group of them that belong together: none is in two splits.
+    """
+    if recipe.pairs.of is not None:
+        collected: PairSource = recipe.pairs.of.make()
+        return collected
+    sources = {split: source(recipe, split) for split in SPLITS}
+    changes = dict.fromkeys(SPLITS, change(recipe))
+    if recipe.unseen is not None:
+        whole = sources["test"]
+        sources |= {
+            split: Portion(whole, start, step=2, whole_groups=True) for start, split in enumerate(("test", "unseen"))
+        }
+        changes["unseen"] = recipe.unseen.make()
+    draws = {split: getattr(recipe.pairs, split) for split in sources}
+    return ChangedPairs(sources, changes, draws=draws, seed=derive_seed(recipe.seed, "pairs"))
+
+
+def change(recipe: Recipe) -> Change:
+    """The change that makes the recipe's pairs."""
+    assert recipe.change is not None  # a recipe that makes pairs has one
+    made: Change = recipe.change.make()
+    return made
+
+
+def perturbation_sets(recipe: Recipe, run: RunFolder) -> dict[str, PerturbationSet]:
+    """The recipe's sets by name; learned ones take model, radius and bank from the run."""
+    given: dict[str, Any] = {}
+    if recipe.change is not None:
+        given["change"] = change(recipe)
+    if recipe.model is not None or recipe.learned is not None:
+        learned = load(run.need("set", "fit") if recipe.learned is None else recipe.learned)
+        given |= {name: getattr(learned, name) for name in ("model", "radius", "bank", "learned_from")}
+    sets: dict[str, PerturbationSet] = {}
+    for name, part in recipe.sets.items():
+        parts = [sets[other] for other in getattr(part, "sets", [])]
+        drawn = {"change": recipe.unseen.make()} if recipe.unseen and getattr(part, "of", None) == "unseen" else {}
+        sets[name] = part.make(**{**given, **drawn}, parts=parts)  # type: ignore[attr-defined]
+    return sets
+
+
+def adversary(section: Any, sets: dict[str, PerturbationSet]) -> Adversary:
+    """An adversary from its section."""
+    return assembly.adversary(section, sets[section.set])
+
+
+def method(
+    part: Any, sets: dict[str, PerturbationSet], auxiliary: nn.Module | None, rules: BoundRules | None
+) -> Method:
+    """A training method from its part; a dual one has the auxiliary classifier as it is, or trains its own."""
+    kind = getattr(part, "auxiliary_network", None)
+    given: dict[str, Any] = {} if kind is None else {"auxiliary": auxiliary if kind == "frozen" else None}
+    if getattr(part, "rules_weight", 0) and rules is not None:
+        given["rules"] = rules.inconsistency
+    return assembly.method(part, sets, **given)
+
+
+def helper_method(recipe: Recipe, data: MultiLabelSource, sets: dict[str, PerturbationSet]) -> Method:
+    """How the auxiliary classifier is trained."""
+    assert recipe.auxiliary is not None  # or the recipe has no such stage
+    section = recipe.auxiliary
+    positive = balancing_weights(data.states(list(range(len(data))))) if section.balanced else None
+    attacks = None if section.adversary is None else adversary(section.adversary, sets)
+    return MultiLabelTraining(positive=positive, adversary=attacks)
+
+
 def rules(recipe: Recipe) -> BoundRules | None:
     """The rules between the labels and classes of the recipe's source, if its auxiliary classifier has any.
 

@@ -190,7 +190,7 @@ def test_a_replaced_file_starts_an_interrupted_writing_anew(tmp_path: Path, wrap
         picture(16, 16, seed=number).save(path)
 
     def pairs() -> ChangedPairs:
-        source: Source = ImageFolder("test", tmp_path / "images", (16, 16))
+        source: Source = ImageFolder("test", tmp_path / "images", size=(16, 16))
         return ChangedPairs({"test": Portion(source) if wrapped else source}, SpatialChange())
 
     def interrupted(done: int, total: int) -> None:

@@ -156,7 +156,7 @@ def test_folders_of_train_and_test_alone_get_a_validation_part(tmp_path: Path) -
     assert 8 < counts["validation"] < 32
     found = {split: sorted(scene.name for scene in scenes.scenes if scene.split == split) for split in counts}
     assert found == {split: sorted(mine) for split, mine in names.items()}
-    parts = {split: ImageFolder(split, tmp_path / "clean", (8, 8), shares=shares, seed=3) for split in counts}
+    parts = {split: ImageFolder(split, tmp_path / "clean", size=(8, 8), shares=shares, seed=3) for split in counts}
     indices = [index for part in parts.values() for index in part.indices.tolist()]
     assert sorted(indices) == list(range(70))
     assert len(parts["test"]) == 10
@@ -312,7 +312,7 @@ def test_a_list_may_not_lead_out_of_its_root(folders: Path, make: Callable[[Path
 
     with pytest.raises(ValueError, match=r"pairs\.csv, line 2: .* leads out of the root"):
         Manifest(path).plan()
-    wider = Manifest(listed(folders / "clean" / "wide.csv", [{**rows[0], "clean": "clean/scene0/0.png"}]), folders)
+    wider = Manifest(listed(folders / "clean" / "wide.csv", [{**rows[0], "clean": "clean/scene0/0.png"}]), root=folders)
     if make is outside_by_name:
         assert wider.plan().units == 1
 
@@ -435,7 +435,7 @@ def test_a_scene_lies_in_one_split(tmp_path: Path) -> None:
 
 def test_faults_of_scenes_are_named(scenes: Path) -> None:
     picture().save(scenes / "attic" / "dir_0_mip5.png")
-    with pytest.raises(ValueError, match=r"one image a light, got dir_0_mip2\.png and dir_0_mip5\.png: say which"):
+    with pytest.raises(ValueError, match=r"one image a light, got dir_0_mip2\.png and dir_0_mip5\.png: choose one"):
         Scenes(scenes).plan()
     assert Scenes(scenes, mip=2).plan().clean_rows == 7
     with pytest.raises(ValueError, match="at least two images to make a pair, got one in attic"):

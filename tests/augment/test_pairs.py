@@ -109,7 +109,7 @@ def test_reading_never_writes(stored: Path) -> None:
 
 def test_float_stores_keep_their_type(tmp_path: Path) -> None:
     draws = {"train": 1, "validation": 1, "test": 1}
-    written = write_pairs(tmp_path / "p.h5", ChangedPairs(sources(), SpatialChange(), draws), dtype="float32")
+    written = write_pairs(tmp_path / "p.h5", ChangedPairs(sources(), SpatialChange(), draws=draws), dtype="float32")
 
     assert PairStore(written.path).batch([0]).changed.dtype == torch.float32
 

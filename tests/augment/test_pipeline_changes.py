@@ -27,7 +27,7 @@ from augment import (
     TorchvisionChange,
     write_pairs,
 )
-from augment.change import states_put_back
+from augment.change import restored_random_states
 from augment.functional import draw_seeds
 from augment.seeds import from_columns, to_columns
 
@@ -43,12 +43,12 @@ def noisy(image: torch.Tensor) -> torch.Tensor:
 def changes() -> dict[str, Change]:
     return {
         "v2": TorchvisionChange(v2.Compose([v2.RandomRotation(30), v2.ColorJitter(0.5)])),
-        "v1": TorchvisionChange(v1.Compose([v1.RandomAffine(30), v1.RandomHorizontalFlip()]), "pil"),
-        "function": TorchvisionChange(noisy, "float"),
+        "v1": TorchvisionChange(v1.Compose([v1.RandomAffine(30), v1.RandomHorizontalFlip()]), takes="pil"),
+        "function": TorchvisionChange(noisy, takes="float"),
         "albumentations": AlbumentationsChange(
             albumentations.Compose([albumentations.Rotate(30, p=1), albumentations.RandomBrightnessContrast(p=1)])
         ),
-        "one": AlbumentationsChange(albumentations.GaussNoise(p=1), "float"),
+        "one": AlbumentationsChange(albumentations.GaussNoise(p=1), takes="float"),
     }
 
 
@@ -92,7 +92,7 @@ def test_pipelines_make_pairs_of_grey_images(name: str, tmp_path: Path) -> None:
 
 def test_python_draws_on_as_if_nothing_had_been() -> None:
     before = random.getstate()
-    with states_put_back():  # tested alone: the checker of types draws from Python's generator itself
+    with restored_random_states():  # tested alone: the checker of types draws from Python's generator itself
         noisy(torch.zeros(1))
         assert random.getstate() != before
 

@@ -156,9 +156,9 @@ def test_rotated_boxes_are_refused_by_name(form: str) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (boxes("XYXY"), "BoundingBoxes beside a batch of 3 images.*before they are collated"),
-        (tv_tensors.KeyPoints(torch.rand(3, 2), canvas_size=(HEIGHT, WIDTH)), "KeyPoints beside a batch of 3"),
-        (tv_tensors.Mask(torch.zeros(2, HEIGHT, WIDTH)), r"Mask of shape \[2, 20, 28\] beside a batch of 3"),
+        (boxes("XYXY"), "BoundingBoxes and a batch of 3 images.*before they are collated"),
+        (tv_tensors.KeyPoints(torch.rand(3, 2), canvas_size=(HEIGHT, WIDTH)), "KeyPoints and a batch of 3"),
+        (tv_tensors.Mask(torch.zeros(2, HEIGHT, WIDTH)), r"Mask of shape \[2, 20, 28\] and a batch of 3"),
     ],
 )
 def test_targets_of_no_certain_image_are_refused(target: Any, message: str) -> None:

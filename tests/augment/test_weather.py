@@ -259,7 +259,7 @@ def folder_of_photographs(folder: Path) -> None:
 
 def test_frost_from_photographs(tmp_path: Path, generator: torch.Generator) -> None:
     folder_of_photographs(tmp_path)
-    transform = Frost(0.0, 1.0, folder=str(tmp_path), generator=generator)
+    transform = Frost(0.0, amount=1.0, folder=str(tmp_path), generator=generator)
     shown = transform(torch.zeros(200, 3, 32, 32)) * 255
     slopes = shown[:, 1].std((1, 2)) > 5
 

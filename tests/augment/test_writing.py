@@ -282,7 +282,7 @@ def test_a_split_may_show_conditions_of_its_own(tmp_path: Path) -> None:
     assert set(written.counts["train"]) == {"dark", "black"}
     assert sum(written.counts["train"].values()) == 2394
     assert written.counts["unseen"] == {"SpatialChange": 300}
-    black = PairStore(written.path, "train", ["black"])
+    black = PairStore(written.path, "train", conditions=["black"])
     assert len(black) == written.counts["train"]["black"]
     assert not black.batch(range(len(black))).changed.any()
     unseen = PairStore(written.path, "unseen")
@@ -292,7 +292,7 @@ def test_a_split_may_show_conditions_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"conditions must be some of .*got \['fog'\]"):
         PairStore(written.path, conditions=["fog"])
     with pytest.raises(ValueError, match=r"holds no pairs under the conditions \['dark'\]"):
-        PairStore(written.path, "unseen", ["dark"])
+        PairStore(written.path, "unseen", conditions=["dark"])
 
 
 def test_images_of_two_shapes_are_refused(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_what_cannot_be_said_is_none() -> None:
 
 def test_a_pair_file_tells_corruption_severity_and_class(tmp_path: Path) -> None:
     change = RandomCorruption(["fog", "contrast"], severities=(1, 3, 5))
-    plan = ChangedPairs({"test": Digits("test", size=16)}, change, 2)
+    plan = ChangedPairs({"test": Digits("test", size=16)}, change, draws=2)
     write_pairs(tmp_path / "pairs.h5", plan)
     store = PairStore(tmp_path / "pairs.h5", split="test")
     groups = groups_of(store)

@@ -122,7 +122,8 @@ def test_an_auxiliary_classifier_that_learns_along_is_saved_with_its_classifier(
     assert isinstance(apart, DualConvNet)
     assert isinstance(shared, DualConvNet)
     assert (apart.shared, shared.shared) == (False, True)
-    images, labels = SegmentDigits("test", 16, 12, 0, 1, 5.0, (0.95, 1.05), 0.03).batch(range(100))
+    digits = SegmentDigits("test", size=16, digit=12, rotation=5.0, scale=(0.95, 1.05), shift=0.03)
+    images, labels = digits.batch(range(100))
     assert correct_under(shared, None, images, labels).float().mean() > 0.3
 
 

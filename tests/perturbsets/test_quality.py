@@ -169,7 +169,8 @@ def test_the_true_set_comes_near_the_floor_and_a_wrong_one_does_not(
     pairs = spatial_pairs(memory_pairs, change)
 
     true = SetQuality()(SpatialBox(change), pairs, generator=generator).summary()
-    still = SetQuality()(SpatialBox(SpatialChange(0.0, (1.0, 1.0), 0.0)), pairs, generator=generator).summary()
+    identity = SpatialChange(rotation=0.0, scale=(1.0, 1.0), shift=0.0)
+    still = SetQuality()(SpatialBox(identity), pairs, generator=generator).summary()
 
     distances = true["frechet"]
     assert distances["samples"] < 1.5 * distances["real"]
