@@ -25,7 +25,7 @@ from perturbsets.share_bounds import check_chance, share_at_most
 
 @dataclass(frozen=True)
 class Contradictions:
-    """The worst offset inside the certified radius of each certified image.
+    """Votes at the worst offset found inside the certified radius of each certified image.
 
     Attributes:
         rows: Which images were attacked: those with a certificate, ``[N]``.

@@ -195,7 +195,7 @@ def _attacks(run: Path, evaluation: dict[str, Any] | None) -> list[Section]:
         return []
     names = [name for name in evaluation["columns"] if name != "clean"]
     grids = attack_grids(read_tensors(file), names, about["classes"], evaluation["descriptions"])
-    return [Section("attacks", f"Adversarial images of {about['classifier']}", grids=grids)] if grids else []
+    return [Section("attacks", f"Adversarial images: {about['classifier']}", grids=grids)] if grids else []
 
 
 def _certificates(run: Path) -> Section:
