@@ -1,3 +1,4 @@
+from . import attacks as attacks
 from .adversaries import Adversary as Adversary
 from .adversaries import AttackResult as AttackResult
 from .adversaries import SmallestRadius as SmallestRadius
@@ -46,6 +47,7 @@ from .intervals import share_interval as share_interval
 from .layer_outputs import LayerOutputs as LayerOutputs
 from .layer_outputs import layer_names as layer_names
 from .loading import load as load
+from .loading import pretrained as pretrained
 from .models import Averaged as Averaged
 from .models import Normalized as Normalized
 from .models import Published as Published

@@ -13,16 +13,16 @@ from perturbsets.loading import load
 class Perturb(SeededTransform):
     """Draws from a learned set: :class:`augment.Perturb` for albumentations' pipelines.
 
-    Each process reads the folder once, when it meets its first image; what is saved and sent to workers is the path.
+    Each process loads the set once, at its first image; a saved pipeline and workers get the name or path alone.
 
     Args:
-        folder: What :func:`perturbsets.load` takes: a folder written by ``LatentBall.save``, or a run folder.
+        folder: What :func:`perturbsets.load` takes: the name of a pretrained set, a folder, a hub repository.
         moves_pixels: Whether the set may move pixels. Then samples with masks, boxes or key points are refused;
             otherwise these pass through.
         p: Probability with which a call changes anything.
 
     Raises:
-        FileNotFoundError: At the first image, if the folder or a file in it is missing.
+        FileNotFoundError: At the first image, if there is no such set or a file of it is missing.
         ValueError: At the first image, if a file is corrupted or foreign.
     """
 

@@ -13,7 +13,7 @@ from perturbsets import LatentBall, load
 @pytest.mark.parametrize("kind", [str, Path])
 def test_sets_are_found_by_folder_and_by_run(linear_cvae: Any, tmp_path: Path, inside: str, kind: type) -> None:
     run = tmp_path / "run"
-    saved = LatentBall(linear_cvae(), 1.5, torch.randn(4, 2))
+    saved = LatentBall(linear_cvae(), radius=1.5, bank=torch.randn(4, 2))
     saved.save(run / inside)
     loaded = load(kind(run))
     images, u = torch.rand(2, 1, 2, 3), torch.randn(2, 2)
@@ -23,6 +23,56 @@ def test_sets_are_found_by_folder_and_by_run(linear_cvae: Any, tmp_path: Path, i
 
 
 def test_folders_without_a_set_are_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(FileNotFoundError, match=r"holds no set\.json"):
-            load(folder)
+    with pytest.raises(FileNotFoundError, match=r"holds no set\.json"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["digit-rts", "digits_rts", "Digits-RTS"])
+def test_unknown_names_are_told_the_nearest(name: str) -> None:
+    with pytest.raises(FileNotFoundError, match="did you mean 'digits-rts'"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "/nowhere", Path("nowhere")])
+def test_what_load_takes_is_said_where_it_finds_nothing(name: str | Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"perturbsets\.pretrained\(\) \(colour-corruptions, digits-rts, mnist-rts\).*Hugging"
+    ) as refused:
+        load(name)
+
+    assert "did you mean" not in str(refused.value)
+
+
+def test_a_folder_is_reached_by_its_path_though_a_pretrained_set_has_its_name(
+    linear_cvae: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    LatentBall(linear_cvae(), radius=1.5).save("digits-rts")
+
+    assert load(Path("digits-rts")).radius == 1.5
+    assert load("./digits-rts").radius == 1.5
+    assert load("digits-rts").radius != 1.5
+
+
+def test_sets_of_the_hub_are_downloaded(linear_cvae: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    LatentBall(linear_cvae(), radius=1.5).save(tmp_path)
+    asked = []
+
+    def download(repository: str, *, allow_patterns: list[str]) -> str:
+        asked.append(repository)
+        assert "set.json" in allow_patterns
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+
+    assert load("owner/name").radius == 1.5
+    assert asked == ["owner/name"]
+
+
+def test_an_answer_of_the_hub_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(repository: str, *, allow_patterns: list[str]) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(FileNotFoundError, match=r"no learned set 'owner/name'.*\(which answers: no network\)"):
+        load("owner/name")

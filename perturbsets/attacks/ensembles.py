@@ -1,0 +1,150 @@
+"""Several attacks as one: Auto-PGD towards several classes, and the fixed ensemble in the manner of AutoAttack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+
+from perturbsets._types import Model, OneOrEach, Samples
+from perturbsets.adversaries import Adversary, Worst
+from perturbsets.ascents import APGD
+from perturbsets.attacks.gradient import Norm, classifier_objective, pixel_ball
+from perturbsets.evaluation import Robustness, evaluate_robustness
+from perturbsets.objectives import StrongestWrong
+from perturbsets.sets import PerturbationSet
+
+
+@runtime_checkable
+class Evaluation(Protocol):
+    """What :func:`autoattack` returns: the call of :func:`perturbsets.evaluate_robustness` without the sets."""
+
+    def __call__(
+        self,
+        model: Model,
+        images: Samples,
+        labels: Any,
+        *,
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> Robustness:
+        """Attacks images and gives the robust accuracy."""
+
+
+def apgd_t(
+    *,
+    norm: Norm = "linf",
+    radius: OneOrEach | None = None,
+    loss: Literal["ce", "dlr", "margin"] = "dlr",
+    targets: int = 9,
+    steps: int = 100,
+    restarts: int = 1,
+) -> Worst:
+    r"""Targeted Auto-PGD towards each of the strongest wrong classes; any wrong prediction is a success.
+
+    .. math:: \max_{\|u\| \le \epsilon}
+        \frac{z_t - \max_{k \ne t} z_k}{z_{\pi_1} - \frac12 (z_{\pi_3} + z_{\pi_4})}(x + u), \qquad
+        t = \text{class of the } k\text{-th largest logit but } y, \quad k = 1, \dots, K_t
+
+    with the order :math:`\pi` of the logits, largest first. A later target meets only the images that no earlier one
+    changed to a wrong prediction.
+
+    Args:
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        radius: Radius :math:`\epsilon` for images in [0, 1], a number or one per image; if not given 8/255 in L-inf,
+            0.5 in L2, 12 in L1.
+        loss: Targeted loss: ``"dlr"`` (at least 4 classes), ``"margin"`` or ``"ce"``.
+        targets: Number :math:`K_t` of target classes, fewer than the model has classes.
+        steps: Number of steps per start.
+        restarts: Number of random starts towards each target.
+
+    Returns:
+        The attack, called as the others with true classes; its result also says which target succeeded.
+
+    Raises:
+        ValueError: If the norm or loss is unknown, a number is outside its range; at the call, if the model has too few
+            classes.
+
+    References:
+        Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+        attacks*, 2020, eq. 8 and sec. 6 (9 targets, 100 steps).
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
+        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 3, 4])
+        >>> apgd_t(targets=4, steps=5)(model, images, labels).images.shape
+        torch.Size([5, 1, 4, 4])
+    """
+    ball, toward = pixel_ball(norm, radius), classifier_objective(loss, targeted=True)
+    ascent = APGD(steps=steps, restarts=restarts, stop_on_success=True)
+    ranks = range(1, targets + 1)
+    members = [Adversary(ball, StrongestWrong(rank=rank, objective=toward), ascent) for rank in ranks]
+    return Worst(members, drop_successes=True)
+
+
+def autoattack(
+    *,
+    norm: Norm = "linf",
+    radius: OneOrEach | None = None,
+    sets: PerturbationSet | Mapping[str, PerturbationSet] | None = None,
+    steps: int = 100,
+    queries: int = 5000,
+    targets: int = 9,
+) -> Evaluation:
+    r"""Robust accuracy under a fixed ensemble: Auto-PGD, targeted Auto-PGD and Square, one after the other.
+
+    .. math:: \frac1B \sum_i \min_a \mathbf 1\big[\arg\max_k z_k(x_i^{(a)}) = y_i\big]
+
+    over the attacks a. It is :func:`perturbsets.evaluate_robustness` on a pixel ball, and differs from AutoAttack in
+    leaving out FAB, whose targeted form adds nothing to targeted Auto-PGD in the paper.
+
+    Args:
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``; in L1 random draws take the place of Square.
+        radius: Radius for images in [0, 1], a number or one per image; if not given 8/255 in L-inf, 0.5 in L2, 12 in
+            L1.
+        sets: A perturbation set of any kind, or several by name, in place of the pixel ball.
+        steps: Steps of each Auto-PGD.
+        queries: Model calls of Square for each image.
+        targets: Largest number of target classes.
+
+    Returns:
+        The evaluation, called as ``(model, images, labels, *, generator=None)``; ``groups``, ``batch``, ``folder`` and
+        ``progress`` of :func:`perturbsets.evaluate_robustness` may follow.
+
+    Raises:
+        ValueError: If the norm is unknown, the radius negative or NaN, or both a radius and sets are given; at the
+            call, as :func:`perturbsets.evaluate_robustness`.
+
+    References:
+        Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+        attacks*, 2020, sec. 6.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> result = autoattack(radius=0.1, steps=5, queries=10)(model, images, labels)
+        >>> result.accuracy.mean <= result.clean.mean
+        True
+    """
+    if sets is not None and radius is not None:
+        raise ValueError("radius must be left out where sets are given: they have their own")
+    chosen = pixel_ball(norm, radius) if sets is None else sets
+
+    def attack(
+        model: Model,
+        images: Samples,
+        labels: Any,
+        *,
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> Robustness:
+        if generator is not None:
+            settings["seed"] = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        return evaluate_robustness(
+            model, images, labels, chosen, steps=steps, queries=queries, targets=targets, **settings
+        )
+
+    return attack

@@ -1,0 +1,111 @@
+"""Attacks through a network's representation: of a learned set's latents, or towards the features of a guide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from perturbsets._types import OneOrEach
+from perturbsets.adversaries import Adversary
+from perturbsets.ascents import ProjectedGradient
+from perturbsets.attacks.gradient import radius_share
+from perturbsets.layer_outputs import Activation
+from perturbsets.loading import load
+from perturbsets.objectives import CrossEntropy
+from perturbsets.representations import feature_opt
+from perturbsets.sets import LatentBall
+
+
+def latent_pgd(
+    perturbations: LatentBall | Path | str,
+    *,
+    radius: OneOrEach | None = None,
+    steps: int = 50,
+    step_size: OneOrEach | None = None,
+    restarts: int = 1,
+    targeted: bool = False,
+) -> Adversary:
+    r"""PGD on the latent offsets of a learned perturbation set.
+
+    .. math:: u_{t+1} = \Pi_{\|u\|_2 \le \epsilon}\Big(u_t + \alpha \frac{\nabla_t}{\|\nabla_t\|_2}\Big), \qquad
+        \nabla_t = \nabla_u\, \ell\big(g(x, \mu(x) + \sigma(x) \odot u_t), y\big)
+
+    from random starts; an image is done at its first success.
+
+    Args:
+        perturbations: A learned set, or what :func:`perturbsets.load` takes: the name of a pretrained set, a folder, a
+            hub repository.
+        radius: Radius :math:`\epsilon` in prior standard deviations, a number or one per image; the set's own if not
+            given.
+        steps: Number of steps per start.
+        step_size: Step :math:`\alpha`, in the unit of the radius; a twentieth of the radius if not given.
+        restarts: Number of random starts.
+        targeted: Whether labels are target classes.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ValueError: If a number is outside its range; at the call, if images do not have the set's size.
+        FileNotFoundError: If there is no set of that name or folder.
+
+    References:
+        Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 4; steps and step size are
+        those of the authors' release.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        >>> images, labels = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
+        >>> latent_pgd("digits-rts", steps=3)(model, images, labels).images.shape
+        torch.Size([3, 1, 28, 28])
+    """
+    ball = perturbations if isinstance(perturbations, LatentBall) else load(perturbations)
+    if radius is not None:
+        ball = replace(ball, radius=radius)
+    step = radius_share(ball.radius, 1 / 20) if step_size is None else step_size
+    ascent = ProjectedGradient(steps=steps, step_size=step, restarts=restarts, stop_on_success=True)
+    return Adversary(ball, CrossEntropy(targeted=targeted), ascent)
+
+
+def feature_adversary(
+    layers: str | Sequence[str],
+    *,
+    radius: OneOrEach = 10 / 255,
+    activation: Activation = "relu",
+    steps: int = 500,
+) -> Adversary:
+    r"""An image near the source whose inner representation is near that of a guide image.
+
+    .. math:: \min_{x'} \|\phi(x') - \phi(g)\|^2 \quad
+        \text{subject to } \|x' - x\|_\infty \le \epsilon, \ 0 \le x' \le 1
+
+    with the output :math:`\phi` of a layer, by L-BFGS in the box. It is called with guide images g in the place of
+    labels: ``feature_adversary("layer4")(model, sources, guides)``. The goal counts as never reached.
+
+    Args:
+        layers: Names or globs of layers, as for :func:`perturbsets.layer_names`.
+        radius: Radius :math:`\epsilon` in L-inf for images in [0, 1], a number or one per image.
+        activation: ``"relu"`` or ``"none"``: what is applied to the layers' output.
+        steps: Largest number of steps.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ValueError: If a setting is outside its range; at the call, if no layer has the name or guides do not fit.
+
+    References:
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 3.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> sources, guides = torch.rand(2, 5, 1, 4, 4)
+        >>> feature_adversary("1")(model, sources, guides).images.shape
+        torch.Size([5, 1, 4, 4])
+    """
+    return feature_opt(layers, radius=radius, activation=activation, steps=steps)
