@@ -46,16 +46,12 @@ class SegmentDigits(Dataset[tuple[Float[Tensor, "1 H W"], int]]):
     class exactly; and four that no class tells. Each of these has an amount that is drawn uniformly from its range, and
     is on above the middle of the range, where :math:`U` is the uniform distribution:
 
-    ========== =========================================== ==========================================
-    label      amount                                      drawn from
-    ========== =========================================== ==========================================
-    tilted     angle to either side, in degrees            :math:`U[0, \text{rotation}]`
-    large      factor of size                              :math:`U[\text{scale}]`
-    shifted    distance of the shift, as a share of the    :math:`U[0, \text{shift}]`, in a direction
-               frame                                       that is drawn too
-    bold       pixels added to each side of every stroke   :math:`U[\text{stroke}]`
-               of factor 1, or taken where negative
-    ========== =========================================== ==========================================
+    | label | amount | drawn from |
+    |---|---|---|
+    | tilted | angle to either side, in degrees | :math:`U[0, \text{rotation}]` |
+    | large | factor of size | :math:`U[\text{scale}]` |
+    | shifted | distance of the shift, as a share of the frame | :math:`U[0, \text{shift}]`, in a direction drawn too |
+    | bold | pixels added to each side of every stroke of factor 1 (negative: taken) | :math:`U[\text{stroke}]` |
 
     A scan has a slant, size, place and stroke width already, so an image tells these labels not quite exactly. Draws
     depend on the scan's row, the copy and the seed alone. Images are made when they are first asked for, on a drawing
