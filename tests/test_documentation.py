@@ -15,7 +15,7 @@ from augment import Digits
 from perturbsets import SmallConvNet
 
 TUTORIALS: dict[str, dict[str, int]] = {  # constants that make a script short
-    "attack": {"STEPS": 2, "IMAGES": 6, "QUERIES": 5},
+    "attack": {"STEPS": 2, "IMAGES": 6, "QUERIES": 5, "SEARCH": 2},
     "learn": {"STEPS": 2, "IMAGES": 400, "SEARCH": 1},
     "train": {"STEPS": 2, "IMAGES": 12, "EPOCHS": 1},
     "certify": {"STEPS": 2, "IMAGES": 6, "SEARCH": 1, "DRAWS": 50},

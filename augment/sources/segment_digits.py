@@ -37,16 +37,12 @@ class SegmentDigits(LabelledImages):
     of the class; and four that are independent of it. Each of these has an amount that is drawn from the uniform
     distribution :math:`U` of its range, and is on above the middle of the range:
 
-    ========== =========================================== ==========================================
-    label      amount                                      drawn from
-    ========== =========================================== ==========================================
-    tilted     angle in either direction, in degrees       :math:`U[0, \text{rotation}]`
-    large      scale factor                                :math:`U[\text{scale}]`
-    shifted    distance of the shift, as a share of the    :math:`U[0, \text{shift}]`, in a uniform
-               image's side                                direction
-    bold       pixels added to each side of every stroke   :math:`U[\text{stroke}]`
-               (removed if negative), before scaling
-    ========== =========================================== ==========================================
+    | label | amount | drawn from |
+    |---|---|---|
+    | tilted | angle to either side, in degrees | :math:`U[0, \text{rotation}]` |
+    | large | factor of size | :math:`U[\text{scale}]` |
+    | shifted | distance of the shift, as a share of the frame | :math:`U[0, \text{shift}]`, in a direction drawn too |
+    | bold | pixels added to each side of every stroke of factor 1 (negative: taken) | :math:`U[\text{stroke}]` |
 
     Scans have slants, sizes, positions and stroke widths of their own, so these labels cannot be read off an image
     exactly. Draws depend on the scan's row, the copy and the seed alone. Images are drawn at the first use of one, with

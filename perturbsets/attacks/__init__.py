@@ -2,16 +2,14 @@
 
 Each function returns an attack to be called as ``(model, images, labels, *, generator=None)`` on images in [0, 1]:
 
-========================================== ==================================================== ======================
-Functions                                  What they search                                     What the call returns
-========================================== ==================================================== ======================
-fgsm r_fgsm bim pgd mi_fgsm apgd           the worst image in a pixel ball, by gradients        ``AttackResult``
-square random_search spatial               the worst image, without gradients                   ``AttackResult``
-latent_pgd feature_adversary               the worst image of a learned set; another's features ``AttackResult``
-apgd_t                                     the worst image over several target classes          ``WorstResult``
-carlini_wagner deepfool fmn lbfgs          the smallest change that succeeds                    ``SmallestRadius``
-autoattack                                 robust accuracy under an ensemble of attacks         ``Robustness``
-========================================== ==================================================== ======================
+| functions | what they search | what the call returns |
+|---|---|---|
+| `fgsm`, `r_fgsm`, `bim`, `pgd`, `mi_fgsm`, `apgd` | the worst image in a pixel ball, by gradients | `AttackResult` |
+| `square`, `random_search`, `spatial` | the worst image, without gradients | `AttackResult` |
+| `latent_pgd`, `feature_adversary` | the worst image of a learned set; another's features | `AttackResult` |
+| `apgd_t` | the worst image over several target classes | `WorstResult` |
+| `carlini_wagner`, `deepfool`, `fmn`, `lbfgs` | the smallest change that succeeds | `SmallestRadius` |
+| `autoattack` | robust accuracy under an ensemble of attacks | `Robustness` |
 
 An attack of other parts is an :class:`~perturbsets.Adversary` of any set, objective and ascent.
 """

@@ -23,6 +23,7 @@ from perturbsets import (
 STEPS = 300
 IMAGES = 200
 QUERIES = 500
+SEARCH = 100
 
 model = SmallConvNet()
 settings = LoopSettings(steps=STEPS, learning_rate=0.002)
@@ -56,7 +57,7 @@ for name in table.columns:
 # ## A figure to publish
 #
 # One attack may be weak against one model. The ensemble tries several, each on the images that are still robust.
-robustness = attacks.autoattack(norm="linf", radius=0.1, queries=QUERIES)(model, images, labels)
+robustness = attacks.autoattack(norm="linf", radius=0.1, steps=SEARCH, queries=QUERIES)(model, images, labels)
 print(f"ensemble: {robustness.accuracy.mean:.1%} robust; images broken by each attack: {robustness.broken}")
 
 # The audit looks for signs that an attack fails for other reasons than the model's strength.
@@ -65,7 +66,7 @@ print(audit(attack, model, images[:64], labels[:64]))
 # ## How large must a change be?
 #
 # Instead of success at one radius, the smallest change of each image: a curve of accuracy over radius from one search.
-smallest = attacks.fmn(norm="l2")(model, images, labels)
+smallest = attacks.fmn(norm="l2", steps=SEARCH)(model, images, labels)
 print(f"median smallest L2 change: {smallest.radii.median():.2f}")
 print("robust at 0.5, 1 and 2:", smallest.accuracy(torch.tensor([0.5, 1.0, 2.0])).tolist())
 
