@@ -50,7 +50,7 @@ class RuleDetector:
     ) -> None:
         self.model, self.auxiliary, self.rules = model, auxiliary, rules
         self.seed = 0 if generator is None else generator.initial_seed()
-        self.threshold = rejection_threshold(self.predict(natural)[2], share)
+        self.threshold = rejection_threshold(self.predict(natural)[2], share=share)
 
     def predict(self, images: Images) -> tuple[Labels, Tensor, Tensor]:
         """Predicted classes and states of labels, and how far they violate the rules."""

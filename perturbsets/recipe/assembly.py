@@ -28,7 +28,9 @@ def adversary(section: Any, sets: Sets) -> Adversary:
         objective = section.objective.make()
     else:
         objective = (
-            FeatureDistance(section.layers, section.activation) if hasattr(section, "layers") else KLDivergence()
+            FeatureDistance(section.layers, activation=section.activation)
+            if hasattr(section, "layers")
+            else KLDivergence()
         )
     return Adversary(sets[section.set], objective, section.ascent.make())
 

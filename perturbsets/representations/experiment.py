@@ -237,7 +237,7 @@ class _Study:
 
     def sets(self, sets: Mapping[str, PerturbationSet], ascent: Ascent) -> dict[str, Any]:
         """The last layer attacked in other sets, with the same guides."""
-        objective = FeatureDistance([self.last], self.settings.activation)
+        objective = FeatureDistance([self.last], activation=self.settings.activation)
         content = {}
         for name, perturbations in sets.items():
             images = self._attack(Adversary(perturbations, objective, ascent)).images
@@ -268,7 +268,7 @@ class _Study:
         pairs, shown = self.pairs[self.first], slice(self.settings.shown)
         images = {"source": pairs.sources, "guide": pairs.guides, "adversary": self.adversaries[self.last]}
         ascent = ProjectedLBFGS(self.settings.steps, starts="uniform")
-        inversion = Inversion([self.last], self.settings.activation, ascent=ascent)
+        inversion = Inversion([self.last], activation=self.settings.activation, ascent=ascent)
         for name, some in ((name, every[shown]) for name, every in images.items()):
             inverted = inversion.reconstruct(self.model, some, generator=self._generator("inversion")).images
             self.arrays |= {

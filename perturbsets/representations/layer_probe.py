@@ -61,7 +61,7 @@ class LayerProbe:
 
     def features(self, images: Images, layer: str) -> Tensor:
         """Features of images at a layer, a row each."""
-        outputs = LayerOutputs(self.model, [layer], self.activation)
+        outputs = LayerOutputs(self.model, [layer], activation=self.activation)
         with preserve_state(self.model, images.device), torch.no_grad():
             return torch.cat([outputs(part)[layer] for part in images.split(BATCH)])
 

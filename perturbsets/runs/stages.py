@@ -72,7 +72,7 @@ def fit(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
         return
     radius = recipe.set.radius
     if radius is None:
-        radius = radius_from_pairs(model, held, recipe.set.quantile)
+        radius = radius_from_pairs(model, held, quantile=recipe.set.quantile)
     bank = encodings(model, training)
     bank = bank[torch.randperm(len(bank), generator=run.generator("bank"))[: recipe.set.bank]]
     used = (PairsUsed.of("fit", training), PairsUsed.of("selection", held))
@@ -116,7 +116,7 @@ def check(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
         "value": learned.radius,
         "quantile": recipe.set.quantile if recipe.set.radius is None else None,
         "pairs": len(norms),
-        "groups": radius_by_group(learned.model, held, recipe.set.quantile),
+        "groups": radius_by_group(learned.model, held, quantile=recipe.set.quantile),
     }
     if "unseen" in test.splits:
         content["unseen"], _ = measure(build.store(run, "unseen"))
