@@ -40,63 +40,21 @@ def _makes_pairs(sections: Sections) -> bool:
     return not named and (pairs is not None or sections.get("model") is not None)
 
 
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage(
-            "pairs",
-            "stages",
-            _makes_pairs,
-            "Make pairs of clean and changed images, or collect them from files, and store them in pairs.h5.",
-        ),
-        Stage(
-            "fit",
-            "stages",
-            _has("model"),
-            "Fit the CVAE to the pairs and save the learned set; an interrupted fit continues.",
-            shared=True,
-        ),
-        Stage(
-            "check",
-            "stages",
-            _has("model"),
-            "Measure on test pairs whether the set contains the changes that it should, and little else.",
-        ),
-        Stage(
-            "auxiliary",
-            "stages",
-            _has("auxiliary"),
-            "Train the auxiliary multi-label classifier and measure it.",
-            shared=True,
-        ),
-        Stage("train", "stages", _has("classifiers"), "Train every classifier of the recipe.", shared=True),
-        Stage(
-            "evaluate",
-            "analyses",
-            _has("classifiers", "trained"),
-            "Measure every classifier under every adversary, on test images.",
-        ),
-        Stage(
-            "certify",
-            "analyses",
-            _has("certify"),
-            "Certify the set from held-out pairs, and classifiers by votes under noise.",
-        ),
-        Stage(
-            "representations",
-            "analyses",
-            _has("representations"),
-            "Attack a network's inner representations, and measure how natural the resulting ones are.",
-        ),
-        Stage(
-            "labels",
-            "analyses",
-            _has("labels"),
-            "Attack the auxiliary classifier's labels, and detect attacks by rules between labels and classes.",
-        ),
-        Stage("report", "analyses", lambda sections: True, "Write report.html from the contents of the run folder."),
-    )
-}
+_TABLE = (
+    Stage("pairs", "stages", _makes_pairs, "Make or collect pairs of clean and changed images, and store them."),
+    Stage("fit", "stages", _has("model"), "Fit the CVAE to the pairs and save the learned set.", shared=True),
+    Stage("check", "stages", _has("model"), "Measure the criteria of the learned set on test pairs."),
+    Stage("auxiliary", "stages", _has("auxiliary"), "Train and measure the auxiliary classifier.", shared=True),
+    Stage("train", "stages", _has("classifiers"), "Train every classifier of the recipe.", shared=True),
+    Stage("evaluate", "analyses", _has("classifiers", "trained"), "Evaluate every classifier under every adversary."),
+    Stage("certify", "analyses", _has("certify"), "Certify the set on held-out pairs, and votes under noise."),
+    Stage("representations", "analyses", _has("representations"), "Attack and measure a network's representations."),
+    Stage(
+        "labels", "analyses", _has("labels"), "Attack the auxiliary classifier's labels, and detect attacks by rules."
+    ),
+    Stage("report", "analyses", lambda sections: True, "Write report.html from the contents of the run folder."),
+)
+STAGES = {stage.name: stage for stage in _TABLE}
 """All stages in order, by name."""
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import configparser
 import glob
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
+
+from perturbsets import packaged_recipes
+from perturbsets.packaged_recipes import INSTALLED
 
 LEFT_OUT = {".py", ".pyc", ".md"}
 
@@ -27,3 +30,34 @@ def test_every_file_of_a_package_is_named_as_its_data(package: str, root: Path) 
 
     assert there
     assert there - named == set()
+
+
+def test_every_recipe_is_installed_where_it_is_looked_for(root: Path) -> None:
+    settings = configparser.ConfigParser()
+    settings.read(root / "setup.cfg")
+    installed = {
+        f"{folder}/{Path(file).name}"
+        for folder, pattern in settings["options.data_files"].items()
+        for file in glob.glob(pattern, root_dir=root)
+    }
+    recipes = {file.relative_to(root / "recipes").as_posix() for file in (root / "recipes").rglob("*.yaml")}
+
+    assert recipes
+    assert {INSTALLED + name for name in (*recipes, "schema.json")} == installed
+
+
+class Installed(PurePosixPath):
+    """A file of an installed distribution, as importlib.metadata lists it."""
+
+    def locate(self) -> Path:
+        return Path("/prefix/lib/site-packages") / self
+
+
+def test_recipes_of_a_wheel_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = [Installed("perturbsets/cli.py"), Installed(f"../../{INSTALLED}digits/rts.yaml")]
+    monkeypatch.setattr(packaged_recipes, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(packaged_recipes.metadata, "files", lambda name: files)
+
+    assert packaged_recipes.packaged_recipes() == {"digits/rts": Path(f"/prefix/{INSTALLED}digits/rts.yaml")}
+    assert packaged_recipes.find_recipe("recipes/digits/rts.yaml") == Path(f"/prefix/{INSTALLED}digits/rts.yaml")
+    assert packaged_recipes.find_recipe("digits/none") is None

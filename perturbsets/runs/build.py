@@ -55,7 +55,7 @@ def pair_source(run: RunFolder) -> PairSource:
         sources |= {"test": halves(start=0), "unseen": halves(start=1)}
         changes["unseen"] = recipe.unseen.make()
     draws = {split: getattr(recipe.pairs, split) for split in sources}
-    return ChangedPairs(sources, changes, draws, run.seed("pairs"))
+    return ChangedPairs(sources, changes, draws=draws, seed=run.seed("pairs"))
 
 
 def change(recipe: Recipe) -> Change:
