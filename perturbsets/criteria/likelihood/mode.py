@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perturbsets._types import Offsets, PerImage, Rows
 from perturbsets.criteria.likelihood.importance import Gain, OffsetLikelihood
-from perturbsets.sets.l2 import chi_quantile, log_chi_cdf, norms_in_ball
+from perturbsets.sets.balls import chi_quantile, log_chi_cdf, norms_in_ball
 
 # A map of the whole space onto the ball that takes the standard normal to the normal conditioned on the ball. ..
 # math:: T(y) = \tau(\|y\|)\, y / \|y\|, \qquad F(\tau(r)) = F(r)\, F(\epsilon) with F the distribution function of

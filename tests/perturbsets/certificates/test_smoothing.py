@@ -17,7 +17,7 @@ from perturbsets import ComposedSet, LatentBall, PerturbationSet, PixelBall, Reg
 from perturbsets.certificates import ABSTAIN
 from perturbsets.certificates.smoothing import winners
 from perturbsets.certificates.votes import fewest
-from perturbsets.sets.l2 import L2Ball
+from perturbsets.sets.balls import L2Ball
 from perturbsets.share_bounds import share_at_least
 from tests.perturbsets.certificates.linear import KINDS, WIDE, case, distances, two_classes
 
