@@ -42,7 +42,7 @@ from perturbsets.representations import (
     likelihood_drop,
     sparsity_change,
 )
-from perturbsets.sets.l1 import L1Ball
+from perturbsets.sets.balls import L1Ball
 from tests.no_double import OnDevice, device_without_double, home
 from tests.perturbsets.every_ascent import ASCENTS, pixels_or_else_places
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from perturbsets._types import Flags, Model, PerImage, Samples, check_choice
 from perturbsets.adversaries.adversary import Adversary, AttackResult
 from perturbsets.model_call import ordinary, preserve_state
-from perturbsets.objectives.penalized import Penalized
+from perturbsets.objectives.general import Penalized
 from perturbsets.rows import take_rows
 
 Over = Literal["radius", "weight"]

@@ -111,14 +111,7 @@ class AcceleratedGradient(GradientBased):
 
 
 class _Climb(Active):
-    """The points of every image, and what is known of its curvature.
-
-    Args:
-        region: A box.
-        loss: What to raise.
-        best: Takes in every point visited.
-        start: First offsets, in the region.
-    """
+    """The points of every image, and what is known of its curvature."""
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets) -> None:
         super().__init__(region, loss, best)

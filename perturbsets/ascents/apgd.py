@@ -81,15 +81,7 @@ def checkpoints(steps: int) -> list[int]:
 
 
 class _Climb(Active):
-    """Where every image is, where it was, and the highest point it has seen.
-
-    Args:
-        region: Where to stay.
-        loss: What to raise.
-        best: Takes in every point visited.
-        start: First offsets, in the region.
-        size: First step, a number or one per image.
-    """
+    """Where every image is, where it was, and the highest point it has seen."""
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, size: OneOrEach) -> None:
         super().__init__(region, loss, best)

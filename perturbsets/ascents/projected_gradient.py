@@ -94,13 +94,7 @@ class SteepestClimb(Climb):
 
     .. math:: m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}
 
-    Args:
-        region: As for :class:`Climb`, like all but the last.
-        loss: What to raise.
-        start: First offsets.
-        best: Takes in every point visited.
-        step_size: Step.
-        momentum: Weight :math:`\mu \ge 0` of former gradients; 0 follows the present one alone.
+    with the weight :math:`\mu \ge 0` of former gradients, ``momentum``.
     """
 
     def __init__(
@@ -123,17 +117,6 @@ class AdamClimb(Climb):
         d_t = \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \delta}
 
     with :math:`\delta`, against division by zero, near the smallest number.
-
-    Args:
-        region: As for :class:`Climb`, like all but the last.
-        loss: What to raise.
-        start: First offsets.
-        best: Takes in every point visited.
-        step_size: Step.
-        betas: :math:`(\beta_1, \beta_2)`.
-
-    References:
-        Kingma and Ba, *Adam: a method for stochastic optimization*, 2015, algorithm 1.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from augment.double_precision import in_double
 from perturbsets._types import Flags, Offsets, Rows
 from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, check_at_least_one
 from perturbsets.objectives.base import Loss
+from perturbsets.sets.balls import L2Ball
 from perturbsets.sets.base import Region, Starts
-from perturbsets.sets.l2 import L2Ball
 
 
 class Curvature:
@@ -182,15 +182,7 @@ class ProjectedLBFGS(GradientBased):
 
 
 class _Climb(Active):
-    """Where every image is, which point it tries next, and what it knows of the curvature.
-
-    Args:
-        region: Where to stay.
-        loss: What to raise.
-        best: Takes in every point visited.
-        start: First offsets, in the region.
-        memory: Number of moves remembered.
-    """
+    """Where every image is, which point it tries next, and what it knows of the curvature."""
 
     def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, memory: int) -> None:
         super().__init__(region, loss, best)

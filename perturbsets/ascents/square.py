@@ -13,8 +13,8 @@ from torch import Tensor
 from perturbsets._types import Offsets, Rows
 from perturbsets.ascents.base import Active, Ascent, Best, check_at_least_one
 from perturbsets.objectives.base import Loss
+from perturbsets.sets.balls import L2Ball
 from perturbsets.sets.base import LinfBall, Region
-from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.pixel import PixelRegion
 
 Pixels = Float[Tensor, "B C P"]

@@ -17,7 +17,7 @@ from perturbsets.adversaries.worst import Worst
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.multi_label.objectives import MultiLabelObjective, binary_cross_entropy
 from perturbsets.objectives.classification import check_finite
-from perturbsets.objectives.penalized import Penalized
+from perturbsets.objectives.general import Penalized
 from perturbsets.training.method import Classifier, OneUpdate, Update, batch_states
 
 Metric = Literal["f1", "balanced_accuracy"]

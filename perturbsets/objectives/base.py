@@ -39,11 +39,7 @@ class Loss(ABC):
 
 
 class ByValue(Loss):
-    """A loss ranked by value alone, whether or not the attack succeeds.
-
-    Args:
-        loss: What to raise.
-    """
+    """A loss ranked by value alone, whether or not the attack succeeds."""
 
     success_first = False
 

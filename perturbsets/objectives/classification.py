@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -140,12 +141,8 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossEntropy(Objective):
-    r"""Cross-entropy of the true class (raised), or of a target class (lowered).
-
-    .. math:: \ell(z, y) = -z_y + \ln \sum_k e^{z_k}
-
-    The attack succeeds when the predicted class is not the true one, or is the target.
+class LogitObjective(Objective):
+    """A score of the logits of a classifier; subclasses say which.
 
     Args:
         targeted: Whether the labels given are targets.
@@ -159,15 +156,31 @@ class CrossEntropy(Objective):
         Raises:
             ValueError: If labels do not fit the samples.
         """
-        return bind(model, images, labels, _cross_entropy, targeted=self.targeted)
+        return bind(model, images, labels, self.score, targeted=self.targeted)
 
-
-def _cross_entropy(logits: Logits, labels: Labels) -> PerImage:
-    return F.cross_entropy(logits, labels, reduction="none")
+    @abstractmethod
+    def score(self, logits: Logits, labels: Labels) -> PerImage:
+        """Value of each image, raised in the untargeted form."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Margin(Objective):
+class CrossEntropy(LogitObjective):
+    r"""Cross-entropy of the true class (raised), or of a target class (lowered).
+
+    .. math:: \ell(z, y) = -z_y + \ln \sum_k e^{z_k}
+
+    The attack succeeds when the predicted class is not the true one, or is the target.
+
+    Args:
+        targeted: Whether the labels given are targets.
+    """
+
+    def score(self, logits: Logits, labels: Labels) -> PerImage:
+        return F.cross_entropy(logits, labels, reduction="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin(LogitObjective):
     r"""How far the best wrong class lies above the true one (raised), or a target below the rest (lowered).
 
     .. math:: \ell(z, y) = \max_{k \ne y} z_k - z_y
@@ -181,15 +194,8 @@ class Margin(Objective):
         Carlini and Wagner, *Towards evaluating the robustness of neural networks*, 2017, f6.
     """
 
-    targeted: bool = False
-
-    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
-        """Binds to a classifier and class numbers ``[B]``.
-
-        Raises:
-            ValueError: If labels do not fit the samples.
-        """
-        return bind(model, images, labels, margin, targeted=self.targeted)
+    def score(self, logits: Logits, labels: Labels) -> PerImage:
+        return margin(logits, labels)
 
 
 def margin(logits: Logits, labels: Labels) -> PerImage:
@@ -202,7 +208,7 @@ SMALLEST = 1e-12  # where all logits are equal there is no scale to divide by
 
 
 @dataclass(frozen=True, kw_only=True)
-class DLR(Objective):
+class DLR(LogitObjective):
     r"""Difference-of-logits ratio: a margin invariant to scale and shift of the logits.
 
     .. math:: \ell(z, y) = \frac{\max_{k \ne y} z_k - z_y}{z_{\pi_1} - z_{\pi_3}}, \qquad
@@ -219,16 +225,8 @@ class DLR(Objective):
         parameter-free attacks*, 2020, eq. 6 and 8.
     """
 
-    targeted: bool = False
-
-    def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
-        """Binds to a classifier and class numbers ``[B]``.
-
-        Raises:
-            ValueError: If labels do not fit the samples; at the first call if there are fewer than 3 classes, or
-                4 for the targeted form.
-        """
-        return bind(model, images, labels, _targeted_ratio if self.targeted else _ratio, targeted=self.targeted)
+    def score(self, logits: Logits, labels: Labels) -> PerImage:
+        return _targeted_ratio(logits, labels) if self.targeted else _ratio(logits, labels)
 
 
 def _ratio(logits: Logits, labels: Labels) -> PerImage:

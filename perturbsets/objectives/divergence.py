@@ -15,13 +15,7 @@ from perturbsets.objectives.classification import check_logits, class_numbers
 
 
 class DivergenceLoss(Loss):
-    """Kullback-Leibler divergence from clean predictions.
-
-    Args:
-        model: Samples to logits ``[B, K]``.
-        clean: Logarithms of the clean predictions ``[B, K]``.
-        labels: Classes; any other prediction is a success.
-    """
+    """Kullback-Leibler divergence from clean predictions."""
 
     calls = 1
 

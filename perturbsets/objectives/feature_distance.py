@@ -231,13 +231,7 @@ class _Product(torch.autograd.Function):
 
 
 class LinearFeatureLoss(Loss):
-    """Minus the relative squared distance of linearised representations to the guides'.
-
-    Args:
-        outputs: The layers of the model.
-        tangent: Their linearisation.
-        guides: The representations to approach.
-    """
+    """Minus the relative squared distance of linearised representations to the guides'."""
 
     calls = 2
 

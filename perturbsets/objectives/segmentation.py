@@ -104,13 +104,7 @@ def _counted(maps: Maps) -> Tensor:
 
 
 class SegmentationLoss(Loss):
-    """Mean cross-entropy over the labelled pixels of each image.
-
-    Args:
-        model: Samples to logits ``[B, K, ...]``.
-        labels: Class of each pixel.
-        goal: Share of right pixels at or below which the attack succeeds.
-    """
+    """Mean cross-entropy over the labelled pixels of each image."""
 
     def __init__(self, model: Model, labels: Maps, goal: float) -> None:
         self.model, self.labels, self.goal = model, labels, goal

@@ -12,7 +12,7 @@ from perturbsets._types import Images, Offsets
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.criteria.pairs import Pairs
-from perturbsets.objectives.approximation import ApproximationError
+from perturbsets.objectives.general import ApproximationError
 from perturbsets.report.findings import percent
 from perturbsets.report.pictures import Grid, Group, Row
 from perturbsets.rows import one_number

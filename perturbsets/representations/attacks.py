@@ -22,7 +22,7 @@ from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation
 from perturbsets.objectives.classification import CrossEntropy
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance
-from perturbsets.objectives.penalized import Penalized
+from perturbsets.objectives.general import Penalized
 from perturbsets.sets.pixel import PixelBall
 
 RADIUS = 10 / 255  # Sabour et al., 2016, sec. 3

@@ -24,7 +24,7 @@ from perturbsets.representations.neighbours import Neighbourhood, nearest_neighb
 from perturbsets.representations.tangent import DimensionChoice, ProbabilisticPCA, choose_dimension, likelihood_drop
 from perturbsets.representations.units import active_overlap, angular_consistency, sparsity_change
 from perturbsets.rows import named_rows
-from perturbsets.sets.l2 import random_directions
+from perturbsets.sets.balls import random_directions
 
 TOGETHER = 32  # pairs whose neighbourhoods are in memory at once
 POINTS = ("adversary", "random", "close", "far")

@@ -19,21 +19,15 @@ from cvae._types import Features
 from cvae.files import atomic_folder
 from perturbsets._types import Images, Offsets, OneOrEach, Rows, check_choice
 from perturbsets.rows import one_number, set_per_image
+from perturbsets.sets.balls import L2Ball
 from perturbsets.sets.base import Ball, PerturbationSet, Region, check_bounds
-from perturbsets.sets.l2 import L2Ball
 from perturbsets.sets.pairs_used import PairsUsed, read, written
 
 Draw = Literal["bank", "prior"]
 
 
 class LatentRegion(Region):
-    """A :class:`LatentBall` bound to images; the prior of x is computed once, when first needed.
-
-    Args:
-        images: The images, in [0, 1].
-        perturbations: The set.
-        ball: The ball of offsets, in prior standard deviations.
-    """
+    """A :class:`LatentBall` bound to images; the prior of x is computed once, when first needed."""
 
     def __init__(self, images: Images, perturbations: LatentBall, ball: Ball) -> None:
         self.images, self.perturbations, self.ball = images, perturbations, ball

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, OneOrEach, Rows, Samples, check_choice
+from perturbsets.sets.balls import L1Ball, L2Ball
 from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region, check_bounds
-from perturbsets.sets.l1 import L1Ball
-from perturbsets.sets.l2 import L2Ball
 
 Norm = Literal["l1", "l2", "linf"]
 BALLS: dict[str, type[Ball]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
@@ -19,13 +18,7 @@ INSIDE = 1 - 64 * torch.finfo(torch.float32).eps  # of a change of halves: norms
 
 
 class PixelRegion(Region):
-    """A :class:`PixelBall` bound to samples.
-
-    Args:
-        images: The samples.
-        ball: The ball of offsets.
-        bounds: Smallest and largest value of a sample.
-    """
+    """A :class:`PixelBall` bound to samples."""
 
     cheap = True
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets, OneOrEach, Rows, Samples
+from perturbsets.sets.balls import L2Ball
 from perturbsets.sets.base import PerturbationSet, Region
 from perturbsets.sets.composed import ComposedRegion
-from perturbsets.sets.l2 import L2Ball
 
 
 class StandardizedRegion(Region):

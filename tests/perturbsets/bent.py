@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cvae import CVAE, Networks
-from perturbsets.sets.l2 import log_chi_cdf
+from perturbsets.sets.balls import log_chi_cdf
 
 
 class _Constant(nn.Module):

@@ -12,7 +12,7 @@ from scipy import stats
 from torch.testing import assert_close
 
 from perturbsets.sets import Ball, L1Ball, L2Ball, LinfBall
-from perturbsets.sets.l2 import log_chi_cdf
+from perturbsets.sets.balls import log_chi_cdf
 
 BALLS = [L1Ball, L2Ball, LinfBall]
 

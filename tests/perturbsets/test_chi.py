@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from perturbsets.sets import L2Ball
-from perturbsets.sets.l2 import log_chi_cdf, truncated_chi
+from perturbsets.sets.balls import log_chi_cdf, truncated_chi
 
 
 @given(size=st.integers(1, 400), share=st.floats(0.2, 3))

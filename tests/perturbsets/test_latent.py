@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from cvae import SpatialCVAE
 from perturbsets import LatentBall
-from perturbsets.sets.l2 import log_chi_cdf
+from perturbsets.sets.balls import log_chi_cdf
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from perturbsets import LatentBall
 from perturbsets.criteria.likelihood.importance import OffsetLikelihood
 from perturbsets.criteria.likelihood.mode import Transport, _least_in_ball, likeliest
 from perturbsets.criteria.likelihood.proposals import Recognised, Ridge
-from perturbsets.sets.l2 import log_chi_cdf
+from perturbsets.sets.balls import log_chi_cdf
 from tests.perturbsets.bent import BentCVAE
 
 LENGTHS = 0.01

@@ -13,7 +13,7 @@ from torch import Tensor
 from augment.double_precision import in_double
 from perturbsets._types import Offsets, PerImage, Rows
 from perturbsets.criteria.likelihood.importance import Gain, OffsetLikelihood
-from perturbsets.sets.l2 import chi_quantile, log_chi_cdf, norms_in_ball
+from perturbsets.sets.balls import chi_quantile, log_chi_cdf, norms_in_ball
 
 LEAST_NORM = 1e-4  # below it the map is linear
 FARTHEST = 0.999  # quantile of the prior's norms for the point that replaces an offset outside of the ball

@@ -20,7 +20,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from perturbsets.sets.l2 import SMALLEST
+from perturbsets.sets.balls import SMALLEST
 
 HALVINGS = 100  # of a bracket: more than the digits of a double, so that short brackets near 0 are resolved too
 NEWTON_STEPS = 20  # five suffice from where it starts

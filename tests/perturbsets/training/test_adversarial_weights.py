@@ -106,8 +106,8 @@ def test_layers_that_are_frozen_or_have_no_gradient_stay() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 0.0}, "size must be a finite number above 0, got 0.0"),
-        ({"size": math.nan}, "size must be a finite number above 0, got nan"),
+        ({"gamma": 0.0}, "gamma must be a finite number above 0, got 0.0"),
+        ({"gamma": math.nan}, "gamma must be a finite number above 0, got nan"),
         (
             {"method": AdversarialWeightPerturbation(StandardTraining())},
             "method must not move weights itself, got AdversarialWeightPerturbation",

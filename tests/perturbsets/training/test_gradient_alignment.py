@@ -19,7 +19,7 @@ from perturbsets import (
     PixelBall,
     StandardTraining,
 )
-from perturbsets.training.gradient_alignment import misalignment
+from perturbsets.training.addons import misalignment
 
 
 def network() -> nn.Module:

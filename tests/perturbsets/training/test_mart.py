@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from perturbsets import MART, Adversary, PixelBall, ProjectedGradient
-from perturbsets.training.trades import boosted
+from perturbsets.training.adversarial import boosted
 
 ATTACK = Adversary(PixelBall("linf", 0.2), ascent=ProjectedGradient(3))
 

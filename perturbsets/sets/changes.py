@@ -1,26 +1,22 @@
-"""Spatial transformations: the box of rotations, translations, scales and shears."""
+"""Sets of the changes of augment: spatial transformations in a box, and the draws of any random change."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from augment import SpatialChange
+from augment import Change, SpatialChange
 from perturbsets._types import Images, Offsets, OneOrEach, Rows
 from perturbsets.rows import set_per_image
 from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region, check_bounds
 
 
 class SpatialRegion(Region):
-    """A :class:`SpatialBox` bound to images.
-
-    Args:
-        images: The images.
-        ball: The box of offsets, in shares of the ranges.
-        change: Ranges and application.
-    """
+    """A :class:`SpatialBox` bound to images."""
 
     def __init__(self, images: Images, ball: Ball, change: SpatialChange) -> None:
         self.images, self.ball, self.change = images, ball, change
@@ -80,3 +76,55 @@ class SpatialBox(PerturbationSet):
             ValueError: If images are outside [0, 1].
         """
         return SpatialRegion(check_bounds(images, (0.0, 1.0)), LinfBall(self.radius), self.change)
+
+
+class DrawnRegion(Region):
+    """A :class:`DrawnChanges` bound to images; offsets are the change's rows of parameters."""
+
+    searchable: ClassVar[bool] = False
+
+    def __init__(self, images: Images, change: Change) -> None:
+        self.images, self.change, self.ball = images, change, LinfBall(math.inf)
+
+    @property
+    def size(self) -> int:
+        return len(self.change.parameter_names)
+
+    def decode(self, offsets: Offsets) -> Images:
+        return self.change.apply(self.images, offsets)
+
+    def random_start(self, *, generator: torch.Generator | None = None) -> Offsets:
+        """Parameters as the change draws them."""
+        return self.change.draw(len(self.images), generator=generator).to(self.centre())
+
+    def select(self, rows: Rows) -> DrawnRegion:
+        return DrawnRegion(self.images[rows], self.change)
+
+
+@dataclass(frozen=True)
+class DrawnChanges(PerturbationSet):
+    """All results of a random change of an image: corruptions, movements, any pipeline.
+
+    Parameters such as the number of a corruption or a seed have no neighbours, so gradients are of no use here:
+    :class:`perturbsets.RandomSearch` measures its average and its worst draws, :class:`perturbsets.AugmentedTraining`
+    trains on it.
+
+    Args:
+        change: The change.
+
+    Example:
+        >>> from augment import RandomCorruption
+        >>> region = DrawnChanges(RandomCorruption(["fog", "snow"])).at(torch.rand(4, 3, 32, 32))
+        >>> region.decode(region.sample()).shape
+        torch.Size([4, 3, 32, 32])
+    """
+
+    change: Change
+
+    def at(self, images: Tensor) -> DrawnRegion:
+        """Binds the set to images.
+
+        Raises:
+            ValueError: If images are outside [0, 1].
+        """
+        return DrawnRegion(check_bounds(images, (0.0, 1.0)), self.change)
