@@ -272,8 +272,8 @@ def _sums(name: str, values: Tensor, groups: Tensor | None, over: Tensor | None)
     above, below = (part.reshape(len(part), -1).sum(1) for part in (above, below))
     if groups is None:
         return above, below
-    found, members = groups.detach().cpu().unique(return_inverse=True)
-    zeros = torch.zeros(len(found), dtype=torch.float64)
+    units, members = groups.detach().cpu().unique(return_inverse=True)
+    zeros = torch.zeros(len(units), dtype=torch.float64)
     return zeros.index_add(0, members, above), zeros.index_add(0, members, below)
 
 
@@ -292,7 +292,7 @@ def _effective(rest: Tensor, weights: Tensor, variance: float, unseen: float) ->
 def _studentised(rest: Tensor, weights: Tensor, generator: torch.Generator) -> tuple[float, float]:
     """Lower and upper quantile of the studentised figure over resamples of groups; infinite where these all agree."""
     count = len(rest)
-    found = []
+    studentised = []
     for some in torch.arange(RESAMPLES).split(max(1, _CHUNK // count)):
         rows = torch.randint(count, (len(some), count), generator=generator, device=generator.device).cpu()
         r, w = rest[rows], weights[rows]
@@ -300,7 +300,7 @@ def _studentised(rest: Tensor, weights: Tensor, generator: torch.Generator) -> t
         spread = (r - (shift / w.sum(1))[:, None] * w).square().sum(1).nan_to_num(nan=0.0, posinf=0.0)
         spread = (spread * count / (count - 1)).sqrt()
         equal = spread <= _ROUNDING * shift.abs()
-        found.append(torch.where(equal, torch.copysign(torch.full_like(shift, math.inf), shift), shift / spread))
-    ordered = torch.cat(found).nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf).sort().values
+        studentised.append(torch.where(equal, torch.copysign(torch.full_like(shift, math.inf), shift), shift / spread))
+    ordered = torch.cat(studentised).nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf).sort().values
     tail = math.floor(_TAIL * (RESAMPLES + 1))
     return float(ordered[tail - 1]), float(ordered[RESAMPLES - tail])

@@ -182,7 +182,7 @@ def _chosen(model: nn.Module, layers: str | Sequence[str]) -> list[_Layer]:
     if not asked:
         raise ValueError("layers must name at least one layer, got none")
     places = {name: place for place, (name, _) in enumerate(model.named_modules(remove_duplicate=False))}
-    found: set[_Layer] = set()
+    chosen: set[_Layer] = set()
     for pattern in asked:
         called = None if pattern in places else re.fullmatch(r"(.*):(\d+)", pattern)
         plain, call = (called[1], int(called[2])) if called else (pattern, None)
@@ -192,5 +192,5 @@ def _chosen(model: nn.Module, layers: str | Sequence[str]) -> list[_Layer]:
             raise ValueError(
                 f"layers must be names or globs of layers of the model, got {pattern!r}: nearest are {near}"
             )
-        found |= {_Layer(places[name], name, call) for name in fitting}
-    return sorted(found, key=lambda layer: (layer.place, -1 if layer.call is None else layer.call))
+        chosen |= {_Layer(places[name], name, call) for name in fitting}
+    return sorted(chosen, key=lambda layer: (layer.place, -1 if layer.call is None else layer.call))

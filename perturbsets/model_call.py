@@ -46,21 +46,21 @@ def logits(model: Model, samples: Samples) -> Tensor:
         ValueError: If it is not clear which tensor holds the logits, or it does not have one row for each sample.
     """
     returned = output(model, samples)
-    found = _tensors(returned)
-    if len(found) != 1:
+    tensors = _tensors(returned)
+    if len(tensors) != 1:
         part = _first_part(returned)
         advice = f"say which of it they are, for example `lambda x: model(x){part}` in place of `model`"
         raise ValueError(
             f"model must return logits, got {_described(returned)}: {advice if part else 'return a torch tensor'}"
         )
-    if found[0].ndim == 0 and len(samples) == 1:  # a single logit, squeezed
-        return found[0].reshape(1)
-    if found[0].ndim == 0 or len(found[0]) != len(samples):
+    if tensors[0].ndim == 0 and len(samples) == 1:  # a single logit, squeezed
+        return tensors[0].reshape(1)
+    if tensors[0].ndim == 0 or len(tensors[0]) != len(samples):
         raise ValueError(
-            f"model must return one row of logits for each of {len(samples)} images, got {list(found[0].shape)}: do "
+            f"model must return one row of logits for each of {len(samples)} images, got {list(tensors[0].shape)}: do "
             "not squeeze or average over the batch"
         )
-    return found[0]
+    return tensors[0]
 
 
 def class_logits(model: Model, samples: Samples) -> Tensor:
@@ -79,11 +79,11 @@ def class_logits(model: Model, samples: Samples) -> Tensor:
     return two_classes(logits(model, samples))
 
 
-def two_classes(found: Tensor) -> Tensor:
+def two_classes(logits: Tensor) -> Tensor:
     """Logits (0, z) of two classes where there is a single logit z, ``[B]`` or ``[B, 1, ...]``; others as they are."""
-    if found.ndim == 1:
-        found = found[:, None]
-    return torch.cat([torch.zeros_like(found), found], dim=1) if found.shape[1] == 1 else found
+    if logits.ndim == 1:
+        logits = logits[:, None]
+    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
 
 def unwrapped(model: Any, tops: Sequence[nn.Module] | None = None) -> Any:

@@ -19,9 +19,9 @@ Kind = TypeVar("Kind", bound="PerImageSettings")
 
 def named_rows(flags: Tensor) -> str:
     """Names the rows that a flag is set for, the first few of them: "rows 0, 3 and 9 more"."""
-    found = flags.nonzero().flatten().tolist()
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ("row " if len(found) == 1 else "rows ") + ", ".join(map(str, found[:SHOWN])) + more
+    numbers = flags.nonzero().flatten().tolist()
+    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+    return ("row " if len(numbers) == 1 else "rows ") + ", ".join(map(str, numbers[:SHOWN])) + more
 
 
 def take_rows(given: Any, rows: Rows) -> Any:

@@ -42,8 +42,8 @@ def share_at_least(successes: Counts, trials: Counts, alpha: float) -> Tensor:
     """
     check_chance("alpha", alpha)
     k, n = _counts(successes, trials)
-    found = special.betaincinv(k.clamp_min(1).cpu().numpy(), (n - k + 1).cpu().numpy(), alpha)
-    return _like(found, k).masked_fill(k == 0, 0.0)
+    bounds = special.betaincinv(k.clamp_min(1).cpu().numpy(), (n - k + 1).cpu().numpy(), alpha)
+    return _like(bounds, k).masked_fill(k == 0, 0.0)
 
 
 def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
@@ -75,8 +75,8 @@ def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
     """
     check_chance("alpha", alpha)
     k, n = _counts(successes, trials)
-    found = special.betainccinv((k + 1).cpu().numpy(), (n - k).clamp_min(1).cpu().numpy(), alpha)
-    return _like(found, k).masked_fill(k == n, 1.0)
+    bounds = special.betainccinv((k + 1).cpu().numpy(), (n - k).clamp_min(1).cpu().numpy(), alpha)
+    return _like(bounds, k).masked_fill(k == n, 1.0)
 
 
 def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tensor:
@@ -104,8 +104,8 @@ def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tenso
     """
     check_chance("share", share)
     k, n = _counts(successes, trials)
-    found = special.betainc(k.clamp_min(1).cpu().numpy(), (n - k + 1).cpu().numpy(), share)
-    return _like(found, k).masked_fill(k == 0, 1.0)
+    bounds = special.betainc(k.clamp_min(1).cpu().numpy(), (n - k + 1).cpu().numpy(), share)
+    return _like(bounds, k).masked_fill(k == 0, 1.0)
 
 
 def check_chance(name: str, value: float) -> None:
@@ -132,5 +132,5 @@ def _counts(successes: Counts, trials: Counts) -> tuple[Tensor, Tensor]:
     return k, n
 
 
-def _like(found: object, counts: Tensor) -> Tensor:
-    return torch.as_tensor(found, dtype=torch.float64).to(counts.device)
+def _like(bounds: object, counts: Tensor) -> Tensor:
+    return torch.as_tensor(bounds, dtype=torch.float64).to(counts.device)

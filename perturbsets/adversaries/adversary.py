@@ -65,8 +65,8 @@ class Adversary(PerImageSettings):
         >>> from perturbsets import PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
-        >>> found = Adversary(PixelBall("linf", 0.1))(model, x, y)
-        >>> bool(((found.images - x).abs() <= 0.1 + 1e-6).all())
+        >>> result = Adversary(PixelBall("linf", 0.1))(model, x, y)
+        >>> bool(((result.images - x).abs() <= 0.1 + 1e-6).all())
         True
     """
 
@@ -103,7 +103,7 @@ class Adversary(PerImageSettings):
                 attacks that count successes; ``"value"``, the highest value, for the inner maximum of training.
 
         Returns:
-            The worst points found.
+            The worst points.
 
         Raises:
             ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent

@@ -84,8 +84,8 @@ def fast_minimum_norm(
         >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
-        >>> found = fast_minimum_norm(model, x, model(x).argmax(1), norm="linf")
-        >>> found.accuracy(torch.tensor([0.0, 0.1])).shape
+        >>> result = fast_minimum_norm(model, x, model(x).argmax(1), norm="linf")
+        >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
     if steps < 1 or not step_size > 0 or not 0 < rate < 1:
@@ -114,11 +114,11 @@ def fast_minimum_norm(
             ascent = APGD(steps, restarts=RESTARTS, stop_on_success=True)
             attack = Adversary(PixelBall(norm, corner, bounds=bounds), Margin(targeted=targeted), ascent)
             draws, y = generator or torch.Generator().manual_seed(0), labels[rows]
-            found = attack(model, images[rows], y, generator=draws)
-            calls[rows] += found.calls
-            rows = rows[found.success]
+            result = attack(model, images[rows], y, generator=draws)
+            calls[rows] += result.calls
+            rows = rows[result.success]
             again, judge = box.select(rows), loss.select(rows)
-            start = _boundary(again, judge, found.offsets[found.success])
+            start = _boundary(again, judge, result.offsets[result.success])
             u, closer = climb(again, judge, start)
             calls[rows] += HALVINGS + steps + 1
             nearest[rows], best[rows] = closer, again.decode(u).detach()

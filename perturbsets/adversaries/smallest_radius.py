@@ -101,8 +101,8 @@ def bisect(
         >>> from perturbsets import PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
-        >>> found = bisect(Adversary(PixelBall("l2", 1.0)), model, x, model(x).argmax(1), largest=2.0)
-        >>> found.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape
+        >>> result = bisect(Adversary(PixelBall("l2", 1.0)), model, x, model(x).argmax(1), largest=2.0)
+        >>> result.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape
         torch.Size([3])
     """
     _check(adversary, largest, over, rounds)
@@ -123,12 +123,12 @@ def bisect(
             break
         some = adversary.select(rows)
         attack = _at_radius(some, level[rows]) if over == "radius" else _at_weight(some, largest, level[rows])
-        found = attack(model, images[rows], take_rows(labels, rows), generator)
-        won, lost = rows[found.success], rows[~found.success]
-        high[won], best[won] = level[won], found.images[found.success]
-        norms[won] = found.offsets[found.success].norm(dim=1).to(norms)
+        result = attack(model, images[rows], take_rows(labels, rows), generator)
+        won, lost = rows[result.success], rows[~result.success]
+        high[won], best[won] = level[won], result.images[result.success]
+        norms[won] = result.offsets[result.success].norm(dim=1).to(norms)
         low[lost] = level[lost]
-        calls[rows] += found.calls
+        calls[rows] += result.calls
     return SmallestRadius(high if over == "radius" else norms, best, calls, clean)
 
 

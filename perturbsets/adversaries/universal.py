@@ -101,8 +101,8 @@ def find_universal(
         >>> from perturbsets import CrossEntropy, PixelBall
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         >>> x = torch.rand(20, 1, 2, 2)
-        >>> found = find_universal(PixelBall("linf", 0.1), CrossEntropy(), model, x, model(x).argmax(1), epochs=2)
-        >>> found.images(torch.rand(5, 1, 2, 2)).shape
+        >>> change = find_universal(PixelBall("linf", 0.1), CrossEntropy(), model, x, model(x).argmax(1), epochs=2)
+        >>> change.images(torch.rand(5, 1, 2, 2)).shape
         torch.Size([5, 1, 2, 2])
     """
     if epochs < 1 or batch < 1 or not len(images) or (step_size is not None and not step_size > 0):
@@ -131,8 +131,8 @@ def find_universal(
             for number, rows in enumerate(parts):
                 share = rounds[epoch * len(parts) + number]
                 u = region.ball.project(u + share * step * region.ball.steepest(search.gradient(u, rows)))
-            if (found := search.evaluate(u, batch)) > highest:
-                highest, best = found, u
+            if (reached := search.evaluate(u, batch)) > highest:
+                highest, best = reached, u
         return UniversalChange(best, perturbations)
 
 

@@ -114,16 +114,16 @@ class Worst(PerImageSettings):
             one, judging = adversary, self.judge
             if self.drop_successes:
                 one, judging = one.select(rows), judging.select(rows)
-            found = one(model, x, y, generator=generator, rank=rank)
+            result = one(model, x, y, generator=generator, rank=rank)
             with preserve_state(model, device) as bare, torch.no_grad():
                 judge = judging.at(bare, x.detach(), y)
-                value, won = judge(found.images, found.offsets)
+                value, won = judge(result.images, result.offsets)
             value = value.to(values.dtype)
             better = value > values[rows]
             if rank == "success":
                 better = torch.where(won ^ success[rows], won, better)
             taken = rows[better]
-            worst[taken], values[taken] = found.images[better], value[better]
+            worst[taken], values[taken] = result.images[better], value[better]
             success[taken], member[taken] = won[better], number
-            calls[rows] += found.calls + judge.calls + 1
+            calls[rows] += result.calls + judge.calls + 1
         return WorstResult(worst, values, success, member, calls)

@@ -124,9 +124,9 @@ def correct_under(
         if adversary is None:
             parts.append(correct(model, x, y))
             continue
-        found = adversary.select(rows)(model, x, y, generator=generator)
+        result = adversary.select(rows)(model, x, y, generator=generator)
         objective = adversary.judge if isinstance(adversary, Worst) else adversary.objective
-        parts.append(correct(model, found.images, y) if objective.per_pixel else ~found.success)
+        parts.append(correct(model, result.images, y) if objective.per_pixel else ~result.success)
     return torch.cat(parts)
 
 

@@ -27,7 +27,7 @@ class Outcome:
 
     Attributes:
         robust: Whether the attack failed on each image.
-        images: The worst samples found.
+        images: The worst samples.
     """
 
     robust: Flags
@@ -71,21 +71,21 @@ class AttackSession:
         self.right = self.right_on(images)
 
     def attack(self, adversary: Adversary, *, on: Model | None = None) -> Outcome:
-        """Attacks the model with all images, or with what an attack on another model found.
+        """Attacks the model with all images, or with the results of an attack on another model.
 
         Args:
             adversary: The attack.
             on: The model to attack instead; the outcome is still that of this model.
         """
         target = self.model if on is None else on
-        found = [
+        results = [
             part(target, self.images[rows], take_rows(self.labels, rows), generator=generator)
             for part, rows, generator in self.parts(adversary)
         ]
-        images = torch.cat([part.images for part in found])
+        images = torch.cat([part.images for part in results])
         if on is not None:
             return Outcome(self.right_on(images), images)
-        return Outcome(~torch.cat([part.success for part in found]), images)
+        return Outcome(~torch.cat([part.success for part in results]), images)
 
     def right_on(self, images: Samples) -> Flags:
         """Whether the goal of the objective is not reached on each changed image."""

@@ -206,7 +206,7 @@ def evaluate_robustness(
     if folder is not None:
         _claim(Path(folder), digest([model, images, labels, members, batch, seed]))
     broken_by = torch.where(right, ROBUST, MISCLASSIFIED)
-    found_images = images.detach().clone()
+    adversarial = images.detach().clone()
     calls = torch.ones_like(broken_by)
     with progress_bar(len(members), shown=progress) as advance:
         for number, member in enumerate(members):
@@ -216,14 +216,14 @@ def evaluate_robustness(
                 draws = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
                 attack = partial(_attacked, model, member.adversary, images, labels, rows, draws)
                 file = None if folder is None else Path(folder) / f"{number:03d}-{chunk:05d}.safetensors"
-                found = attack() if file is None else _stored(file, attack)
-                won = rows[found["success"].to(rows.device)]
+                result = attack() if file is None else _stored(file, attack)
+                won = rows[result["success"].to(rows.device)]
                 broken_by[won] = names.index(member.name)
-                found_images[won] = found["images"].to(images)
-                calls[rows] += found["calls"].to(calls.device)
+                adversarial[won] = result["images"].to(images)
+                calls[rows] += result["calls"].to(calls.device)
                 robust = float((broken_by == ROBUST).cpu().double().mean())
                 advance(member.name, number + (chunk + 1) / len(chunks), robust)
-    return Robustness(names, broken_by, found_images, calls, groups)
+    return Robustness(names, broken_by, adversarial, calls, groups)
 
 
 @contextmanager
@@ -280,8 +280,8 @@ def _attacked(
     model: Model, adversary: Adversary, images: Samples, labels: Labels, rows: Rows, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """What is stored of an attack on some images: where it succeeded, its samples there, and its cost."""
-    found = adversary.select(rows)(model, images[rows], labels[rows], generator=generator)
-    return {"success": found.success, "images": found.images[found.success], "calls": found.calls}
+    result = adversary.select(rows)(model, images[rows], labels[rows], generator=generator)
+    return {"success": result.success, "images": result.images[result.success], "calls": result.calls}
 
 
 def _kind(chosen: PerturbationSet) -> str:

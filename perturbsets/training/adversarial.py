@@ -70,11 +70,11 @@ class LargerLossTraining(OneUpdate):
     adversary: Adversary | Worst
 
     def prepare(self, bare: nn.Module, images: Samples, labels: Labels, generator: torch.Generator) -> Samples:
-        found = self.adversary(bare, images, labels, generator=generator, rank="value").images
+        adversarial = self.adversary(bare, images, labels, generator=generator, rank="value").images
         with preserve_state(bare, images.device), torch.no_grad():
-            clean, changed = (cross_entropy(bare, x, labels)[0] for x in (images, found))
+            clean, changed = (cross_entropy(bare, x, labels)[0] for x in (images, adversarial))
         chosen = (clean >= changed).view(-1, *[1] * (images.ndim - 1))
-        return torch.where(chosen, images, found)
+        return torch.where(chosen, images, adversarial)
 
 
 @dataclass(frozen=True)

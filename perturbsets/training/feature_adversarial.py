@@ -68,8 +68,8 @@ class FeatureAdversarialTraining(OneUpdate):
         rows = self._differ(bare, images, guides).nonzero()[:, 0]
         if not len(rows):
             return images
-        found = self.adversary(bare, images[rows], images[guides[rows]], generator=generator, rank="value")
-        return images.index_copy(0, rows, found.images)
+        result = self.adversary(bare, images[rows], images[guides[rows]], generator=generator, rank="value")
+        return images.index_copy(0, rows, result.images)
 
     def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
         clean, changed = paired_forward(model, images, prepared, labels)
