@@ -114,7 +114,7 @@ def test_pictures_are_kept_and_banks_are_not(run: Path) -> None:
 
 def test_the_report_shows_all_of_it(run: Path) -> None:
     page = write_report(run).read_text()
-    for title in ("Feature adversaries", "How natural are their representations?", "Five adversaries", "In other sets"):
+    for title in ("Feature adversaries", "Naturalness of their representations", "Five adversaries", "In other sets"):
         assert title in page
     for name in ("features", "feature-radius", "feature-drop", "feature-consistency", "feature-detection"):
         assert (run / "figures" / f"{name}.png").is_file()
