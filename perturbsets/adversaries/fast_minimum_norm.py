@@ -88,23 +88,14 @@ def fast_minimum_norm(
         >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
-    if steps < 1 or not step_size > 0 or not 0 < rate < 1:
-        raise ValueError(
-            "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
-            f"steps={steps}, step_size={step_size}, rate={rate}"
-        )
+    _check(steps, step_size, rate, bounds, largest)
     width = bounds[1] - bounds[0]
-    if largest is None and not math.isfinite(width):
-        raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
-    if largest is not None and not 0 < largest < math.inf:
-        raise ValueError(f"largest must be above 0 and finite, got {largest}")
-    unit = width if math.isfinite(width) else 1.0
     with preserve_state(model, images.device) as model:
         images = images.detach().clone()
         labels = class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds=bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)
-        climb = _Climb(norm, steps, step_size * unit, rate)
+        climb = _Climb(norm, steps, step_size * (width if math.isfinite(width) else 1.0), rate)
         u, nearest = climb(box, loss, box.centre())
         best, calls = box.decode(u).detach(), torch.full_like(nearest, steps + 1, dtype=torch.int64)
         clean = nearest == 0  # it starts at the sample itself
@@ -113,16 +104,25 @@ def fast_minimum_norm(
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
             ascent = APGD(steps, restarts=RESTARTS, stop_on_success=True)
             attack = Adversary(PixelBall(norm, corner, bounds=bounds), Margin(targeted=targeted), ascent)
-            draws, y = generator or torch.Generator().manual_seed(0), labels[rows]
-            result = attack(model, images[rows], y, generator=draws)
+            draws = generator or torch.Generator().manual_seed(0)
+            result = attack(model, images[rows], labels[rows], generator=draws)
             calls[rows] += result.calls
             rows = rows[result.success]
-            again, judge = box.select(rows), loss.select(rows)
-            start = _boundary(again, judge, result.offsets[result.success])
-            u, closer = climb(again, judge, start)
+            nearest[rows], best[rows] = climb.again(box.select(rows), loss.select(rows), result.offsets[result.success])
             calls[rows] += HALVINGS + steps + 1
-            nearest[rows], best[rows] = closer, again.decode(u).detach()
         return SmallestRadius(nearest, best, calls, clean)
+
+
+def _check(steps: int, step_size: float, rate: float, bounds: tuple[float, float], largest: float | None) -> None:
+    if steps < 1 or not step_size > 0 or not 0 < rate < 1:
+        raise ValueError(
+            "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
+            f"steps={steps}, step_size={step_size}, rate={rate}"
+        )
+    if largest is None and not math.isfinite(bounds[1] - bounds[0]):
+        raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
+    if largest is not None and not 0 < largest < math.inf:
+        raise ValueError(f"largest must be above 0 and finite, got {largest}")
 
 
 def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
@@ -165,6 +165,11 @@ class _Climb:
             target = u + shrunk * self.step_size * gradient / length
             u = ball.project_in_box(target, *ball.cut(box.low, box.high))
         return best, nearest
+
+    def again(self, box: PixelRegion, loss: Loss, far: Offsets) -> tuple[PerImage, Samples]:
+        """Norms and samples of a second run, from the boundary between the images and misclassified offsets."""
+        u, nearest = self(box, loss, _boundary(box, loss, far))
+        return nearest, box.decode(u).detach()
 
 
 def _moved(radius: PerImage, success: Flags, nearest: PerImage, edge: PerImage, rate: float) -> PerImage:
