@@ -47,13 +47,11 @@ def fast_minimum_norm(
         u \leftarrow \Pi_\epsilon\big(u - \alpha\, \nabla m / \|\nabla m\|_2\big)
 
     with m the margin by which the model is still right, :math:`u^*` the smallest adversarial change so far, and step
-    :math:`\alpha` and rate :math:`\gamma` that shrink as cosines. One model call a step gives the whole curve of
-    accuracy over the radius; :func:`bisect` needs an attack a round, but takes any set.
+    :math:`\alpha` and rate :math:`\gamma` that shrink as cosines. It gives the whole curve of accuracy over the radius.
 
-    The published form has no factor :math:`1 + \gamma` in the last case, and so ends on a boundary that it never
-    crosses; and it has no bounds. Here the dual norm is over the values that can still move. Images on which it fails
-    are attacked by :class:`APGD` at the largest radius; bisection between image and result finds the boundary, from
-    which they take the steps once more.
+    Other than published there is a factor :math:`1 + \gamma` in the last case, without which the boundary is never
+    crossed, and the dual norm is over the values that bounds let move. Images on which it fails are attacked by
+    :class:`APGD` at the largest radius; bisection then finds the boundary, from where they take the steps once more.
 
     Args:
         model: The classifier; evaluated in evaluation mode and left as it was.
@@ -62,16 +60,14 @@ def fast_minimum_norm(
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         targeted: Whether labels are classes to reach.
         steps: Number of steps of each run, and of each start of APGD.
-        step_size: First step :math:`\alpha`, above 0, an L2 length in shares of the range of the values, or in their
-            unit where they have no bounds.
+        step_size: First step :math:`\alpha > 0`, an L2 length relative to the range of the values, if that is finite.
         rate: First rate :math:`\gamma`, in (0, 1).
         bounds: Smallest and largest value; infinite for none.
-        largest: Radius of the attack on images where this one fails, above 0 and finite; the distance to the
-            farthest corner of the bounds if not given.
-        generator: For the random starts of that attack; one of seed 0 if not given.
+        largest: Radius of APGD, above 0 and finite; by default the distance to the farthest corner of the bounds.
+        generator: For the random starts of APGD; one of seed 0 if not given.
 
     Returns:
-        Radii, samples and calls. A radius is infinite only where that attack failed too.
+        Radii, samples and calls. A radius is infinite only where APGD failed too.
 
     Raises:
         ValueError: If a setting is outside its range, there is no largest radius, or samples, labels or logits are not

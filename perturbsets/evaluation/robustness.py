@@ -158,12 +158,10 @@ def evaluate_robustness(
         steps: Steps of each APGD.
         queries: Model calls of Square for each image.
         targets: Largest number of wrong classes that targeted APGD aims at.
-        groups: Number of each image's independent unit (its photograph, scene or person), over which intervals are;
-            by default every image is its own.
+        groups: Number of each image's independent unit, over which intervals are; by default every image is its own.
         batch: Images attacked at a time.
         folder: Where each batch's result is stored, so that an interrupted evaluation continues to the same result.
-        generator: Gives the seed of all draws, its initial one (0 without a generator), so that a continued evaluation
-            draws what an uninterrupted one draws.
+        generator: Gives the seed of all draws: its initial one, or 0 without a generator.
         progress: Whether to show a bar with the robust accuracy so far.
 
     Returns:
@@ -195,10 +193,8 @@ def evaluate_robustness(
     seed = initial_seed(generator)
     if folder is not None:
         _claim(Path(folder), digest([model, images, labels, members, batch, seed]))
-    broken_by, adversarial = (
-        torch.where(correct_under(model, None, images, labels, batch=batch), ROBUST, MISCLASSIFIED),
-        images.detach().clone(),
-    )
+    right = correct_under(model, None, images, labels, batch=batch)
+    broken_by, adversarial = torch.where(right, ROBUST, MISCLASSIFIED), images.detach().clone()
     calls = torch.ones_like(broken_by)
     with progress_bar(len(members), shown=progress) as advance:
         for number, member in enumerate(members):
