@@ -184,6 +184,14 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
         np.random.set_state(numpy)
 
 
+def given_or_fresh(generator: torch.Generator | None) -> torch.Generator:
+    """The generator that was given, or a new one seeded by the system."""
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    return generator
+
+
 def ordinary(given: Any) -> Any:
     """A copy of what was made in inference mode, since autograd refuses it; anything else itself."""
     return given.clone() if isinstance(given, Tensor) and given.is_inference() else given

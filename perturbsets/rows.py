@@ -133,13 +133,13 @@ class PerImageSettings:
         return replace(self, **changed) if changed else self  # type: ignore[type-var]
 
 
-def check_count(settings: PerImageSettings, count: int) -> None:
+def check_count(settings: Any, count: int) -> None:
     """Refuses settings with a number for each image that are not as many as the images, nested settings included.
 
     To be called with a whole batch, before it is split.
 
     Args:
-        settings: A set, an adversary or the like.
+        settings: A set, an adversary or the like, or a collection of such.
         count: Number of images.
 
     Raises:

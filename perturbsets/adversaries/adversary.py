@@ -11,7 +11,7 @@ from torch import Tensor
 from perturbsets._types import Flags, Model, Offsets, PerImage, Samples, check_choice
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
-from perturbsets.model_call import Mode, ordinary, preserve_state
+from perturbsets.model_call import Mode, given_or_fresh, ordinary, preserve_state
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.classification import CrossEntropy
 from perturbsets.rows import PerImageSettings
@@ -110,9 +110,7 @@ class Adversary(PerImageSettings):
                 does not fit the set, or the model returns NaN.
         """
         check_choice("rank", rank, Rank)
-        if generator is None:
-            generator = torch.Generator()
-            generator.seed()
+        generator = given_or_fresh(generator)
         with preserve_state(model, images.device, self.mode) as model:
             images, labels = ordinary(images), ordinary(labels)
             region = self.perturbations.at(images.detach())

@@ -47,13 +47,11 @@ def fast_minimum_norm(
         u \leftarrow \Pi_\epsilon\big(u - \alpha\, \nabla m / \|\nabla m\|_2\big)
 
     with m the margin by which the model is still right, :math:`u^*` the smallest adversarial change so far, and step
-    :math:`\alpha` and rate :math:`\gamma` that shrink as cosines. One model call a step gives the whole curve of
-    accuracy over the radius; :func:`bisect` needs an attack a round, but takes any set.
+    :math:`\alpha` and rate :math:`\gamma` that shrink as cosines. It gives the whole curve of accuracy over the radius.
 
-    The published form has no factor :math:`1 + \gamma` in the last case, and so ends on a boundary that it never
-    crosses; and it has no bounds. Here the dual norm is over the values that can still move. Images on which it fails
-    are attacked by :class:`APGD` at the largest radius; bisection between image and result finds the boundary, from
-    which they take the steps once more.
+    Other than published there is a factor :math:`1 + \gamma` in the last case, without which the boundary is never
+    crossed, and the dual norm is over the values that bounds let move. Images on which it fails are attacked by
+    :class:`APGD` at the largest radius; bisection then finds the boundary, from where they take the steps once more.
 
     Args:
         model: The classifier; evaluated in evaluation mode and left as it was.
@@ -62,16 +60,14 @@ def fast_minimum_norm(
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         targeted: Whether labels are classes to reach.
         steps: Number of steps of each run, and of each start of APGD.
-        step_size: First step :math:`\alpha`, above 0, an L2 length in shares of the range of the values, or in their
-            unit where they have no bounds.
+        step_size: First step :math:`\alpha > 0`, an L2 length relative to the range of the values, if that is finite.
         rate: First rate :math:`\gamma`, in (0, 1).
         bounds: Smallest and largest value; infinite for none.
-        largest: Radius of the attack on images where this one fails, above 0 and finite; the distance to the
-            farthest corner of the bounds if not given.
-        generator: For the random starts of that attack; one of seed 0 if not given.
+        largest: Radius of APGD, above 0 and finite; by default the distance to the farthest corner of the bounds.
+        generator: For the random starts of APGD; one of seed 0 if not given.
 
     Returns:
-        Radii, samples and calls. A radius is infinite only where that attack failed too.
+        Radii, samples and calls. A radius is infinite only where APGD failed too.
 
     Raises:
         ValueError: If a setting is outside its range, there is no largest radius, or samples, labels or logits are not
@@ -88,23 +84,14 @@ def fast_minimum_norm(
         >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
-    if steps < 1 or not step_size > 0 or not 0 < rate < 1:
-        raise ValueError(
-            "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
-            f"steps={steps}, step_size={step_size}, rate={rate}"
-        )
+    _check(steps, step_size, rate, bounds, largest)
     width = bounds[1] - bounds[0]
-    if largest is None and not math.isfinite(width):
-        raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
-    if largest is not None and not 0 < largest < math.inf:
-        raise ValueError(f"largest must be above 0 and finite, got {largest}")
-    unit = width if math.isfinite(width) else 1.0
     with preserve_state(model, images.device) as model:
         images = images.detach().clone()
         labels = class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds=bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)
-        climb = _Climb(norm, steps, step_size * unit, rate)
+        climb = _Climb(norm, steps, step_size * (width if math.isfinite(width) else 1.0), rate)
         u, nearest = climb(box, loss, box.centre())
         best, calls = box.decode(u).detach(), torch.full_like(nearest, steps + 1, dtype=torch.int64)
         clean = nearest == 0  # it starts at the sample itself
@@ -113,16 +100,25 @@ def fast_minimum_norm(
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
             ascent = APGD(steps, restarts=RESTARTS, stop_on_success=True)
             attack = Adversary(PixelBall(norm, corner, bounds=bounds), Margin(targeted=targeted), ascent)
-            draws, y = generator or torch.Generator().manual_seed(0), labels[rows]
-            result = attack(model, images[rows], y, generator=draws)
+            draws = generator or torch.Generator().manual_seed(0)
+            result = attack(model, images[rows], labels[rows], generator=draws)
             calls[rows] += result.calls
             rows = rows[result.success]
-            again, judge = box.select(rows), loss.select(rows)
-            start = _boundary(again, judge, result.offsets[result.success])
-            u, closer = climb(again, judge, start)
+            nearest[rows], best[rows] = climb.again(box.select(rows), loss.select(rows), result.offsets[result.success])
             calls[rows] += HALVINGS + steps + 1
-            nearest[rows], best[rows] = closer, again.decode(u).detach()
         return SmallestRadius(nearest, best, calls, clean)
+
+
+def _check(steps: int, step_size: float, rate: float, bounds: tuple[float, float], largest: float | None) -> None:
+    if steps < 1 or not step_size > 0 or not 0 < rate < 1:
+        raise ValueError(
+            "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
+            f"steps={steps}, step_size={step_size}, rate={rate}"
+        )
+    if largest is None and not math.isfinite(bounds[1] - bounds[0]):
+        raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
+    if largest is not None and not 0 < largest < math.inf:
+        raise ValueError(f"largest must be above 0 and finite, got {largest}")
 
 
 def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
@@ -165,6 +161,11 @@ class _Climb:
             target = u + shrunk * self.step_size * gradient / length
             u = ball.project_in_box(target, *ball.cut(box.low, box.high))
         return best, nearest
+
+    def again(self, box: PixelRegion, loss: Loss, far: Offsets) -> tuple[PerImage, Samples]:
+        """Norms and samples of a second run, from the boundary between the images and misclassified offsets."""
+        u, nearest = self(box, loss, _boundary(box, loss, far))
+        return nearest, box.decode(u).detach()
 
 
 def _moved(radius: PerImage, success: Flags, nearest: PerImage, edge: PerImage, rate: float) -> PerImage:

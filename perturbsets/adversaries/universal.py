@@ -13,7 +13,7 @@ from torch import Tensor
 from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.ascents.base import finite_radii, slope
 from perturbsets.ascents.projected_gradient import shares
-from perturbsets.model_call import ordinary, preserve_state
+from perturbsets.model_call import given_or_fresh, ordinary, preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.rows import as_tensor, batches
 from perturbsets.sets.base import PerturbationSet, Region
@@ -112,9 +112,7 @@ def find_universal(
         )
     if torch.as_tensor(getattr(perturbations, "radius", 0.0)).ndim:
         raise ValueError("perturbations must have one radius for a change that is shared, got one for each image")
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
+    generator = given_or_fresh(generator)
     with preserve_state(model, images.device) as model:
         images, labels = ordinary(images).detach(), as_tensor(ordinary(labels)).to(images.device)
         region = perturbations.at(images[:1])
@@ -126,10 +124,9 @@ def find_universal(
         u = best = region.centre()
         highest = search.evaluate(u, batch)
         for epoch in range(epochs):
-            order = torch.randperm(len(images), generator=generator, device=generator.device).to(images.device)
-            parts = order.split(batch)
-            for number, rows in enumerate(parts):
-                share = rounds[epoch * len(parts) + number]
+            order = torch.randperm(len(images), generator=generator, device=generator.device)
+            parts = order.to(images.device).split(batch)
+            for share, rows in zip(rounds[epoch * len(parts) :], parts, strict=False):
                 u = region.ball.project(u + share * step * region.ball.steepest(search.gradient(u, rows)))
             if (reached := search.evaluate(u, batch)) > highest:
                 highest, best = reached, u

@@ -158,12 +158,10 @@ def evaluate_robustness(
         steps: Steps of each APGD.
         queries: Model calls of Square for each image.
         targets: Largest number of wrong classes that targeted APGD aims at.
-        groups: Number of each image's independent unit (its photograph, scene or person), over which intervals are;
-            by default every image is its own.
+        groups: Number of each image's independent unit, over which intervals are; by default every image is its own.
         batch: Images attacked at a time.
         folder: Where each batch's result is stored, so that an interrupted evaluation continues to the same result.
-        generator: Gives the seed of all draws, its initial one (0 without a generator), so that a continued evaluation
-            draws what an uninterrupted one draws.
+        generator: Gives the seed of all draws: its initial one, or 0 without a generator.
         progress: Whether to show a bar with the robust accuracy so far.
 
     Returns:
@@ -188,25 +186,15 @@ def evaluate_robustness(
         raise ValueError("sets must hold at least one perturbation set, got none")
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
-    for chosen in named.values():
-        check_count(chosen, len(images))
-    with preserve_state(model, images.device) as bare, torch.no_grad():
-        logits = class_logits(bare, images[:1])
-    if logits.ndim != 2:
-        raise ValueError(
-            f"model must return logits [B, K], one class per image, for this ensemble, got {list(logits.shape)}: for "
-            "label maps write evaluate({'m': model}, {'robust': Adversary(perturbations, SegmentationCrossEntropy())}, "
-            "images, labels)"
-        )
-    labels, classes = class_numbers(labels, images), logits.shape[1]
-    right = correct_under(model, None, images, labels, batch=batch)
+    check_count(named, len(images))
+    classes, labels = _class_count(model, images[:1]), class_numbers(labels, images)
     members = ensemble(named, images, classes, steps=steps, queries=queries, targets=targets)
     names = tuple(dict.fromkeys(member.name for member in members))
     seed = initial_seed(generator)
     if folder is not None:
         _claim(Path(folder), digest([model, images, labels, members, batch, seed]))
-    broken_by = torch.where(right, ROBUST, MISCLASSIFIED)
-    adversarial = images.detach().clone()
+    right = correct_under(model, None, images, labels, batch=batch)
+    broken_by, adversarial = torch.where(right, ROBUST, MISCLASSIFIED), images.detach().clone()
     calls = torch.ones_like(broken_by)
     with progress_bar(len(members), shown=progress) as advance:
         for number, member in enumerate(members):
@@ -215,8 +203,8 @@ def evaluate_robustness(
             for chunk, rows in enumerate(chunks):
                 draws = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
                 attack = partial(_attacked, model, member.adversary, images, labels, rows, draws)
-                file = None if folder is None else Path(folder) / f"{number:03d}-{chunk:05d}.safetensors"
-                result = attack() if file is None else _stored(file, attack)
+                name = f"{number:03d}-{chunk:05d}.safetensors"
+                result = attack() if folder is None else _stored(Path(folder) / name, attack)
                 won = rows[result["success"].to(rows.device)]
                 broken_by[won] = names.index(member.name)
                 adversarial[won] = result["images"].to(images)
@@ -274,6 +262,19 @@ def _stored(file: Path, make: Callable[[], Tensors]) -> Tensors:
     with atomic_file(file) as temporary:
         safetensors.torch.save_file({key: value.cpu().contiguous() for key, value in made.items()}, temporary)
     return made
+
+
+def _class_count(model: Model, images: Samples) -> int:
+    """Number of classes of a classifier of images."""
+    with preserve_state(model, images.device) as bare, torch.no_grad():
+        logits = class_logits(bare, images)
+    if logits.ndim != 2:
+        raise ValueError(
+            f"model must return logits [B, K], one class per image, for this ensemble, got {list(logits.shape)}: for "
+            "label maps write evaluate({'m': model}, {'robust': Adversary(perturbations, SegmentationCrossEntropy())}, "
+            "images, labels)"
+        )
+    return logits.shape[1]
 
 
 def _attacked(

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import Samples
-from perturbsets.label_states import label_branch
-from perturbsets.model_call import preserve_state
+from perturbsets.model_call import given_or_fresh, preserve_state
 from perturbsets.training.method import Method, Targets
 
 
@@ -66,9 +65,7 @@ def gradients_per_image(
     """
     if not len(images):
         raise ValueError("images must hold at least one, got none: a cost per image is a mean")
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
+    generator = given_or_fresh(generator)
     with (
         _watched(method, model) as (classifier, auxiliary),
         preserve_state(model, images.device, "keep"),
