@@ -36,7 +36,7 @@ def test_unknown_names_are_told_the_nearest(name: str) -> None:
 @pytest.mark.parametrize("name", ["no/such/folder", "/nowhere", Path("nowhere")])
 def test_what_load_takes_is_said_where_it_finds_nothing(name: str | Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"perturbsets\.pretrained\(\) \(colour-corruptions, digits-rts, mnist-rts\).*Hugging"
+        FileNotFoundError, match=r"perturbsets\.pretrained\(\) \(.*digits-rts.*\), a folder .* Hugging Face hub"
     ) as refused:
         load(name)
 
