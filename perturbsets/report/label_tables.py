@@ -53,14 +53,14 @@ def scheme_table(evaluation: Content, robustness: Content | None, costs: Content
     """Accuracies of all classifiers, and the backward passes of their training."""
     columns = {
         "backward passes": cell(_count, "cost", "classifier_backward"),
-        "of the auxiliary": cell(_auxiliary_passes, "cost"),
+        "of the auxiliary": cell(_count, "cost", "auxiliary_backward"),
         **{name: cell(with_interval, "accuracy", name) for name in evaluation["columns"]},
         **({} if robustness is None else {"fixed ensemble": cell(with_interval, "ensemble")}),
     }
     entries = {
         row: {
             "accuracy": evaluation["accuracy"][row],
-            "cost": costs["costs"].get(row, {"classifier_backward": None}),
+            "cost": costs["costs"].get(row, {"classifier_backward": None, "auxiliary_backward": None}),
             "ensemble": None if robustness is None else robustness["pooled"][row],
         }
         for row in evaluation["rows"]
@@ -189,10 +189,6 @@ def _number(figure: float | None) -> str:
 
 def _targeted(entry: Content | None, name: str, form: Callable[[Any], str]) -> str:
     return NONE if entry is None or entry["success"] is None else with_interval(entry[name], form)
-
-
-def _auxiliary_passes(cost: Content) -> str:
-    return _count(cost.get("auxiliary_backward", cost.get("helper_backward")))  # the latter in runs of former versions
 
 
 def _count(count: float | None) -> str:
