@@ -58,7 +58,7 @@ def fast_minimum_norm(
         images: Clean samples.
         labels: Their classes, or targets.
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
-        targeted: Whether labels are classes to reach.
+        targeted: Whether labels are targets.
         steps: Number of steps of each run, and of each start of APGD.
         step_size: First step :math:`\alpha > 0`, an L2 length relative to the range of the values, if that is finite.
         rate: First rate :math:`\gamma`, in (0, 1).
@@ -70,8 +70,7 @@ def fast_minimum_norm(
         Radii, samples and calls. A radius is infinite only where APGD failed too.
 
     Raises:
-        ValueError: If a setting is outside its range, there is no largest radius, or samples, labels or logits are not
-            as they must be.
+        ValueError: If a setting is outside its range, or samples, labels or logits are not as they must be.
 
     References:
         Pintor et al., *Fast minimum-norm adversarial attacks through adaptive norm constraints*, 2021, algorithm 1.
@@ -85,12 +84,11 @@ def fast_minimum_norm(
         torch.Size([2])
     """
     _check(steps, step_size, rate, bounds, largest)
-    width = bounds[1] - bounds[0]
     with preserve_state(model, images.device) as model:
-        images = images.detach().clone()
-        labels = class_numbers(ordinary(labels), images)
+        images, labels = images.detach().clone(), class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds=bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)
+        width = bounds[1] - bounds[0]
         climb = _Climb(norm, steps, step_size * (width if math.isfinite(width) else 1.0), rate)
         u, nearest = climb(box, loss, box.centre())
         best, calls = box.decode(u).detach(), torch.full_like(nearest, steps + 1, dtype=torch.int64)
@@ -100,8 +98,7 @@ def fast_minimum_norm(
             corner = float(box.ball.norm(torch.maximum(-box.low, box.high)).amax()) if largest is None else largest
             ascent = APGD(steps, restarts=RESTARTS, stop_on_success=True)
             attack = Adversary(PixelBall(norm, corner, bounds=bounds), Margin(targeted=targeted), ascent)
-            draws = generator or torch.Generator().manual_seed(0)
-            result = attack(model, images[rows], labels[rows], generator=draws)
+            result = attack(model, images[rows], labels[rows], generator=generator or torch.Generator().manual_seed(0))
             calls[rows] += result.calls
             rows = rows[result.success]
             nearest[rows], best[rows] = climb.again(box.select(rows), loss.select(rows), result.offsets[result.success])
