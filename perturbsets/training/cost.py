@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perturbsets._types import Samples
+from perturbsets.label_states import label_branch
 from perturbsets.model_call import given_or_fresh, preserve_state
 from perturbsets.training.method import Method, Targets
 
