@@ -118,8 +118,7 @@ def train(
         loss: Called as ``loss(model, batch, draws)``; yields scalars, ``"loss"`` among them, once for each optimizer
             step on the batch. When it is resumed after a yield, that step is done and the gradients are cleared. The
             model it gets may be wrapped for several processes.
-        data: A map-style data set. One with ``batch(indices)`` is asked for whole batches; items of others are collated
-            by PyTorch's ``default_collate``. Tensors are moved to the device.
+        data: A map-style data set; one with ``batch(indices)`` is asked for whole batches. Tensors go to the device.
         settings: Steps, batch size, learning rate and the like.
         validate: Called with the bare model in evaluation mode without gradients; returns scalars, and the weights with
             the lowest ``"score"`` are kept. Without it the last weights are kept.

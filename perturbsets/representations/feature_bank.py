@@ -190,21 +190,27 @@ def write_bank(
             partial.record({"start": rows.start})
             if progress is not None:
                 progress(rows.stop, len(data))
-        provenance = {
-            "model": {"class": type(model).__name__, "weights": weights},
-            "data": described(data),
-            "activation": activation,
-            "versions": {package: metadata.version(package) for package in ("torch", "h5py")},
-        }
-        attributes = {
-            "format": FORMAT,
-            "version": VERSION,
-            "layers": names,
-            "classes": np.array(list(map(str, getattr(data, "classes", ()))), dtype=h5py.string_dtype()),
-            "provenance": json.dumps(provenance, sort_keys=True),
-        }
-        partial.finish({"/": attributes})
+        partial.finish({"/": _attributes(names, activation, data, type(model).__name__, weights)})
     return FeatureBank(path)
+
+
+def _attributes(
+    names: Sequence[str], activation: Activation, data: LabelledImages, network: str, weights: str
+) -> dict[str, Any]:
+    """What the file says of itself."""
+    provenance = {
+        "model": {"class": network, "weights": weights},
+        "data": described(data),
+        "activation": activation,
+        "versions": {package: metadata.version(package) for package in ("torch", "h5py")},
+    }
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "layers": names,
+        "classes": np.array(list(map(str, getattr(data, "classes", ()))), dtype=h5py.string_dtype()),
+        "provenance": json.dumps(provenance, sort_keys=True),
+    }
 
 
 class _Passes:
