@@ -118,7 +118,7 @@ def _sets_named(content: Content) -> Iterator[tuple[str, str]]:
 # Pairs, the learned set and the sets made of it.
 
 
-def _learning(content: Content, given: set[str]) -> Iterator[str]:
+def _learning(content: Content, given: set[Any]) -> Iterator[str]:
     if not given & {"pairs", "model", "classifiers", "trained", "representations", "auxiliary"}:
         yield (
             "recipe must have pairs to make, a model to fit, classifiers or an auxiliary classifier to train or "

@@ -229,7 +229,7 @@ def public_subclasses(base: type) -> set[type]:
     for kind in base.__subclasses__():
         found |= public_subclasses(kind)
         names = kind.__module__.split(".")
-        packages = [sys.modules[".".join(names[:depth])] for depth in (1, 2)]
+        packages = [sys.modules[".".join(names[:depth])] for depth in ((1, 2) if names[0] == "perturbsets" else (1,))]
         if names[0] in ("augment", "cvae", "perturbsets") and any(hasattr(one, kind.__name__) for one in packages):
             found |= set() if inspect.isabstract(kind) else {kind}
     return found

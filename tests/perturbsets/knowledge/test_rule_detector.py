@@ -29,7 +29,7 @@ def test_attacks_on_the_classifier_alone_violate_the_rules_and_adaptive_ones_cos
     states = torch.arange(40) % 2
     images = torch.where(states[:, None] == 0, 0.7, 0.3).expand(40, 4).clone().view(40, 1, 2, 2)
     detector = RuleDetector(Sign(0), Sign(2), bound, images, share=0.05)
-    adversary = Adversary(PixelBall("linf", 0.45), CrossEntropy(), ProjectedGradient(10, starts="zero"))
+    adversary = Adversary(PixelBall("linf", 0.6), CrossEntropy(), ProjectedGradient(40, starts="zero"))
 
     content = detector.evaluate(images, states, {"pgd": adversary}, weights=[1.0])
     plain, adaptive = (content["adversaries"]["pgd"][kind] for kind in ("plain", "adaptive"))
