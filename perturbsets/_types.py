@@ -5,7 +5,7 @@ take samples of any shape after the batch; sets of pictures take images.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -34,18 +34,3 @@ LabelLogits = Float[Tensor, "B L"]
 """A logit for each label of each image; the label is on where it is above 0."""
 PerLabel = Float[Tensor, " L"]
 Rows = Int64[Tensor, " N"]
-
-
-def check_choice(name: str, value: str, choices: Any) -> None:
-    """Refuses a setting that is none of a few words.
-
-    Args:
-        name: Name of the setting.
-        value: What was given.
-        choices: The ``Literal`` of the words.
-
-    Raises:
-        ValueError: Naming the words there are.
-    """
-    if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {list(get_args(choices))}, got {value!r}")

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from perturbsets._types import Samples, check_choice
+from perturbsets._types import Samples
 from perturbsets.model_call import output
+from perturbsets.rows import check_choice
 
 Activation = Literal["relu", "none"]
 Features = Float[Tensor, "B _"]

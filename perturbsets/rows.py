@@ -1,11 +1,11 @@
-"""Some rows of a batch: of labels, and of settings that may be one number for each image, such as a radius."""
+"""Some rows of a batch: of labels, and of settings that may be one number for each image; and checks of settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from numbers import Number
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -272,3 +272,18 @@ def _settings_of(value: Any, rows: Rows) -> Any:
         named = {name: _settings_of(part, rows) for name, part in value.items()}
         return named if any(named[name] is not part for name, part in value.items()) else value
     return value
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Refuses a setting that is none of a few words.
+
+    Args:
+        name: Name of the setting.
+        value: What was given.
+        choices: The ``Literal`` of the words.
+
+    Raises:
+        ValueError: Naming the words there are.
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {list(get_args(choices))}, got {value!r}")

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Samples, check_choice
+from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.model_call import Mode, given_or_fresh, ordinary, preserve_state
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.classification import CrossEntropy
-from perturbsets.rows import PerImageSettings
+from perturbsets.rows import PerImageSettings, check_choice
 from perturbsets.sets.base import PerturbationSet, Region
 
 Rank = Literal["success", "value"]

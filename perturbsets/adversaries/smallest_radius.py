@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, PerImage, Samples, check_choice
+from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary, AttackResult
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.general import Penalized
-from perturbsets.rows import take_rows
+from perturbsets.rows import check_choice, take_rows
 
 Over = Literal["radius", "weight"]
 _Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], AttackResult]

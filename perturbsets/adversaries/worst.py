@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Model, PerImage, Samples, check_choice
+from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary, Rank
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import Margin
-from perturbsets.rows import PerImageSettings, check_count, check_rows, take_rows
+from perturbsets.rows import PerImageSettings, check_choice, check_count, check_rows, take_rows
 
 
 @dataclass(frozen=True)

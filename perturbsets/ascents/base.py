@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples, check_choice
+from perturbsets._types import Flags, Offsets, PerImage, Rows, Samples
 from perturbsets.objectives.base import Loss
-from perturbsets.rows import PerImageSettings, set_per_image
+from perturbsets.rows import PerImageSettings, check_choice, set_per_image
 from perturbsets.sets.base import Region, Starts
 
 CHECK_EVERY = 5  # steps between looks at which images are done, so that a GPU need not wait each step

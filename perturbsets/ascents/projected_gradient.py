@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from perturbsets._types import Offsets, OneOrEach, check_choice
+from perturbsets._types import Offsets, OneOrEach
 from perturbsets.ascents.base import (
     CHECK_EVERY,
     Active,
@@ -18,7 +18,7 @@ from perturbsets.ascents.base import (
     slope,
 )
 from perturbsets.objectives.base import Loss
-from perturbsets.rows import for_each
+from perturbsets.rows import check_choice, for_each
 from perturbsets.sets.base import Region, Starts
 
 Schedule = Literal["constant", "linear", "cosine"]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples, check_choice
+from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.rows import named_rows
+from perturbsets.rows import check_choice, named_rows
 
 ROUNDING = 1e-4  # by which a guide may leave [0, 1]
 

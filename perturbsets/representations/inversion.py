@@ -9,13 +9,14 @@ from dataclasses import KW_ONLY, dataclass, field
 import torch
 from torch import nn
 
-from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows, check_choice
+from perturbsets._types import Flags, Images, Model, Offsets, PerImage, Rows
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents.base import Ascent
 from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.rows import check_choice
 from perturbsets.sets.pixel import PixelBall
 
 GREY = 0.5  # centre and radius of the box [0, 1] of all images

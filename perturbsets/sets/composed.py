@@ -125,7 +125,7 @@ class ComposedSet(PerturbationSet):
 
     .. math:: S(x) = \{\, g_2(g_1(x, r_1 u_1), r_2 u_2) : \|u_i\|_{(i)} \le r \,\}
 
-    Offsets of the parts stand side by side, each in shares of its part's radius :math:`r_i`, so that one step size fits
+    Offsets of the parts are concatenated, each in shares of its part's radius :math:`r_i`, so that one step size fits
     parts of different units.
 
     Args:

@@ -17,8 +17,8 @@ from torch import Tensor
 from cvae import CVAE, DiagonalGaussian
 from cvae._types import Features
 from cvae.files import atomic_folder
-from perturbsets._types import Images, Offsets, OneOrEach, Rows, check_choice
-from perturbsets.rows import one_number, set_per_image
+from perturbsets._types import Images, Offsets, OneOrEach, Rows
+from perturbsets.rows import check_choice, one_number, set_per_image
 from perturbsets.sets.balls import L2Ball
 from perturbsets.sets.base import Ball, PerturbationSet, Region, check_bounds
 from perturbsets.sets.pairs_used import PairsUsed, read, written

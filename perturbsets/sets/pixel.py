@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from perturbsets._types import Offsets, OneOrEach, Rows, Samples, check_choice
+from perturbsets._types import Offsets, OneOrEach, Rows, Samples
+from perturbsets.rows import check_choice
 from perturbsets.sets.balls import L1Ball, L2Ball
 from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region, check_bounds
 

@@ -23,11 +23,11 @@ from perturbsets import (
     Square,
 )
 from perturbsets import Region as AnyRegion
-from perturbsets._types import check_choice
 from perturbsets.ascents.apgd import checkpoints
 from perturbsets.ascents.base import replace_few_, replace_unasked_
 from perturbsets.ascents.projected_gradient import AdamClimb, Climb, Schedule, SteepestClimb, shares
 from perturbsets.objectives.base import ByValue
+from perturbsets.rows import check_choice
 from perturbsets.sets import Ball, L2Ball, LinfBall
 from perturbsets.sets.base import Starts
 from tests.perturbsets.every_ascent import ASCENTS

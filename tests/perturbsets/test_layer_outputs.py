@@ -13,8 +13,8 @@ from torch.testing import assert_close
 from torchvision.models import resnet18
 
 from perturbsets import LayerOutputs, layer_names
-from perturbsets._types import check_choice
 from perturbsets.layer_outputs import Activation
+from perturbsets.rows import check_choice
 
 
 def small(inplace: bool = False) -> nn.Sequential:

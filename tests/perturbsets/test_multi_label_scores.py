@@ -121,7 +121,7 @@ def test_values_of_unknown_states_play_no_part() -> None:
         (torch.zeros(0, 2), torch.zeros(0, 2), "at least one image, got none"),
         (torch.zeros(2, 3), torch.zeros(2, 2), r"one logit for each label, \[2, 2\], got \[2, 3\]"),
         (torch.zeros(2, 2), torch.tensor([[0, 3], [1, 1]]), "apply a threshold to intensities"),
-        (torch.zeros(1, 2), torch.full((1, 2), NAN), "one state of each image"),
+        (torch.zeros(1, 2), torch.full((1, 2), NAN), "a known state for each image"),
         (torch.tensor([[NAN, 0.0]]), torch.zeros(1, 2), "finite logits"),
     ],
 )

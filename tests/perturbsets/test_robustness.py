@@ -196,8 +196,8 @@ def test_the_summary_says_it_all() -> None:
     }
 
 
-def test_the_bar_shows_what_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_shows_the_robust_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
     model, (x, y) = classifier(), data(6)
     evaluate_robustness(model, x, y, PixelBall("linf", 0.1), progress=True, **SMALL)
 
-    assert "stand" in capsys.readouterr().out
+    assert "robust" in capsys.readouterr().out

@@ -339,7 +339,7 @@ ZEROS = torch.zeros(8, dtype=torch.int64)
         ((ZEROS,), r"data must give \(image, class number, states of labels\) .* got 2 parts"),
         ((torch.zeros(8), torch.zeros(8, 3)), r"data must give \(image, class number\)"),
         ((ZEROS + 4, torch.zeros(8, 3)), "labels must be within 0 and 3 for a model of 4 classes"),
-        ((ZEROS, torch.full((8, 3), math.nan)), "one state of each image, got none in rows"),
+        ((ZEROS, torch.full((8, 3), math.nan)), "a known state for each image, got none in rows"),
         ((ZEROS, torch.zeros(8, 5)), r"one logit for each label, \[8, 5\], got \[8, 3\]"),
     ],
 )

@@ -28,8 +28,8 @@ from perturbsets import (
     RobustValidation,
     Worst,
 )
-from perturbsets._types import check_choice
 from perturbsets.adversaries.adversary import Rank
+from perturbsets.rows import check_choice
 from tests.perturbsets.test_training import METHODS, batch, classifier
 from tests.perturbsets.training.dual_methods import TRAININGS
 
