@@ -40,7 +40,7 @@ NO_PARTS = {
     "perturbsets.FeatureDistance": "compares with images, where sections give labels",
     "perturbsets.LinearFeatureDistance": "compares with images, where sections give labels",
     "perturbsets.FunctionObjective": "holds functions",
-    "perturbsets.knowledge.Consistent": "is made by the section labels.detector",
+    "perturbsets.knowledge.RulePenalized": "is made by the section labels.detector",
     "perturbsets.models.DualConvNet": "is made for dual methods, of the section classifier",
     "perturbsets.multi_label.MultiLabelTraining": "is made by the section auxiliary",
 }

@@ -47,7 +47,7 @@ def criteria(content: Content) -> Group:
     excess, largest = content["necessary"]["excess"], content["necessary"]["centre_largest"]
     bits, interval = likelihood(content["sufficient"])
     reach, diversity = (content["overapproximation"][name]["ratio"] for name in ("reach", "diversity"))
-    findings = [f"{finding['name'].upper()}: {finding['says']}" for finding in content["findings"]]
+    findings = [f"{finding['name'].upper()}: {finding['sentence']}" for finding in content["findings"]]
     return Group(
         table,
         "centre: the member at offset 0, the only one at radius 0, against the clean image itself; a pixel differs by "
