@@ -95,7 +95,7 @@ def _part(
 
 @cache
 def _simple_part(name: str, role: str) -> type[Part]:
-    """One type for each part that is the same wherever it stands."""
+    """One type for each part that is the same in every role."""
     return _part_type(name, role, {})
 
 

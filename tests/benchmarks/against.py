@@ -90,10 +90,10 @@ def rows(
         if name in verdicts:
             each = verdicts[name]
             row |= {
-                "standing": mean(diagnose_set.standing for diagnose_set in each),
-                "forward": mean(diagnose_set.forward for diagnose_set in each),
-                "backward": mean(diagnose_set.backward for diagnose_set in each),
-                "seeds": [asdict(diagnose_set) for diagnose_set in each],
+                "robust": mean(judged.robust for judged in each),
+                "forward": mean(judged.forward for judged in each),
+                "backward": mean(judged.backward for judged in each),
+                "seeds": [asdict(judged) for judged in each],
             }
         yield name, row
 
@@ -101,21 +101,21 @@ def rows(
 def show(row: dict[str, Any]) -> str:
     """The figures of a line."""
     text = " " * 33
-    if "standing" in row:
-        text = f"{row['standing']:9.2f}{sum(one['invalid'] for one in row['seeds']):8}"
+    if "robust" in row:
+        text = f"{row['robust']:9.2f}{sum(one['invalid'] for one in row['seeds']):8}"
         text += f"{row['forward']:8.1f}{row['backward']:8.1f}"
     text += f"{row['ratio_median']:8.3f}{row['ratio_quartile_1']:8.3f}-{row['ratio_quartile_3']:.3f}  "
-    return text + " ".join(f"{one['standing']:.1f}" for one in row.get("seeds", []))
+    return text + " ".join(f"{one['robust']:.1f}" for one in row.get("seeds", []))
 
 
 def targets(figures: dict[str, dict[str, dict[str, Any]]]) -> Iterator[tuple[bool, str]]:
     """Whether each target is met, and in what words."""
     for task, found in figures.items():
         mine = found["ours"]
-        for library in (name for name in LIBRARIES if "standing" in found.get(name, {})):
+        for library in (name for name in LIBRARIES if "robust" in found.get(name, {})):
             theirs = found[library]
-            lead = mine["standing"] - theirs["standing"]
-            yield lead <= WEAKER, f"{task}: standing {lead:+.2f} points beside {library}, at most {WEAKER:+}"
+            lead = mine["robust"] - theirs["robust"]
+            yield lead <= WEAKER, f"{task}: robust {lead:+.2f} points beside {library}, at most {WEAKER:+}"
             calls, most = (row["forward"] + row["backward"] for row in (mine, theirs))
             yield calls < most, f"{task}: {calls:.1f} calls an image, fewer than the {most:.1f} of {library}"
         if task.startswith("PGD"):
@@ -154,7 +154,7 @@ def main() -> None:
     x, y = MNIST("test", options.root).batch(range(options.images))
     linf, l2 = options.radius, 10 * options.radius
     figures: dict[str, dict[str, dict[str, Any]]] = {}
-    print(f"{'':34}{'standing':>9}{'invalid':>8}{'forward':>8}{'back':>8}{'ratio':>8}{'quartiles':>14}   of each seed")
+    print(f"{'':34}{'robust':>9}{'invalid':>8}{'forward':>8}{'back':>8}{'ratio':>8}{'quartiles':>14}   of each seed")
 
     def report(name: str, found: Iterator[tuple[str, dict[str, Any]]]) -> None:
         print(name)
@@ -180,7 +180,7 @@ def main() -> None:
     report(
         f"{large.name}, ResNet-18", rows({}, cost(large, resnet18(num_classes=10), colour, classes, options.repeats))
     )
-    print("standing: % of images, mean over seeds; forward, back: passes an image; ratio: seconds over the floor's")
+    print("robust: % of images, mean over seeds; forward, back: passes an image; ratio: seconds over the floor's")
     for met, words in targets(figures):
         print("pass" if met else "FAIL", words)
     settings = {name: getattr(options, name) for name in ("images", "seeds", "radius", "steps", "queries", "timed")}

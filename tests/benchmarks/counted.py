@@ -40,13 +40,13 @@ class Verdict:
     """What an attack achieved.
 
     Attributes:
-        standing: Percentage of images that are right still; one that left ball or bounds counts as standing.
+        robust: Percentage of images that are right still; one that left ball or bounds counts as robust.
         invalid: Number of images that left them.
         forward: Forward passes, per image.
         backward: Backward passes, per image.
     """
 
-    standing: float
+    robust: float
     invalid: int
     forward: float
     backward: float
@@ -61,7 +61,7 @@ def judge(counted: Counted, images: Tensor, labels: Tensor, changed: Tensor, nor
     with torch.no_grad():
         turned = counted.model(changed).argmax(1) != labels
     return Verdict(
-        standing=100 * float((~(turned & valid)).double().mean()),
+        robust=100 * float((~(turned & valid)).double().mean()),
         invalid=int((~valid).sum()),
         forward=counted.forward_images / len(images),
         backward=counted.backward_images / len(images),

@@ -123,10 +123,10 @@ def test_a_fall_ends_the_training_with_the_best_weights_and_starting_again_chang
     assert records[-1]["step"] == 8
     assert_close(model[1].weight.detach(), weights[1], rtol=0, atol=0)
 
-    fresh, preserve_state = scripted(*script)
+    fresh, untouched = scripted(*script)
     repeated = train_classifier(again, data(), StandardTraining(), SETTINGS, validation=fresh, folder=tmp_path)
     assert repeated == records
-    assert preserve_state == []
+    assert untouched == []
     assert len(weights) == 4
     assert_close(dict(again.named_parameters()), dict(model.named_parameters()), rtol=0, atol=0)
 
