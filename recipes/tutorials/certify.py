@@ -67,4 +67,4 @@ for name, perturbations in {"pixels": PixelBall("l2", 1.0), "learned set": learn
 #
 # An attack inside the certified radii has to find nothing.
 contradictions = find_contradictions(smoothed, images, result, generator=generator)
-print(f"{int(contradictions.found.sum())} contradictions among {len(contradictions.rows)} certified images")
+print(f"{int(contradictions.contradicted.sum())} contradictions among {len(contradictions.rows)} certified images")

@@ -45,7 +45,7 @@ def network(dtype: torch.dtype) -> nn.Sequential:
 
 def ours(model: nn.Module, layer: str, sources: Tensor, guides: Tensor, radius: float) -> Tensor:
     """Ratios of a batch."""
-    return (-feature_opt(layer, radius=radius)(model, sources, guides).values).sqrt()
+    return (-feature_opt(layer, radius=radius)(model, sources, guides).loss).sqrt()
 
 
 def of_scipy(
