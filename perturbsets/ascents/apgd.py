@@ -31,7 +31,7 @@ class APGD(GradientBased):
             per image.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
-        momentum_weight: Weight :math:`\alpha` of the new step against the momentum, in (0, 1].
+        step_weight: Weight :math:`\alpha` of the new step against the former one, in (0, 1]; 1 is without momentum.
         rho: Share :math:`\rho` of steps in which the loss must have risen for the step to stay, in [0, 1].
         stop_on_success: Whether images whose attack succeeded leave the computation.
 
@@ -48,25 +48,25 @@ class APGD(GradientBased):
     step_size: OneOrEach | None = None
     restarts: int = 1
     starts: Starts = "uniform"
-    momentum_weight: float = 0.75
+    step_weight: float = 0.75
     rho: float = 0.75
     stop_on_success: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.momentum_weight <= 1:
-            raise ValueError(f"momentum_weight must be in (0, 1], got {self.momentum_weight}")
+        if not 0 < self.step_weight <= 1:
+            raise ValueError(f"step_weight must be in (0, 1], got {self.step_weight}")
         if not 0 <= self.rho <= 1:
             raise ValueError(f"rho must be a share in [0, 1], got {self.rho}")
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         size = 2 * finite_radii(region) if self.step_size is None else self.step_size
-        climb = _Climb(region, loss, best, region.project(start).detach(), size)
+        climb = _AutoClimb(region, loss, region.project(start).detach(), best, size)
         marks = checkpoints(self.steps)
         for step in range(self.steps):
-            if step % CHECK_EVERY == 0 and not climb.goes_on(drop=self.stop_on_success):
+            if step % CHECK_EVERY == 0 and not climb.any_left(drop=self.stop_on_success):
                 return
-            climb.step(self.momentum_weight if step else 1.0, last=step + 1 == self.steps)
+            climb.step(self.step_weight if step else 1.0, last=step + 1 == self.steps)
             if step + 1 in marks:
                 since = step + 1 - max(mark for mark in marks if mark <= step)
                 climb.judge(self.rho * since)
@@ -77,18 +77,19 @@ def checkpoints(steps: int) -> list[int]:
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    # Rounded first, so that 57 % of 100 steps, a sum of floats, is 57 and not 58.
     return sorted({math.ceil(round(share * steps, 9)) for share in shares if share <= 1})
 
 
-class _Climb(Active):
+class _AutoClimb(Active):
     """Where every image is, where it was, and the highest point it has seen."""
 
-    def __init__(self, region: Region, loss: Loss, best: Best, start: Offsets, size: OneOrEach) -> None:
+    def __init__(self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach) -> None:
         super().__init__(region, loss, best)
         self.u = self.former = self.top_u = start
         self.value, self.gradient = self.differentiate(start)
         self.top_value, self.top_gradient = self.value, self.gradient
-        self.size = for_each(size, start, "step_size")[:, None]
+        self.size = for_each(step_size, start, "step_size")[:, None]
         self.rises = torch.zeros_like(self.value)
         self.judged_value = self.top_value
         self.halved: Flags = torch.ones_like(self.rises, dtype=torch.bool)  # the first checkpoint asks for rises only
@@ -110,7 +111,10 @@ class _Climb(Active):
         self.former, self.u, self.value, self.gradient = self.u, target, value, gradient
 
     def judge(self, wanted: float) -> None:
-        """Halves the step of the images that stalled, and takes them back to their highest points."""
+        """Halves the step of the images that stalled, and takes them back to their highest points.
+
+        Their next momentum is the move back, as in the authors' program.
+        """
         stuck = ~self.halved & (self.top_value == self.judged_value)
         self.halved = (self.rises < wanted) | stuck
         column = self.halved[:, None]

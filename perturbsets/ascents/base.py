@@ -124,29 +124,36 @@ class Active:
         return batch if self.rows is None else batch[self.rows]
 
     def evaluate(self, offsets: Offsets) -> PerImage:
-        """The loss at offsets."""
+        """The loss at offsets, in one forward pass."""
         with torch.no_grad():
             return self._look(offsets)
 
-    def differentiate(self, offsets: Offsets) -> tuple[PerImage, Offsets]:
-        """The loss at offsets, and its gradient there.
+    def differentiate(self, offsets: Offsets, *, record: bool = True) -> tuple[PerImage, Offsets]:
+        """The loss at offsets, and its gradient there, in one forward and one backward pass.
+
+        Args:
+            offsets: Where.
+            record: Whether the point may be returned as the best; without it only its pass counts.
 
         Raises:
             ValueError: If there is none.
         """
         with torch.enable_grad():
             offsets = offsets.detach().requires_grad_()
-            value = self._look(offsets)
+            value = self._look(offsets, record)
         return value.detach(), slope(value, offsets)
 
-    def _look(self, offsets: Offsets) -> PerImage:
+    def _look(self, offsets: Offsets, record: bool = True) -> PerImage:
         images = self.region.decode(offsets)
         value, success = self.loss(images, offsets)
-        self.best.update(offsets, images, value, success, self.rows)
+        if record:
+            self.best.update(offsets, images, value, success, self.rows)
+        else:
+            self.best.calls += 1
         return value
 
-    def goes_on(self, *, drop: bool, done: Flags | None = None) -> bool:
-        """Whether any image is left to attack.
+    def any_left(self, *, drop: bool, done: Flags | None = None) -> bool:
+        """Whether any image is left to attack, after those that are done have left if asked.
 
         Args:
             drop: Whether images that are done, or whose attack succeeded, leave.

@@ -15,7 +15,6 @@ from perturbsets.ascents.base import (
     Best,
     GradientBased,
     finite_radii,
-    slope,
 )
 from perturbsets.objectives.base import Loss
 from perturbsets.rows import check_choice, for_each
@@ -81,11 +80,12 @@ class Climb(Active):
             stop_on_success: Whether images whose attack succeeded leave the computation.
         """
         for step, share in enumerate(shares(schedule, steps)):
-            if step % CHECK_EVERY == 0 and not self.goes_on(drop=stop_on_success):
+            if step % CHECK_EVERY == 0 and not self.any_left(drop=stop_on_success):
                 return
             _, gradient = self.differentiate(self.u)
             self.u = self.region.project(torch.addcmul(self.u, share * self.sizes, self.direction(gradient)))
-        if steps % CHECK_EVERY or self.goes_on(drop=stop_on_success):
+        checked_last = steps % CHECK_EVERY == 0  # else images are left: the check before the last steps found some
+        if not checked_last or self.any_left(drop=stop_on_success):
             self.evaluate(self.u)
 
 
@@ -116,7 +116,7 @@ class AdamClimb(Climb):
     .. math:: m_t = \beta_1 m_{t-1} + (1-\beta_1) \nabla_t, \quad v_t = \beta_2 v_{t-1} + (1-\beta_2) \nabla_t^2, \quad
         d_t = \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \delta}
 
-    with :math:`\delta`, against division by zero, near the smallest number.
+    with :math:`\delta` the root of the smallest normal number: it only avoids division by zero.
     """
 
     def __init__(
@@ -127,7 +127,8 @@ class AdamClimb(Climb):
         self.mean, self.square = torch.zeros_like(self.u), torch.zeros_like(self.u)
 
     def direction(self, gradient: Offsets) -> Offsets:
-        (first, second), self.steps = self.betas, self.steps + 1
+        self.steps += 1
+        first, second = self.betas
         self.mean, self.square = self.mean.lerp(gradient, 1 - first), self.square.lerp(gradient.square(), 1 - second)
         root = (self.square / (1 - second**self.steps)).sqrt()
         return self.mean / (1 - first**self.steps) / (root + torch.finfo(root.dtype).tiny ** 0.5)
@@ -189,10 +190,8 @@ class OneStep(GradientBased):
         if self.keep_best:
             climb.run(1)
             return
-        u = climb.u.requires_grad_()
-        gradient = slope(loss(region.decode(u), u)[0], u)
-        best.calls += 1
-        climb.evaluate(region.project(u.detach() + climb.sizes * region.steepest(gradient)))
+        _, gradient = climb.differentiate(climb.u, record=False)
+        climb.evaluate(region.project(climb.u + climb.sizes * region.steepest(gradient)))
 
 
 @dataclass(frozen=True)
@@ -247,7 +246,10 @@ class ProjectedGradient(GradientBased):
 class ProjectedAdam(GradientBased):
     r"""Adam's steps, each projected back into the region; for losses whose coordinates differ much in scale.
 
-    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, m_t / (\sqrt{v_t} + \delta)\big)
+    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, \hat m_t / (\sqrt{\hat v_t} + \delta)\big)
+
+    with the bias-corrected mean and mean square of the gradients, and :math:`\delta` near 0: the scale of the gradients
+    makes no difference.
 
     Args:
         steps: Number of steps per start.

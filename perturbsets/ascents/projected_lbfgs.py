@@ -172,7 +172,7 @@ class ProjectedLBFGS(GradientBased):
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
         climb = _Climb(region, loss, best, region.project(start).detach(), min(self.memory, self.steps))
         for step in range(self.steps + 1):
-            if step % CHECK_EVERY == 0 and not climb.goes_on(drop=self.stop_on_success, done=climb.resting):
+            if step % CHECK_EVERY == 0 and not climb.any_left(drop=self.stop_on_success, done=climb.resting):
                 return
             if step == self.steps:
                 climb.evaluate(climb.trial)

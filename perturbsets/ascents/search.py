@@ -106,7 +106,7 @@ class GridSearch(Ascent):
         if box is None:
             raise ValueError(f"region must fit GridSearch: {self.misfit(region)}")
         for number, offsets in enumerate(self._points(*box, start)):
-            if number % CHECK_EVERY == 0 and not active.goes_on(drop=self.stop_on_success):
+            if number % CHECK_EVERY == 0 and not active.any_left(drop=self.stop_on_success):
                 break
             active.evaluate(active.region.project(active.of(offsets)))
         return active.best

@@ -248,7 +248,7 @@ class Square(Ascent):
         every = torch.arange(len(region.images), device=region.images.device)
         offsets = moves.first().flatten(1) if start is None else start
         for query, share in enumerate(self._shares()):
-            if not active.goes_on(drop=self.stop_on_success):
+            if not active.any_left(drop=self.stop_on_success):
                 break
             if query:
                 pixels = active.of(active.best.offsets).unflatten(1, (region.images.shape[1], -1))

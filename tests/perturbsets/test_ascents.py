@@ -360,7 +360,7 @@ def test_the_same_generator_gives_the_same_points(ascent: Ascent, kind: type[Bal
         (ProjectedAdam, {"restarts": 2, "starts": "zero"}, "starts must be random"),
         (ProjectedAdam, {"betas": (0.9, 1.0)}, "betas must be two numbers"),
         (APGD, {"steps": 0}, "steps must be at least 1"),
-        (APGD, {"momentum_weight": 0.0}, "momentum_weight must be in"),
+        (APGD, {"step_weight": 0.0}, "step_weight must be in"),
         (APGD, {"rho": 1.5}, "rho must be a share"),
         (OneStep, {"step_size": -0.1}, "step_size must be above 0"),
         (RandomSearch, {"draws": 0}, "draws must be at least 1"),
