@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
 
-import torch
-
-from perturbsets._types import Model, OneOrEach, Samples
+from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary, Worst
 from perturbsets.ascents import APGD
 from perturbsets.attacks.gradient import Norm, classifier_objective, pixel_ball
 from perturbsets.evaluation import Robustness, evaluate_robustness
 from perturbsets.objectives import StrongestWrong
 from perturbsets.sets import PerturbationSet
-
-
-@runtime_checkable
-class Evaluation(Protocol):
-    """What :func:`autoattack` returns: the call of :func:`perturbsets.evaluate_robustness` without the sets."""
-
-    def __call__(
-        self,
-        model: Model,
-        images: Samples,
-        labels: Any,
-        *,
-        generator: torch.Generator | None = None,
-        **settings: Any,
-    ) -> Robustness:
-        """Attacks images and gives the robust accuracy."""
 
 
 def apgd_t(
@@ -71,6 +54,7 @@ def apgd_t(
         attacks*, 2020, eq. 8 and sec. 6 (9 targets, 100 steps).
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
         >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 3, 4])
@@ -92,7 +76,7 @@ def autoattack(
     steps: int = 100,
     queries: int = 5000,
     targets: int = 9,
-) -> Evaluation:
+) -> Callable[..., Robustness]:
     r"""Robust accuracy under a fixed ensemble: Auto-PGD, targeted Auto-PGD and Square, one after the other.
 
     .. math:: \frac1B \sum_i \min_a \mathbf 1\big[\arg\max_k z_k(x_i^{(a)}) = y_i\big]
@@ -122,6 +106,7 @@ def autoattack(
         attacks*, 2020, sec. 6.
 
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
         >>> images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
@@ -133,18 +118,4 @@ def autoattack(
         raise ValueError("radius must be left out where sets are given: they have their own")
     chosen = pixel_ball(norm, radius) if sets is None else sets
 
-    def attack(
-        model: Model,
-        images: Samples,
-        labels: Any,
-        *,
-        generator: torch.Generator | None = None,
-        **settings: Any,
-    ) -> Robustness:
-        if generator is not None:
-            settings["seed"] = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-        return evaluate_robustness(
-            model, images, labels, chosen, steps=steps, queries=queries, targets=targets, **settings
-        )
-
-    return attack
+    return partial(evaluate_robustness, sets=chosen, steps=steps, queries=queries, targets=targets)
