@@ -28,8 +28,10 @@ def compare_audits(
     labels: Labels,
     *,
     plain: str | None = None,
+    groups: Tensor | None = None,
+    draws: int = 100,
+    generator: torch.Generator | None = None,
     advance: Callable[[], None] | None = None,
-    **settings: Any,
 ) -> dict[str, dict[str, Audit]]:
     """Audits every adversary on every classifier.
 
@@ -41,8 +43,10 @@ def compare_audits(
         images: Images in [0, 1].
         labels: Their classes.
         plain: Name of the classifier whose adversarial images are transferred to the others.
+        groups: Number of each image's independent unit.
+        draws: As for :func:`audit`.
+        generator: As for :func:`audit`; each begins with its initial seed.
         advance: Called after each classifier.
-        **settings: Further arguments of :func:`audit`.
 
     Returns:
         The audits by classifier and adversary.
@@ -56,7 +60,9 @@ def compare_audits(
                 images,
                 labels,
                 plain=None if plain is None or plain == name else models[plain],
-                **settings,
+                groups=groups,
+                draws=draws,
+                generator=generator,
             )
             for column, adversary in adversaries.items()
             if _auditable(adversary)
@@ -80,7 +86,11 @@ def compare_robustness(
     control: str | None = None,
     groups: Tensor | None = None,
     folder: Path | None = None,
-    **settings: Any,
+    steps: int = 100,
+    queries: int = 5000,
+    targets: int = 9,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """The fixed ensemble on every classifier and seed, with robust accuracies pooled over seeds.
 
@@ -92,7 +102,11 @@ def compare_robustness(
         control: Name of the classifier that all others are compared with, image by image.
         groups: Number of each image's independent unit.
         folder: Where results are kept, so that an interrupted evaluation continues.
-        **settings: Further arguments of :func:`evaluate_robustness`.
+        steps: As for :func:`evaluate_robustness`.
+        queries: Likewise.
+        targets: Likewise.
+        generator: Likewise; each evaluation begins with its initial seed.
+        progress: Whether to show a progress bar.
 
     Returns:
         Plain values: ``rows``, a summary for each classifier and seed; ``pooled``; and ``differences`` to the control.
@@ -103,7 +117,19 @@ def compare_robustness(
         flags = []
         for seed, model in seeds.items():
             inside = None if folder is None else folder / name / str(seed)
-            result = evaluate_robustness(model, images, labels, sets, groups=groups, folder=inside, **settings)
+            result = evaluate_robustness(
+                model,
+                images,
+                labels,
+                sets,
+                steps=steps,
+                queries=queries,
+                targets=targets,
+                groups=groups,
+                folder=inside,
+                generator=generator,
+                progress=progress,
+            )
             rows.setdefault(name, []).append({"seed": seed, **result.summary()})
             flags.append(result.broken_by == ROBUST)
         robust[name, ENSEMBLE] = torch.stack(flags)

@@ -78,7 +78,7 @@ def evaluate(run: RunFolder, accelerator: Accelerator, console: Console) -> None
             advance=lambda: bar.advance(task),
             groups=groups[some],
             draws=settings.audit.draws,
-            seed=run.seed("audit"),
+            generator=run.generator("audit"),
         )
     audited = {row: {column: one.summary() for column, one in cells.items()} for row, cells in audits.items()}
     run.write_json("evaluation/audits.json", {"images": len(images[some]), "rows": audited})
@@ -105,7 +105,7 @@ def evaluate(run: RunFolder, accelerator: Accelerator, console: Console) -> None
             control=settings.control,
             groups=groups[some],
             folder=run.path / "evaluation" / "robustness",
-            seed=run.seed("robustness"),
+            generator=run.generator("robustness"),
             progress=not console.quiet,
             **ensemble.model_dump(include={"steps", "queries", "targets"}),
         )

@@ -409,7 +409,7 @@ def test_an_image_alone_gives_what_it_gives_in_a_batch(ascent: Ascent, norm: Any
         # Some end once all images are at rest, so that how long they look depends on the others.
         together_only = isinstance(ascent, AcceleratedGradient | ProjectedLBFGS) and not is_stopping(ascent)
         calls = [] if together_only else ["calls"]
-        for name in ("images", "offsets", "values", "success", *calls):
+        for name in ("images", "offsets", "loss", "success", *calls):
             assert_close(getattr(alone, name)[0], getattr(together, name)[row], msg=lambda m, n=name: f"{n}: {m}")
 
 
