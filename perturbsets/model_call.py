@@ -155,7 +155,14 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
     Yields:
         The model to call in the block: the one inside a wrapper for several processes, which may then make different
         numbers of calls.
+
+    Raises:
+        TypeError: If the images that the device comes from are no tensor, or the model cannot be called.
     """
+    if not isinstance(device, torch.device):
+        raise TypeError("images must be a torch tensor, got a NumPy array: write torch.from_numpy(images)")
+    if model is not None and not callable(model):
+        raise TypeError(f"model must be callable, got {type(model).__name__}: the order is (model, images, labels)")
     python, numpy = random.getstate(), np.random.get_state()
     tops = roots(model)
     called = unwrapped(model, tops)

@@ -28,7 +28,7 @@ class AttackResult:
         images: The worst samples, of the type and shape of the input.
         offsets: Where in the set they are, ``[B, Z]``.
         loss: The objective there, higher is worse for the model.
-        success: Whether the goal is reached there.
+        success: Whether the goal is reached there, also if it was on the clean sample.
         calls: Forward passes spent, those of binding the objective among them; of a gradient ascent's, all but one of
             each start had a backward pass.
         bounds: Values that no point of the set exceeds, where the ascent proves such
@@ -41,6 +41,10 @@ class AttackResult:
     success: Flags
     calls: Tensor
     bounds: PerImage | None = None
+
+    def __repr__(self) -> str:
+        mean = f", {self.success.float().mean():.1%} success" if len(self.success) else ""
+        return f"AttackResult({len(self.images)} images{mean})"
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ class Adversary(PerImageSettings):
             images: Clean samples within the bounds of the set.
             labels: What the objective needs: classes, targets, images.
             start: First offsets; the ascent's own choice if not given.
-            generator: For random starts and draws; a fresh one, seeded by the system, if not given.
+            generator: For random starts and draws; a fresh one, seeded by the system whatever ``torch.manual_seed``
+                was given, if there is none.
             rank: Which point is the worst: ``"success"``, any success before any failure, then the higher loss, for
                 attacks that count successes; ``"value"``, the highest value, for the inner maximum of training.
 

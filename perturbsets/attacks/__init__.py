@@ -14,8 +14,30 @@ Each function returns an attack to be called as ``(model, images, labels, *, gen
 An attack of other parts is an :class:`~perturbsets.Adversary` of any set, objective and ascent.
 """
 
+import difflib
+from typing import NoReturn
+
 from perturbsets.attacks.ensembles import apgd_t, autoattack
 from perturbsets.attacks.gradient import apgd, bim, fgsm, mi_fgsm, pgd, r_fgsm
 from perturbsets.attacks.representation import feature_adversary, latent_pgd
 from perturbsets.attacks.search import random_search, spatial, square
 from perturbsets.attacks.smallest_change import carlini_wagner, deepfool, fmn, lbfgs
+
+OTHER_NAMES = {
+    "auto_attack": "autoattack",
+    "cw": "carlini_wagner",
+    "ffgsm": "r_fgsm",
+    "ifgsm": "bim",
+    "rotation": "spatial",
+}
+"""Names under which other libraries have these attacks."""
+
+
+def __getattr__(name: str) -> NoReturn:
+    names = [each for each in globals() if each.islower() and callable(globals()[each]) and each[0] != "_"]
+    near = (
+        [OTHER_NAMES[name.lower()]] if name.lower() in OTHER_NAMES else difflib.get_close_matches(name.lower(), names)
+    )
+    raise AttributeError(
+        f"perturbsets.attacks has no {name}: {f'did you mean {near[0]}' if near else 'there are ' + ', '.join(names)}"
+    )

@@ -66,8 +66,10 @@ class Normalized(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: nn.Module, mean: Sequence[float] | float, std: Sequence[float] | float) -> None:
         super().__init__()
+        if isinstance(mean, float | int) or isinstance(std, float | int):
+            raise TypeError(f"mean and std must give one number per channel, got {mean} and {std}: write lists, [0.5]")
         if len(mean) != len(std) or not len(mean) or not all(0 < value < float("inf") for value in std):
             raise ValueError(
                 f"mean and std must give one number per channel, std above 0, got mean={list(mean)}, std={list(std)}"
@@ -79,7 +81,10 @@ class Normalized(nn.Module):
     def forward(self, images: Samples) -> Any:
         """Samples ``[B, C, ...]`` in pixel units to the model's output."""
         if images.ndim < 2 or images.shape[1] != len(self.mean):
-            raise ValueError(f"images must have shape [B, {len(self.mean)}, ...], got {list(images.shape)}")
+            raise ValueError(
+                f"images must have shape [B, {len(self.mean)}, ...], a channel for each number of mean and std, got "
+                f"{list(images.shape)}"
+            )
         shape = (-1, *[1] * (images.ndim - 2))
         return self.model((images - self.mean.to(images).view(shape)) / self.std.to(images).view(shape))
 

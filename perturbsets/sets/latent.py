@@ -132,6 +132,10 @@ class LatentBall(PerturbationSet):
         object.__setattr__(self, "draw", draw)
         object.__setattr__(self, "model", _frozen(self.model))
 
+    def __repr__(self) -> str:
+        bank = "" if self.bank is None else f", bank of {len(self.bank)}"
+        return f"LatentBall({type(self.model).__name__}, radius={self.radius}{bank}, draw={self.draw!r})"
+
     @property
     def dtype(self) -> torch.dtype:
         """Type in which the networks compute; images come back in their own."""

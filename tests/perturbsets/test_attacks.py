@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ from perturbsets import (
 )
 from perturbsets.representations import feature_opt, label_opt
 
-NAMES = sorted(name for name in vars(attacks) if inspect.isfunction(getattr(attacks, name)))
+NAMES = sorted(name for name in vars(attacks) if name[0] != "_" and inspect.isfunction(getattr(attacks, name)))
 IN_BALL = ["fgsm", "r_fgsm", "bim", "pgd", "mi_fgsm", "apgd", "square"]
 SMALL = {
     "apgd": {"steps": 5},
@@ -366,3 +367,30 @@ def test_smallest_radii_of_presets_can_be_bisected() -> None:
     smallest = attacks.fmn(norm="linf")(model, images, labels).radii
 
     assert (result.radii >= smallest * 0.9).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("cw", "carlini_wagner"), ("CW", "carlini_wagner"), ("auto_attack", "autoattack"), ("pdg", "pgd")],
+)
+def test_names_of_other_libraries_and_misspelled_ones_lead_to_ours(name: str, ours: str) -> None:
+    with pytest.raises(AttributeError, match=f"has no {name}: did you mean {ours}"):
+        getattr(attacks, name)
+    with pytest.raises(AttributeError, match=r"there are .*fgsm"):
+        _ = attacks.zzzz
+
+
+def test_swapped_arguments_and_arrays_are_refused_with_the_order_or_the_conversion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users have no such checks
+    model, images, labels = network(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1])
+    with pytest.raises(TypeError, match=r"got Tensor: the order is \(model, images, labels\)"):
+        attacks.pgd()(images, labels, model)
+    with pytest.raises(TypeError, match=r"write torch\.from_numpy\(images\)"):
+        attacks.pgd()(model, images.numpy(), labels)
+
+
+def test_a_result_prints_in_one_line() -> None:
+    result = attacks.fgsm()(network(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]))
+    assert repr(result).startswith("AttackResult(2 images, ")

@@ -49,5 +49,10 @@ def test_impossible_statistics_are_refused(mean: Sequence[float], std: Sequence[
 
 
 def test_other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"images must have shape \[B, 3, ...\], got \[2, 1, 4, 4\]"):
+    with pytest.raises(ValueError, match=r"shape \[B, 3, ...\], a channel for each .* got \[2, 1, 4, 4\]"):
         Normalized(nn.Identity(), MEAN, STD)(torch.rand(2, 1, 4, 4))
+
+
+def test_numbers_without_a_channel_are_refused_with_the_list_to_write() -> None:
+    with pytest.raises(TypeError, match=r"one number per channel, got 0\.5 and 0\.25: write lists, \[0\.5\]"):
+        Normalized(nn.Flatten(), 0.5, 0.25)
