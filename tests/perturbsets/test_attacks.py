@@ -370,7 +370,7 @@ def test_smallest_radii_of_presets_can_be_bisected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "ours"),
     [("cw", "carlini_wagner"), ("CW", "carlini_wagner"), ("auto_attack", "autoattack"), ("pdg", "pgd")],
 )
 def test_names_of_other_libraries_and_misspelled_ones_lead_to_ours(name: str, ours: str) -> None:
