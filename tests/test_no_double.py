@@ -129,7 +129,7 @@ def test_ascents(ascent: Ascent, norm: str) -> None:
     expected = attack(Linear(), images, labels, generator=torch.Generator().manual_seed(1))
     assert isinstance(found.images, OnDevice)
     assert_close(home(found.images), expected.images)
-    assert_close(home(found.reached), expected.reached)
+    assert_close(home(found.success), expected.success)
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ class LabelEvaluation:
     Example:
         >>> from perturbsets import PixelBall, ProjectedGradient
         >>> from perturbsets.models import SmallConvNet
-        >>> images, states = torch.rand(20, 1, 8, 8), torch.ones(20, 3)
-        >>> evaluation = LabelEvaluation(SmallConvNet(1, 8, 8, classes=3), images, states, ["a", "b", "c"])
+        >>> model, images = SmallConvNet(1, 8, 8, classes=3), torch.rand(20, 1, 8, 8)
+        >>> evaluation = LabelEvaluation(model, images, (model(images) > 0).float(), ["a", "b", "c"])
         >>> adversary = Adversary(PixelBall("linf", 0.1), BinaryCrossEntropy(), ProjectedGradient(3))
         >>> sorted(evaluation.attack("pgd", adversary))[:4]
         ['asked', 'calls', 'flips', 'images']

@@ -62,7 +62,7 @@ def feature_opt(
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
         >>> sources, guides = torch.rand(2, 5, 1, 4, 4)
         >>> result = feature_opt("1")(model, sources, guides)
-        >>> bool(((-result.values).sqrt() < 1).all())
+        >>> bool(((-result.loss).sqrt() < 1).all())
         True
     """
     ascent = ProjectedLBFGS(steps, tolerance=TOLERANCE, stop_on_success=True)

@@ -145,7 +145,7 @@ def test_an_ascent_that_does_not_fit_the_set_is_refused() -> None:
     [
         (torch.zeros(3, 5), r"start must be finite offsets \[3, 4\] of the set, one row per image, got \[3, 5\]"),
         (torch.zeros(2, 4), r"got \[2, 4\]"),
-        (torch.zeros(3, 2, 2), r"got \[3, 2, 2\] .*: flatten what is in the shape of images"),
+        (torch.zeros(3, 2, 2), r"got \[3, 2, 2\] .*: flatten offsets in the shape of images"),
         (torch.full((3, 4), math.nan), "with 12 NaN or infinite"),
     ],
 )

@@ -229,7 +229,7 @@ def of_scipy(layers: nn.Module, source: Tensor, guide: Tensor, radius: float) ->
 def test_ratios_are_those_of_scipy(layer: str) -> None:
     model, (sources, guides), radius = network(), pairs(32), 10 / 255
     found = feature_opt(layer, radius=radius)(model, sources, guides)
-    ratios = (-found.values).sqrt()
+    ratios = (-found.loss).sqrt()
     reference = torch.tensor(
         [of_scipy(model[: int(layer) + 1], s, g, radius) for s, g in zip(sources, guides, strict=True)], dtype=DOUBLE
     )

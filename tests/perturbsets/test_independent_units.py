@@ -25,8 +25,8 @@ from augment import (
 from perturbsets import Adversary, Coverage, OneStep, PixelBall, Smoothed, audit, evaluate, evaluate_robustness
 from perturbsets.certificates import SmoothedLabels, SmoothedMaps
 from perturbsets.criteria.pairs import by_clean_image
-from perturbsets.knowledge import Rules
-from perturbsets.multi_label import flips, multi_label_scores, success_at_k
+from perturbsets.knowledge import Rules, evaluate_rejection
+from perturbsets.multi_label import flips, multi_label_scores, success_at_k, target_outcomes
 from perturbsets.representations import label_outcomes, overlap_share, transfer
 
 COUNT = 12
@@ -86,7 +86,7 @@ CALLS: dict[str, Callable[[Tensor, Tensor | None], Any]] = {
         for name in ("micro_f1", "hamming_loss", "ranking_loss", "exact_match", "independent")
     ],
     "flips": lambda rows, groups: {**flips(LOGITS[rows] > 0, STATES[rows], groups).summary(), "images": None},
-    "outcomes": lambda rows, groups: {
+    "target outcomes": lambda rows, groups: {
         **target_outcomes(LOGITS[rows] > 0, STATES[rows], STATES[rows], groups).summary(),
         "images": None,
         "asked": None,
@@ -97,7 +97,7 @@ CALLS: dict[str, Callable[[Tensor, Tensor | None], Any]] = {
         for entry in of_transfer(rows, groups).values()
     ],
     "overlap_share": lambda rows, groups: overlap_share((CLASSES + 1)[rows], 2, groups),
-    "rejecting": lambda rows, groups: evaluate_rejection(drawn(COUNT)[rows], CLASSES[rows] == 1, 0.6, groups).summary(),
+    "rejection": lambda rows, groups: evaluate_rejection(drawn(COUNT)[rows], CLASSES[rows] == 1, 0.6, groups).summary(),
     "violation_share": lambda rows, groups: (
         Rules(("x", "y"), {"0": "x", "1": "not x"})
         .bind(["x", "y"], ["0", "1"])

@@ -64,7 +64,7 @@ def test_reach_of_a_pixel_ball_is_its_radius() -> None:
 
 def test_real_changes_are_those_of_the_pairs() -> None:
     pairs = LightPairs(8, 3)
-    result = OverApproximation(2, restarts=1, draws=2)(LatentBall(honest(), 1.0), pairs)
+    result = OverApproximation(steps=2, restarts=1, draws=2)(LatentBall(honest(), 1.0), pairs)
     change = (pairs.changed - pairs.clean).flatten(1).view(8, 3, 64)
     apart = torch.cdist(change, change).square().sum((1, 2)) / 6 / 64
 
@@ -77,7 +77,7 @@ def test_real_changes_are_those_of_the_pairs() -> None:
 
 
 def test_single_changes_tell_nothing_of_diversity() -> None:
-    summary = OverApproximation(2, restarts=1, draws=2)(LatentBall(honest(), 1.0), LightPairs(8, 1)).summary()
+    summary = OverApproximation(steps=2, restarts=1, draws=2)(LatentBall(honest(), 1.0), LightPairs(8, 1)).summary()
 
     assert summary["diversity"]["mean"] > 0
     assert summary["diversity"]["sources"] == 0
@@ -135,13 +135,13 @@ def test_labels_are_lost_exactly_where_the_set_crosses_the_boundary() -> None:
 def test_sources_without_labels_are_left_out_of_the_labels() -> None:
     pairs = LightPairs(12, 2)
     pairs.labels = torch.where(pairs.sources < 5, -1, 1)
-    result = OverApproximation(2, restarts=1, draws=2)(LatentBall(honest(), 1.0), pairs, reference=Brightness())
+    result = OverApproximation(steps=2, restarts=1, draws=2)(LatentBall(honest(), 1.0), pairs, reference=Brightness())
 
     assert result.labels is not None
     assert result.labels.source.tolist() == list(range(5, 12))
     pairs.labels = torch.full_like(pairs.labels, -1)
     with pytest.raises(ValueError, match="pairs must have labels"):
-        OverApproximation(2, restarts=1, draws=2)(LatentBall(honest(), 1.0), pairs, reference=Brightness())
+        OverApproximation(steps=2, restarts=1, draws=2)(LatentBall(honest(), 1.0), pairs, reference=Brightness())
 
 
 def test_sets_that_can_only_be_drawn_are_measured_by_their_draws() -> None:
@@ -163,7 +163,7 @@ def test_sets_that_give_nan_are_named_with_their_pairs() -> None:
 
     model = ClosedForm(2, broken, lambda images, changed: torch.zeros(len(images), 2))
     with pytest.raises(ValueError, match=r"for 3 of 6 pairs \(0, 4, 8\)"):
-        OverApproximation(2, restarts=1, draws=2)(LatentBall(model, 1.0), LightPairs(6, 2))
+        OverApproximation(steps=2, restarts=1, draws=2)(LatentBall(model, 1.0), LightPairs(6, 2))
     with pytest.raises(ValueError, match="at least one pair"):
         OverApproximation()(LatentBall(honest(), 1.0), LightPairs(0, 2))
 
@@ -171,8 +171,8 @@ def test_sets_that_give_nan_are_named_with_their_pairs() -> None:
 def found_in(model: CVAE, share: float = 1.0) -> list[Finding]:
     """Findings of both criteria, by way of JSON, at a share of the radius that the pairs give."""
     pairs, draw = LightPairs(), torch.Generator().manual_seed(0)
-    perturbations = LatentBall(model, share * radius_from_pairs(model, pairs), encodings(model, pairs))
-    necessary = NecessarySubset(30, restarts=1, curve=())(perturbations, pairs, generator=draw).summary()
+    perturbations = LatentBall(model, share * radius_from_pairs(model, pairs), bank=encodings(model, pairs))
+    necessary = NecessarySubset(steps=30, restarts=1, curve=())(perturbations, pairs, generator=draw).summary()
     around = OverApproximation()(perturbations, pairs, generator=draw).summary()
     plain = json.loads(json.dumps([necessary, around], allow_nan=False))
     findings = diagnose_set(*plain)

@@ -252,10 +252,13 @@ def test_names_of_parts_are_those_of_their_classes() -> None:
 
 
 WRAPPED = [
-    ("{build: perturbsets.Penalized, weight: 2, objective: {build: perturbsets.Margin}}", Penalized(Margin(), 2.0)),
+    (
+        "{build: perturbsets.Penalized, weight: 2, objective: {build: perturbsets.Margin}}",
+        Penalized(Margin(), weight=2.0),
+    ),
     (
         "{build: perturbsets.StrongestWrong, rank: 2, objective: {build: perturbsets.CrossEntropy, targeted: true}}",
-        StrongestWrong(2, CrossEntropy(targeted=True)),
+        StrongestWrong(2, objective=CrossEntropy(targeted=True)),
     ),
     ("{build: perturbsets.StrongestWrong}", StrongestWrong()),
 ]

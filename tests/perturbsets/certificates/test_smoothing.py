@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from perturbsets import ComposedSet, LatentBall, PerturbationSet, PixelBall, Region, Smoothed, SpatialBox
 from perturbsets.certificates import ABSTAIN
-from perturbsets.certificates.smoothing import winners
+from perturbsets.certificates.classification import winners
 from perturbsets.sets.balls import L2Ball
 from perturbsets.share_bounds import share_at_least
 from tests.perturbsets.certificates.linear import KINDS, WIDE, case, distances, two_classes

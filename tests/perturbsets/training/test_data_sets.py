@@ -200,7 +200,7 @@ def test_images_on_another_scale_are_refused_and_the_advice_works(given: Any, me
 def test_normalised_images_are_refused_and_a_model_with_normalisation_is_the_same() -> None:
     images = IMAGES.float() / 255
     data = TensorDataset(normalize(images, [0.5], [0.2]), LABELS)
-    with pytest.raises(ValueError, match=r"got -2\.\d* to 2\.\d*: leave a normalisation out"):
+    with pytest.raises(ValueError, match=r"got -2\.\d* to 2\.\d*: move a normalisation from the data into the model"):
         trained(classifier(), data, StandardTraining())
 
     expected = trained(classifier(), data, StandardTraining(), bounds=(-2.5, 2.5))  # or whoever means it says so
