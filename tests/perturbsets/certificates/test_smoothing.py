@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from perturbsets import ComposedSet, LatentBall, PerturbationSet, PixelBall, Region, Smoothed, SpatialBox
 from perturbsets.certificates import ABSTAIN
 from perturbsets.certificates.classification import winners
+from perturbsets.certificates.votes import agreements_needed
 from perturbsets.sets.balls import L2Ball
 from perturbsets.share_bounds import share_at_least
 from tests.perturbsets.certificates.linear import KINDS, WIDE, case, distances, two_classes
@@ -197,7 +198,7 @@ def test_an_image_alone_has_the_votes_it_has_in_a_batch_whatever_the_passes(kind
 def test_the_noise_is_standard_normal_and_independent_between_draws_images_and_streams() -> None:
     counted = Counted(Constant([1.0, 0.0]))
     images = torch.zeros(3, 1, 2, 2)
-    smoothed = Smoothed(counted, PixelBall("l2", 1.0, (-math.inf, math.inf)), 0.5, batch=10_000)
+    smoothed = Smoothed(counted, PixelBall("l2", 1.0, bounds=(-math.inf, math.inf)), 0.5, batch=10_000)
     smoothed.certify(images, selection=1500, draws=1500, alpha=0.01, generator=draw())
     selection, *rounds = (seen.flatten(1).view(3, -1, 4) / 0.5 for seen in counted.seen)
     noise = torch.cat([selection, torch.cat(rounds, 1)], 1).double()  # [image, draw, pixel]
