@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Images, Offsets, PerImage
 from perturbsets.ascents import Ascent, Best, ProjectedLBFGS, RandomSearch
-from perturbsets.model_call import preserve_state
+from perturbsets.model_call import given_or_fresh, preserve_state
 from perturbsets.objectives import ApproximationError, FunctionObjective, Loss
 from perturbsets.sets import LatentBall, PerturbationSet, Region
 
@@ -74,7 +74,7 @@ def nearest_members(
         far = (-best[main].loss > HELD * squared_difference(clean, changed)).nonzero()[:, 0]
         if restarts > 1 and len(far) and isinstance(search, ProjectedLBFGS):
             again = replace(search, restarts=restarts - 1, starts="uniform")
-            other = again(regions[main].select(far), loss.select(far), generator=_given(generator))
+            other = again(regions[main].select(far), loss.select(far), generator=given_or_fresh(generator))
             _replace_worse(best[main], other, far)
         walk = climbing(regions[main], ProjectedLBFGS(curve_steps))
         for place in reversed(range(main)):
@@ -104,7 +104,7 @@ def farthest_members(
     with preserve_state(None, clean.device):
         loss: Loss = FunctionObjective(squared_difference).at(None, clean, clean)
         region = perturbations.at(clean)
-        return climbing(region, ascent)(region, loss, generator=_given(generator))
+        return climbing(region, ascent)(region, loss, generator=given_or_fresh(generator))
 
 
 def climbing(region: Region, ascent: Ascent) -> Ascent:
@@ -139,13 +139,6 @@ def check_finite(finite: Flags, rows: Tensor, name: str = "perturbations") -> No
             f"{name} must make finite images, got NaN or infinity for {len(bad)} of {len(rows)} pairs ({listed}): look "
             "at these pairs and at the norms of their encodings, or fit the model again with a lower learning rate"
         )
-
-
-def _given(generator: torch.Generator | None) -> torch.Generator:
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
-    return generator
 
 
 def _replace_worse(best: Best, other: Best, rows: Tensor) -> None:

@@ -299,14 +299,29 @@ def check_cell(kind: str, aim: str, ascent: Ascent, cvae: Any) -> None:
         assert (found.loss >= at_zero[0] - 1e-12)[same].all()
 
 
+KINDS = [kind for kind in SETS if "learned" not in kind]
+
+
 @pytest.mark.parametrize("number", range(len(ASCENTS)))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_found_is_inside_in_other_types_too(number: int, dtype: torch.dtype) -> None:
-    kinds = [kind for kind in SETS if "learned" not in kind]
-    kind = first_that_fits(ASCENTS[number], number, None, kinds, dtype)
+    check_type(first_that_fits(ASCENTS[number], number, None, KINDS, dtype), ASCENTS[number], dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ascent", ASCENTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_types_hold_in_every_set(kind: str, ascent: Ascent, dtype: torch.dtype) -> None:
+    if misfit(ascent, SETS[kind](None), dtype) is not None:
+        pytest.skip("does not fit")
+    check_type(kind, ascent, dtype)
+
+
+def check_type(kind: str, ascent: Ascent, dtype: torch.dtype) -> None:
     perturbations, x = SETS[kind](None), images(dtype)
     region = perturbations.at(x)
-    ascent = fitted(ASCENTS[number], region)
+    ascent = fitted(ascent, region)
     found = Adversary(perturbations, Margin(), ascent)(classifier(dtype), x, classes())
 
     # Offsets of halves count in single precision.
