@@ -31,38 +31,42 @@ TABLE = {
     "columns": ["clean", "attack"],
     "accuracy": {"one": {"clean": CELL, "attack": {**CELL, "mean": 0.3}}, "two": {"clean": CELL, "attack": UNSURE}},
 }
-DRAWN = [
-    norms_chart(torch.rand(50) * 3, 3.0, 16),
-    norms_chart(torch.rand(50), 1.0, None),
-    errors_chart({"nearest": torch.rand(40), "exact": torch.zeros(40)}),
-    *fit_charts(FIT),
-    *classifier_charts(TRAINED, ["two", "one"]),
-    accuracy_chart(TABLE),
-    theorem_chart(),
-    theorem_chart(4, 65.0, 8.5),
-]
 
 
-@pytest.mark.parametrize("chart", DRAWN, ids=lambda chart: chart.name)
-def test_charts_are_whole_and_need_nothing_from_elsewhere(chart: Chart) -> None:
-    svg = ET.fromstring(chart.svg.replace("xlink:href", "href"))
-
-    assert svg.tag.endswith("svg")
-    assert not re.search(r'href="(?!#)|<script|<style|@import', chart.svg)
-    ids = set(re.findall(r'\bid="([^"]+)"', chart.svg))
-    assert all(name.startswith(f"{chart.name}-") for name in ids)
-    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', chart.svg)) <= {
-        pair for name in ids for pair in ((name, ""), ("", name))
-    }
-    assert Image.open(io.BytesIO(chart.png)).size[0] > 500
-    assert chart.alt
-    assert chart.title
+@pytest.fixture(scope="module")
+def drawn() -> list[Chart]:
+    return [
+        norms_chart(torch.rand(50) * 3, 3.0, 16),
+        norms_chart(torch.rand(50), 1.0, None),
+        errors_chart({"nearest": torch.rand(40), "exact": torch.zeros(40)}),
+        *fit_charts(FIT),
+        *classifier_charts(TRAINED, ["two", "one"]),
+        accuracy_chart(TABLE),
+        theorem_chart(),
+        theorem_chart(4, 65.0, 8.5),
+    ]
 
 
-@pytest.mark.parametrize("chart", DRAWN, ids=lambda chart: chart.name)
-def test_charts_follow_the_scheme_of_the_page(chart: Chart) -> None:
-    assert not [light for light in LIGHT.values() if light in chart.svg]
-    assert set(re.findall(r"var\(--(\w+)\)", chart.svg)) <= set(COLOURS)
+def test_charts_are_whole_and_need_nothing_from_elsewhere(drawn: list[Chart]) -> None:
+    for chart in drawn:
+        svg = ET.fromstring(chart.svg.replace("xlink:href", "href"))
+
+        assert svg.tag.endswith("svg"), chart.name
+        assert not re.search(r'href="(?!#)|<script|<style|@import', chart.svg), chart.name
+        ids = set(re.findall(r'\bid="([^"]+)"', chart.svg))
+        assert all(name.startswith(f"{chart.name}-") for name in ids)
+        assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', chart.svg)) <= {
+            pair for name in ids for pair in ((name, ""), ("", name))
+        }
+        assert Image.open(io.BytesIO(chart.png)).size[0] > 500, chart.name
+        assert chart.alt
+        assert chart.title
+
+
+def test_charts_follow_the_scheme_of_the_page(drawn: list[Chart]) -> None:
+    for chart in drawn:
+        assert not [light for light in LIGHT.values() if light in chart.svg], chart.name
+        assert set(re.findall(r"var\(--(\w+)\)", chart.svg)) <= set(COLOURS), chart.name
 
 
 def test_light_colours_are_all_different() -> None:
