@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,27 +21,7 @@ from torch.testing import assert_close
 
 from augment import ChangedPairs, Digits, ImageError, PairStore, SpatialChange, write_pairs
 from augment.store.partial import Partial
-
-# A change that is slow where the environment says so: what it makes does not depend on that.
-SLOW = """
-import multiprocessing, os, sys, time
-from augment import ChangedPairs, Digits, SpatialChange, write_pairs
-
-
-class Slow(SpatialChange):
-    def apply(self, images, parameters):
-        time.sleep(float(os.environ["PAUSE"]))
-        return super().apply(images, parameters)
-
-
-def told(done, total):
-    print(done, *[child.pid for child in multiprocessing.active_children()], flush=True)
-
-
-if __name__ == "__main__":
-    pairs = ChangedPairs({"test": Digits("test", size=12, digit=8)}, Slow(), draws=4, seed=int(sys.argv[2]))
-    write_pairs(sys.argv[1], pairs, batch=40, processes=int(sys.argv[3]), progress=told)
-"""
+from tests.augment.slow_writing import write
 
 
 @dataclass
@@ -88,89 +67,83 @@ class Named:
         return images * (parameters[:, 1] * (parameters[:, 0] == 0))[:, None, None, None]
 
 
-def start(script: Path, target: Path, *, pause: float, seed: int = 0, processes: int = 1) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, script, target, str(seed), str(processes)],
-        env={**os.environ, "PAUSE": str(pause)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@dataclass
+class Writer:
+    """A process that writes pairs. It is forked, as one that begins anew imports torch for seconds."""
 
+    target: Path
+    pause: float = 0.0
+    seed: int = 0
+    processes: int = 1
 
-def killed_after_a_record(process: subprocess.Popen[str], target: Path) -> list[int]:
-    """Kills it once the journal tells of some work; gives the processes that it had started."""
-    assert process.stdout is not None
-    journal, workers = target.with_name(f"{target.name}.partial") / "journal.jsonl", []
-    for line in process.stdout:
-        workers = [int(pid) for pid in line.split()[1:]]
-        if journal.stat().st_size:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert process.stderr is not None
-    process.stderr.close()
-    return workers
+    def __post_init__(self) -> None:
+        fork = multiprocessing.get_context("fork")
+        self.done, done = fork.Pipe(duplex=False)
+        self.process = fork.Process(target=write, args=(self.target, self.pause, self.seed, self.processes, done))
+        self.process.start()
+        done.close()
 
+    def kill(self) -> list[int]:
+        """Kills it once its journal holds some work; gives the processes that it had started."""
+        journal, workers = self.target.with_name(f"{self.target.name}.partial") / "journal.jsonl", list[int]()
+        while not journal.exists() or not journal.stat().st_size:
+            _, *workers = self.done.recv()
+        self.process.kill()
+        self.process.join()
+        return workers
 
-def finished(process: subprocess.Popen[str]) -> list[int]:
-    """Images done, as told along the way."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return [int(line.split()[0]) for line in out.splitlines()]
-
-
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("script") / "slow.py"
-    path.write_text(SLOW)
-    return path
+    def finish(self) -> list[int]:
+        """Images done, as sent along the way."""
+        counts = []
+        with contextlib.suppress(EOFError):
+            while True:
+                counts.append(self.done.recv()[0])
+        self.process.join()
+        assert self.process.exitcode == 0
+        return counts
 
 
 @pytest.fixture(scope="module")
-def whole(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("whole") / "p.h5"
-    finished(start(script, target, pause=0))
+    Writer(target).finish()
     return target
 
 
-def test_a_killed_writer_goes_on_to_the_same_bytes(script: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_writer_goes_on_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     target = tmp_path / "p.h5"
     for _ in range(2):
-        killed_after_a_record(start(script, target, pause=0.2), target)
+        Writer(target, pause=0.2).kill()
         assert [path.name for path in tmp_path.iterdir()] == ["p.h5.partial"]
     records = [json.loads(line) for line in (tmp_path / "p.h5.partial" / "journal.jsonl").read_text().splitlines()]
 
-    told = finished(start(script, target, pause=0))
+    counts = Writer(target).finish()
 
     units = [unit for record in records for unit in range(*record["units"])]
     assert len(units) == len(set(units)) > 0
-    assert told[0] > 5 * len(units) >= told[-1] - 40 * len(told) > 0  # what was there is not made again
+    assert counts[0] > 5 * len(units) >= counts[-1] - 40 * len(counts) > 0  # what was there is not made again
     assert target.read_bytes() == whole.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["p.h5"]
 
 
-def test_another_seed_starts_anew(script: Path, whole: Path, tmp_path: Path) -> None:
+def test_another_seed_starts_anew(whole: Path, tmp_path: Path) -> None:
     target = tmp_path / "p.h5"
-    killed_after_a_record(start(script, target, pause=0.2, seed=1), target)
+    Writer(target, pause=0.2, seed=1).kill()
 
-    told = finished(start(script, target, pause=0))
-
-    assert told[0] <= 50
+    assert Writer(target).finish()[0] <= 50
     assert target.read_bytes() == whole.read_bytes()
 
 
-def test_two_processes_write_the_bytes_of_one_and_end_with_it(script: Path, whole: Path, tmp_path: Path) -> None:
+def test_two_processes_write_the_bytes_of_one_and_end_with_it(whole: Path, tmp_path: Path) -> None:
     target = tmp_path / "p.h5"
-    workers = killed_after_a_record(start(script, target, pause=0.2, processes=2), target)
+    workers = Writer(target, pause=0.2, processes=2).kill()
 
     assert len(workers) == 2
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-    finished(start(script, target, pause=0, processes=2))
+    Writer(target, processes=2).finish()
     assert target.read_bytes() == whole.read_bytes()
 
 

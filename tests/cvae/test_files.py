@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
+import errno
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 
-from cvae.files import atomic_file, atomic_files, atomic_folder
+from cvae.files import append, atomic_file, atomic_files, atomic_folder
 
 
 def test_file_is_whole_or_absent(tmp_path: Path) -> None:
@@ -33,52 +35,52 @@ def test_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
-    code = """
-import resource, signal, sys
-from pathlib import Path
-from cvae.files import atomic_file
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-with atomic_file(Path(sys.argv[1])) as temporary:
-    temporary.write_bytes(bytes(5000))
-"""
-    assert resource.RLIMIT_FSIZE
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "big"], capture_output=True, text=True, check=False)
+def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path, full_disk: Any) -> None:
+    with (
+        pytest.raises(OSError, match=r"the file-size limit\) is full"),
+        atomic_file(tmp_path / "big") as temporary,
+        full_disk(1000),
+    ):
+        temporary.write_bytes(bytes(5000))
 
-    assert "the file-size limit) is full" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-FULL = """
-import resource, signal, sys
-from pathlib import Path
-import torch, safetensors.torch
-from cvae.files import append, atomic_file, atomic_files, atomic_folder
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-path, tensors = Path(sys.argv[1]), {"a": torch.zeros(5000)}
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-"""
+def save(made: Path) -> None:
+    safetensors.torch.save_file({"a": torch.zeros(5000)}, made)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        "with atomic_file(path) as made: safetensors.torch.save_file(tensors, made)",
-        "with atomic_files(path) as made: safetensors.torch.save_file(tensors, made / 'former')",
-        "with atomic_folder(path) as made: safetensors.torch.save_file(tensors, made / 'former')",
-        "append(path / 'former', 'x' * 5000)",
-    ],
-)
-def test_full_disk_is_named_whoever_meets_it_and_keeps_what_was_there(tmp_path: Path, write: str) -> None:
+def in_a_file(path: Path) -> None:
+    with atomic_file(path) as made:
+        save(made)
+
+
+def in_files(path: Path) -> None:
+    with atomic_files(path) as made:
+        save(made / "former")
+
+
+def in_a_folder(path: Path) -> None:
+    with atomic_folder(path) as made:
+        save(made / "former")
+
+
+def at_the_end(path: Path) -> None:
+    append(path / "former", "x" * 5000)
+
+
+@pytest.mark.parametrize("write", [in_a_file, in_files, in_a_folder, at_the_end])
+def test_full_disk_is_named_whoever_meets_it_and_keeps_what_was_there(
+    tmp_path: Path, write: Callable[[Path], None], full_disk: Any
+) -> None:
     target = tmp_path / "target"
-    if "atomic_file(" not in write:
+    if write is not in_a_file:
         target.mkdir()
         (target / "former").write_text("whole")
-    done = subprocess.run([sys.executable, "-c", FULL + write, target], capture_output=True, text=True, check=False)
+    with pytest.raises(OSError, match=rf"could not write {target}.*limit\) is full") as caught, full_disk(1000):
+        write(target)
 
-    assert f"OSError: [Errno 27] could not write {target}" in done.stderr
-    assert "the file-size limit) is full" in done.stderr
+    assert caught.value.errno == errno.EFBIG
     kept = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert kept == ({"target", "target/former"} if target.exists() else set())
     if target.exists():

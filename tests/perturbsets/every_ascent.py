@@ -49,6 +49,9 @@ ASCENTS: list[Ascent] = [
     GridSearch(3, stop_on_success=True),
 ]
 
+ONE_EACH: list[Ascent] = list({type(ascent): ascent for ascent in reversed(ASCENTS)}.values())[::-1]
+"""The first of each class, for what all classes share."""
+
 Norm = Literal["l1", "l2", "linf"]
 
 
