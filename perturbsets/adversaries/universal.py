@@ -137,12 +137,7 @@ class _Search:
     """Values and gradients of shared offsets on images."""
 
     def __init__(
-        self,
-        perturbations: PerturbationSet,
-        objective: Objective,
-        model: Model | None,
-        images: Tensor,
-        labels: Tensor,
+        self, perturbations: PerturbationSet, objective: Objective, model: Model | None, images: Tensor, labels: Tensor
     ) -> None:
         self.perturbations, self.objective, self.model = perturbations, objective, model
         self.images, self.labels = images, labels
