@@ -107,9 +107,6 @@ class Adversary(PerImageSettings):
             rank: Which point is the worst: ``"success"``, any success before any failure, then the higher loss, for
                 attacks that count successes; ``"value"``, the highest value, for the inner maximum of training.
 
-        Returns:
-            The worst points.
-
         Raises:
             ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent
                 does not fit the set, or the model returns NaN.

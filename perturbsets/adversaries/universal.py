@@ -85,9 +85,6 @@ def find_universal(
         batch: Images a step.
         generator: For the order of the images; a fresh one, seeded by the system, if not given.
 
-    Returns:
-        The change.
-
     Raises:
         ValueError: If a setting is outside its range, there are no images, the set has a radius for each image or
             cannot be climbed, or the objective's values or gradients are not finite.
@@ -133,14 +130,15 @@ def find_universal(
         return UniversalChange(best, perturbations)
 
 
+@dataclass(frozen=True)
 class _Search:
     """Values and gradients of shared offsets on images."""
 
-    def __init__(
-        self, perturbations: PerturbationSet, objective: Objective, model: Model | None, images: Tensor, labels: Tensor
-    ) -> None:
-        self.perturbations, self.objective, self.model = perturbations, objective, model
-        self.images, self.labels = images, labels
+    perturbations: PerturbationSet
+    objective: Objective
+    model: Model | None
+    images: Tensor
+    labels: Tensor
 
     def gradient(self, shared: Shared, rows: Rows) -> Shared:
         """The gradient of the sum of some images' values in the shared offsets."""

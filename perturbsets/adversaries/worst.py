@@ -91,9 +91,6 @@ class Worst(PerImageSettings):
             generator: For random starts and draws.
             rank: Which point is the worst, for each adversary and for the judge: see :meth:`Adversary.__call__`.
 
-        Returns:
-            The worst points.
-
         Raises:
             ValueError: As :meth:`Adversary.__call__`.
         """
@@ -110,10 +107,9 @@ class Worst(PerImageSettings):
             rows = (~success).nonzero()[:, 0] if self.drop_successes else torch.arange(count, device=device)
             if not len(rows):
                 break
-            x, y = (images[rows], take_rows(labels, rows)) if self.drop_successes else (images, labels)
-            one, judging = adversary, self.judge
+            x, y, one, judging = images, labels, adversary, self.judge
             if self.drop_successes:
-                one, judging = one.select(rows), judging.select(rows)
+                x, y, one, judging = x[rows], take_rows(y, rows), one.select(rows), judging.select(rows)
             result = one(model, x, y, generator=generator, rank=rank)
             with preserve_state(model, device) as bare, torch.no_grad():
                 judge = judging.at(bare, x.detach(), y)

@@ -27,8 +27,7 @@ class APGD(GradientBased):
 
     Args:
         steps: Number of steps per start.
-        step_size: First step :math:`\eta > 0` in the set's own unit; twice the radius if not given. A number, or one
-            per image.
+        step_size: First step :math:`\eta > 0` in the set's own unit; twice the radius if not given.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
         step_weight: Weight :math:`\alpha` of the new step against the former one, in (0, 1]; 1 is without momentum.

@@ -9,13 +9,7 @@ from typing import Literal
 import torch
 
 from perturbsets._types import Offsets, OneOrEach
-from perturbsets.ascents.base import (
-    CHECK_EVERY,
-    Active,
-    Best,
-    GradientBased,
-    finite_radii,
-)
+from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, finite_radii
 from perturbsets.objectives.base import Loss
 from perturbsets.rows import check_choice, for_each
 from perturbsets.sets.base import Region, Starts
@@ -30,13 +24,6 @@ def shares(schedule: Schedule, steps: int) -> list[float]:
 
     for ``"constant"``, ``"linear"`` and ``"cosine"``: all begin with the whole step, and the latter two shrink towards
     zero, for fine searches.
-
-    Args:
-        schedule: Which of them.
-        steps: Number of steps :math:`T`.
-
-    Returns:
-        A share per step, in [0, 1].
 
     References:
         Loshchilov and Hutter, *SGDR: stochastic gradient descent with warm restarts*, 2017, eq. 5 (cosine).
@@ -53,14 +40,8 @@ class Climb(Active):
 
     .. math:: u_{t+1} = \Pi_B\big(u_t + s_t \eta\, d_t\big)
 
-    with :math:`d_t` the direction made of the gradients so far, and :math:`s_t` the schedule's share of the step.
-
-    Args:
-        region: Where to stay, and how to decode.
-        loss: What to raise.
-        start: First offsets, in the region.
-        best: Takes in every point visited.
-        step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.
+    with :math:`d_t` the direction made of the gradients so far, :math:`s_t` the schedule's share of the step, and
+    :math:`\eta` the ``step_size`` in the region's own unit.
     """
 
     def __init__(self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach) -> None:
@@ -72,13 +53,7 @@ class Climb(Active):
         return gradient
 
     def run(self, steps: int, *, schedule: Schedule = "constant", stop_on_success: bool = False) -> None:
-        """Takes the steps.
-
-        Args:
-            steps: Number of steps; each costs one forward and one backward pass, and one forward more in all.
-            schedule: How the step shrinks.
-            stop_on_success: Whether images whose attack succeeded leave the computation.
-        """
+        """Takes the steps; each costs one forward and one backward pass, and one forward more in all."""
         for step, share in enumerate(shares(schedule, steps)):
             if step % CHECK_EVERY == 0 and not self.any_left(drop=stop_on_success):
                 return
@@ -93,8 +68,6 @@ class SteepestClimb(Climb):
     r"""The unit step of the region's own norm, along a running sum of gradients.
 
     .. math:: m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}
-
-    with the weight :math:`\mu \ge 0` of former gradients, ``momentum``.
     """
 
     def __init__(
@@ -184,9 +157,8 @@ class OneStep(GradientBased):
     keep_best: bool = True
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
-        climb = SteepestClimb(
-            region, loss, start, best, finite_radii(region) if self.step_size is None else self.step_size
-        )
+        size = finite_radii(region) if self.step_size is None else self.step_size
+        climb = SteepestClimb(region, loss, start, best, size)
         if self.keep_best:
             climb.run(1)
             return
@@ -202,15 +174,14 @@ class ProjectedGradient(GradientBased):
 
     Args:
         steps: Number of steps per start.
-        step_size: Step :math:`\eta > 0` in the set's own unit; a quarter of the radius if not given. A number,
-            or one per image.
+        step_size: Step :math:`\eta > 0` in the set's own unit; a quarter of the radius if not given.
         restarts: Number of starts.
         starts: Where to begin: ``"uniform"`` in the region, at a ``"sample"`` of the set's own distribution (in
             training against a learned set, near changes that do happen), or at ``"zero"``, once.
         momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
         schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
-        stop_on_success: Whether images whose attack succeeded leave the computation, also before later
-            starts. Leave it off in training.
+        stop_on_success: Whether images whose attack succeeded leave the computation, also before later starts. Leave it
+            off in training.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -248,13 +219,11 @@ class ProjectedAdam(GradientBased):
 
     .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, \hat m_t / (\sqrt{\hat v_t} + \delta)\big)
 
-    with the bias-corrected mean and mean square of the gradients, and :math:`\delta` near 0: the scale of the gradients
-    makes no difference.
+    with the bias-corrected mean and mean square of the gradients: their scale makes no difference.
 
     Args:
         steps: Number of steps per start.
-        step_size: Step :math:`\eta > 0` of each coordinate, in the set's own unit; a tenth of the radius if not
-            given. A number, or one per image.
+        step_size: Step :math:`\eta > 0` of each coordinate, in the set's own unit; a tenth of the radius if not given.
         betas: Weights of the former mean and mean square, each in [0, 1).
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
