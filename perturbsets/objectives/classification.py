@@ -64,12 +64,8 @@ class ClassifierLoss(Loss):
 def class_numbers(labels: Any, images: Samples) -> Labels:
     """Labels as one class number per image, on the device of the images.
 
-    Args:
-        labels: Whole numbers ``[B]`` or ``[B, 1]``, as a tensor, array or list.
-        images: The images that they belong to.
-
     Raises:
-        ValueError: If shape or type are others; the message names what came.
+        ValueError: If they are no whole numbers ``[B]`` or ``[B, 1]``, as a tensor, array or list.
     """
     labels, count = as_tensor(labels), len(images)
     if labels.shape not in ((count,), (count, 1)) or labels.is_floating_point() or labels.is_complex():
@@ -94,22 +90,14 @@ def _advice(labels: Tensor, count: int) -> str:
 
 
 def bind(model: Model | None, images: Samples, labels: Any, score: Score, *, targeted: bool) -> ClassifierLoss:
-    """Binds a score to a classifier.
-
-    Raises:
-        ValueError: If there is no model, or labels do not fit the samples.
-    """
+    """Binds a score to a classifier, which must be given, and class numbers."""
     if model is None:
         raise ValueError("model must be a classifier for this objective, got None")
     return ClassifierLoss(model, class_numbers(labels, images), score, targeted=targeted)
 
 
 def check_finite(logits: Logits) -> None:
-    """Refuses logits that are NaN or infinite, of which no prediction can be made.
-
-    Raises:
-        ValueError: If any is not finite.
-    """
+    """Refuses logits that are NaN or infinite, of which no prediction can be made."""
     broken = int((~logits.isfinite().all(1)).sum())
     if broken:
         raise ValueError(
@@ -118,11 +106,7 @@ def check_finite(logits: Logits) -> None:
 
 
 def check_logits(logits: Tensor, labels: Labels) -> None:
-    """Refuses logits that are not a matrix ``[B, K]``, and labels outside its classes.
-
-    Raises:
-        ValueError: The message names what was expected and what came.
-    """
+    """Refuses logits that are not a matrix ``[B, K]``, and labels outside its classes."""
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ValueError(
             f"model must return logits [B, K] with B = {len(labels)}, got {list(logits.shape)}: a model of logits per "
@@ -142,11 +126,7 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitObjective(Objective):
-    """A score of the logits of a classifier; subclasses say which.
-
-    Args:
-        targeted: Whether the labels given are targets.
-    """
+    """A score of the logits of a classifier; subclasses say which."""
 
     targeted: bool = False
 
@@ -226,26 +206,14 @@ class DLR(LogitObjective):
     """
 
     def score(self, logits: Logits, labels: Labels) -> PerImage:
-        return _targeted_ratio(logits, labels) if self.targeted else _ratio(logits, labels)
-
-
-def _ratio(logits: Logits, labels: Labels) -> PerImage:
-    first, _, third = _ordered(logits, 3, "DLR")
-    return margin(logits, labels) / (first - third).clamp_min(SMALLEST)
-
-
-def _targeted_ratio(logits: Logits, labels: Labels) -> PerImage:
-    first, _, third, fourth = _ordered(logits, 4, "targeted DLR")
-    return margin(logits, labels) / (first - (third + fourth) / 2).clamp_min(SMALLEST)
-
-
-def _ordered(logits: Logits, count: int, name: str) -> tuple[Tensor, ...]:
-    """The largest logits, largest first."""
-    if logits.shape[1] < count:
-        raise ValueError(
-            f"model must have at least {count} classes for {name}, got {logits.shape[1]}: use Margin, which needs 2"
-        )
-    return logits.topk(count, dim=1).values.unbind(1)
+        count, name = (4, "targeted DLR") if self.targeted else (3, "DLR")
+        if logits.shape[1] < count:
+            raise ValueError(
+                f"model must have at least {count} classes for {name}, got {logits.shape[1]}: use Margin, which needs 2"
+            )
+        first, _, third, *fourth = logits.topk(count, dim=1).values.unbind(1)
+        low = (third + fourth[0]) / 2 if self.targeted else third
+        return margin(logits, labels) / (first - low).clamp_min(SMALLEST)
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,7 @@ class DivergenceLoss(Loss):
 
 
 def divergence(clean: Logits, logits: Logits) -> PerImage:
-    r"""Divergence :math:`\mathrm{KL}(p \| q)` of the predictions q of logits from the clean ones.
-
-    Args:
-        clean: Logarithms of the clean predictions p.
-        logits: Logits of the others.
-    """
+    r"""Divergence :math:`\mathrm{KL}(p \| q)` of the predictions q of logits from clean ones, given as logarithms."""
     return F.kl_div(logits.log_softmax(1), clean, reduction="none", log_target=True).sum(1)
 
 
@@ -53,12 +48,7 @@ class KLDivergence(Objective):
     """
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> DivergenceLoss:
-        """Binds to a classifier; its clean predictions are computed once.
-
-        Args:
-            model: The classifier.
-            images: Clean samples.
-            labels: Class numbers ``[B]``; the clean predictions if ``None``.
+        """Binds to a classifier and class numbers ``[B]``, ``None`` for the clean predictions, computed once.
 
         Raises:
             ValueError: If there is no model, or labels or logits are not as they must be.

@@ -63,11 +63,8 @@ class FunctionObjective(Objective):
     def at(self, model: Model | None, images: Samples, labels: Any) -> FunctionLoss:
         """Binds to a model, or to none, and to labels of any kind.
 
-        Args:
-            model: Samples to anything.
-            images: Clean samples.
-            labels: A tensor, array or list with an entry per image, such as the targets of a detector, or a mapping of
-                such; ``None``, a number or a string for all images.
+        Labels are a tensor, array or list with an entry per image, such as the targets of a detector, or a mapping of
+        such; or ``None``, a number or a string for all images.
 
         Raises:
             ValueError: If labels have not one entry per image; at a call, if the function does not return one value
