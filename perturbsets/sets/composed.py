@@ -29,7 +29,7 @@ class ProductBall(Ball):
     sizes: tuple[int, ...]
 
     def norm(self, offsets: Offsets) -> PerImage:
-        groups = zip(self.kinds, self._split(offsets), strict=True)
+        groups = zip(self.kinds, offsets.split(self.sizes, dim=1), strict=True)
         return torch.stack([kind.norm(group) for kind, group in groups]).amax(0)
 
     def project(self, offsets: Offsets) -> Offsets:
@@ -51,11 +51,8 @@ class ProductBall(Ball):
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         return self._each(lambda ball, group: ball.normal(group, generator), like)
 
-    def _split(self, offsets: Offsets) -> tuple[Tensor, ...]:
-        return offsets.split(self.sizes, dim=1)
-
     def _each(self, method: Callable[..., Tensor], *matrices: Tensor) -> Tensor:
-        groups = zip(*map(self._split, matrices), strict=True)
+        groups = zip(*(matrix.split(self.sizes, dim=1) for matrix in matrices), strict=True)
         balls = [replace(kind, radius=self.radius) for kind in self.kinds]
         return torch.cat([method(ball, *group) for ball, group in zip(balls, groups, strict=True)], dim=1)
 
@@ -63,13 +60,8 @@ class ProductBall(Ball):
 class ComposedRegion(Region):
     """A :class:`ComposedSet` bound to samples.
 
-    The first part is bound once; the others are bound again, to the images before them, at every decoding.
-
-    Args:
-        ball: The product of the parts' balls, in shares of their radii.
-        first: The first part, bound.
-        later: The other parts.
-        radii: Radius of each part, a column each.
+    The first part is bound once; the later ones are bound again, to the images before them, at every decoding. Offsets
+    count in shares of the parts' radii, a column each.
     """
 
     ball: ProductBall
@@ -167,9 +159,8 @@ class ComposedSet(PerturbationSet):
             radii = [region.ball.radii(like) / _divisor(shares) for region in regions]
         if not all(bool(column.isfinite().all()) for column in radii):
             raise ValueError("parts must have finite radii to be composed: offsets count in shares of them")
-        ball = ProductBall(
-            self.radius, kinds=tuple(region.ball for region in regions), sizes=tuple(r.size for r in regions)
-        )
+        kinds, sizes = tuple(region.ball for region in regions), tuple(region.size for region in regions)
+        ball = ProductBall(self.radius, kinds=kinds, sizes=sizes)
         return ComposedRegion(ball, regions[0], parts[1:], radii)
 
 
