@@ -60,5 +60,5 @@ class Objective(PerImageSettings, ABC):
         """Binds the objective to a model, clean samples and their labels.
 
         Raises:
-            ValueError: If labels do not fit the samples.
+            ValueError: If the objective needs a model and there is none, or labels do not fit it or the samples.
         """

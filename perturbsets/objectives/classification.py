@@ -1,4 +1,4 @@
-"""Objectives over the logits of a classifier: cross-entropy, margins, and the difference-of-logits ratio."""
+"""Objectives over the logits of a classifier: cross-entropy, margins, their ratio, and divergence (TRADES)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,9 @@ Score = Callable[[Logits, Labels], PerImage]
 
 
 class ClassifierLoss(Loss):
-    """A score of logits, bound to a classifier and labels.
+    """A score of logits, bound to a classifier and labels: raised for true classes, lowered for targets.
 
-    Args:
-        model: Samples to logits ``[B, K]``.
-        labels: True classes, or targets.
-        score: Value per image, raised in the untargeted form.
-        targeted: Whether labels are target classes.
-        truth: True classes, with targets in the targeted form only: then any other prediction is a success.
+    Where targets come with the true classes, as ``truth``, any other prediction than these is a success.
     """
 
     def __init__(
@@ -89,13 +84,6 @@ def _advice(labels: Tensor, count: int) -> str:
     return "give one for each image"
 
 
-def bind(model: Model | None, images: Samples, labels: Any, score: Score, *, targeted: bool) -> ClassifierLoss:
-    """Binds a score to a classifier, which must be given, and class numbers."""
-    if model is None:
-        raise ValueError("model must be a classifier for this objective, got None")
-    return ClassifierLoss(model, class_numbers(labels, images), score, targeted=targeted)
-
-
 def check_finite(logits: Logits) -> None:
     """Refuses logits that are NaN or infinite, of which no prediction can be made."""
     broken = int((~logits.isfinite().all(1)).sum())
@@ -131,12 +119,10 @@ class LogitObjective(Objective):
     targeted: bool = False
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
-        """Binds to a classifier and class numbers ``[B]``.
-
-        Raises:
-            ValueError: If labels do not fit the samples.
-        """
-        return bind(model, images, labels, self.score, targeted=self.targeted)
+        """Binds to a classifier and class numbers ``[B]``."""
+        if model is None:
+            raise ValueError("model must be a classifier for this objective, got None")
+        return ClassifierLoss(model, class_numbers(labels, images), self.score, targeted=self.targeted)
 
     @abstractmethod
     def score(self, logits: Logits, labels: Labels) -> PerImage:
@@ -194,8 +180,7 @@ class DLR(LogitObjective):
     .. math:: \ell(z, y) = \frac{\max_{k \ne y} z_k - z_y}{z_{\pi_1} - z_{\pi_3}}, \qquad
         \ell_t(z, t) = \frac{z_t - \max_{k \ne t} z_k}{z_{\pi_1} - \frac12 (z_{\pi_3} + z_{\pi_4})}
 
-    with :math:`\pi` the order of the logits, largest first. Where the true class leads, the targeted form is
-    the published one.
+    with the order :math:`\pi` of logits, largest first. The targeted form is as published where the true class leads.
 
     Args:
         targeted: Whether the labels given are targets.
@@ -248,12 +233,8 @@ class StrongestWrong(Objective):
             raise ValueError(f"objective must be a targeted one, such as DLR(targeted=True), got {self.objective}")
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
-        """Binds to a classifier and true classes ``[B]``; its clean predictions are computed once.
-
-        Raises:
-            ValueError: If labels do not fit, or there are not as many wrong classes as the rank.
-        """
-        clean = bind(model, images, labels, margin, targeted=False)
+        """Binds to a classifier of more classes than the rank, and true classes; clean logits are computed once."""
+        clean = Margin().at(model, images, labels)
         with torch.no_grad():
             logits = clean.logits(images)
         classes = logits.shape[1]
@@ -269,3 +250,48 @@ class StrongestWrong(Objective):
         loss = ClassifierLoss(toward.model, targets, toward.score, targeted=True, truth=clean.labels)
         loss.calls = toward.calls + 1
         return loss
+
+
+class DivergenceLoss(Loss):
+    """Kullback-Leibler divergence from clean predictions."""
+
+    calls = 1
+
+    def __init__(self, model: Model, clean: Logits, labels: Labels) -> None:
+        self.model, self.clean, self.labels = model, clean, labels
+
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        logits = class_logits(self.model, images)
+        return divergence(self.clean, logits), logits.detach().argmax(1) != self.labels
+
+    def select(self, rows: Rows) -> DivergenceLoss:
+        return DivergenceLoss(self.model, self.clean[rows], self.labels[rows])
+
+
+def divergence(clean: Logits, logits: Logits) -> PerImage:
+    r"""Divergence :math:`\mathrm{KL}(p \| q)` of the predictions q of logits from clean ones, given as logarithms."""
+    return F.kl_div(logits.log_softmax(1), clean, reduction="none", log_target=True).sum(1)
+
+
+@dataclass(frozen=True)
+class KLDivergence(Objective):
+    r"""Divergence of the prediction from that on the clean sample; labels only define success.
+
+    .. math:: \ell(x', x) = \sum_k p_k(x) \ln \frac{p_k(x)}{p_k(x')}
+
+    Its gradient is zero at the clean sample itself, so an ascent must start elsewhere.
+
+    References:
+        Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 (TRADES).
+    """
+
+    def at(self, model: Model | None, images: Samples, labels: Any) -> DivergenceLoss:
+        """Binds to a classifier and class numbers ``[B]``, ``None`` for the clean predictions, computed once."""
+        if model is None:
+            raise ValueError("model must be a classifier for this objective, got None")
+        held = None if labels is None else class_numbers(labels, images)
+        with torch.no_grad():
+            clean = class_logits(model, images)
+        held = clean.argmax(1) if held is None else held
+        check_logits(clean, held)
+        return DivergenceLoss(model, clean.log_softmax(1), held)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.rows import check_choice, named_rows
+from perturbsets.rows import check_choice, named_rows, take_rows
 
 ROUNDING = 1e-4  # by which a guide may leave [0, 1]
 
@@ -22,9 +22,7 @@ class Guides:
 
     .. math:: d^2(z) = \frac1K \sum_k \frac{\|z_k - \phi_k(g)\|^2}{\|\phi_k(s) - \phi_k(g)\|^2}
 
-    Args:
-        features: Representations of the guides by layer.
-        units: Squared distances of the sources' representations from them, per image, by layer.
+    with the ``features`` of the guides by layer, and as ``units`` the sources' squared distances from them.
     """
 
     def __init__(self, features: Mapping[str, Features], units: Mapping[str, PerImage]) -> None:
@@ -37,17 +35,13 @@ class Guides:
 
     def select(self, rows: Rows) -> Guides:
         """Those of some of the images."""
-        features = {name: each[rows] for name, each in self.features.items()}
-        return Guides(features, {name: each[rows] for name, each in self.units.items()})
+        return Guides(take_rows(self.features, rows), take_rows(self.units, rows))
 
 
 class FeatureLoss(Loss):
-    """Minus the relative squared distance to the guides' representations.
+    """Minus the relative squared distance to the guides' representations, in the layers or in their tangent.
 
-    Args:
-        outputs: The layers of the model, or their tangent.
-        guides: The representations to approach.
-        ratio: Distance, as a share of the sources', that counts as success; negative for none.
+    A distance of at most ``ratio``, as a share of the sources', counts as success; none does if that is negative.
     """
 
     calls = 2
@@ -105,11 +99,7 @@ class FeatureDistance(Objective):
             raise ValueError(f"ratio must be 0 or more, got {self.ratio}: it is a share of the source's distance")
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> FeatureLoss:
-        """Binds to a model, source images and, in the place of labels, guide images.
-
-        Raises:
-            ValueError: If guides do not fit the sources, or have the same representation, or a layer is dead.
-        """
+        """Binds to a network, sources and, in the place of labels, guides, whose representations must differ."""
         outputs = listen(model, images, labels, self.layers, self.activation)
         with torch.no_grad():
             sources = outputs(images)
@@ -235,8 +225,7 @@ class LinearFeatureDistance(Objective):
         ValueError: If the activation is unknown.
 
     References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3
-        (feature-linear).
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
     """
 
     layers: str | Sequence[str]
@@ -247,11 +236,7 @@ class LinearFeatureDistance(Objective):
         check_choice("activation", self.activation, Activation)
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> FeatureLoss:
-        """Binds to a model, source images and, in the place of labels, guide images.
-
-        Raises:
-            ValueError: If guides do not fit the sources, or have the same representation, or a layer is dead.
-        """
+        """Binds to a network, sources and, in the place of labels, guides, whose representations must differ."""
         outputs = listen(model, images, labels, self.layers, self.activation)
         tangent = Tangent(outputs, images)
         return FeatureLoss(tangent, guided(outputs, tangent.features, labels.to(images)))

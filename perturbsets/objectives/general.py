@@ -67,8 +67,7 @@ class FunctionObjective(Objective):
         such; or ``None``, a number or a string for all images.
 
         Raises:
-            ValueError: If labels have not one entry per image; at a call, if the function does not return one value
-                per image.
+            ValueError: If labels, or at a call the function's values, are not one per image.
         """
         check_rows("labels", labels, len(images))
         return FunctionLoss(model, labels, self.function, self.success)
@@ -122,11 +121,6 @@ class Penalized(Objective):
         return self.objective.per_pixel
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> PenalizedLoss:
-        """Binds to what the other objective binds to.
-
-        Raises:
-            ValueError: As the other objective, or if there is one weight per image, but not for these.
-        """
         weight = for_each(self.weight, images, "weight")
         return PenalizedLoss(self.objective.at(model, images, labels), weight)
 
@@ -168,11 +162,7 @@ class ApproximationError(Objective):
         set_per_image(self, "tolerance", lambda t: t >= 0, "0 or more, a mean squared error per pixel")
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> ApproximationLoss:
-        """Binds to changed images, given in the place of labels.
-
-        Raises:
-            ValueError: If their shape is not that of the clean ones.
-        """
+        """Binds to changed images of the shape of the clean ones, given in the place of labels."""
         if labels.shape != images.shape:
             raise ValueError(
                 f"labels must be the changed images {list(images.shape)} for this objective, got {list(labels.shape)}"

@@ -122,11 +122,7 @@ class SegmentationCrossEntropy(Objective):
         return True
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> SegmentationLoss:
-        """Binds to a segmentation model and label maps ``[B, ...]``.
-
-        Raises:
-            ValueError: If there is no model, or labels are no maps of whole numbers.
-        """
+        """Binds to a segmentation model and label maps ``[B, ...]``."""
         if model is None:
             raise ValueError("model must be a segmentation model for this objective, got None")
         return SegmentationLoss(model, label_maps(labels, images), self.goal)
