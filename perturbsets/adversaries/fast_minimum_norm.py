@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ from perturbsets.ascents.base import slope
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.base import Loss
 from perturbsets.objectives.classification import Margin, class_numbers
-from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
+from perturbsets.sets.pixel import BALLS, Norm, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
 LAST = 1e-2  # share of step and rate that the last step still has
@@ -29,7 +29,7 @@ def fast_minimum_norm(
     images: Samples,
     labels: Any,
     *,
-    norm: Literal["l1", "l2", "linf"] = "l2",
+    norm: Norm = "l2",
     targeted: bool = False,
     steps: int = 100,
     step_size: float = 1.0,
@@ -76,8 +76,7 @@ def fast_minimum_norm(
         Pintor et al., *Fast minimum-norm adversarial attacks through adaptive norm constraints*, 2021, algorithm 1.
 
     Example:
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
         >>> result = fast_minimum_norm(model, x, model(x).argmax(1), norm="linf")
         >>> result.accuracy(torch.tensor([0.0, 0.1])).shape

@@ -79,8 +79,7 @@ def bisect(
         generator: For random starts and draws.
 
     Returns:
-        Radii, samples, calls, and whether clean samples are successes. Over weights, the radii are the norms of the
-        adversarial offsets.
+        The result; over weights, its radii are the norms of the adversarial offsets.
 
     Raises:
         ValueError: If there is nothing to search over, or a number is outside its range.
@@ -89,9 +88,8 @@ def bisect(
         Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1 (the search over the weight).
 
     Example:
-        >>> from torch import nn
         >>> from perturbsets import PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
         >>> result = bisect(Adversary(PixelBall("l2", 1.0)), model, x, model(x).argmax(1), largest=2.0)
         >>> result.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape

@@ -94,9 +94,8 @@ def find_universal(
         steps; Shafahi et al., *Universal adversarial training*, 2020 (stochastic gradients).
 
     Example:
-        >>> from torch import nn
         >>> from perturbsets import CrossEntropy, PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x = torch.rand(20, 1, 2, 2)
         >>> change = find_universal(PixelBall("linf", 0.1), CrossEntropy(), model, x, model(x).argmax(1), epochs=2)
         >>> change.images(torch.rand(5, 1, 2, 2)).shape

@@ -46,16 +46,14 @@ class Worst(PerImageSettings):
     Args:
         adversaries: The adversaries, in order.
         judge: The objective that decides.
-        drop_successes: Whether later adversaries attack only the images on which all earlier ones failed: fewer model
-            calls, and the same flags.
+        drop_successes: Whether later adversaries attack only the images on which all earlier ones failed.
 
     Raises:
         ValueError: If there is no adversary.
 
     Example:
-        >>> from torch import nn
         >>> from perturbsets import PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
         >>> both = Worst([Adversary(PixelBall("linf", 0.1)), Adversary(PixelBall("l2", 0.2))])
         >>> both(model, x, y).images.shape

@@ -54,9 +54,8 @@ class AcceleratedGradient(GradientBased):
     .. math:: \min_t \Big( f(u_t) + \max_{v \in B} \langle \nabla f(u_t), v - u_t \rangle \Big) - f(u^\star)
         \le \max(\tau\, |f(u^\star)|,\ \tau_0)
 
-    at the best point :math:`u^\star` seen. If the loss is concave (:class:`~perturbsets.LinearFeatureDistance`), no
-    point of the box has a higher value than the first term, which the result holds in ``bounds``. For other losses
-    nothing is proven.
+    at the best point :math:`u^\star` seen. No value of a concave loss (:class:`~perturbsets.LinearFeatureDistance`)
+    exceeds the first term, which the result holds in ``bounds``; for other losses nothing is proven.
 
     Args:
         steps: Number of points tried after the start; each costs one forward and one backward pass.

@@ -21,11 +21,7 @@ class Best:
 
     An attack counts successes, and a correctly classified image may have cross-entropy ln K where a misclassified one
     has ln 2. A maximum, such as the inner one of adversarial training, is the highest loss. ``loss.success_first`` says
-    which of the two is wanted.
-
-    Args:
-        region: The region that is searched.
-        loss: What is raised in it; ``None`` where there is nothing to search.
+    which of the two is wanted; the loss is ``None`` where there is nothing to search.
 
     Attributes:
         offsets: Best offsets.
@@ -99,15 +95,8 @@ class Active:
     """The images of a batch that are still attacked, with region and loss of these alone.
 
     Subclasses hold what they know of each image in tensors with a row per image, or in objects with a ``select``:
-    when images leave, all attributes follow.
-
-    Args:
-        region: Where to stay.
-        loss: What to raise.
-        best: Takes in every point evaluated.
-
-    Attributes:
-        rows: The rows of the batch that are still attacked; all if ``None``.
+    when images leave, all attributes follow. ``best`` takes in every point evaluated, and ``rows`` are those of the
+    batch that are still attacked; all if ``None``.
     """
 
     def __init__(self, region: Region, loss: Loss, best: Best) -> None:

@@ -22,11 +22,7 @@ def shares(schedule: Schedule, steps: int) -> list[float]:
 
     .. math:: 1, \qquad 1 - t/T, \qquad \tfrac12 \big(1 + \cos(\pi t/T)\big), \qquad t = 0, \dots, T-1
 
-    for ``"constant"``, ``"linear"`` and ``"cosine"``: all begin with the whole step, and the latter two shrink towards
-    zero, for fine searches.
-
-    References:
-        Loshchilov and Hutter, *SGDR: stochastic gradient descent with warm restarts*, 2017, eq. 5 (cosine).
+    for ``"constant"``, ``"linear"`` and ``"cosine"`` (Loshchilov and Hutter, *SGDR*, 2017, eq. 5).
     """
     if schedule == "linear":
         return [1 - step / steps for step in range(steps)]
@@ -36,13 +32,7 @@ def shares(schedule: Schedule, steps: int) -> list[float]:
 
 
 class Climb(Active):
-    r"""Projected steps along the gradient itself; subclasses turn the gradient into another direction.
-
-    .. math:: u_{t+1} = \Pi_B\big(u_t + s_t \eta\, d_t\big)
-
-    with :math:`d_t` the direction made of the gradients so far, :math:`s_t` the schedule's share of the step, and
-    :math:`\eta` the ``step_size`` in the region's own unit.
-    """
+    """Projected steps along the gradient itself; subclasses turn the gradients so far into another direction."""
 
     def __init__(self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach) -> None:
         super().__init__(region, loss, best)
@@ -65,10 +55,7 @@ class Climb(Active):
 
 
 class SteepestClimb(Climb):
-    r"""The unit step of the region's own norm, along a running sum of gradients.
-
-    .. math:: m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}
-    """
+    """The unit step of the region's own norm, along a running sum of gradients."""
 
     def __init__(
         self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach, momentum: float = 0.0
@@ -84,13 +71,7 @@ class SteepestClimb(Climb):
 
 
 class AdamClimb(Climb):
-    r"""Adam's step: the mean gradient over the root of the mean squared one, coordinate by coordinate.
-
-    .. math:: m_t = \beta_1 m_{t-1} + (1-\beta_1) \nabla_t, \quad v_t = \beta_2 v_{t-1} + (1-\beta_2) \nabla_t^2, \quad
-        d_t = \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \delta}
-
-    with :math:`\delta` the root of the smallest normal number: it only avoids division by zero.
-    """
+    """Adam's step: the mean gradient over the root of the mean squared one, coordinate by coordinate."""
 
     def __init__(
         self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach, betas: tuple[float, float]
@@ -170,7 +151,10 @@ class OneStep(GradientBased):
 class ProjectedGradient(GradientBased):
     r"""Steepest steps, each projected back into the region; several starts, the best point of all.
 
-    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big)
+    .. math:: u_{t+1} = \Pi_B\big(u_t + s_t \eta\, d(m_t)\big), \qquad
+        m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}
+
+    with the schedule's share :math:`s_t` of the step; without momentum :math:`\mu` the gradient itself counts.
 
     Args:
         steps: Number of steps per start.
@@ -178,10 +162,9 @@ class ProjectedGradient(GradientBased):
         restarts: Number of starts.
         starts: Where to begin: ``"uniform"`` in the region, at a ``"sample"`` of the set's own distribution (in
             training against a learned set, near changes that do happen), or at ``"zero"``, once.
-        momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
+        momentum: Weight :math:`\mu \ge 0` of former gradients; 1 is MI-FGSM.
         schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
-        stop_on_success: Whether images whose attack succeeded leave the computation, also before later starts. Leave it
-            off in training.
+        stop_on_success: Whether images whose attack succeeded leave the computation; not for training.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -217,9 +200,10 @@ class ProjectedGradient(GradientBased):
 class ProjectedAdam(GradientBased):
     r"""Adam's steps, each projected back into the region; for losses whose coordinates differ much in scale.
 
-    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, \hat m_t / (\sqrt{\hat v_t} + \delta)\big)
+    .. math:: m_t = \beta_1 m_{t-1} + (1-\beta_1) \nabla_t, \quad v_t = \beta_2 v_{t-1} + (1-\beta_2) \nabla_t^2, \quad
+        u_{t+1} = \Pi_B\Big(u_t + \eta\, \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \delta}\Big)
 
-    with the bias-corrected mean and mean square of the gradients: their scale makes no difference.
+    with :math:`\delta` the root of the smallest normal number, so that the scale of the gradients makes no difference.
 
     Args:
         steps: Number of steps per start.

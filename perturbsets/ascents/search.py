@@ -59,8 +59,7 @@ class GridSearch(Ascent):
 
     Args:
         points: Number of points along all coordinates or each, evenly spaced, both ends among them; the centre is added
-            where it is even, and is the only point where it is 1. A grid has 100 000 points at most, and each costs one
-            forward pass.
+            where it is even, and is the only point where it is 1. 100 000 points at most, each one forward pass.
         stop_on_success: Whether images whose attack succeeded leave the computation.
 
     Raises:

@@ -9,10 +9,11 @@ from typing import Literal
 from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary, Worst
 from perturbsets.ascents import APGD
-from perturbsets.attacks.gradient import Norm, classifier_objective, pixel_ball
+from perturbsets.attacks.gradient import classifier_objective, pixel_ball
 from perturbsets.evaluation import Robustness, evaluate_robustness
 from perturbsets.objectives import StrongestWrong
 from perturbsets.sets import PerturbationSet
+from perturbsets.sets.pixel import Norm
 
 
 def apgd_t(
@@ -30,8 +31,7 @@ def apgd_t(
         \frac{z_t - \max_{k \ne t} z_k}{z_{\pi_1} - \frac12 (z_{\pi_3} + z_{\pi_4})}(x + u), \qquad
         t = \text{class of the } k\text{-th largest logit but } y, \quad k = 1, \dots, K_t
 
-    with the order :math:`\pi` of the logits, largest first. A later target meets only the images that no earlier one
-    changed to a wrong prediction.
+    with the order :math:`\pi` of the logits, largest first. A later target meets only images still predicted right.
 
     Args:
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
@@ -45,8 +45,7 @@ def apgd_t(
         The attack, called as the others with true classes; its result also says which target succeeded.
 
     Raises:
-        ValueError: If the norm or loss is unknown, a number is outside its range; at the call, if the model has too few
-            classes.
+        ValueError: If the norm or loss is unknown, or a number outside its range; at the call, if classes are too few.
 
     References:
         Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free

@@ -11,8 +11,8 @@ from perturbsets.adversaries import Adversary
 from perturbsets.ascents import APGD, OneStep, ProjectedGradient
 from perturbsets.objectives import DLR, CrossEntropy, Margin, Objective
 from perturbsets.sets import PixelBall
+from perturbsets.sets.pixel import Norm
 
-Norm = Literal["l1", "l2", "linf"]
 RADII = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
 """Radii customary for CIFAR-10: RobustBench (Croce et al., 2021) in L-inf and L2, Croce and Hein, 2021, in L1."""
 SMALLEST_STEP = 1e-12  # where the radius is 0
@@ -60,7 +60,7 @@ def r_fgsm(
     Args:
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
-        step_size: Step :math:`\alpha`, in the unit of the radius; 1.25 times the radius if not given.
+        step_size: Step :math:`\alpha > 0`, in the unit of the radius; 1.25 times the radius if not given.
         targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
     Returns:
@@ -101,15 +101,14 @@ def bim(
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         steps: Number of steps; 10 by the paper's rule :math:`\min(\epsilon + 4,\ 1.25\, \epsilon)` at 8/255.
-        step_size: Step :math:`\alpha`; an eighth of the radius if not given, the paper's 1/255 at 8/255.
+        step_size: Step :math:`\alpha > 0`; an eighth of the radius if not given, the paper's 1/255 at 8/255.
         targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
     Returns:
         The attack.
 
     Raises:
-        ValueError: If the norm is unknown, the radius negative or NaN, there are no steps, or the step size is not
-            above 0.
+        ValueError: If the norm is unknown, or a number is outside its range.
 
     References:
         Kurakin, Goodfellow and Bengio, *Adversarial examples in the physical world*, 2017, sec. 2.2.
@@ -145,7 +144,7 @@ def pgd(
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         steps: Number of steps per start.
-        step_size: Step :math:`\alpha`; a quarter of the radius if not given, the paper's 2/255 at 8/255.
+        step_size: Step :math:`\alpha > 0`; a quarter of the radius if not given, the paper's 2/255 at 8/255.
         restarts: Number of random starts.
         targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
@@ -153,8 +152,7 @@ def pgd(
         The attack.
 
     Raises:
-        ValueError: If the norm is unknown, the radius negative or NaN, there are no steps or starts, or the step size
-            is not above 0.
+        ValueError: If the norm is unknown, or a number is outside its range.
 
     References:
         Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018, sec. 2.1 and 5 (20 steps of
@@ -189,7 +187,7 @@ def mi_fgsm(
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         steps: Number of steps T.
-        step_size: Step :math:`\alpha`; the radius over T if not given.
+        step_size: Step :math:`\alpha > 0`; the radius over T if not given.
         momentum: Weight :math:`\mu \ge 0` of former gradients.
         targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
@@ -197,8 +195,7 @@ def mi_fgsm(
         The attack.
 
     Raises:
-        ValueError: If the norm is unknown, the radius negative or NaN, there are no steps, the step size is not above
-            0, or the momentum is negative.
+        ValueError: If the norm is unknown, or a number is outside its range.
 
     References:
         Dong et al., *Boosting adversarial attacks with momentum*, 2018, algorithm 1 and sec. 4.1.
@@ -231,8 +228,7 @@ def apgd(
     Args:
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
         radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
-        loss: Cross-entropy ``"ce"``, difference of logits ratio ``"dlr"`` (at least 3 classes, 4 if targeted), or
-            ``"margin"``, the difference of logits.
+        loss: Cross-entropy ``"ce"``, ratio of logit differences ``"dlr"`` (3 classes, 4 if targeted), or ``"margin"``.
         steps: Number of steps per start.
         restarts: Number of random starts.
         targeted: Whether labels are target classes, whose loss is lowered.

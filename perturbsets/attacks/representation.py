@@ -34,8 +34,7 @@ def latent_pgd(
     from random starts; an image is done at its first success.
 
     Args:
-        perturbations: A learned set, or what :func:`perturbsets.load` takes: the name of a pretrained set, a folder, a
-            hub repository.
+        perturbations: A learned set, or the name, folder or hub repository of one, as :func:`perturbsets.load` takes.
         radius: Radius :math:`\epsilon` in prior standard deviations; the set's own if not given.
         steps: Number of steps per start.
         step_size: Step :math:`\alpha`, in the unit of the radius; a twentieth of the radius if not given.

@@ -69,8 +69,7 @@ def spatial(
 
     .. math:: \max_{|\theta| \le \Theta,\ |t_x|, |t_y| \le T} \ell\big(T_{\theta, t_x, t_y}(x), y\big)
 
-    The grid has 31 angles by 5 shifts in each direction, 775 model calls an image; an image is done at its first
-    success.
+    The grid has 31 angles by 5 shifts in each direction, 775 model calls an image, fewer after its first success.
 
     Args:
         rotation: Largest angle :math:`\Theta` in degrees, to both sides.

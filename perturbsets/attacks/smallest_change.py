@@ -13,12 +13,12 @@ from torch import Tensor
 from perturbsets._types import Labels, Model, Samples
 from perturbsets.adversaries import Adversary, SmallestRadius, bisect, fast_minimum_norm
 from perturbsets.ascents import Ascent, ProjectedAdam, ProjectedLBFGS
-from perturbsets.attacks.gradient import Norm
 from perturbsets.model_call import class_logits, ordinary, preserve_state
 from perturbsets.multi_label import multi_label_deepfool
 from perturbsets.objectives import CrossEntropy, Margin, Objective, Penalized
 from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.sets import PixelBall
+from perturbsets.sets.pixel import Norm
 
 SmallestChange = Callable[..., SmallestRadius]
 """An attack that gives for each image the smallest change found, and its norm."""
@@ -76,8 +76,7 @@ def carlini_wagner(
         The attack; its result has images and their Euclidean distances, infinite without success.
 
     Raises:
-        ValueError: If there are no steps, or the step size is not above 0; at the call, if another number is outside
-            its range.
+        ValueError: If a number is outside its range, some of them at the call only.
 
     References:
         Carlini and Wagner, *Towards evaluating the robustness of neural networks*, 2017, sec. V-A (loss f6), VI-A and
@@ -100,8 +99,7 @@ def fmn(
     .. math:: \epsilon \leftarrow (1 \mp \gamma)\, \epsilon, \qquad
         u \leftarrow \Pi_\epsilon\big(u - \alpha \nabla m / \|\nabla m\|_2\big)
 
-    with the margin m by which the model is still right; :func:`perturbsets.fast_minimum_norm` says where it departs
-    from the paper.
+    with the margin m by which the model is still right; see :func:`perturbsets.fast_minimum_norm` for departures.
 
     Args:
         norm: Norm to minimise: ``"l1"``, ``"l2"`` or ``"linf"``.

@@ -20,9 +20,6 @@ from perturbsets.sets.base import MOST_ROUNDS, Ball, uniform_draws
 class L1Ball(Ball):
     r"""The cross-polytope :math:`\sum_j |u_j| \le r`: few coordinates may change much.
 
-    Args:
-        radius: As for :class:`Ball`.
-
     References:
         Duchi et al., *Efficient projections onto the l1-ball for learning in high dimensions*, 2008;
         Croce and Hein, *Mind the box: l1-APGD for sparse adversarial attacks on image classifiers*, 2021 (with bounds).
@@ -44,8 +41,7 @@ class L1Ball(Ball):
 
         .. math:: x_j = \min\{\max\{a_j - \theta, 0\}, b_j\}
 
-        The sum is piecewise linear in :math:`\theta` and falls. Newton's steps end at the exact threshold; where one
-        leaves the bracket, that is halved instead.
+        The sum falls, piecewise linear in :math:`\theta`: Newton's steps, or halvings of the bracket, end exactly.
         """
         radii = self.radii(sizes)
         tolerance = 64 * torch.finfo(sizes.dtype).eps * radii
@@ -192,11 +188,7 @@ def _log_inverse(a: float, log_target: Array, start: Array) -> Array:
 
 @dataclass(frozen=True)
 class L2Ball(Ball):
-    r"""The Euclidean ball :math:`\|u\|_2 \le r`.
-
-    Args:
-        radius: As for :class:`Ball`.
-    """
+    r"""The Euclidean ball :math:`\|u\|_2 \le r`."""
 
     def norm(self, offsets: Offsets) -> PerImage:
         return offsets.norm(dim=1)
@@ -249,8 +241,7 @@ class L2Ball(Ball):
 def random_directions(like: Offsets, generator: torch.Generator | None = None) -> Offsets:
     """Unit vectors, uniform over the sphere; ``like`` gives shape, dtype and device.
 
-    A normal draw whose coordinates are all exactly 0 has no direction (one in ten million, in one dimension and single
-    precision): it counts as a step along all axes.
+    A normal draw of zeros alone has no direction (one in ten million, in one dimension): it counts as along all axes.
     """
     device = "cpu" if generator is None else generator.device
     draws = torch.randn(like.shape, dtype=like.dtype, generator=generator, device=device).to(like.device)

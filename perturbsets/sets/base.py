@@ -91,17 +91,12 @@ class Ball(PerImageSettings, ABC):
 def uniform_draws(shape: int | torch.Size, generator: torch.Generator | None) -> Tensor:
     """Uniform draws in float64 on the CPU, which is where the inverse distribution functions are."""
     device = "cpu" if generator is None else generator.device
-    size = (shape,) if isinstance(shape, int) else tuple(shape)
-    return torch.rand(size, dtype=torch.float64, generator=generator, device=device).cpu()
+    return torch.rand(shape, dtype=torch.float64, generator=generator, device=device).cpu()
 
 
 @dataclass(frozen=True)
 class LinfBall(Ball):
-    r"""The cube :math:`\max_j |u_j| \le r`.
-
-    Args:
-        radius: As for :class:`Ball`.
-    """
+    r"""The cube :math:`\max_j |u_j| \le r`."""
 
     def norm(self, offsets: Offsets) -> PerImage:
         return offsets.abs().amax(1)
@@ -213,6 +208,9 @@ class PerturbationSet(PerImageSettings, ABC):
         """Binds the set to a batch; what depends on x alone is computed once per region.
 
         Gradients reach images that require them, so that one set may be applied after another.
+
+        Raises:
+            ValueError: If images are outside the set's bounds, [0, 1] of most, or not of the shape that it needs.
         """
 
 

@@ -117,8 +117,7 @@ class ComposedSet(PerturbationSet):
 
     .. math:: S(x) = \{\, g_2(g_1(x, r_1 u_1), r_2 u_2) : \|u_i\|_{(i)} \le r \,\}
 
-    Offsets of the parts are concatenated, each in shares of its part's radius :math:`r_i`, so that one step size fits
-    parts of different units.
+    Offsets of the parts are concatenated, in shares of their radii :math:`r_i`, so that one step size fits all units.
 
     Args:
         parts: The sets, in order; at least two, each of finite radius.
@@ -144,11 +143,7 @@ class ComposedSet(PerturbationSet):
         set_per_image(self, "radius", lambda r: r >= 0, "0 or more, a share of the parts' radii")
 
     def at(self, images: Tensor) -> ComposedRegion:
-        """Binds the sets to samples.
-
-        Raises:
-            ValueError: If a part refuses them, or its radius is infinite.
-        """
+        """Binds the sets to samples; an infinite radius of a part is a ``ValueError``."""
         parts = [_shrunk(part, self.radius) for part in self.parts]
         regions = [_searchable(parts[0].at(images))]
         with torch.no_grad():

@@ -78,9 +78,8 @@ class LatentBall(PerturbationSet):
 
     .. math:: S_\epsilon(x) = \{\, g(x, \mu(x) + \sigma(x) \odot u) : \|u\|_2 \le \epsilon \,\}
 
-    Offset 0 is :math:`g(x, \mu(x))`, the generator's version of x, not x itself. A set of radius 0 holds that one
-    image, and x need not lie in a set of any radius: :class:`perturbsets.NecessarySubset` measures how far offset 0 is
-    from x.
+    Offset 0 is :math:`g(x, \mu(x))`, the generator's version of x and the one image of a set of radius 0. x itself need
+    not lie in a set of any radius: :class:`perturbsets.NecessarySubset` measures how far offset 0 is from x.
 
     Args:
         model: Gives the prior :math:`\mu(x), \sigma(x)` and the generator :math:`g`. The set keeps a frozen copy in
@@ -89,8 +88,7 @@ class LatentBall(PerturbationSet):
         bank: Encodings of pairs ``[N, Z]`` in the same unit, to be carried over to other images.
         draw: Where samples come from: ``"bank"``, or ``"prior"``, the standard normal conditioned on the ball.
             By default the bank if there is one: encodings rarely fill the prior.
-        learned_from: The pairs used in learning: criteria and certificates refuse them. Without it they cannot, and
-            the caller has to hold pairs out.
+        learned_from: The pairs used in learning, which criteria and certificates refuse; else hold pairs out yourself.
 
     Raises:
         ValueError: If a radius is negative or NaN, or the bank is missing, empty, of another size or not finite.
@@ -143,11 +141,7 @@ class LatentBall(PerturbationSet):
         return next(self.model.parameters()).device
 
     def at(self, images: Tensor) -> LatentRegion:
-        """Binds the ball to images, on their device.
-
-        Raises:
-            ValueError: If images are outside [0, 1] or do not fit the model.
-        """
+        """Binds the ball to images; the networks follow to their device."""
         images = check_bounds(images, (0.0, 1.0))
         self.model.check(images)
         if self.device != images.device:

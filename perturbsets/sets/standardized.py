@@ -77,11 +77,7 @@ class Standardized(PerturbationSet):
         object.__setattr__(self, "radius", L2Ball(self.radius).radius)
 
     def at(self, images: Any) -> StandardizedRegion:
-        """Binds the set to samples.
-
-        Raises:
-            ValueError: If the set refuses them, a part of it has no L2 ball, or there is not one ``sigma`` for each.
-        """
+        """Binds the set to samples; a part without L2 ball, or without its own ``sigma``, is a ``ValueError``."""
         region = self.perturbations.at(images)
         return StandardizedRegion(region, _scales(region, self.sigma), L2Ball(self.radius))
 
