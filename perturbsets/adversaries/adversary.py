@@ -51,8 +51,7 @@ class AttackResult:
 class Adversary(PerImageSettings):
     """Set, objective and ascent together.
 
-    The model is left as it was: modes, gradients, statistics, random states. The input is not written to, and the
-    results carry no graph.
+    The model and the input are left as they were: modes, gradients, statistics, random states. Results carry no graph.
 
     Args:
         perturbations: What may happen to a sample.
@@ -61,13 +60,11 @@ class Adversary(PerImageSettings):
         mode: ``"eval"`` attacks the model in evaluation mode; ``"keep"`` leaves its mode alone.
 
     Raises:
-        ValueError: If the mode is unknown, or ``"keep"`` comes with an ascent that drops images, which would change
-            normalisations over the batch.
+        ValueError: If the mode is unknown, or ``"keep"`` comes with an ascent that drops images of a batch.
 
     Example:
-        >>> from torch import nn
         >>> from perturbsets import PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
         >>> result = Adversary(PixelBall("linf", 0.1))(model, x, y)
         >>> bool(((result.images - x).abs() <= 0.1 + 1e-6).all())
@@ -106,9 +103,6 @@ class Adversary(PerImageSettings):
                 was given, if there is none.
             rank: Which point is the worst: ``"success"``, any success before any failure, then the higher loss, for
                 attacks that count successes; ``"value"``, the highest value, for the inner maximum of training.
-
-        Returns:
-            The worst points.
 
         Raises:
             ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
+from perturbsets._types import Model, Offsets, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.ascents.apgd import APGD
@@ -16,7 +16,7 @@ from perturbsets.ascents.base import slope
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.base import Loss
 from perturbsets.objectives.classification import Margin, class_numbers
-from perturbsets.sets.pixel import BALLS, PixelBall, PixelRegion
+from perturbsets.sets.pixel import BALLS, Norm, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
 LAST = 1e-2  # share of step and rate that the last step still has
@@ -29,7 +29,7 @@ def fast_minimum_norm(
     images: Samples,
     labels: Any,
     *,
-    norm: Literal["l1", "l2", "linf"] = "l2",
+    norm: Norm = "l2",
     targeted: bool = False,
     steps: int = 100,
     step_size: float = 1.0,
@@ -67,7 +67,7 @@ def fast_minimum_norm(
         generator: For the random starts of APGD; one of seed 0 if not given.
 
     Returns:
-        Radii, samples and calls. A radius is infinite only where APGD failed too.
+        The result. A radius is infinite only where APGD failed too.
 
     Raises:
         ValueError: If a setting is outside its range, or samples, labels or logits are not as they must be.
@@ -76,14 +76,21 @@ def fast_minimum_norm(
         Pintor et al., *Fast minimum-norm adversarial attacks through adaptive norm constraints*, 2021, algorithm 1.
 
     Example:
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
         >>> result = fast_minimum_norm(model, x, model(x).argmax(1), norm="linf")
         >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
-    _check(steps, step_size, rate, bounds, largest)
+    if steps < 1 or not step_size > 0 or not 0 < rate < 1:
+        raise ValueError(
+            "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
+            f"steps={steps}, step_size={step_size}, rate={rate}"
+        )
+    if largest is None and not math.isfinite(bounds[1] - bounds[0]):
+        raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
+    if largest is not None and not 0 < largest < math.inf:
+        raise ValueError(f"largest must be above 0 and finite, got {largest}")
     with preserve_state(model, images.device) as model:
         images, labels = images.detach().clone(), class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds=bounds).at(images)
@@ -101,21 +108,11 @@ def fast_minimum_norm(
             result = attack(model, images[rows], labels[rows], generator=generator or torch.Generator().manual_seed(0))
             calls[rows] += result.calls
             rows = rows[result.success]
-            nearest[rows], best[rows] = climb.again(box.select(rows), loss.select(rows), result.offsets[result.success])
+            some, loss = box.select(rows), loss.select(rows)
+            u, nearest[rows] = climb(some, loss, _boundary(some, loss, result.offsets[result.success]))
+            best[rows] = some.decode(u).detach()
             calls[rows] += HALVINGS + steps + 1
         return SmallestRadius(nearest, best, calls, clean)
-
-
-def _check(steps: int, step_size: float, rate: float, bounds: tuple[float, float], largest: float | None) -> None:
-    if steps < 1 or not step_size > 0 or not 0 < rate < 1:
-        raise ValueError(
-            "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
-            f"steps={steps}, step_size={step_size}, rate={rate}"
-        )
-    if largest is None and not math.isfinite(bounds[1] - bounds[0]):
-        raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
-    if largest is not None and not 0 < largest < math.inf:
-        raise ValueError(f"largest must be above 0 and finite, got {largest}")
 
 
 def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
@@ -129,17 +126,20 @@ def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
     return high * far
 
 
+@dataclass(frozen=True)
 class _Climb:
     """The steps of a batch from given offsets to the smallest misclassified ones."""
 
-    def __init__(self, norm: str, steps: int, step_size: float, rate: float) -> None:
-        self.norm, self.steps, self.step_size, self.rate = norm, steps, step_size, rate
+    norm: str
+    steps: int
+    step_size: float
+    rate: float
 
     def __call__(self, box: PixelRegion, loss: Loss, start: Offsets) -> tuple[Offsets, PerImage]:
         """The offsets and their norms; zero and infinity where none are misclassified."""
         u, best = box.project(start), box.centre()
         radius = box.ball.norm(u)
-        nearest = torch.full_like(radius, math.inf)
+        nearest, tiny = torch.full_like(radius, math.inf), torch.finfo(radius.dtype).tiny
         for step in range(self.steps + 1 if len(u) else 0):
             u = u.detach().requires_grad_()
             value, success = loss(box.decode(u), u)
@@ -151,25 +151,11 @@ class _Climb:
                 break
             shrunk = LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
             movable = gradient.where((u < box.high) & (gradient > 0) | (u > box.low) & (gradient < 0), 0)
-            edge = size - value.detach() / _dual(movable, self.norm)
-            radius = _moved(radius, success, nearest, edge, shrunk * self.rate)
+            dual = torch.linalg.vector_norm(movable, DUALS[self.norm], dim=1).clamp_min(tiny)
+            edge = size - value.detach() / dual  # where a linear model has its boundary
+            outwards = torch.where(nearest.isfinite(), radius, radius.maximum(edge)) * (1 + shrunk * self.rate)
+            radius = torch.where(success, torch.minimum(radius * (1 - shrunk * self.rate), nearest), outwards)
             ball = BALLS[self.norm](radius)
-            length = gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
-            target = u + shrunk * self.step_size * gradient / length
+            target = u + shrunk * self.step_size * gradient / gradient.norm(dim=1, keepdim=True).clamp_min(tiny)
             u = ball.project_in_box(target, *ball.cut(box.low, box.high))
         return best, nearest
-
-    def again(self, box: PixelRegion, loss: Loss, far: Offsets) -> tuple[PerImage, Samples]:
-        """Norms and samples of a second run, from the boundary between the images and misclassified offsets."""
-        u, nearest = self(box, loss, _boundary(box, loss, far))
-        return nearest, box.decode(u).detach()
-
-
-def _moved(radius: PerImage, success: Flags, nearest: PerImage, edge: PerImage, rate: float) -> PerImage:
-    """The next radius: inwards where the sample is misclassified, else outwards, at first to where the boundary is."""
-    outwards = torch.where(nearest.isfinite(), radius, radius.maximum(edge)) * (1 + rate)
-    return torch.where(success, torch.minimum(radius * (1 - rate), nearest), outwards)
-
-
-def _dual(gradient: Tensor, norm: str) -> PerImage:
-    return torch.linalg.vector_norm(gradient, DUALS[norm], dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,13 +9,12 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Samples
-from perturbsets.adversaries.adversary import Adversary, AttackResult
+from perturbsets.adversaries.adversary import Adversary, Rank
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.general import Penalized
 from perturbsets.rows import check_choice, take_rows
 
 Over = Literal["radius", "weight"]
-_Attack = Callable[[Model | None, Samples, Tensor, torch.Generator | None], AttackResult]
 HALVINGS = 20.0  # of the largest weight: down to a millionth of it
 
 
@@ -43,14 +41,8 @@ class SmallestRadius:
     def accuracy(self, radius: Tensor) -> Tensor:
         """Robust accuracy at radii: the whole curve from one search.
 
-        At radius 0 of a learned set it is the accuracy on g(x, 0); that on clean samples is
-        ``1 - clean.double().mean()``.
-
-        Args:
-            radius: Radii of any shape, in the unit of the set.
-
-        Returns:
-            Shares in [0, 1], of the shape of the radii.
+        Radii are of any shape, in the unit of the set. At radius 0 of a learned set it is the accuracy on g(x, 0); that
+        on clean samples is ``1 - clean.double().mean()``.
         """
         ordered = self.radii.sort().values
         fallen = torch.searchsorted(ordered, radius.to(ordered), right=True)
@@ -87,8 +79,7 @@ def bisect(
         generator: For random starts and draws.
 
     Returns:
-        Radii, samples, calls, and whether clean samples are successes. Over weights, the radii are the norms of the
-        adversarial offsets.
+        The result; over weights, its radii are the norms of the adversarial offsets.
 
     Raises:
         ValueError: If there is nothing to search over, or a number is outside its range.
@@ -97,9 +88,8 @@ def bisect(
         Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1 (the search over the weight).
 
     Example:
-        >>> from torch import nn
         >>> from perturbsets import PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x = torch.rand(5, 1, 2, 2)
         >>> result = bisect(Adversary(PixelBall("l2", 1.0)), model, x, model(x).argmax(1), largest=2.0)
         >>> result.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape
@@ -108,6 +98,10 @@ def bisect(
     _check(adversary, largest, over, rounds)
     # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the weight.
     top = largest if over == "radius" else HALVINGS
+    if over == "weight" and getattr(adversary.ascent, "stop_on_success", False):
+        ascent: Any = adversary.ascent  # never stopped early: success counts at the highest value only
+        adversary = replace(adversary, ascent=replace(ascent, stop_on_success=False))
+    rank: Rank = "success" if over == "radius" else "value"
     count = len(images)
     low = images.new_zeros(count, dtype=torch.promote_types(images.dtype, torch.float32))  # halves end after 8 rounds
     high = torch.full_like(low, float("inf"))
@@ -121,9 +115,12 @@ def bisect(
         rows = ((high > 0) & ((number < 2) | high.isfinite())).nonzero()[:, 0]
         if not len(rows):
             break
-        some = adversary.select(rows)
-        attack = _at_radius(some, level[rows]) if over == "radius" else _at_weight(some, largest, level[rows])
-        result = attack(model, images[rows], take_rows(labels, rows), generator)
+        attack: Any = adversary.select(rows)
+        if over == "radius":
+            attack = replace(attack, perturbations=replace(attack.perturbations, radius=level[rows]))
+        else:
+            attack = replace(attack, objective=replace(attack.objective, weight=largest * 0.5 ** level[rows]))
+        result = attack(model, images[rows], take_rows(labels, rows), generator=generator, rank=rank)
         won, lost = rows[result.success], rows[~result.success]
         high[won], best[won] = level[won], result.images[result.success]
         norms[won] = result.offsets[result.success].norm(dim=1).to(norms)
@@ -141,24 +138,6 @@ def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: A
         loss = adversary.objective.at(bare, samples, ordinary(labels))
         _, success = loss(samples, adversary.perturbations.at(samples).centre())
     return success, loss.calls + 1
-
-
-def _at_radius(adversary: Adversary, radius: PerImage) -> _Attack:
-    perturbations: Any = replace(adversary.perturbations, radius=radius)  # type: ignore[type-var]
-    return lambda model, images, labels, generator: replace(adversary, perturbations=perturbations)(
-        model, images, labels, generator=generator
-    )
-
-
-def _at_weight(adversary: Adversary, largest: float, halvings: PerImage) -> _Attack:
-    """Ranks by value and never stops early: success counts at the highest value only."""
-    penalized: Any = replace(adversary.objective, weight=largest * 0.5**halvings)  # type: ignore[type-var]
-    ascent: Any = adversary.ascent
-    if getattr(ascent, "stop_on_success", False):
-        ascent = replace(ascent, stop_on_success=False)
-    return lambda model, images, labels, generator: replace(adversary, objective=penalized, ascent=ascent)(
-        model, images, labels, generator=generator, rank="value"
-    )
 
 
 def _check(adversary: Adversary, largest: float, over: str, rounds: int) -> None:

@@ -85,9 +85,6 @@ def find_universal(
         batch: Images a step.
         generator: For the order of the images; a fresh one, seeded by the system, if not given.
 
-    Returns:
-        The change.
-
     Raises:
         ValueError: If a setting is outside its range, there are no images, the set has a radius for each image or
             cannot be climbed, or the objective's values or gradients are not finite.
@@ -97,9 +94,8 @@ def find_universal(
         steps; Shafahi et al., *Universal adversarial training*, 2020 (stochastic gradients).
 
     Example:
-        >>> from torch import nn
         >>> from perturbsets import CrossEntropy, PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x = torch.rand(20, 1, 2, 2)
         >>> change = find_universal(PixelBall("linf", 0.1), CrossEntropy(), model, x, model(x).argmax(1), epochs=2)
         >>> change.images(torch.rand(5, 1, 2, 2)).shape
@@ -133,19 +129,15 @@ def find_universal(
         return UniversalChange(best, perturbations)
 
 
+@dataclass(frozen=True)
 class _Search:
     """Values and gradients of shared offsets on images."""
 
-    def __init__(
-        self,
-        perturbations: PerturbationSet,
-        objective: Objective,
-        model: Model | None,
-        images: Tensor,
-        labels: Tensor,
-    ) -> None:
-        self.perturbations, self.objective, self.model = perturbations, objective, model
-        self.images, self.labels = images, labels
+    perturbations: PerturbationSet
+    objective: Objective
+    model: Model | None
+    images: Tensor
+    labels: Tensor
 
     def gradient(self, shared: Shared, rows: Rows) -> Shared:
         """The gradient of the sum of some images' values in the shared offsets."""

@@ -46,16 +46,14 @@ class Worst(PerImageSettings):
     Args:
         adversaries: The adversaries, in order.
         judge: The objective that decides.
-        drop_successes: Whether later adversaries attack only the images on which all earlier ones failed: fewer model
-            calls, and the same flags.
+        drop_successes: Whether later adversaries attack only the images on which all earlier ones failed.
 
     Raises:
         ValueError: If there is no adversary.
 
     Example:
-        >>> from torch import nn
         >>> from perturbsets import PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
         >>> x, y = torch.rand(5, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1])
         >>> both = Worst([Adversary(PixelBall("linf", 0.1)), Adversary(PixelBall("l2", 0.2))])
         >>> both(model, x, y).images.shape
@@ -91,9 +89,6 @@ class Worst(PerImageSettings):
             generator: For random starts and draws.
             rank: Which point is the worst, for each adversary and for the judge: see :meth:`Adversary.__call__`.
 
-        Returns:
-            The worst points.
-
         Raises:
             ValueError: As :meth:`Adversary.__call__`.
         """
@@ -110,10 +105,9 @@ class Worst(PerImageSettings):
             rows = (~success).nonzero()[:, 0] if self.drop_successes else torch.arange(count, device=device)
             if not len(rows):
                 break
-            x, y = (images[rows], take_rows(labels, rows)) if self.drop_successes else (images, labels)
-            one, judging = adversary, self.judge
+            x, y, one, judging = images, labels, adversary, self.judge
             if self.drop_successes:
-                one, judging = one.select(rows), judging.select(rows)
+                x, y, one, judging = x[rows], take_rows(y, rows), one.select(rows), judging.select(rows)
             result = one(model, x, y, generator=generator, rank=rank)
             with preserve_state(model, device) as bare, torch.no_grad():
                 judge = judging.at(bare, x.detach(), y)

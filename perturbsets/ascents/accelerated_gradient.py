@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 
 from perturbsets._types import Flags, Offsets, PerImage, Rows
-from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, slope
+from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, finite_box, slope
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
@@ -21,13 +21,7 @@ def duality_gap(region: Region, loss: Loss, offsets: Offsets) -> PerImage:
     .. math:: f(u^*) - f(u) \le \max_{v \in B} \langle \nabla f(u), v - u \rangle
         = \sum_j \max\big(\partial_j (a_j - u_j),\ \partial_j (b_j - u_j)\big)
 
-    Args:
-        region: A region that is a box :math:`[a, b]` of finite sides.
-        loss: A loss that is concave in the offsets.
-        offsets: Points of the box.
-
-    Returns:
-        The bound, 0 or more, in the unit of the loss.
+    with the sides a and b of the region; the bound is 0 or more, in the unit of the loss.
 
     Raises:
         ValueError: If the region is no box of finite sides, or the loss has no gradient.
@@ -35,7 +29,7 @@ def duality_gap(region: Region, loss: Loss, offsets: Offsets) -> PerImage:
     References:
         Jaggi, *Revisiting Frank-Wolfe: projection-free sparse convex optimization*, 2013, sec. 2.
     """
-    box = _finite_box(region)
+    box = finite_box(region)
     if box is None:
         raise ValueError(f"region must be a box of finite sides, got a {type(region).__name__}")
     with torch.enable_grad():
@@ -60,9 +54,8 @@ class AcceleratedGradient(GradientBased):
     .. math:: \min_t \Big( f(u_t) + \max_{v \in B} \langle \nabla f(u_t), v - u_t \rangle \Big) - f(u^\star)
         \le \max(\tau\, |f(u^\star)|,\ \tau_0)
 
-    at the best point :math:`u^\star` seen. If the loss is concave (:class:`~perturbsets.LinearFeatureDistance`), no
-    point of the box has a higher value than the first term, which the result holds in ``bounds``. For other losses
-    nothing is proven.
+    at the best point :math:`u^\star` seen. No value of a concave loss (:class:`~perturbsets.LinearFeatureDistance`)
+    exceeds the first term, which the result holds in ``bounds``; for other losses nothing is proven.
 
     Args:
         steps: Number of points tried after the start; each costs one forward and one backward pass.
@@ -92,7 +85,7 @@ class AcceleratedGradient(GradientBased):
 
     def misfit(self, region: Region) -> str | None:
         why = super().misfit(region)
-        if why is None and _finite_box(region) is None:
+        if why is None and finite_box(region) is None:
             return "it needs a box of finite sides, for its duality gap: take an L-inf ball, or ProjectedLBFGS"
         return why
 
@@ -127,15 +120,12 @@ class _Climb(Active):
         """Value, gradient and gap at the trial points."""
         value, self.trial_gradient = self.differentiate(self.trial)
         assert self.box is not None
-        bound, highest = self._bound(value + _gap(self.trial_gradient, self.trial, self.box))
-        self.done = self.done | (bound - highest <= (tolerance * highest.abs()).clamp_min(absolute))
-
-    def _bound(self, bound: PerImage) -> tuple[PerImage, PerImage]:
-        """The lowest bound on the maximum so far, the one given included, and the highest value."""
         assert self.best.bounds is not None
-        rows = slice(None) if self.rows is None else self.rows
-        self.best.bounds[rows] = self.best.bounds[rows].minimum(bound.to(self.best.bounds))
-        return self.best.bounds[rows], self.best.loss[rows]
+        bounds, rows = self.best.bounds, slice(None) if self.rows is None else self.rows
+        bound = value + _gap(self.trial_gradient, self.trial, self.box)
+        bounds[rows] = bounds[rows].minimum(bound.to(bounds))
+        highest = self.best.loss[rows]
+        self.done = self.done | (bounds[rows] - highest <= (tolerance * highest.abs()).clamp_min(absolute))
 
     def begin(self) -> None:
         """Sets the curvatures so low that the first step is as long as the box."""
@@ -171,8 +161,3 @@ class _Climb(Active):
 def _gap(gradient: Offsets, offsets: Offsets, box: tuple[Offsets, Offsets]) -> PerImage:
     low, high = box
     return (gradient * (low - offsets)).maximum(gradient * (high - offsets)).sum(1)
-
-
-def _finite_box(region: Region) -> tuple[Offsets, Offsets] | None:
-    box = region.box()
-    return box if box is not None and all(bool(side.isfinite().all()) for side in box) else None

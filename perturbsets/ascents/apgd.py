@@ -21,14 +21,12 @@ class APGD(GradientBased):
     .. math:: z = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big), \qquad
         u_{t+1} = \Pi_B\big(u_t + \alpha (z - u_t) + (1 - \alpha)(u_t - u_{t-1})\big)
 
-    At checkpoints, ever closer to each other, the step of an image is halved, and it continues from its best point so
-    far, if the loss rose in too few of the steps since the last checkpoint, or if neither the step nor the highest
-    loss has changed since then.
+    At checkpoints, ever closer to each other, the step of an image is halved, and it continues from its best point, if
+    since the last one the loss rose in too few of the steps, or neither the step nor the highest loss has changed.
 
     Args:
         steps: Number of steps per start.
-        step_size: First step :math:`\eta > 0` in the set's own unit; twice the radius if not given. A number, or one
-            per image.
+        step_size: First step :math:`\eta > 0` in the set's own unit; twice the radius if not given.
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.
         step_weight: Weight :math:`\alpha` of the new step against the former one, in (0, 1]; 1 is without momentum.

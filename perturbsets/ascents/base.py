@@ -21,14 +21,10 @@ class Best:
 
     An attack counts successes, and a correctly classified image may have cross-entropy ln K where a misclassified one
     has ln 2. A maximum, such as the inner one of adversarial training, is the highest loss. ``loss.success_first`` says
-    which of the two is wanted.
-
-    Args:
-        region: The region that is searched.
-        loss: What is raised in it; ``None`` where there is nothing to search.
+    which of the two is wanted; the loss is ``None`` where there is nothing to search.
 
     Attributes:
-        offsets: Best offsets ``[B, Z]``.
+        offsets: Best offsets.
         images: The samples there; decoded once more where the region is ``cheap``, stored otherwise.
         loss: Their loss.
         success: Whether the goal is reached there.
@@ -37,20 +33,15 @@ class Best:
         bounds: Losses that no point of the region exceeds; ``None`` where the ascent proves none.
     """
 
-    offsets: Offsets
-    loss: PerImage
-    success: Flags
-    calls: Tensor
-    finite: Flags
     bounds: PerImage | None = None
 
     def __init__(self, region: Region, loss: Loss | None) -> None:
         count, device = len(region.images), region.images.device
-        self.offsets = region.centre()
+        self.offsets: Offsets = region.centre()
         self._region, self._success_first = region, loss is None or loss.success_first
         self._images = None if region.cheap else region.images.detach().clone()
-        self.loss = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
-        self.success = torch.zeros(count, dtype=torch.bool, device=device)
+        self.loss: PerImage = region.images.new_full((count,), float("-inf"), dtype=region.dtype)
+        self.success: Flags = torch.zeros(count, dtype=torch.bool, device=device)
         self.calls = torch.zeros(count, dtype=torch.int64, device=device)
         self.finite = torch.ones_like(self.success)
         self._every = torch.arange(count, device=device)
@@ -104,15 +95,8 @@ class Active:
     """The images of a batch that are still attacked, with region and loss of these alone.
 
     Subclasses hold what they know of each image in tensors with a row per image, or in objects with a ``select``:
-    when images leave, all attributes follow.
-
-    Args:
-        region: Where to stay.
-        loss: What to raise.
-        best: Takes in every point evaluated.
-
-    Attributes:
-        rows: The rows of the batch that are still attacked; all if ``None``.
+    when images leave, all attributes follow. ``best`` takes in every point evaluated, and ``rows`` are those of the
+    batch that are still attacked; all if ``None``.
     """
 
     def __init__(self, region: Region, loss: Loss, best: Best) -> None:
@@ -131,12 +115,10 @@ class Active:
     def differentiate(self, offsets: Offsets, *, record: bool = True) -> tuple[PerImage, Offsets]:
         """The loss at offsets, and its gradient there, in one forward and one backward pass.
 
-        Args:
-            offsets: Where.
-            record: Whether the point may be returned as the best; without it only its pass counts.
+        Without ``record`` the point is not returned as the best: only its pass counts.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is no gradient.
         """
         with torch.enable_grad():
             offsets = offsets.detach().requires_grad_()
@@ -153,11 +135,9 @@ class Active:
         return value
 
     def any_left(self, *, drop: bool, done: Flags | None = None) -> bool:
-        """Whether any image is left to attack, after those that are done have left if asked.
+        """Whether any image is left to attack.
 
-        Args:
-            drop: Whether images that are done, or whose attack succeeded, leave.
-            done: Which of those that are still attacked need no more steps; none if not given.
+        With ``drop``, images whose attack succeeded, or that are ``done`` and need no more steps, leave first.
         """
         if drop:
             success = self.of(self.best.success)
@@ -187,65 +167,41 @@ class Ascent(PerImageSettings, ABC):
 
     @abstractmethod
     def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
+        self, region: Region, loss: Loss, *, start: Offsets | None = None, generator: torch.Generator | None = None
     ) -> Best:
-        """Climbs.
+        """Climbs a loss in a region, and returns the best point seen for each image, the start included.
 
         Args:
             region: Where to stay, and how to decode.
             loss: What to raise.
             start: First offsets; the ascent's own choice if not given.
             generator: For random starts and draws.
-
-        Returns:
-            The best point seen for each image, the start included.
         """
 
     def misfit(self, region: Region) -> str | None:
-        """Why the ascent cannot be used in a region, with the remedy; ``None`` if it can.
-
-        Args:
-            region: The region to climb in.
-        """
+        """Why the ascent cannot be used in a region, with the remedy; ``None`` if it can."""
         if not region.searchable:
             return f"a {type(region).__name__} can only be drawn from, nothing climbs in it: take RandomSearch"
         return None
 
 
 class GradientBased(Ascent):
-    """An ascent along gradients, once from each of its starts; subclasses say how.
-
-    Attributes:
-        steps: Number of steps per start.
-        restarts: Number of starts.
-        starts: Where they lie.
-    """
+    """An ascent along gradients, once from each of its starts; subclasses say how."""
 
     steps: int = 1
     restarts: int = 1
     starts: Starts = "zero"
 
     def __post_init__(self) -> None:
-        check_at_least_one(steps=self.steps)
+        check_at_least_one(steps=self.steps, restarts=self.restarts)
         if hasattr(self, "step_size"):
             set_step_size(self)
-        check_at_least_one(restarts=self.restarts)
         check_choice("starts", self.starts, Starts)
         if self.restarts > 1 and self.starts == "zero":
             raise ValueError(f'starts must be random for {self.restarts} restarts, got "zero": all would be the same')
 
     def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
+        self, region: Region, loss: Loss, *, start: Offsets | None = None, generator: torch.Generator | None = None
     ) -> Best:
         best = Best(region, loss)
         for restart in range(self.restarts):
@@ -260,11 +216,7 @@ class GradientBased(Ascent):
 
 
 def slope(value: PerImage, offsets: Offsets) -> Offsets:
-    """The gradient of each image's value at its offsets.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """The gradient of each image's value at its offsets; values without one are refused."""
     gradient = None
     if value.requires_grad:
         (gradient,) = torch.autograd.grad(value.sum(), offsets, allow_unused=True)  # images are independent
@@ -276,32 +228,26 @@ def slope(value: PerImage, offsets: Offsets) -> Offsets:
     return gradient
 
 
-def check_at_least_one(**counts: int) -> None:
-    """Refuses numbers of steps, draws and the like below 1.
+def finite_box(region: Region) -> tuple[Offsets, Offsets] | None:
+    """Smallest and largest offsets of a region that is a box of finite sides; else ``None``."""
+    box = region.box()
+    return box if box is not None and all(bool(side.isfinite().all()) for side in box) else None
 
-    Raises:
-        ValueError: Naming the first that is.
-    """
+
+def check_at_least_one(**counts: int) -> None:
+    """Refuses numbers of steps, draws and the like below 1."""
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def set_step_size(settings: Any) -> None:
-    """Checks the ``step_size`` of a frozen dataclass, and stores it as a float, a tensor ``[B]`` or ``None``.
-
-    Raises:
-        ValueError: If a step size is not above 0.
-    """
+    """Checks the ``step_size`` of a frozen dataclass, and stores it as a float, a tensor ``[B]`` or ``None``."""
     set_per_image(settings, "step_size", lambda size: size > 0, "above 0, in the unit of the set's radius")
 
 
 def finite_radii(region: Region) -> PerImage:
-    """Radii of a region, one per image, for step sizes that are shares of them.
-
-    Raises:
-        ValueError: If a radius is infinite.
-    """
+    """Radii of a region, one per image, for step sizes that are shares of them; infinite ones are refused."""
     radii = region.ball.radii(region.centre())[:, 0]
     if not bool(radii.isfinite().all()):
         raise ValueError("step_size must be given where the radius is infinite: by default it is a share of it")

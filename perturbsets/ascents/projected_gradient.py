@@ -9,13 +9,7 @@ from typing import Literal
 import torch
 
 from perturbsets._types import Offsets, OneOrEach
-from perturbsets.ascents.base import (
-    CHECK_EVERY,
-    Active,
-    Best,
-    GradientBased,
-    finite_radii,
-)
+from perturbsets.ascents.base import CHECK_EVERY, Active, Best, GradientBased, finite_radii
 from perturbsets.objectives.base import Loss
 from perturbsets.rows import check_choice, for_each
 from perturbsets.sets.base import Region, Starts
@@ -28,18 +22,7 @@ def shares(schedule: Schedule, steps: int) -> list[float]:
 
     .. math:: 1, \qquad 1 - t/T, \qquad \tfrac12 \big(1 + \cos(\pi t/T)\big), \qquad t = 0, \dots, T-1
 
-    for ``"constant"``, ``"linear"`` and ``"cosine"``: all begin with the whole step, and the latter two shrink towards
-    zero, for fine searches.
-
-    Args:
-        schedule: Which of them.
-        steps: Number of steps :math:`T`.
-
-    Returns:
-        A share per step, in [0, 1].
-
-    References:
-        Loshchilov and Hutter, *SGDR: stochastic gradient descent with warm restarts*, 2017, eq. 5 (cosine).
+    for ``"constant"``, ``"linear"`` and ``"cosine"`` (Loshchilov and Hutter, *SGDR*, 2017, eq. 5).
     """
     if schedule == "linear":
         return [1 - step / steps for step in range(steps)]
@@ -49,19 +32,7 @@ def shares(schedule: Schedule, steps: int) -> list[float]:
 
 
 class Climb(Active):
-    r"""Projected steps along the gradient itself; subclasses turn the gradient into another direction.
-
-    .. math:: u_{t+1} = \Pi_B\big(u_t + s_t \eta\, d_t\big)
-
-    with :math:`d_t` the direction made of the gradients so far, and :math:`s_t` the schedule's share of the step.
-
-    Args:
-        region: Where to stay, and how to decode.
-        loss: What to raise.
-        start: First offsets, in the region.
-        best: Takes in every point visited.
-        step_size: Step :math:`\eta`, in the region's own unit; a number, or one per image.
-    """
+    """Projected steps along the gradient itself; subclasses turn the gradients so far into another direction."""
 
     def __init__(self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach) -> None:
         super().__init__(region, loss, best)
@@ -72,13 +43,7 @@ class Climb(Active):
         return gradient
 
     def run(self, steps: int, *, schedule: Schedule = "constant", stop_on_success: bool = False) -> None:
-        """Takes the steps.
-
-        Args:
-            steps: Number of steps; each costs one forward and one backward pass, and one forward more in all.
-            schedule: How the step shrinks.
-            stop_on_success: Whether images whose attack succeeded leave the computation.
-        """
+        """Takes the steps; each costs one forward and one backward pass, and one forward more in all."""
         for step, share in enumerate(shares(schedule, steps)):
             if step % CHECK_EVERY == 0 and not self.any_left(drop=stop_on_success):
                 return
@@ -90,12 +55,7 @@ class Climb(Active):
 
 
 class SteepestClimb(Climb):
-    r"""The unit step of the region's own norm, along a running sum of gradients.
-
-    .. math:: m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}
-
-    with the weight :math:`\mu \ge 0` of former gradients, ``momentum``.
-    """
+    """The unit step of the region's own norm, along a running sum of gradients."""
 
     def __init__(
         self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach, momentum: float = 0.0
@@ -111,13 +71,7 @@ class SteepestClimb(Climb):
 
 
 class AdamClimb(Climb):
-    r"""Adam's step: the mean gradient over the root of the mean squared one, coordinate by coordinate.
-
-    .. math:: m_t = \beta_1 m_{t-1} + (1-\beta_1) \nabla_t, \quad v_t = \beta_2 v_{t-1} + (1-\beta_2) \nabla_t^2, \quad
-        d_t = \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \delta}
-
-    with :math:`\delta` the root of the smallest normal number: it only avoids division by zero.
-    """
+    """Adam's step: the mean gradient over the root of the mean squared one, coordinate by coordinate."""
 
     def __init__(
         self, region: Region, loss: Loss, start: Offsets, best: Best, step_size: OneOrEach, betas: tuple[float, float]
@@ -184,9 +138,8 @@ class OneStep(GradientBased):
     keep_best: bool = True
 
     def _climb(self, region: Region, loss: Loss, start: Offsets, best: Best) -> None:
-        climb = SteepestClimb(
-            region, loss, start, best, finite_radii(region) if self.step_size is None else self.step_size
-        )
+        size = finite_radii(region) if self.step_size is None else self.step_size
+        climb = SteepestClimb(region, loss, start, best, size)
         if self.keep_best:
             climb.run(1)
             return
@@ -198,19 +151,20 @@ class OneStep(GradientBased):
 class ProjectedGradient(GradientBased):
     r"""Steepest steps, each projected back into the region; several starts, the best point of all.
 
-    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, d(\nabla_t)\big)
+    .. math:: u_{t+1} = \Pi_B\big(u_t + s_t \eta\, d(m_t)\big), \qquad
+        m_t = \mu\, m_{t-1} + \nabla_t / \overline{|\nabla_t|}
+
+    with the schedule's share :math:`s_t` of the step; without momentum :math:`\mu` the gradient itself counts.
 
     Args:
         steps: Number of steps per start.
-        step_size: Step :math:`\eta > 0` in the set's own unit; a quarter of the radius if not given. A number,
-            or one per image.
+        step_size: Step :math:`\eta > 0` in the set's own unit; a quarter of the radius if not given.
         restarts: Number of starts.
         starts: Where to begin: ``"uniform"`` in the region, at a ``"sample"`` of the set's own distribution (in
             training against a learned set, near changes that do happen), or at ``"zero"``, once.
-        momentum: Weight of former gradients, 0 or more; 1 is MI-FGSM.
+        momentum: Weight :math:`\mu \ge 0` of former gradients; 1 is MI-FGSM.
         schedule: How the step shrinks: ``"constant"`` not at all, ``"linear"`` or ``"cosine"`` towards zero.
-        stop_on_success: Whether images whose attack succeeded leave the computation, also before later
-            starts. Leave it off in training.
+        stop_on_success: Whether images whose attack succeeded leave the computation; not for training.
 
     Raises:
         ValueError: If a setting is outside its range, or several starts would be the same.
@@ -246,15 +200,14 @@ class ProjectedGradient(GradientBased):
 class ProjectedAdam(GradientBased):
     r"""Adam's steps, each projected back into the region; for losses whose coordinates differ much in scale.
 
-    .. math:: u_{t+1} = \Pi_B\big(u_t + \eta\, \hat m_t / (\sqrt{\hat v_t} + \delta)\big)
+    .. math:: m_t = \beta_1 m_{t-1} + (1-\beta_1) \nabla_t, \quad v_t = \beta_2 v_{t-1} + (1-\beta_2) \nabla_t^2, \quad
+        u_{t+1} = \Pi_B\Big(u_t + \eta\, \frac{m_t / (1-\beta_1^t)}{\sqrt{v_t / (1-\beta_2^t)} + \delta}\Big)
 
-    with the bias-corrected mean and mean square of the gradients, and :math:`\delta` near 0: the scale of the gradients
-    makes no difference.
+    with :math:`\delta` the root of the smallest normal number, so that the scale of the gradients makes no difference.
 
     Args:
         steps: Number of steps per start.
-        step_size: Step :math:`\eta > 0` of each coordinate, in the set's own unit; a tenth of the radius if not
-            given. A number, or one per image.
+        step_size: Step :math:`\eta > 0` of each coordinate, in the set's own unit; a tenth of the radius if not given.
         betas: Weights of the former mean and mean square, each in [0, 1).
         restarts: Number of starts.
         starts: Where to begin: ``"zero"``, ``"uniform"`` in the region, or at a ``"sample"`` of the set.

@@ -21,11 +21,7 @@ class Curvature:
     .. math:: s = u_{t+1} - u_t, \qquad y = \nabla_t - \nabla_{t+1}, \qquad H y = s
 
     A pair is stored where the loss is concave along the move, :math:`\langle s, y \rangle > 0`; with such pairs
-    alone the matrix H is positive definite, and :math:`H \nabla` climbs. Every image has a ring of pairs of its own.
-
-    Args:
-        like: Offsets, for shape, dtype and device.
-        memory: Number of pairs per image.
+    alone the matrix H is positive definite, and :math:`H \nabla` climbs. Every image has a ring of ``memory`` pairs.
 
     References:
         Nocedal, *Updating quasi-Newton matrices with limited storage*, 1980;
@@ -57,14 +53,8 @@ class Curvature:
         r"""The step :math:`H \nabla` on the free coordinates.
 
         Pairs are cut to the free coordinates first, so that those held at a bound take no part; a pair along which
-        the loss is not concave there is left out.
-
-        Args:
-            gradient: The gradient.
-            free: Flags ``[B, Z]`` of the coordinates that may move.
-
-        Returns:
-            The steps, zero where coordinates are held, and for which images there was a pair to build on.
+        the loss is not concave there is left out. Returns the steps, zero where coordinates are held, and for which
+        images there was a pair to build on.
         """
         count, _, memory, size = self._pairs.shape
         # All that the recursion needs of the long vectors are their products: one pass over the memory, not many.
@@ -83,9 +73,8 @@ class Curvature:
         bend, square = bends.diagonal(dim1=1, dim2=2), squares.diagonal(dim1=1, dim2=2)
         length = lengths.gather(1, newest_first)
         sound = (age < taken_in) & _bends_down(bend, length, square.sqrt(), gradient.dtype)
-        triangle = torch.where(sound[:, :, None] & sound[:, None], bends, 0).tril() + torch.diag_embed(
-            (~sound).to(bends)
-        )
+        triangle = torch.where(sound[:, :, None] & sound[:, None], bends, 0).tril()
+        triangle = triangle + torch.diag_embed((~sound).to(bends))
         right = (along[:, :memory] * sound)[..., None]
         shares = torch.linalg.solve_triangular(triangle, right, upper=False)[..., 0]
         newest = sound.to(bends).argmax(1, keepdim=True)
@@ -104,13 +93,9 @@ class Curvature:
 
 
 def _bends_down(bend: Tensor, length: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
-    """Whether the loss is concave along a move by more than rounding, and squares do not underflow.
+    """Whether the loss is concave along a move by more than rounding in ``dtype``, and squares do not underflow.
 
-    Args:
-        bend: Product of move and change of gradient.
-        length: Norm of the move.
-        change: Norm of the change.
-        dtype: Type that the products were rounded to.
+    ``bend`` is the product of the move, of that ``length``, with the ``change`` of gradient, given by its norm.
     """
     precision = torch.finfo(dtype)
     return (bend > precision.eps * length * change) & (change >= precision.tiny**0.5)
@@ -130,8 +115,7 @@ class ProjectedLBFGS(GradientBased):
     with :math:`H_t` the inverse curvature of the latest moves (:class:`~perturbsets.ascents.projected_lbfgs.Curvature`)
     and :math:`c = 10^{-4}`. Where the region is a box, coordinates at a bound whose gradient points outward are held,
     and :math:`H_t` is that of the others alone. An image without curvature to build on, or whose step does not lead
-    uphill, follows the gradient. Every image is at its own stage of its own line search, so that each call of the
-    model serves all of them, and none needs a step size.
+    uphill, follows the gradient. Every image has a line search of its own, and each call of the model serves all.
 
     Args:
         steps: Number of points tried per start after the start itself, those of the line search included; each costs
@@ -214,9 +198,8 @@ class _Climb(Active):
         longest = 1 / torch.finfo(self.size.dtype).eps  # a longer step would drown where it began
         self.length = (growth * self.reach).clamp_max(longest).where(taken & ~start, self.length)
         shrink = (self.gain / (2 * (self.gain - rise))).nan_to_num(0.1).clamp(0.1, 0.5)  # the top of a parabola
-        self.size = torch.where(
-            taken, torch.where(paired, 1.0, (growth * self.size).clamp_max(longest)), shrink * self.size
-        )
+        grown = torch.where(paired, 1.0, (growth * self.size).clamp_max(longest))
+        self.size = torch.where(taken, grown, shrink * self.size)
         self.u = self.trial.where(column, self.u)
         self.gradient = gradient.where(column, self.gradient)
         self.value = value.where(taken, self.value)
@@ -230,7 +213,11 @@ class _Climb(Active):
 
     def propose(self) -> None:
         """Computes the next trial points."""
-        free = self._free()
+        if self.box is None:
+            free = torch.ones_like(self.u, dtype=torch.bool)
+        else:
+            low, high = self.box  # a coordinate at a bound is held while the gradient points outward
+            free = ~(((self.u <= low) & (self.gradient < 0)) | ((self.u >= high) & (self.gradient > 0)))
         plain = L2Ball(1.0).steepest(self.gradient * free)
         newton, curved = self.curvature.newton(self.gradient, free)
         fresh = self.failures == 0
@@ -246,13 +233,6 @@ class _Climb(Active):
         self.reach = step.norm(dim=1)
         self.trial = self.region.project(self.u + step).where(~self.resting[:, None], self.u)
         self.gain = torch.linalg.vecdot(self.gradient, self.trial - self.u)
-
-    def _free(self) -> Tensor:
-        """Coordinates that are not at a bound with the gradient pointing outward."""
-        if self.box is None:
-            return torch.ones_like(self.u, dtype=torch.bool)
-        low, high = self.box
-        return ~(((self.u <= low) & (self.gradient < 0)) | ((self.u >= high) & (self.gradient > 0)))
 
     def select(self, left: Rows) -> None:
         super().select(left)

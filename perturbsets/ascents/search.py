@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Offsets
-from perturbsets.ascents.base import CHECK_EVERY, Active, Ascent, Best, check_at_least_one
+from perturbsets.ascents.base import CHECK_EVERY, Active, Ascent, Best, check_at_least_one, finite_box
 from perturbsets.objectives.base import Loss
 from perturbsets.sets.base import Region
 
@@ -37,12 +37,7 @@ class RandomSearch(Ascent):
         return None
 
     def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
+        self, region: Region, loss: Loss, *, start: Offsets | None = None, generator: torch.Generator | None = None
     ) -> Best:
         active = Active(region, loss, Best(region, loss))
         with torch.no_grad():
@@ -63,9 +58,8 @@ class GridSearch(Ascent):
     centre outward, and among equals the first counts.
 
     Args:
-        points: Number of points along each coordinate, evenly spaced and both ends among them; the centre is added
-            where the number is even, and is the only point where it is 1. One number for all coordinates, or one
-            each. The grid may have 100 000 points at most, each of which costs one forward pass.
+        points: Number of points along all coordinates or each, evenly spaced, both ends among them; the centre is added
+            where it is even, and is the only point where it is 1. 100 000 points at most, each one forward pass.
         stop_on_success: Whether images whose attack succeeded leave the computation.
 
     Raises:
@@ -85,8 +79,7 @@ class GridSearch(Ascent):
             raise ValueError(f"points must be at least 1 along each coordinate, got {self.points}")
 
     def misfit(self, region: Region) -> str | None:
-        box = region.box()
-        if box is None or not all(bool(side.isfinite().all()) for side in box):
+        if finite_box(region) is None:
             return f"it needs a box with finite ends, got a {type(region).__name__} without: take APGD or RandomSearch"
         if isinstance(self.points, tuple) and len(self.points) != region.size:
             return f"it has points along {len(self.points)} coordinates, the set {region.size}: give as many"
@@ -95,12 +88,7 @@ class GridSearch(Ascent):
         return None
 
     def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
+        self, region: Region, loss: Loss, *, start: Offsets | None = None, generator: torch.Generator | None = None
     ) -> Best:
         box, active = region.box(), Active(region, loss, Best(region, loss))
         if box is None:

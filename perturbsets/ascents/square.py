@@ -23,15 +23,9 @@ Places = Int64[Tensor, "B M"]
 
 
 def window_size(share: float, height: int, width: int) -> tuple[int, int]:
-    """The square that covers a share of an image; where it is higher or wider than the image, a rectangle instead.
+    """Rows and columns of the square that covers a share of an image's pixels, at least 1 each.
 
-    Args:
-        share: Share of the pixels, in (0, 1].
-        height: Of the image.
-        width: Of the image.
-
-    Returns:
-        Rows and columns of the window, both at least 1.
+    Where the square would be higher or wider than the image, it is a rectangle instead.
     """
     area = share * height * width
     side = max(1, round(math.sqrt(area)))
@@ -41,14 +35,7 @@ def window_size(share: float, height: int, width: int) -> tuple[int, int]:
 
 
 def places(top: Int64[Tensor, " B"], left: Int64[Tensor, " B"], size: tuple[int, int], width: int) -> Places:
-    """Numbers of the pixels in one window per image, all of one size.
-
-    Args:
-        top: First row of each.
-        left: First column of each.
-        size: Rows and columns.
-        width: Of the image.
-    """
+    """Numbers of the pixels in one window per image, all of one size, in images of that width."""
     rows = top[:, None, None] + torch.arange(size[0], device=top.device)[:, None]
     columns = left[:, None, None] + torch.arange(size[1], device=top.device)
     return (rows * width + columns).flatten(1)
@@ -69,13 +56,8 @@ def bumps(size: tuple[int, int]) -> Float[Tensor, "2 H W"]:
 
     .. math:: \eta_{rs} = \sum_{j=d(r,s)}^{n} \frac{1}{(j+1)^2}
 
-    with :math:`d` the distance from the middle, the larger one of rows and columns, and :math:`n` its largest value.
-
-    Args:
-        size: Rows and columns.
-
-    References:
-        Andriushchenko et al., *Square attack*, 2020, eq. 2.
+    with :math:`d` the distance from the middle, the larger one of rows and columns, and :math:`n` its largest value
+    (Andriushchenko et al., *Square attack*, 2020, eq. 2).
     """
     (height, width), upper, left = size, size[0] // 2, size[1] // 2
     above = torch.cat([_hill(upper, width), -_hill(height - upper, width)], 0)
@@ -95,12 +77,7 @@ TILES = 5  # in each direction, of the first point in L2
 
 
 class Moves(ABC):
-    """Proposals for a batch. Draws are made for all images, so that dropped ones change nothing for the others.
-
-    Args:
-        region: Where the images may go; the radii must be finite.
-        generator: For all draws.
-    """
+    """Proposals for a batch. Draws are made for all images, so that dropped ones change nothing for the others."""
 
     def __init__(self, region: PixelRegion, generator: torch.Generator | None) -> None:
         self.count, self.channels, self.height, self.width = region.images.shape
@@ -113,12 +90,12 @@ class Moves(ABC):
 
     @abstractmethod
     def following(self, pixels: Pixels, share: float, rows: Rows) -> Pixels:
-        """The next points of some images, before projection.
+        """The next points of some rows of the batch, before projection.
 
         Args:
             pixels: Their best offsets so far.
             share: Share of the pixels in a window.
-            rows: Their rows in the batch.
+            rows: Which they are.
         """
 
     def _whole(self, below: int, *shape: int) -> Tensor:
@@ -234,12 +211,7 @@ class Square(Ascent):
         return None
 
     def __call__(
-        self,
-        region: Region,
-        loss: Loss,
-        *,
-        start: Offsets | None = None,
-        generator: torch.Generator | None = None,
+        self, region: Region, loss: Loss, *, start: Offsets | None = None, generator: torch.Generator | None = None
     ) -> Best:
         if not isinstance(region, PixelRegion):
             raise ValueError(f"region must fit Square: {self.misfit(region)}")

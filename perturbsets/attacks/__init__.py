@@ -1,6 +1,7 @@
 """Attacks under the names of their papers: each is a set, an objective and an ascent with the published settings.
 
-Each function returns an attack to be called as ``(model, images, labels, *, generator=None)`` on images in [0, 1]:
+Each function returns an attack to be called as ``(model, images, labels, *, generator=None)`` on images in [0, 1].
+A radius or step size is one number, or one per image.
 
 | functions | what they search | what the call returns |
 |---|---|---|
@@ -35,9 +36,6 @@ OTHER_NAMES = {
 
 def __getattr__(name: str) -> NoReturn:
     names = [each for each in globals() if each.islower() and callable(globals()[each]) and each[0] != "_"]
-    near = (
-        [OTHER_NAMES[name.lower()]] if name.lower() in OTHER_NAMES else difflib.get_close_matches(name.lower(), names)
-    )
-    raise AttributeError(
-        f"perturbsets.attacks has no {name}: {f'did you mean {near[0]}' if near else 'there are ' + ', '.join(names)}"
-    )
+    near = OTHER_NAMES.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), names)), None)
+    advice = f"did you mean {near}" if near else f"there are {', '.join(names)}"
+    raise AttributeError(f"perturbsets.attacks has no {name}: {advice}")

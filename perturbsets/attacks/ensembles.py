@@ -9,10 +9,11 @@ from typing import Literal
 from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary, Worst
 from perturbsets.ascents import APGD
-from perturbsets.attacks.gradient import Norm, classifier_objective, pixel_ball
+from perturbsets.attacks.gradient import classifier_objective, pixel_ball
 from perturbsets.evaluation import Robustness, evaluate_robustness
 from perturbsets.objectives import StrongestWrong
 from perturbsets.sets import PerturbationSet
+from perturbsets.sets.pixel import Norm
 
 
 def apgd_t(
@@ -30,13 +31,11 @@ def apgd_t(
         \frac{z_t - \max_{k \ne t} z_k}{z_{\pi_1} - \frac12 (z_{\pi_3} + z_{\pi_4})}(x + u), \qquad
         t = \text{class of the } k\text{-th largest logit but } y, \quad k = 1, \dots, K_t
 
-    with the order :math:`\pi` of the logits, largest first. A later target meets only the images that no earlier one
-    changed to a wrong prediction.
+    with the order :math:`\pi` of the logits, largest first. A later target meets only images still predicted right.
 
     Args:
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
-        radius: Radius :math:`\epsilon` for images in [0, 1], a number or one per image; if not given 8/255 in L-inf,
-            0.5 in L2, 12 in L1.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         loss: Targeted loss: ``"dlr"`` (at least 4 classes), ``"margin"`` or ``"ce"``.
         targets: Number :math:`K_t` of target classes, fewer than the model has classes.
         steps: Number of steps per start.
@@ -46,8 +45,7 @@ def apgd_t(
         The attack, called as the others with true classes; its result also says which target succeeded.
 
     Raises:
-        ValueError: If the norm or loss is unknown, a number is outside its range; at the call, if the model has too few
-            classes.
+        ValueError: If the norm or loss is unknown, or a number outside its range; at the call, if classes are too few.
 
     References:
         Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
@@ -55,17 +53,14 @@ def apgd_t(
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 3, 4])
-        >>> apgd_t(targets=4, steps=5)(model, images, labels).images.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5))
+        >>> apgd_t(targets=4, steps=5)(model, torch.rand(5, 1, 4, 4), torch.arange(5)).images.shape
         torch.Size([5, 1, 4, 4])
     """
     ball, toward = pixel_ball(norm, radius), classifier_objective(loss, targeted=True)
     ascent = APGD(steps=steps, restarts=restarts, stop_on_success=True)
-    ranks = range(1, targets + 1)
-    members = [Adversary(ball, StrongestWrong(rank=rank, objective=toward), ascent) for rank in ranks]
-    return Worst(members, drop_successes=True)
+    objectives = [StrongestWrong(rank=rank, objective=toward) for rank in range(1, targets + 1)]
+    return Worst([Adversary(ball, objective, ascent) for objective in objectives], drop_successes=True)
 
 
 def autoattack(
@@ -86,8 +81,7 @@ def autoattack(
 
     Args:
         norm: ``"l1"``, ``"l2"`` or ``"linf"``; in L1 random draws take the place of Square.
-        radius: Radius for images in [0, 1], a number or one per image; if not given 8/255 in L-inf, 0.5 in L2, 12 in
-            L1.
+        radius: Radius for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         sets: A perturbation set of any kind, or several by name, in place of the pixel ball.
         steps: Steps of each Auto-PGD.
         queries: Model calls of Square for each image.
@@ -107,15 +101,13 @@ def autoattack(
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-        >>> result = autoattack(radius=0.1, steps=5, queries=10)(model, images, labels)
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> attack = autoattack(radius=0.1, steps=5, queries=10)
+        >>> result = attack(model, torch.rand(6, 1, 4, 4), torch.arange(6) % 3)
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
     if sets is not None and radius is not None:
         raise ValueError("radius must be left out where sets are given: they have their own")
     chosen = pixel_ball(norm, radius) if sets is None else sets
-
     return partial(evaluate_robustness, sets=chosen, steps=steps, queries=queries, targets=targets)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor
+import torch
 
 from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary
 from perturbsets.ascents import APGD, OneStep, ProjectedGradient
 from perturbsets.objectives import DLR, CrossEntropy, Margin, Objective
 from perturbsets.sets import PixelBall
+from perturbsets.sets.pixel import Norm
 
-Norm = Literal["l1", "l2", "linf"]
 RADII = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
 """Radii customary for CIFAR-10: RobustBench (Croce et al., 2021) in L-inf and L2, Croce and Hein, 2021, in L1."""
 SMALLEST_STEP = 1e-12  # where the radius is 0
@@ -27,8 +27,7 @@ def fgsm(*, norm: Norm = "linf", radius: OneOrEach | None = None, targeted: bool
 
     Args:
         norm: ``"l1"``, ``"l2"`` or ``"linf"``.
-        radius: Radius :math:`\epsilon` for images in [0, 1], a number or one per image; if not given 8/255 in L-inf,
-            0.5 in L2, 12 in L1.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
     Returns:
@@ -41,11 +40,9 @@ def fgsm(*, norm: Norm = "linf", radius: OneOrEach | None = None, targeted: bool
         Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015, sec. 4.
 
     Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> result = fgsm(radius=0.1)(model, images, labels)
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> images = torch.rand(5, 1, 4, 4)
+        >>> result = fgsm(radius=0.1)(model, images, torch.arange(5) % 3)
         >>> bool(((result.images - images).abs() <= 0.1 + 1e-6).all())
         True
     """
@@ -53,11 +50,7 @@ def fgsm(*, norm: Norm = "linf", radius: OneOrEach | None = None, targeted: bool
 
 
 def r_fgsm(
-    *,
-    norm: Norm = "linf",
-    radius: OneOrEach | None = None,
-    step_size: OneOrEach | None = None,
-    targeted: bool = False,
+    *, norm: Norm = "linf", radius: OneOrEach | None = None, step_size: OneOrEach | None = None, targeted: bool = False
 ) -> Adversary:
     r"""FGSM from a random start, the attack of fast adversarial training.
 
@@ -65,10 +58,10 @@ def r_fgsm(
         u \sim U[-\epsilon, \epsilon]
 
     Args:
-        norm: As for :func:`fgsm`.
-        radius: As for :func:`fgsm`.
-        step_size: Step :math:`\alpha`, in the unit of the radius; 1.25 times the radius if not given.
-        targeted: As for :func:`fgsm`.
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
+        step_size: Step :math:`\alpha > 0`, in the unit of the radius; 1.25 times the radius if not given.
+        targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
     Returns:
         The attack.
@@ -81,15 +74,12 @@ def r_fgsm(
         Tramèr et al., *Ensemble adversarial training: attacks and defenses*, 2018, sec. 4 (R+FGSM).
 
     Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> r_fgsm(radius=0.1)(model, images, labels).images.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> r_fgsm(radius=0.1)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).images.shape
         torch.Size([5, 1, 4, 4])
     """
     ball = pixel_ball(norm, radius)
-    step = radius_share(ball.radius, 1.25) if step_size is None else step_size
+    step = step_or_share(step_size, ball.radius, 1.25)
     return Adversary(ball, CrossEntropy(targeted=targeted), OneStep(step_size=step, starts="uniform", keep_best=False))
 
 
@@ -108,35 +98,30 @@ def bim(
     Of the images on the way the best is returned: a successful one, and of these that of the highest loss.
 
     Args:
-        norm: As for :func:`fgsm`.
-        radius: As for :func:`fgsm`.
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         steps: Number of steps; 10 by the paper's rule :math:`\min(\epsilon + 4,\ 1.25\, \epsilon)` at 8/255.
-        step_size: Step :math:`\alpha`; an eighth of the radius if not given, the paper's 1/255 at 8/255.
-        targeted: As for :func:`fgsm`.
+        step_size: Step :math:`\alpha > 0`; an eighth of the radius if not given, the paper's 1/255 at 8/255.
+        targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
     Returns:
         The attack.
 
     Raises:
-        ValueError: If the norm is unknown, the radius negative or NaN, there are no steps, or the step size is not
-            above 0.
+        ValueError: If the norm is unknown, or a number is outside its range.
 
     References:
         Kurakin, Goodfellow and Bengio, *Adversarial examples in the physical world*, 2017, sec. 2.2.
 
     Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> bim(norm="l2", radius=0.5)(model, images, labels).images.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> bim(norm="l2", radius=0.5)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).images.shape
         torch.Size([5, 1, 4, 4])
     """
     ball = pixel_ball(norm, radius)
-    step = radius_share(ball.radius, 1 / 8) if step_size is None else step_size
-    return Adversary(
-        ball, CrossEntropy(targeted=targeted), ProjectedGradient(steps=steps, step_size=step, starts="zero")
-    )
+    step = step_or_share(step_size, ball.radius, 1 / 8)
+    ascent = ProjectedGradient(steps=steps, step_size=step, starts="zero")
+    return Adversary(ball, CrossEntropy(targeted=targeted), ascent)
 
 
 def pgd(
@@ -156,31 +141,26 @@ def pgd(
     Of the images on the way the best is returned: a successful one, and of these that of the highest loss.
 
     Args:
-        norm: As for :func:`fgsm`.
-        radius: As for :func:`fgsm`.
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         steps: Number of steps per start.
-        step_size: Step :math:`\alpha`; a quarter of the radius if not given, the paper's 2/255 at 8/255.
+        step_size: Step :math:`\alpha > 0`; a quarter of the radius if not given, the paper's 2/255 at 8/255.
         restarts: Number of random starts.
-        targeted: As for :func:`fgsm`.
+        targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
     Returns:
         The attack.
 
     Raises:
-        ValueError: If the norm is unknown, the radius negative or NaN, there are no steps or starts, or the step size
-            is not above 0.
+        ValueError: If the norm is unknown, or a number is outside its range.
 
     References:
         Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018, sec. 2.1 and 5 (20 steps of
         2 on CIFAR-10).
 
     Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> result = pgd(norm="linf", radius=8 / 255)(model, images, labels)
-        >>> result.success.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> pgd(norm="linf", radius=8 / 255)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).success.shape
         torch.Size([5])
     """
     ascent = ProjectedGradient(steps=steps, step_size=step_size, restarts=restarts)
@@ -204,33 +184,29 @@ def mi_fgsm(
     Of the images on the way the best is returned, as for :func:`bim`. The paper takes a radius of 16/255.
 
     Args:
-        norm: As for :func:`fgsm`.
-        radius: As for :func:`fgsm`.
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
         steps: Number of steps T.
-        step_size: Step :math:`\alpha`; the radius over T if not given.
+        step_size: Step :math:`\alpha > 0`; the radius over T if not given.
         momentum: Weight :math:`\mu \ge 0` of former gradients.
-        targeted: As for :func:`fgsm`.
+        targeted: Whether labels are target classes, whose cross-entropy is lowered.
 
     Returns:
         The attack.
 
     Raises:
-        ValueError: If the norm is unknown, the radius negative or NaN, there are no steps, the step size is not above
-            0, or the momentum is negative.
+        ValueError: If the norm is unknown, or a number is outside its range.
 
     References:
         Dong et al., *Boosting adversarial attacks with momentum*, 2018, algorithm 1 and sec. 4.1.
 
     Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> mi_fgsm(radius=16 / 255)(model, images, labels).images.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> mi_fgsm(radius=16 / 255)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).images.shape
         torch.Size([5, 1, 4, 4])
     """
     ball = pixel_ball(norm, radius)
-    step = radius_share(ball.radius, 1 / max(steps, 1)) if step_size is None else step_size
+    step = step_or_share(step_size, ball.radius, 1 / max(steps, 1))
     ascent = ProjectedGradient(steps=steps, step_size=step, starts="zero", momentum=momentum)
     return Adversary(ball, CrossEntropy(targeted=targeted), ascent)
 
@@ -250,13 +226,12 @@ def apgd(
         x_{t+1} = \Pi_\epsilon\big(x_t + 0.75\, (z - x_t) + 0.25\, (x_t - x_{t-1})\big), \qquad \eta_0 = 2 \epsilon
 
     Args:
-        norm: As for :func:`fgsm`.
-        radius: As for :func:`fgsm`.
-        loss: Cross-entropy ``"ce"``, difference of logits ratio ``"dlr"`` (at least 3 classes, 4 if targeted), or
-            ``"margin"``, the difference of logits.
+        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2, 12 in L1.
+        loss: Cross-entropy ``"ce"``, ratio of logit differences ``"dlr"`` (3 classes, 4 if targeted), or ``"margin"``.
         steps: Number of steps per start.
         restarts: Number of random starts.
-        targeted: As for :func:`fgsm`.
+        targeted: Whether labels are target classes, whose loss is lowered.
 
     Returns:
         The attack.
@@ -269,11 +244,8 @@ def apgd(
         attacks*, 2020, algorithm 1, eq. 6 and 8, and sec. 6 (100 steps).
 
     Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> apgd(loss="dlr", steps=10)(model, images, labels).images.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> apgd(loss="dlr", steps=10)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).images.shape
         torch.Size([5, 1, 4, 4])
     """
     ascent = APGD(steps=steps, restarts=restarts)
@@ -281,30 +253,24 @@ def apgd(
 
 
 def pixel_ball(norm: str, radius: OneOrEach | None) -> PixelBall:
-    """The pixel ball of images in [0, 1], of the customary radius if none is given.
-
-    Raises:
-        ValueError: If the norm is unknown, or the radius negative or NaN.
-    """
+    """The pixel ball of images in [0, 1], of the customary radius if none is given."""
     chosen = RADII.get(norm, 0.0) if radius is None else radius
     return PixelBall(norm=norm, radius=chosen)  # type: ignore[arg-type]  # it refuses others, and names those it has
 
 
 def classifier_objective(loss: str, *, targeted: bool) -> Objective:
-    """The objective of a short name.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
+    """The objective of a short name."""
     kinds: dict[str, type[CrossEntropy | DLR | Margin]] = {"ce": CrossEntropy, "dlr": DLR, "margin": Margin}
     if loss not in kinds:
         raise ValueError(f"loss must be one of {sorted(kinds)}, got {loss!r}; for another build an Adversary with it")
     return kinds[loss](targeted=targeted)
 
 
-def radius_share(radius: OneOrEach, share: float) -> OneOrEach:
-    """A step size that is a share of the radius, and above 0 where the radius is 0."""
-    if isinstance(radius, Tensor):
+def step_or_share(step_size: OneOrEach | None, radius: OneOrEach, share: float) -> OneOrEach:
+    """The step size given, else a share of the radius, and above 0 where the radius is 0."""
+    if step_size is not None:
+        return step_size
+    if isinstance(radius, torch.Tensor):
         return (share * radius).clamp_min(SMALLEST_STEP)
-    assert isinstance(radius, float)  # PixelBall made it one
+    assert isinstance(radius, float)  # the set made it one
     return max(share * radius, SMALLEST_STEP)

@@ -9,7 +9,7 @@ from pathlib import Path
 from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary
 from perturbsets.ascents import ProjectedGradient
-from perturbsets.attacks.gradient import radius_share
+from perturbsets.attacks.gradient import step_or_share
 from perturbsets.layer_outputs import Activation
 from perturbsets.loading import load
 from perturbsets.objectives import CrossEntropy
@@ -34,10 +34,8 @@ def latent_pgd(
     from random starts; an image is done at its first success.
 
     Args:
-        perturbations: A learned set, or what :func:`perturbsets.load` takes: the name of a pretrained set, a folder, a
-            hub repository.
-        radius: Radius :math:`\epsilon` in prior standard deviations, a number or one per image; the set's own if not
-            given.
+        perturbations: A learned set, or the name, folder or hub repository of one, as :func:`perturbsets.load` takes.
+        radius: Radius :math:`\epsilon` in prior standard deviations; the set's own if not given.
         steps: Number of steps per start.
         step_size: Step :math:`\alpha`, in the unit of the radius; a twentieth of the radius if not given.
         restarts: Number of random starts.
@@ -56,26 +54,20 @@ def latent_pgd(
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-        >>> images, labels = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
-        >>> latent_pgd("digits-rts", steps=3)(model, images, labels).images.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+        >>> latent_pgd("digits-rts", steps=3)(model, torch.rand(3, 1, 28, 28), torch.arange(3)).images.shape
         torch.Size([3, 1, 28, 28])
     """
     ball = perturbations if isinstance(perturbations, LatentBall) else load(perturbations)
     if radius is not None:
         ball = replace(ball, radius=radius)
-    step = radius_share(ball.radius, 1 / 20) if step_size is None else step_size
+    step = step_or_share(step_size, ball.radius, 1 / 20)
     ascent = ProjectedGradient(steps=steps, step_size=step, restarts=restarts, stop_on_success=True)
     return Adversary(ball, CrossEntropy(targeted=targeted), ascent)
 
 
 def feature_adversary(
-    layers: str | Sequence[str],
-    *,
-    radius: OneOrEach = 10 / 255,
-    activation: Activation = "relu",
-    steps: int = 500,
+    layers: str | Sequence[str], *, radius: OneOrEach = 10 / 255, activation: Activation = "relu", steps: int = 500
 ) -> Adversary:
     r"""An image near the source whose inner representation is near that of a guide image.
 
@@ -87,7 +79,7 @@ def feature_adversary(
 
     Args:
         layers: Names or globs of layers, as for :func:`perturbsets.layer_names`.
-        radius: Radius :math:`\epsilon` in L-inf for images in [0, 1], a number or one per image.
+        radius: Radius :math:`\epsilon` in L-inf for images in [0, 1].
         activation: ``"relu"`` or ``"none"``: what is applied to the layers' output.
         steps: Largest number of steps.
 

@@ -12,8 +12,6 @@ from perturbsets.attacks.gradient import pixel_ball
 from perturbsets.objectives import CrossEntropy, Margin
 from perturbsets.sets import PerturbationSet, SpatialBox
 
-POINTS = {"rotation": 31, "scale": 5, "shift": 5}  # of the grid along each parameter; scale is not in the paper
-
 
 def square(
     *,
@@ -32,8 +30,7 @@ def square(
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
-        radius: Radius :math:`\epsilon` for images in [0, 1], a number or one per image; if not given 8/255 in L-inf,
-            0.5 in L2.
+        radius: Radius :math:`\epsilon` for images in [0, 1]; if not given 8/255 in L-inf, 0.5 in L2.
         queries: Largest number of model calls per image; an image is done at its first success.
         p_init: Share of the pixels in the first squares, in (0, 1]; 0.8 as in AutoAttack (the paper: 0.05 on ImageNet).
         targeted: Whether labels are target classes.
@@ -50,10 +47,8 @@ def square(
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> result = square(radius=0.1, queries=20)(model, images, labels)
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> result = square(radius=0.1, queries=20)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3)
         >>> bool((result.calls <= 20).all())
         True
     """
@@ -74,8 +69,7 @@ def spatial(
 
     .. math:: \max_{|\theta| \le \Theta,\ |t_x|, |t_y| \le T} \ell\big(T_{\theta, t_x, t_y}(x), y\big)
 
-    The grid has 31 angles by 5 shifts in each direction, 775 model calls an image; an image is done at its first
-    success.
+    The grid has 31 angles by 5 shifts in each direction, 775 model calls an image, fewer after its first success.
 
     Args:
         rotation: Largest angle :math:`\Theta` in degrees, to both sides.
@@ -96,17 +90,13 @@ def spatial(
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-        >>> images, labels = torch.rand(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
-        >>> spatial(draws=10)(model, images, labels).images.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+        >>> spatial(draws=10)(model, torch.rand(5, 1, 8, 8), torch.arange(5) % 3).images.shape
         torch.Size([5, 1, 8, 8])
     """
     box = SpatialBox(change=SpatialChange(rotation=rotation, scale=scale, shift=shift))
     if draws is None:
-        angles = POINTS["rotation"] if rotation else 1
-        factors = POINTS["scale"] if scale[0] < scale[1] else 1
-        shifts = POINTS["shift"] if shift else 1
+        angles, factors, shifts = 31 if rotation else 1, 5 if scale[0] < scale[1] else 1, 5 if shift else 1
         ascent: Ascent = GridSearch(points=(angles, factors, shifts, shifts), stop_on_success=True)
     else:
         ascent = RandomSearch(draws=draws)
@@ -136,11 +126,10 @@ def random_search(perturbations: PerturbationSet, *, draws: int = 10, targeted: 
 
     Example:
         >>> import torch
-        >>> from torch import nn
         >>> from perturbsets import PixelBall
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> random_search(PixelBall("linf", radius=0.1), draws=5)(model, images, labels).calls
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> attack = random_search(PixelBall("linf", radius=0.1), draws=5)
+        >>> attack(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).calls
         tensor([5, 5, 5, 5, 5])
     """
     return Adversary(perturbations, CrossEntropy(targeted=targeted), RandomSearch(draws=draws))

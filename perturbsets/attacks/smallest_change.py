@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,22 +13,15 @@ from torch import Tensor
 from perturbsets._types import Labels, Model, Samples
 from perturbsets.adversaries import Adversary, SmallestRadius, bisect, fast_minimum_norm
 from perturbsets.ascents import Ascent, ProjectedAdam, ProjectedLBFGS
-from perturbsets.attacks.gradient import Norm
 from perturbsets.model_call import class_logits, ordinary, preserve_state
 from perturbsets.multi_label import multi_label_deepfool
 from perturbsets.objectives import CrossEntropy, Margin, Objective, Penalized
 from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.sets import PixelBall
+from perturbsets.sets.pixel import Norm
 
-
-@runtime_checkable
-class SmallestChange(Protocol):
-    """An attack that gives for each image the smallest change found, and its norm."""
-
-    def __call__(
-        self, model: Model, images: Samples, labels: Any, *, generator: torch.Generator | None = None
-    ) -> SmallestRadius:
-        """Attacks images in [0, 1]; labels are classes, or target classes where the attack is targeted."""
+SmallestChange = Callable[..., SmallestRadius]
+"""An attack that gives for each image the smallest change found, and its norm."""
 
 
 def lbfgs(*, steps: int = 50, rounds: int = 10, largest: float = 1e4, targeted: bool = False) -> SmallestChange:
@@ -54,10 +48,8 @@ def lbfgs(*, steps: int = 50, rounds: int = 10, largest: float = 1e4, targeted: 
         Szegedy et al., *Intriguing properties of neural networks*, 2014, sec. 4.1.
 
     Example:
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, targets = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> lbfgs(targeted=True)(model, images, targets).radii.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> lbfgs(targeted=True)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).radii.shape
         torch.Size([5])
     """
     return _penalized(CrossEntropy(targeted=targeted), ProjectedLBFGS(steps=steps), largest, rounds)
@@ -84,18 +76,15 @@ def carlini_wagner(
         The attack; its result has images and their Euclidean distances, infinite without success.
 
     Raises:
-        ValueError: If there are no steps, or the step size is not above 0; at the call, if another number is outside
-            its range.
+        ValueError: If a number is outside its range, some of them at the call only.
 
     References:
         Carlini and Wagner, *Towards evaluating the robustness of neural networks*, 2017, sec. V-A (loss f6), VI-A and
         VIII.
 
     Example:
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> carlini_wagner(steps=20, rounds=3)(model, images, labels).radii.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> carlini_wagner(steps=20, rounds=3)(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).radii.shape
         torch.Size([5])
     """
     ascent = ProjectedAdam(steps=steps, step_size=step_size, starts="zero")
@@ -103,20 +92,14 @@ def carlini_wagner(
 
 
 def fmn(
-    *,
-    norm: Norm = "l2",
-    steps: int = 100,
-    step_size: float = 1.0,
-    rate: float = 0.05,
-    targeted: bool = False,
+    *, norm: Norm = "l2", steps: int = 100, step_size: float = 1.0, rate: float = 0.05, targeted: bool = False
 ) -> SmallestChange:
     r"""Fast minimum norm: one climb in a ball whose radius shrinks after a success and grows without one.
 
     .. math:: \epsilon \leftarrow (1 \mp \gamma)\, \epsilon, \qquad
         u \leftarrow \Pi_\epsilon\big(u - \alpha \nabla m / \|\nabla m\|_2\big)
 
-    with the margin m by which the model is still right; :func:`perturbsets.fast_minimum_norm` says where it departs
-    from the paper.
+    with the margin m by which the model is still right; see :func:`perturbsets.fast_minimum_norm` for departures.
 
     Args:
         norm: Norm to minimise: ``"l1"``, ``"l2"`` or ``"linf"``.
@@ -135,18 +118,18 @@ def fmn(
         Pintor et al., *Fast minimum-norm adversarial attacks through adaptive norm constraints*, 2021, algorithm 1.
 
     Example:
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> fmn(norm="linf")(model, images, labels).accuracy(torch.tensor([0.0, 0.1])).shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> result = fmn(norm="linf")(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3)
+        >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
 
     def attack(
         model: Model, images: Samples, labels: Any, *, generator: torch.Generator | None = None
     ) -> SmallestRadius:
-        settings = {"norm": norm, "targeted": targeted, "steps": steps, "step_size": step_size, "rate": rate}
-        return fast_minimum_norm(model, images, labels, **settings)  # type: ignore[arg-type]
+        return fast_minimum_norm(
+            model, images, labels, norm=norm, targeted=targeted, steps=steps, step_size=step_size, rate=rate
+        )
 
     return attack
 
@@ -177,10 +160,8 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, candidates: int = 10) 
         2016, algorithm 2.
 
     Example:
-        >>> from torch import nn
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> images, labels = torch.rand(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> deepfool()(model, images, labels).radii.shape
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        >>> deepfool()(model, torch.rand(5, 1, 4, 4), torch.arange(5) % 3).radii.shape
         torch.Size([5])
     """
     if candidates < 1:
@@ -211,14 +192,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, candidates: int = 10) 
 def _penalized(objective: Objective, ascent: Ascent, largest: float, rounds: int) -> SmallestChange:
     """The search for the largest penalty at which an objective's goal is reached in the box of all images."""
     adversary = Adversary(PixelBall(norm="l2", radius=math.inf), Penalized(objective=objective), ascent)
-
-    def attack(
-        model: Model, images: Samples, labels: Any, *, generator: torch.Generator | None = None
-    ) -> SmallestRadius:
-        settings: dict[str, Any] = {"largest": largest, "over": "weight", "rounds": rounds}
-        return bisect(adversary, model, images, labels, generator=generator, **settings)
-
-    return attack
+    return partial(bisect, adversary, largest=largest, over="weight", rounds=rounds)
 
 
 def _wrong_classes(model: Model, images: Samples, labels: Labels, count: int) -> tuple[Tensor, Tensor]:

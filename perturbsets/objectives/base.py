@@ -22,15 +22,9 @@ class Loss(ABC):
 
     @abstractmethod
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        """Evaluates a batch.
+        """The value of each changed sample, higher is worse for the model, and whether the attack succeeds.
 
-        Args:
-            images: The changed samples.
-            offsets: Their offsets in the set; an objective may penalise them.
-
-        Returns:
-            A value per image, higher is worse for the model, and whether the attack succeeds; both from one forward
-            pass.
+        Both come from one forward pass. An objective may penalise the offsets in the set.
         """
 
     @abstractmethod
@@ -66,5 +60,5 @@ class Objective(PerImageSettings, ABC):
         """Binds the objective to a model, clean samples and their labels.
 
         Raises:
-            ValueError: If labels do not fit the samples.
+            ValueError: If the objective needs a model and there is none, or labels do not fit it or the samples.
         """

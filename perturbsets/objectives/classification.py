@@ -1,4 +1,4 @@
-"""Objectives over the logits of a classifier: cross-entropy, margins, and the difference-of-logits ratio."""
+"""Objectives over the logits of a classifier: cross-entropy, margins, their ratio, and divergence (TRADES)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,9 @@ Score = Callable[[Logits, Labels], PerImage]
 
 
 class ClassifierLoss(Loss):
-    """A score of logits, bound to a classifier and labels.
+    """A score of logits, bound to a classifier and labels: raised for true classes, lowered for targets.
 
-    Args:
-        model: Samples to logits ``[B, K]``.
-        labels: True classes, or targets.
-        score: Value per image, raised in the untargeted form.
-        targeted: Whether labels are target classes.
-        truth: True classes, with targets in the targeted form only: then any other prediction is a success.
+    Where targets come with the true classes, as ``truth``, any other prediction than these is a success.
     """
 
     def __init__(
@@ -64,12 +59,8 @@ class ClassifierLoss(Loss):
 def class_numbers(labels: Any, images: Samples) -> Labels:
     """Labels as one class number per image, on the device of the images.
 
-    Args:
-        labels: Whole numbers ``[B]`` or ``[B, 1]``, as a tensor, array or list.
-        images: The images that they belong to.
-
     Raises:
-        ValueError: If shape or type are others; the message names what came.
+        ValueError: If they are no whole numbers ``[B]`` or ``[B, 1]``, as a tensor, array or list.
     """
     labels, count = as_tensor(labels), len(images)
     if labels.shape not in ((count,), (count, 1)) or labels.is_floating_point() or labels.is_complex():
@@ -93,23 +84,8 @@ def _advice(labels: Tensor, count: int) -> str:
     return "give one for each image"
 
 
-def bind(model: Model | None, images: Samples, labels: Any, score: Score, *, targeted: bool) -> ClassifierLoss:
-    """Binds a score to a classifier.
-
-    Raises:
-        ValueError: If there is no model, or labels do not fit the samples.
-    """
-    if model is None:
-        raise ValueError("model must be a classifier for this objective, got None")
-    return ClassifierLoss(model, class_numbers(labels, images), score, targeted=targeted)
-
-
 def check_finite(logits: Logits) -> None:
-    """Refuses logits that are NaN or infinite, of which no prediction can be made.
-
-    Raises:
-        ValueError: If any is not finite.
-    """
+    """Refuses logits that are NaN or infinite, of which no prediction can be made."""
     broken = int((~logits.isfinite().all(1)).sum())
     if broken:
         raise ValueError(
@@ -118,11 +94,7 @@ def check_finite(logits: Logits) -> None:
 
 
 def check_logits(logits: Tensor, labels: Labels) -> None:
-    """Refuses logits that are not a matrix ``[B, K]``, and labels outside its classes.
-
-    Raises:
-        ValueError: The message names what was expected and what came.
-    """
+    """Refuses logits that are not a matrix ``[B, K]``, and labels outside its classes."""
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ValueError(
             f"model must return logits [B, K] with B = {len(labels)}, got {list(logits.shape)}: a model of logits per "
@@ -142,21 +114,15 @@ def check_logits(logits: Tensor, labels: Labels) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitObjective(Objective):
-    """A score of the logits of a classifier; subclasses say which.
-
-    Args:
-        targeted: Whether the labels given are targets.
-    """
+    """A score of the logits of a classifier; subclasses say which."""
 
     targeted: bool = False
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
-        """Binds to a classifier and class numbers ``[B]``.
-
-        Raises:
-            ValueError: If labels do not fit the samples.
-        """
-        return bind(model, images, labels, self.score, targeted=self.targeted)
+        """Binds to a classifier and class numbers ``[B]``."""
+        if model is None:
+            raise ValueError("model must be a classifier for this objective, got None")
+        return ClassifierLoss(model, class_numbers(labels, images), self.score, targeted=self.targeted)
 
     @abstractmethod
     def score(self, logits: Logits, labels: Labels) -> PerImage:
@@ -214,8 +180,7 @@ class DLR(LogitObjective):
     .. math:: \ell(z, y) = \frac{\max_{k \ne y} z_k - z_y}{z_{\pi_1} - z_{\pi_3}}, \qquad
         \ell_t(z, t) = \frac{z_t - \max_{k \ne t} z_k}{z_{\pi_1} - \frac12 (z_{\pi_3} + z_{\pi_4})}
 
-    with :math:`\pi` the order of the logits, largest first. Where the true class leads, the targeted form is
-    the published one.
+    with the order :math:`\pi` of logits, largest first. The targeted form is as published where the true class leads.
 
     Args:
         targeted: Whether the labels given are targets.
@@ -226,26 +191,14 @@ class DLR(LogitObjective):
     """
 
     def score(self, logits: Logits, labels: Labels) -> PerImage:
-        return _targeted_ratio(logits, labels) if self.targeted else _ratio(logits, labels)
-
-
-def _ratio(logits: Logits, labels: Labels) -> PerImage:
-    first, _, third = _ordered(logits, 3, "DLR")
-    return margin(logits, labels) / (first - third).clamp_min(SMALLEST)
-
-
-def _targeted_ratio(logits: Logits, labels: Labels) -> PerImage:
-    first, _, third, fourth = _ordered(logits, 4, "targeted DLR")
-    return margin(logits, labels) / (first - (third + fourth) / 2).clamp_min(SMALLEST)
-
-
-def _ordered(logits: Logits, count: int, name: str) -> tuple[Tensor, ...]:
-    """The largest logits, largest first."""
-    if logits.shape[1] < count:
-        raise ValueError(
-            f"model must have at least {count} classes for {name}, got {logits.shape[1]}: use Margin, which needs 2"
-        )
-    return logits.topk(count, dim=1).values.unbind(1)
+        count, name = (4, "targeted DLR") if self.targeted else (3, "DLR")
+        if logits.shape[1] < count:
+            raise ValueError(
+                f"model must have at least {count} classes for {name}, got {logits.shape[1]}: use Margin, which needs 2"
+            )
+        first, _, third, *fourth = logits.topk(count, dim=1).values.unbind(1)
+        low = (third + fourth[0]) / 2 if self.targeted else third
+        return margin(logits, labels) / (first - low).clamp_min(SMALLEST)
 
 
 @dataclass(frozen=True)
@@ -280,12 +233,8 @@ class StrongestWrong(Objective):
             raise ValueError(f"objective must be a targeted one, such as DLR(targeted=True), got {self.objective}")
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> ClassifierLoss:
-        """Binds to a classifier and true classes ``[B]``; its clean predictions are computed once.
-
-        Raises:
-            ValueError: If labels do not fit, or there are not as many wrong classes as the rank.
-        """
-        clean = bind(model, images, labels, margin, targeted=False)
+        """Binds to a classifier of more classes than the rank, and true classes; clean logits are computed once."""
+        clean = Margin().at(model, images, labels)
         with torch.no_grad():
             logits = clean.logits(images)
         classes = logits.shape[1]
@@ -301,3 +250,48 @@ class StrongestWrong(Objective):
         loss = ClassifierLoss(toward.model, targets, toward.score, targeted=True, truth=clean.labels)
         loss.calls = toward.calls + 1
         return loss
+
+
+class DivergenceLoss(Loss):
+    """Kullback-Leibler divergence from clean predictions."""
+
+    calls = 1
+
+    def __init__(self, model: Model, clean: Logits, labels: Labels) -> None:
+        self.model, self.clean, self.labels = model, clean, labels
+
+    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
+        logits = class_logits(self.model, images)
+        return divergence(self.clean, logits), logits.detach().argmax(1) != self.labels
+
+    def select(self, rows: Rows) -> DivergenceLoss:
+        return DivergenceLoss(self.model, self.clean[rows], self.labels[rows])
+
+
+def divergence(clean: Logits, logits: Logits) -> PerImage:
+    r"""Divergence :math:`\mathrm{KL}(p \| q)` of the predictions q of logits from clean ones, given as logarithms."""
+    return F.kl_div(logits.log_softmax(1), clean, reduction="none", log_target=True).sum(1)
+
+
+@dataclass(frozen=True)
+class KLDivergence(Objective):
+    r"""Divergence of the prediction from that on the clean sample; labels only define success.
+
+    .. math:: \ell(x', x) = \sum_k p_k(x) \ln \frac{p_k(x)}{p_k(x')}
+
+    Its gradient is zero at the clean sample itself, so an ascent must start elsewhere.
+
+    References:
+        Zhang et al., *Theoretically principled trade-off between robustness and accuracy*, 2019, eq. 5 (TRADES).
+    """
+
+    def at(self, model: Model | None, images: Samples, labels: Any) -> DivergenceLoss:
+        """Binds to a classifier and class numbers ``[B]``, ``None`` for the clean predictions, computed once."""
+        if model is None:
+            raise ValueError("model must be a classifier for this objective, got None")
+        held = None if labels is None else class_numbers(labels, images)
+        with torch.no_grad():
+            clean = class_logits(model, images)
+        held = clean.argmax(1) if held is None else held
+        check_logits(clean, held)
+        return DivergenceLoss(model, clean.log_softmax(1), held)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.rows import check_choice, named_rows
+from perturbsets.rows import check_choice, named_rows, take_rows
 
 ROUNDING = 1e-4  # by which a guide may leave [0, 1]
 
@@ -22,9 +22,7 @@ class Guides:
 
     .. math:: d^2(z) = \frac1K \sum_k \frac{\|z_k - \phi_k(g)\|^2}{\|\phi_k(s) - \phi_k(g)\|^2}
 
-    Args:
-        features: Representations of the guides by layer.
-        units: Squared distances of the sources' representations from them, per image, by layer.
+    with the ``features`` of the guides by layer, and as ``units`` the sources' squared distances from them.
     """
 
     def __init__(self, features: Mapping[str, Features], units: Mapping[str, PerImage]) -> None:
@@ -37,22 +35,18 @@ class Guides:
 
     def select(self, rows: Rows) -> Guides:
         """Those of some of the images."""
-        features = {name: each[rows] for name, each in self.features.items()}
-        return Guides(features, {name: each[rows] for name, each in self.units.items()})
+        return Guides(take_rows(self.features, rows), take_rows(self.units, rows))
 
 
 class FeatureLoss(Loss):
-    """Minus the relative squared distance to the guides' representations.
+    """Minus the relative squared distance to the guides' representations, in the layers or in their tangent.
 
-    Args:
-        outputs: The layers of the model.
-        guides: The representations to approach.
-        ratio: Distance, as a share of the sources', that counts as success; negative for none.
+    A distance of at most ``ratio``, as a share of the sources', counts as success; none does if that is negative.
     """
 
     calls = 2
 
-    def __init__(self, outputs: LayerOutputs, guides: Guides, ratio: float) -> None:
+    def __init__(self, outputs: LayerOutputs | Tangent, guides: Guides, ratio: float = -1.0) -> None:
         self.outputs, self.guides, self.ratio = outputs, guides, ratio
 
     def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
@@ -60,7 +54,8 @@ class FeatureLoss(Loss):
         return -squared, squared.detach().sqrt() <= self.ratio
 
     def select(self, rows: Rows) -> FeatureLoss:
-        return FeatureLoss(self.outputs, self.guides.select(rows), self.ratio)
+        outputs = self.outputs.select(rows) if isinstance(self.outputs, Tangent) else self.outputs
+        return FeatureLoss(outputs, self.guides.select(rows), self.ratio)
 
 
 @dataclass(frozen=True)
@@ -104,27 +99,18 @@ class FeatureDistance(Objective):
             raise ValueError(f"ratio must be 0 or more, got {self.ratio}: it is a share of the source's distance")
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> FeatureLoss:
-        """Binds to a model, source images and, in the place of labels, guide images.
-
-        Raises:
-            ValueError: If guides do not fit the sources, or have the same representation, or a layer is dead.
-        """
+        """Binds to a network, sources and, in the place of labels, guides, whose representations must differ."""
         outputs = listen(model, images, labels, self.layers, self.activation)
         with torch.no_grad():
             sources = outputs(images)
-        return FeatureLoss(
-            outputs, guided(outputs, sources, labels.to(images)), -1.0 if self.ratio is None else self.ratio
-        )
+        guides = guided(outputs, sources, labels.to(images))
+        return FeatureLoss(outputs, guides, -1.0 if self.ratio is None else self.ratio)
 
 
 def listen(
     model: Model | None, images: Samples, guides: Tensor, layers: str | Sequence[str], activation: Activation
 ) -> LayerOutputs:
-    """The layers of a model, after checks of the images.
-
-    Raises:
-        ValueError: If there is no model or layer, or guides are not other images of the shape of the sources.
-    """
+    """The layers of a model, after checks that guides are other images in the shape and unit of the sources."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a network with layers for this objective, got {model}: a torch.nn.Module")
     if guides.shape != images.shape:
@@ -149,16 +135,7 @@ def listen(
 
 
 def guided(outputs: LayerOutputs, sources: Mapping[str, Features], guides: Samples) -> Guides:
-    """Representations of guides, in the unit of their sources' distances.
-
-    Args:
-        outputs: The layers of a model.
-        sources: Representations of the sources.
-        guides: Guide images.
-
-    Raises:
-        ValueError: If a layer is dead, or a source has the representation of its guide.
-    """
+    """Representations of guides; dead layers, and sources with the representation of their guide, are refused."""
     with torch.no_grad():
         features = outputs(guides)
         units = {name: square(sources[name], features[name]) for name in features}
@@ -188,21 +165,14 @@ class Tangent:
     r"""Layers as linear functions of the change of an image, :math:`\phi(s) + J u`, from one pass at the source.
 
     The product with J is the derivative, in v, of the product :math:`J^\top v`: both come from the graph of that pass,
-    and no forward-mode derivative is needed.
-
-    Args:
-        outputs: The layers.
-        sources: Where they are linearised.
-
-    Attributes:
-        features: The representations of the sources, by layer.
+    and no forward-mode derivative is needed. ``features`` are the representations of the sources, by layer.
     """
 
     def __init__(self, outputs: LayerOutputs, sources: Samples) -> None:
         def features(images: Tensor) -> tuple[Tensor, ...]:
             return tuple(outputs(images).values())
 
-        self.sources = sources.detach()
+        self.outputs, self.sources = outputs, sources.detach()
         there: Any = torch.func.vjp(features, self.sources)
         here, self.pull = there
         zeros = [torch.zeros_like(each) for each in here]
@@ -214,6 +184,10 @@ class Tangent:
         """The linear functions at images; differentiable."""
         moved = _Product.apply(images - self.sources, self.push, self.pull)
         return {name: each + move for (name, each), move in zip(self.features.items(), moved, strict=True)}
+
+    def select(self, rows: Rows) -> Tangent:
+        """That of some of the images, linearised again."""
+        return Tangent(self.outputs, self.sources[rows])
 
 
 class _Product(torch.autograd.Function):
@@ -230,23 +204,6 @@ class _Product(torch.autograd.Function):
         return context.pull(gradients)[0], None, None
 
 
-class LinearFeatureLoss(Loss):
-    """Minus the relative squared distance of linearised representations to the guides'."""
-
-    calls = 2
-
-    def __init__(self, outputs: LayerOutputs, tangent: Tangent, guides: Guides) -> None:
-        self.outputs, self.tangent, self.guides = outputs, tangent, guides
-
-    def __call__(self, images: Samples, offsets: Offsets) -> tuple[PerImage, Flags]:
-        squared = self.guides.squared_distance(self.tangent(images))
-        return -squared, torch.zeros_like(squared, dtype=torch.bool)
-
-    def select(self, rows: Rows) -> LinearFeatureLoss:
-        tangent = Tangent(self.outputs, self.tangent.sources[rows])
-        return LinearFeatureLoss(self.outputs, tangent, self.guides.select(rows))
-
-
 @dataclass(frozen=True)
 class LinearFeatureDistance(Objective):
     r"""The distance to a guide's representation, relative to the source's, in the network linearised at the source.
@@ -261,15 +218,14 @@ class LinearFeatureDistance(Objective):
     about the cost of one forward and one backward pass of the network.
 
     Args:
-        layers: As for :class:`~perturbsets.FeatureDistance`.
-        activation: As for :class:`~perturbsets.FeatureDistance`.
+        layers: Names or globs of layers, as for :func:`~perturbsets.layer_names`.
+        activation: ``"relu"`` or ``"none"``, as for :class:`~perturbsets.LayerOutputs`.
 
     Raises:
         ValueError: If the activation is unknown.
 
     References:
-        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3
-        (feature-linear).
+        Sabour, Cao, Faghri and Fleet, *Adversarial manipulation of deep representations*, 2016, sec. 4.3.
     """
 
     layers: str | Sequence[str]
@@ -279,12 +235,8 @@ class LinearFeatureDistance(Objective):
     def __post_init__(self) -> None:
         check_choice("activation", self.activation, Activation)
 
-    def at(self, model: Model | None, images: Samples, labels: Tensor) -> LinearFeatureLoss:
-        """Binds to a model, source images and, in the place of labels, guide images.
-
-        Raises:
-            ValueError: If guides do not fit the sources, or have the same representation, or a layer is dead.
-        """
+    def at(self, model: Model | None, images: Samples, labels: Tensor) -> FeatureLoss:
+        """Binds to a network, sources and, in the place of labels, guides, whose representations must differ."""
         outputs = listen(model, images, labels, self.layers, self.activation)
         tangent = Tangent(outputs, images)
-        return LinearFeatureLoss(outputs, tangent, guided(outputs, tangent.features, labels.to(images)))
+        return FeatureLoss(tangent, guided(outputs, tangent.features, labels.to(images)))

@@ -63,15 +63,11 @@ class FunctionObjective(Objective):
     def at(self, model: Model | None, images: Samples, labels: Any) -> FunctionLoss:
         """Binds to a model, or to none, and to labels of any kind.
 
-        Args:
-            model: Samples to anything.
-            images: Clean samples.
-            labels: A tensor, array or list with an entry per image, such as the targets of a detector, or a mapping of
-                such; ``None``, a number or a string for all images.
+        Labels are a tensor, array or list with an entry per image, such as the targets of a detector, or a mapping of
+        such; or ``None``, a number or a string for all images.
 
         Raises:
-            ValueError: If labels have not one entry per image; at a call, if the function does not return one value
-                per image.
+            ValueError: If labels, or at a call the function's values, are not one per image.
         """
         check_rows("labels", labels, len(images))
         return FunctionLoss(model, labels, self.function, self.success)
@@ -125,11 +121,6 @@ class Penalized(Objective):
         return self.objective.per_pixel
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> PenalizedLoss:
-        """Binds to what the other objective binds to.
-
-        Raises:
-            ValueError: As the other objective, or if there is one weight per image, but not for these.
-        """
         weight = for_each(self.weight, images, "weight")
         return PenalizedLoss(self.objective.at(model, images, labels), weight)
 
@@ -171,11 +162,7 @@ class ApproximationError(Objective):
         set_per_image(self, "tolerance", lambda t: t >= 0, "0 or more, a mean squared error per pixel")
 
     def at(self, model: Model | None, images: Samples, labels: Tensor) -> ApproximationLoss:
-        """Binds to changed images, given in the place of labels.
-
-        Raises:
-            ValueError: If their shape is not that of the clean ones.
-        """
+        """Binds to changed images of the shape of the clean ones, given in the place of labels."""
         if labels.shape != images.shape:
             raise ValueError(
                 f"labels must be the changed images {list(images.shape)} for this objective, got {list(labels.shape)}"

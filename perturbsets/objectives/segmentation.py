@@ -21,23 +21,14 @@ IGNORE = 255
 
 
 def pixel_cross_entropy(logits: Tensor, maps: Maps) -> PerImage:
-    """Mean cross-entropy over the labelled pixels of each image.
-
-    Args:
-        logits: A score per class and pixel ``[B, K, ...]``.
-        maps: Class of each pixel.
-
-    Returns:
-        One number per image; 0 where no pixel counts.
-    """
+    """Mean cross-entropy of logits ``[B, K, ...]`` over the labelled pixels of each image; 0 where no pixel counts."""
     losses = F.cross_entropy(logits, maps, reduction="none", ignore_index=IGNORE)
     return losses.flatten(1).sum(1) / _counted(maps)
 
 
 def share_right(predicted: Maps, maps: Maps) -> PerImage:
     """Share of the labelled pixels of each image that have their class; 0 where no pixel counts."""
-    right = ((predicted == maps) & (maps != IGNORE)).flatten(1).sum(1)
-    return right / _counted(maps)
+    return ((predicted == maps) & (maps != IGNORE)).flatten(1).sum(1) / _counted(maps)
 
 
 def right(predicted: Classes, labels: Classes) -> Flags | PerImage:
@@ -46,11 +37,7 @@ def right(predicted: Classes, labels: Classes) -> Flags | PerImage:
 
 
 def check_maps(logits: Tensor, maps: Maps) -> None:
-    """Refuses logits that are not one score per class and pixel of the maps, and labels outside their classes.
-
-    Raises:
-        ValueError: The message names what was expected and what came.
-    """
+    """Refuses logits that are not one score per class and pixel of the maps, and labels outside their classes."""
     if logits.ndim < 3 or (len(logits), *logits.shape[2:]) != tuple(maps.shape):
         raise ValueError(
             f"model must return logits [B, K, ...] for label maps {list(maps.shape)}, got {list(logits.shape)}: wrap "
@@ -69,12 +56,8 @@ def check_maps(logits: Tensor, maps: Maps) -> None:
 def label_maps(labels: Any, images: Samples) -> Maps:
     """Labels as a class number per pixel, on the device of the images.
 
-    Args:
-        labels: Whole numbers ``[B, ...]``, as a tensor, array or list; or with a channel, ``[B, 1, ...]``.
-        images: The images that they belong to.
-
     Raises:
-        ValueError: If shape or type are others.
+        ValueError: If they are no whole numbers ``[B, ...]`` or ``[B, 1, ...]``, as a tensor, array or list.
     """
     labels = as_tensor(labels)
     if labels.ndim < 2 or len(labels) != len(images) or labels.is_floating_point():
@@ -89,11 +72,7 @@ def label_maps(labels: Any, images: Samples) -> Maps:
 
 
 def check_counted(maps: Maps) -> None:
-    """Refuses images without a labelled pixel, which have no accuracy.
-
-    Raises:
-        ValueError: If there are any.
-    """
+    """Refuses images without a labelled pixel, which have no accuracy."""
     blank = (maps == IGNORE).flatten(1).all(1)
     if bool(blank.any()):
         raise ValueError(f"labels must count somewhere in every image, got none in {int(blank.sum())}: leave those out")
@@ -143,11 +122,7 @@ class SegmentationCrossEntropy(Objective):
         return True
 
     def at(self, model: Model | None, images: Samples, labels: Any) -> SegmentationLoss:
-        """Binds to a segmentation model and label maps ``[B, ...]``.
-
-        Raises:
-            ValueError: If there is no model, or labels are no maps of whole numbers.
-        """
+        """Binds to a segmentation model and label maps ``[B, ...]``."""
         if model is None:
             raise ValueError("model must be a segmentation model for this objective, got None")
         return SegmentationLoss(model, label_maps(labels, images), self.goal)

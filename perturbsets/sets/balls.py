@@ -20,9 +20,6 @@ from perturbsets.sets.base import MOST_ROUNDS, Ball, uniform_draws
 class L1Ball(Ball):
     r"""The cross-polytope :math:`\sum_j |u_j| \le r`: few coordinates may change much.
 
-    Args:
-        radius: As for :class:`Ball`.
-
     References:
         Duchi et al., *Efficient projections onto the l1-ball for learning in high dimensions*, 2008;
         Croce and Hein, *Mind the box: l1-APGD for sparse adversarial attacks on image classifiers*, 2021 (with bounds).
@@ -44,8 +41,7 @@ class L1Ball(Ball):
 
         .. math:: x_j = \min\{\max\{a_j - \theta, 0\}, b_j\}
 
-        The sum is piecewise linear in :math:`\theta` and falls. Newton's steps end at the exact threshold; where one
-        leaves the bracket, that is halved instead.
+        The sum falls, piecewise linear in :math:`\theta`: Newton's steps, or halvings of the bracket, end exactly.
         """
         radii = self.radii(sizes)
         tolerance = 64 * torch.finfo(sizes.dtype).eps * radii
@@ -93,11 +89,7 @@ class L1Ball(Ball):
         return self.project(inside.to(like) * radii)
 
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        """Not available exactly.
-
-        Raises:
-            ValueError: Always.
-        """
+        """Not available exactly: always a ``ValueError``."""
         raise ValueError("ball must be l2 or linf to draw from the normal distribution conditioned on it, got l1")
 
 
@@ -106,8 +98,6 @@ class L1Ball(Ball):
 # Conditioned on :math:`r \le \epsilon`, a draw is :math:`F^{-1}(U F(\epsilon))`. In many dimensions and small balls F
 # is far below the smallest double (at d = 4096 and r = 0.1 its logarithm is about -24,000), so there the equation is
 # solved for logarithms.
-
-
 SMALLEST = 1e-280
 Array = npt.NDArray[np.float64]
 
@@ -117,17 +107,8 @@ def log_chi_cdf(radius: Array, size: int) -> Array:
 
     .. math:: \ln P(a, x) = a \ln x - x - \ln\Gamma(a+1) + \ln \sum_{k \ge 0} \frac{x^k}{(a+1)\cdots(a+k)}
 
-    with :math:`a = d/2` and :math:`x = r^2/2`; the series is used where the probability underflows.
-
-    Args:
-        radius: Radii r, 0 or more.
-        size: Number of dimensions d, at least 1.
-
-    Returns:
-        The logarithms, ``-inf`` at radius 0.
-
-    References:
-        DLMF, *Digital library of mathematical functions*, 8.7.1.
+    with :math:`a = d/2` in d dimensions and :math:`x = r^2/2`; ``-inf`` at radius 0. The series (DLMF, *Digital library
+    of mathematical functions*, 8.7.1) is used where the probability underflows.
     """
     a = size / 2
     x = np.square(np.asarray(radius, dtype=np.float64)) / 2
@@ -141,9 +122,7 @@ def log_chi_cdf(radius: Array, size: int) -> Array:
 def _series(a: float, x: npt.ArrayLike) -> Any:
     """The sum over k of x^k / ((a+1)...(a+k)), for x at most a."""
     x = np.asarray(x)
-    term = np.ones_like(x)
-    total = np.ones_like(x)
-    k = 0
+    term, total, k = np.ones_like(x), np.ones_like(x), 0
     while bool((term > np.finfo(np.float64).eps * total).any()):
         k += 1
         term = term * x / (a + k)
@@ -152,15 +131,9 @@ def _series(a: float, x: npt.ArrayLike) -> Any:
 
 
 def truncated_chi(uniform: Tensor, size: int, radius: Tensor) -> Tensor:
-    """Quantiles of the norm of a standard normal vector, conditioned on being at most a radius.
+    """Quantiles in float64 of the norm of a standard normal vector, conditioned on being at most a radius.
 
-    Args:
-        uniform: Probabilities in [0, 1), float64.
-        size: Number of dimensions.
-        radius: Largest norms, 0 to infinity, one per probability.
-
-    Returns:
-        Norms in float64.
+    There is a radius, 0 to infinity, for each of the probabilities in [0, 1).
     """
     u = np.maximum(uniform.numpy(), np.finfo(np.float64).tiny)
     limit = radius.numpy()
@@ -168,16 +141,7 @@ def truncated_chi(uniform: Tensor, size: int, radius: Tensor) -> Tensor:
 
 
 def chi_quantile(log_share: Array, size: int, limit: Array) -> Array:
-    r"""The norm r with :math:`\ln F(r)` as given.
-
-    Args:
-        log_share: Logarithms of probabilities.
-        size: Number of dimensions.
-        limit: Norms that are not exceeded, 0 to infinity, of the same shape.
-
-    Returns:
-        Norms, at most the limits.
-    """
+    r"""The norm r with :math:`\ln F(r)` as given, or the limit, 0 to infinity, if that is smaller."""
     a = size / 2
     target = np.exp(log_share)
     norms = np.sqrt(2 * special.gammaincinv(a, target))
@@ -193,15 +157,8 @@ def norms_in_ball(norms: Array, size: int, radius: Array) -> Array:
     .. math:: \tau(r) = F^{-1}\big(F(r)\, F(\epsilon)\big)
 
     It takes norms of standard normal vectors to those of vectors conditioned on the ball. Above the median the equation
-    is solved for probabilities of larger norms, which do not round to 0 where those of smaller ones round to 1.
-
-    Args:
-        norms: Norms r, 0 to infinity.
-        size: Number of dimensions.
-        radius: Radii of the ball, 0 to infinity, of the same shape.
-
-    Returns:
-        Norms, at most :math:`\min(r, \epsilon)`.
+    is solved for probabilities of larger norms, which do not round to 0 where those of smaller ones round to 1. The
+    norms r and radii :math:`\epsilon` are 0 to infinity, and the result is at most the smaller of them.
     """
     a, inside = size / 2, np.minimum(norms, radius)
     above, beyond = (special.gammaincc(a, np.square(bound) / 2) for bound in (norms, radius))
@@ -231,11 +188,7 @@ def _log_inverse(a: float, log_target: Array, start: Array) -> Array:
 
 @dataclass(frozen=True)
 class L2Ball(Ball):
-    r"""The Euclidean ball :math:`\|u\|_2 \le r`.
-
-    Args:
-        radius: As for :class:`Ball`.
-    """
+    r"""The Euclidean ball :math:`\|u\|_2 \le r`."""
 
     def norm(self, offsets: Offsets) -> PerImage:
         return offsets.norm(dim=1)
@@ -288,8 +241,7 @@ class L2Ball(Ball):
 def random_directions(like: Offsets, generator: torch.Generator | None = None) -> Offsets:
     """Unit vectors, uniform over the sphere; ``like`` gives shape, dtype and device.
 
-    A normal draw whose coordinates are all exactly 0 has no direction (one in ten million, in one dimension and single
-    precision): it counts as a step along all axes.
+    A normal draw of zeros alone has no direction (one in ten million, in one dimension): it counts as along all axes.
     """
     device = "cpu" if generator is None else generator.device
     draws = torch.randn(like.shape, dtype=like.dtype, generator=generator, device=device).to(like.device)

@@ -37,11 +37,7 @@ class Ball(PerImageSettings, ABC):
         set_per_image(self, "radius", lambda r: r >= 0, "0 or more (inf for no limit), a number or one per image")
 
     def radii(self, like: Tensor) -> Tensor:
-        """Radii as a column ``[B, 1]`` of the dtype and device of ``like``.
-
-        Raises:
-            ValueError: If there is one radius per image, but not for this number of images.
-        """
+        """Radii as a column ``[B, 1]`` of the dtype and device of ``like``, which has as many rows."""
         return for_each(self.radius, like, "radius")[:, None]
 
     def _finite(self, like: Tensor) -> Tensor:
@@ -60,15 +56,9 @@ class Ball(PerImageSettings, ABC):
 
     @abstractmethod
     def project_in_box(self, offsets: Offsets, low: Tensor, high: Tensor) -> Offsets:
-        r"""The nearest points of the ball's intersection with a box around zero, exactly.
+        """The nearest points of the ball's intersection with a box around zero, exactly.
 
-        Args:
-            offsets: Points to project.
-            low: Smallest coordinates, ``[B, Z]``, at most 0, cut by :meth:`cut`.
-            high: Largest coordinates, ``[B, Z]``, at least 0, cut likewise.
-
-        Returns:
-            The projections.
+        ``low`` and ``high`` are the smallest and largest coordinates ``[B, Z]``, as :meth:`cut` gives them.
         """
 
     def cut(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,11 +67,7 @@ class Ball(PerImageSettings, ABC):
         return low.maximum(-radii), high.minimum(radii)
 
     def box(self, like: Offsets) -> tuple[Offsets, Offsets] | None:
-        """Smallest and largest offsets where the ball is a box, as any ball without a limit is; else ``None``.
-
-        Args:
-            like: Gives shape, dtype and device.
-        """
+        """Smallest and largest offsets where the ball is a box, as any ball without a limit is; else ``None``."""
         radii = self.radii(like).expand_as(like)
         return (-radii, radii) if bool(radii.isinf().all()) else None
 
@@ -90,22 +76,12 @@ class Ball(PerImageSettings, ABC):
         """The step of norm 1 of steepest ascent; zero where the gradient is zero."""
 
     def steepest_in_box(self, gradient: Offsets, low: Tensor, high: Tensor) -> Offsets:
-        """A step of norm at most 1 for ascent inside ball and box; :meth:`steepest` unless a ball has a better one.
-
-        Args:
-            gradient: The gradient ``[B, Z]``.
-            low: As for :meth:`project_in_box`.
-            high: As for :meth:`project_in_box`.
-        """
+        """A step of norm at most 1 for ascent inside ball and box; :meth:`steepest` unless a ball has a better one."""
         return self.steepest(gradient)
 
     @abstractmethod
     def uniform(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
-        """Points uniform in the ball; ``like`` gives shape, dtype and device.
-
-        Raises:
-            ValueError: If a radius is infinite.
-        """
+        """Points uniform in a ball of finite radius; ``like`` gives shape, dtype and device."""
 
     @abstractmethod
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
@@ -115,17 +91,12 @@ class Ball(PerImageSettings, ABC):
 def uniform_draws(shape: int | torch.Size, generator: torch.Generator | None) -> Tensor:
     """Uniform draws in float64 on the CPU, which is where the inverse distribution functions are."""
     device = "cpu" if generator is None else generator.device
-    size = (shape,) if isinstance(shape, int) else tuple(shape)
-    return torch.rand(size, dtype=torch.float64, generator=generator, device=device).cpu()
+    return torch.rand(shape, dtype=torch.float64, generator=generator, device=device).cpu()
 
 
 @dataclass(frozen=True)
 class LinfBall(Ball):
-    r"""The cube :math:`\max_j |u_j| \le r`.
-
-    Args:
-        radius: As for :class:`Ball`.
-    """
+    r"""The cube :math:`\max_j |u_j| \le r`."""
 
     def norm(self, offsets: Offsets) -> PerImage:
         return offsets.abs().amax(1)
@@ -209,10 +180,7 @@ class Region(ABC):
         return self.random_start(generator=generator)
 
     def box(self) -> tuple[Offsets, Offsets] | None:
-        """Smallest and largest offsets where the region is a box, infinite where there is no limit; else ``None``.
-
-        That of the ball; a region with a projection of its own overrides it.
-        """
+        """Smallest and largest offsets where the region is a box, infinite where there is no limit; else ``None``."""
         return self.ball.box(self.centre())
 
     def centre(self) -> Offsets:
@@ -240,6 +208,9 @@ class PerturbationSet(PerImageSettings, ABC):
         """Binds the set to a batch; what depends on x alone is computed once per region.
 
         Gradients reach images that require them, so that one set may be applied after another.
+
+        Raises:
+            ValueError: If images are outside the set's bounds, [0, 1] of most, or not of the shape that it needs.
         """
 
 

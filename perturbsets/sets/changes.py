@@ -70,11 +70,6 @@ class SpatialBox(PerturbationSet):
         set_per_image(self, "radius", lambda r: (r >= 0) & (r <= 1), expected)
 
     def at(self, images: Tensor) -> SpatialRegion:
-        """Binds the box to images.
-
-        Raises:
-            ValueError: If images are outside [0, 1].
-        """
         return SpatialRegion(check_bounds(images, (0.0, 1.0)), LinfBall(self.radius), self.change)
 
 
@@ -105,9 +100,8 @@ class DrawnRegion(Region):
 class DrawnChanges(PerturbationSet):
     """All results of a random change of an image: corruptions, movements, any pipeline.
 
-    Parameters such as the number of a corruption or a seed have no neighbours, so gradients are of no use here:
-    :class:`perturbsets.RandomSearch` measures its average and its worst draws, :class:`perturbsets.AugmentedTraining`
-    trains on it.
+    Parameters such as the number of a corruption or a seed have no neighbours, so gradients are of no use here, but
+    :class:`perturbsets.RandomSearch` and :class:`perturbsets.AugmentedTraining` are.
 
     Args:
         change: The change.
@@ -122,9 +116,4 @@ class DrawnChanges(PerturbationSet):
     change: Change
 
     def at(self, images: Tensor) -> DrawnRegion:
-        """Binds the set to images.
-
-        Raises:
-            ValueError: If images are outside [0, 1].
-        """
         return DrawnRegion(check_bounds(images, (0.0, 1.0)), self.change)

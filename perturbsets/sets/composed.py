@@ -29,7 +29,7 @@ class ProductBall(Ball):
     sizes: tuple[int, ...]
 
     def norm(self, offsets: Offsets) -> PerImage:
-        groups = zip(self.kinds, self._split(offsets), strict=True)
+        groups = zip(self.kinds, offsets.split(self.sizes, dim=1), strict=True)
         return torch.stack([kind.norm(group) for kind, group in groups]).amax(0)
 
     def project(self, offsets: Offsets) -> Offsets:
@@ -51,11 +51,8 @@ class ProductBall(Ball):
     def normal(self, like: Offsets, generator: torch.Generator | None = None) -> Offsets:
         return self._each(lambda ball, group: ball.normal(group, generator), like)
 
-    def _split(self, offsets: Offsets) -> tuple[Tensor, ...]:
-        return offsets.split(self.sizes, dim=1)
-
     def _each(self, method: Callable[..., Tensor], *matrices: Tensor) -> Tensor:
-        groups = zip(*map(self._split, matrices), strict=True)
+        groups = zip(*(matrix.split(self.sizes, dim=1) for matrix in matrices), strict=True)
         balls = [replace(kind, radius=self.radius) for kind in self.kinds]
         return torch.cat([method(ball, *group) for ball, group in zip(balls, groups, strict=True)], dim=1)
 
@@ -63,13 +60,8 @@ class ProductBall(Ball):
 class ComposedRegion(Region):
     """A :class:`ComposedSet` bound to samples.
 
-    The first part is bound once; the others are bound again, to the images before them, at every decoding.
-
-    Args:
-        ball: The product of the parts' balls, in shares of their radii.
-        first: The first part, bound.
-        later: The other parts.
-        radii: Radius of each part, a column each.
+    The first part is bound once; the later ones are bound again, to the images before them, at every decoding. Offsets
+    count in shares of the parts' radii, a column each.
     """
 
     ball: ProductBall
@@ -125,8 +117,7 @@ class ComposedSet(PerturbationSet):
 
     .. math:: S(x) = \{\, g_2(g_1(x, r_1 u_1), r_2 u_2) : \|u_i\|_{(i)} \le r \,\}
 
-    Offsets of the parts are concatenated, each in shares of its part's radius :math:`r_i`, so that one step size fits
-    parts of different units.
+    Offsets of the parts are concatenated, in shares of their radii :math:`r_i`, so that one step size fits all units.
 
     Args:
         parts: The sets, in order; at least two, each of finite radius.
@@ -152,11 +143,7 @@ class ComposedSet(PerturbationSet):
         set_per_image(self, "radius", lambda r: r >= 0, "0 or more, a share of the parts' radii")
 
     def at(self, images: Tensor) -> ComposedRegion:
-        """Binds the sets to samples.
-
-        Raises:
-            ValueError: If a part refuses them, or its radius is infinite.
-        """
+        """Binds the sets to samples; an infinite radius of a part is a ``ValueError``."""
         parts = [_shrunk(part, self.radius) for part in self.parts]
         regions = [_searchable(parts[0].at(images))]
         with torch.no_grad():
@@ -167,9 +154,8 @@ class ComposedSet(PerturbationSet):
             radii = [region.ball.radii(like) / _divisor(shares) for region in regions]
         if not all(bool(column.isfinite().all()) for column in radii):
             raise ValueError("parts must have finite radii to be composed: offsets count in shares of them")
-        ball = ProductBall(
-            self.radius, kinds=tuple(region.ball for region in regions), sizes=tuple(r.size for r in regions)
-        )
+        kinds, sizes = tuple(region.ball for region in regions), tuple(region.size for region in regions)
+        ball = ProductBall(self.radius, kinds=kinds, sizes=sizes)
         return ComposedRegion(ball, regions[0], parts[1:], radii)
 
 

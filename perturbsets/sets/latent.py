@@ -78,21 +78,17 @@ class LatentBall(PerturbationSet):
 
     .. math:: S_\epsilon(x) = \{\, g(x, \mu(x) + \sigma(x) \odot u) : \|u\|_2 \le \epsilon \,\}
 
-    Offset 0 is :math:`g(x, \mu(x))`, the generator's version of x, not x itself. A set of radius 0 holds that one
-    image, and x need not lie in a set of any radius: :class:`perturbsets.NecessarySubset` measures how far offset 0 is
-    from x.
+    Offset 0 is :math:`g(x, \mu(x))`, the generator's version of x and the one image of a set of radius 0. x itself need
+    not lie in a set of any radius: :class:`perturbsets.NecessarySubset` measures how far offset 0 is from x.
 
     Args:
-        model: Gives the prior :math:`\mu(x), \sigma(x)` and the generator :math:`g`. The set keeps a frozen copy
-            in evaluation mode unless the model is frozen already, so that training the original does not
-            change the set.
-        radius: :math:`0 \le \epsilon \le \infty`, in prior standard deviations (not pixels); a number, or one
-            per image.
+        model: Gives the prior :math:`\mu(x), \sigma(x)` and the generator :math:`g`. The set keeps a frozen copy in
+            evaluation mode unless it is frozen already, so that training the original does not change the set.
+        radius: :math:`0 \le \epsilon \le \infty`, in prior standard deviations (not pixels).
         bank: Encodings of pairs ``[N, Z]`` in the same unit, to be carried over to other images.
         draw: Where samples come from: ``"bank"``, or ``"prior"``, the standard normal conditioned on the ball.
             By default the bank if there is one: encodings rarely fill the prior.
-        learned_from: The pairs used in learning: criteria and certificates refuse them. Without it they cannot, and
-            the caller has to hold pairs out.
+        learned_from: The pairs used in learning, which criteria and certificates refuse; else hold pairs out yourself.
 
     Raises:
         ValueError: If a radius is negative or NaN, or the bank is missing, empty, of another size or not finite.
@@ -121,14 +117,12 @@ class LatentBall(PerturbationSet):
         check_choice("draw", draw, Draw)
         if draw == "bank" and self.bank is None:
             raise ValueError('draw="bank" needs a bank of encodings; `encodings(model, pairs)` makes one')
-        if self.bank is not None and (
-            self.bank.ndim != 2 or self.bank.shape[1] != self.model.latent or not len(self.bank)
-        ):
-            raise ValueError(
-                f"bank must hold encodings [N, {self.model.latent}] with N of 1 or more, got {list(self.bank.shape)}"
-            )
-        if self.bank is not None and not bool(self.bank.isfinite().all()):
-            raise ValueError("bank must hold finite encodings, got NaN or infinity: fit the model again")
+        if self.bank is not None:
+            latent, shape = self.model.latent, list(self.bank.shape)
+            if len(shape) != 2 or shape[1] != latent or not shape[0]:
+                raise ValueError(f"bank must hold encodings [N, {latent}] with N of 1 or more, got {shape}")
+            if not bool(self.bank.isfinite().all()):
+                raise ValueError("bank must hold finite encodings, got NaN or infinity: fit the model again")
         object.__setattr__(self, "draw", draw)
         object.__setattr__(self, "model", _frozen(self.model))
 
@@ -147,11 +141,7 @@ class LatentBall(PerturbationSet):
         return next(self.model.parameters()).device
 
     def at(self, images: Tensor) -> LatentRegion:
-        """Binds the ball to images, on their device.
-
-        Raises:
-            ValueError: If images are outside [0, 1] or do not fit the model.
-        """
+        """Binds the ball to images; the networks follow to their device."""
         images = check_bounds(images, (0.0, 1.0))
         self.model.check(images)
         if self.device != images.device:
@@ -159,13 +149,10 @@ class LatentBall(PerturbationSet):
         return LatentRegion(images, self, L2Ball(self.radius))
 
     def save(self, path: Path | str) -> Path:
-        """Writes the set as one folder of safetensors and JSON, whole or not at all.
+        """Writes the set as one folder of safetensors and JSON, whole or not at all, and returns its path.
 
         Args:
             path: The folder; an existing one is replaced.
-
-        Returns:
-            The folder.
 
         Raises:
             ValueError: If the radius is one per image.
@@ -213,8 +200,7 @@ class LatentBall(PerturbationSet):
 
 def _frozen(model: CVAE) -> CVAE:
     """The model itself if it is frozen and in evaluation mode, otherwise a copy that is."""
-    if not any(module.training for module in model.modules()) and not any(
-        parameter.requires_grad for parameter in model.parameters()
-    ):
-        return model
-    return copy.deepcopy(model).eval().requires_grad_(False)
+    training = any(module.training for module in model.modules())
+    if training or any(parameter.requires_grad for parameter in model.parameters()):
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    return model

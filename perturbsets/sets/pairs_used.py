@@ -36,20 +36,11 @@ class PairsUsed:
 
     @classmethod
     def of(cls, purpose: str, pairs: PairStore) -> PairsUsed:
-        """The pairs of a file.
-
-        Args:
-            purpose: What they are for.
-            pairs: The pairs.
-        """
+        """The pairs of a file, and what they are for."""
         return cls(purpose, tuple(pairs.splits[number] for number in pairs.split.unique().tolist()), pairs.digests())
 
     def share(self, images: Tensor) -> float:
-        """Share of some images that are among these.
-
-        Args:
-            images: Their numbers, at least one.
-        """
+        """Share of some images, at least one, whose numbers are among these."""
         return float(torch.isin(images, self.images).double().mean())
 
 
@@ -58,9 +49,6 @@ def pairs_used(perturbations: Any) -> tuple[PairsUsed, ...]:
 
     Everything reachable from the set's attributes is searched: sets in fields and collections, changes and transforms
     that hold a set, functions and their closures. A wrapper has nothing to pass on.
-
-    Args:
-        perturbations: The set.
     """
     return tuple(reachable(perturbations, lambda part: isinstance(part, PairsUsed)))
 
@@ -73,11 +61,7 @@ def written(used: Sequence[PairsUsed], folder: Path) -> list[dict[str, Any]]:
 
 
 def read(said: Sequence[dict[str, Any]], folder: Path) -> tuple[PairsUsed, ...]:
-    """Reads what :func:`written` wrote.
-
-    Raises:
-        ValueError: If the file is missing or corrupted.
-    """
+    """Reads what :func:`written` wrote; a file that is missing or corrupted is refused."""
     if not said:
         return ()
     try:

@@ -92,9 +92,4 @@ class PixelBall(PerturbationSet):
         object.__setattr__(self, "radius", BALLS[self.norm](self.radius).radius)
 
     def at(self, images: Tensor) -> PixelRegion:
-        """Binds the ball to samples.
-
-        Raises:
-            ValueError: If samples are outside the bounds.
-        """
         return PixelRegion(check_bounds(images, self.bounds), BALLS[self.norm](self.radius), self.bounds)

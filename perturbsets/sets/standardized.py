@@ -17,13 +17,7 @@ from perturbsets.sets.composed import ComposedRegion
 
 
 class StandardizedRegion(Region):
-    """A :class:`Standardized` bound to samples.
-
-    Args:
-        region: The set itself, bound.
-        scales: Offsets of the set for an offset of 1 here, ``[B, Z]`` or ``[B, 1]``.
-        ball: The ball of offsets, in standard deviations.
-    """
+    """A :class:`Standardized` bound to samples; ``scales`` are offsets of the set itself for an offset of 1 here."""
 
     ball: L2Ball
 
@@ -83,20 +77,14 @@ class Standardized(PerturbationSet):
         object.__setattr__(self, "radius", L2Ball(self.radius).radius)
 
     def at(self, images: Any) -> StandardizedRegion:
-        """Binds the set to samples.
-
-        Raises:
-            ValueError: If the set refuses them, a part of it has no L2 ball, or there is not one ``sigma`` for each.
-        """
+        """Binds the set to samples; a part without L2 ball, or without its own ``sigma``, is a ``ValueError``."""
         region = self.perturbations.at(images)
-        if isinstance(region, ComposedRegion):
-            scales = _composed_scales(region, self.sigma)
-        else:
-            scales = _scales(region, self.sigma)
-        return StandardizedRegion(region, scales, L2Ball(self.radius))
+        return StandardizedRegion(region, _scales(region, self.sigma), L2Ball(self.radius))
 
 
 def _scales(region: Region, sigma: float | Sequence[float]) -> Tensor:
+    if isinstance(region, ComposedRegion):
+        return _composed_scales(region, sigma)
     if not isinstance(region.ball, L2Ball) or not region.searchable:
         raise ValueError(
             "perturbations must have an L2 ball for normal noise, or be composed of sets that have one, got a "

@@ -16,7 +16,7 @@ from perturbsets.adversaries.worst import Worst
 from perturbsets.ascents.base import finite_radii, set_step_size
 from perturbsets.ascents.projected_gradient import GradientAscent
 from perturbsets.model_call import preserve_state
-from perturbsets.objectives.divergence import KLDivergence, divergence
+from perturbsets.objectives.classification import KLDivergence, divergence
 from perturbsets.rows import for_each
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.training.method import Classifier, Method, OneUpdate, Update, cross_entropy, paired_forward
