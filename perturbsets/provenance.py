@@ -20,11 +20,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return {
-        "versions": versions,
-        "commit": _commit(),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
+    return {"versions": versions, "commit": _commit(), "hardware": f"{platform.machine()}, {os.cpu_count()} cores"}
 
 
 def _commit() -> str | None:

@@ -21,11 +21,7 @@ NEEDS = (
 
 
 def misfits(content: Content) -> Iterator[str]:
-    """The faults between sections.
-
-    Args:
-        content: The recipe's sections as plain values, any of which may be faulty.
-    """
+    """The faults between a recipe's sections, given as plain values, any of which may be faulty."""
     given = {name for name, value in content.items() if value is not None}
     yield from _pairs(content)
     yield from _learning(content, given)
@@ -54,9 +50,6 @@ def misfits(content: Content) -> Iterator[str]:
     precisions = [mapping(content, name).get("mixed_precision", "no") for name in ("fit", "train")]
     if precisions[0] != precisions[1] and {"fit", "train"} <= set(planned(content)):
         yield f"train.mixed_precision must be that of fit, since one process has one, got {precisions[1]!r}"
-
-
-# The plain values of a recipe, any of which may be faulty.
 
 
 def mapping(content: Content, key: str) -> dict[str, Any]:

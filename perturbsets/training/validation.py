@@ -85,11 +85,7 @@ class RobustValidation:
         if shared:
             dist.all_reduce(right)
         robust_accuracy, clean_accuracy = (right / len(self.images)).tolist()
-        return {
-            "robust_accuracy": robust_accuracy,
-            "clean_accuracy": clean_accuracy,
-            "score": 1 - robust_accuracy,
-        }
+        return {"robust_accuracy": robust_accuracy, "clean_accuracy": clean_accuracy, "score": 1 - robust_accuracy}
 
     def fallen(self, records: list[Record]) -> bool:
         """Whether the last robust accuracy lies more than ``drop`` below the best one, for ``train(stop=...)``."""
