@@ -35,12 +35,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Member:
-    """One attack of the ensemble.
-
-    Attributes:
-        name: Set and attack; attacks that differ in their target only share one.
-        adversary: The attack.
-    """
+    """One attack of the ensemble, named by set and attack; attacks that differ in their target only share a name."""
 
     name: str
     adversary: Adversary
@@ -103,17 +98,9 @@ def ensemble(
 ) -> list[Member]:
     """The attacks of :func:`evaluate_robustness`: all sets are tried by one attack before the next attack.
 
-    Args:
-        sets: Name to set.
-        images: Some samples, to see which attacks fit the sets.
-        classes: Number of classes K.
-        steps: Steps of each APGD.
-        queries: Model calls of Square; where it does not fit a set, as many draws as there are steps.
-        targets: Largest number of wrong classes to aim at.
-
-    Returns:
-        The attacks: APGD on cross-entropy; APGD on targeted DLR (the targeted margin below 4 classes) towards the
-        strongest min(targets, K - 1) wrong classes; random search.
+    These are APGD on cross-entropy; APGD on targeted DLR (the targeted margin below 4 classes) towards the strongest
+    min(targets, K - 1) wrong ones of K classes; and Square, or as many random draws as there are steps where it does
+    not fit a set.
 
     References:
         Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
@@ -181,7 +168,7 @@ def evaluate_robustness(
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
-    named = dict(sets) if isinstance(sets, Mapping) else {_kind(sets): sets}
+    named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
     if not named:
         raise ValueError("sets must hold at least one perturbation set, got none")
     if not len(images):
@@ -217,10 +204,6 @@ def evaluate_robustness(
 @contextmanager
 def progress_bar(total: int, *, shown: bool) -> Iterator[Advance]:
     """Shows how far an evaluation has come.
-
-    Args:
-        total: Number of attacks.
-        shown: Whether to show anything.
 
     Yields:
         A function of the name of the present attack, the number of attacks done, and the robust accuracy so far.
@@ -283,7 +266,3 @@ def _attacked(
     """What is stored of an attack on some images: where it succeeded, its samples there, and its cost."""
     result = adversary.select(rows)(model, images[rows], labels[rows], generator=generator)
     return {"success": result.success, "images": result.images[result.success], "calls": result.calls}
-
-
-def _kind(chosen: PerturbationSet) -> str:
-    return str(getattr(chosen, "norm", type(chosen).__name__))

@@ -18,13 +18,9 @@ from perturbsets.training.method import Method, Targets
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes that one step on a batch takes, as a mean per image: those of attacks and those of the update.
+    """Passes that one step on a batch takes through the classifier and the auxiliary multi-label one.
 
-    Attributes:
-        classifier_forward: Forward passes through the classifier.
-        classifier_backward: Backward passes through it.
-        auxiliary_forward: Forward passes through the auxiliary multi-label classifier.
-        auxiliary_backward: Backward passes through it.
+    They are means per image, over those of attacks and those of the update.
     """
 
     classifier_forward: float
@@ -52,7 +48,7 @@ def gradients_per_image(
         model: What it trains.
         images: A batch of clean images in [0, 1].
         labels: What the method takes: classes, states, or both.
-        generator: For all draws; a fresh one, seeded by the system, if not given.
+        generator: For all draws; a fresh one if not given.
 
     Raises:
         ValueError: If there is no image, or as the method.
