@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,6 @@ from perturbsets.rows import check_count
 from perturbsets.sets.base import PerturbationSet
 
 ROBUST, MISCLASSIFIED = -1, -2
-Advance = Callable[[str, float, float], None]
 Tensors = Mapping[str, Tensor]
 
 
@@ -168,6 +166,8 @@ def evaluate_robustness(
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
+    from rich.progress import Progress
+
     named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
     if not named:
         raise ValueError("sets must hold at least one perturbation set, got none")
@@ -183,7 +183,8 @@ def evaluate_robustness(
     right = correct_under(model, None, images, labels, batch=batch)
     broken_by, adversarial = torch.where(right, ROBUST, MISCLASSIFIED), images.detach().clone()
     calls = torch.ones_like(broken_by)
-    with progress_bar(len(members), shown=progress) as advance:
+    with Progress(disable=not progress) as display:
+        task = display.add_task("attacks", total=len(members))
         for number, member in enumerate(members):
             left = (broken_by == ROBUST).nonzero()[:, 0]
             chunks = left.split(batch) if len(left) else ()
@@ -197,29 +198,9 @@ def evaluate_robustness(
                 adversarial[won] = result["images"].to(images)
                 calls[rows] += result["calls"].to(calls.device)
                 robust = float((broken_by == ROBUST).cpu().double().mean())
-                advance(member.name, number + (chunk + 1) / len(chunks), robust)
+                words, done = f"{member.name}: {robust:.1%} robust", number + (chunk + 1) / len(chunks)
+                display.update(task, completed=done, description=words)
     return Robustness(names, broken_by, adversarial, calls, groups)
-
-
-@contextmanager
-def progress_bar(total: int, *, shown: bool) -> Iterator[Advance]:
-    """Shows how far an evaluation has come.
-
-    Yields:
-        A function of the name of the present attack, the number of attacks done, and the robust accuracy so far.
-    """
-    if not shown:
-        yield lambda name, done, accuracy: None
-        return
-    from rich.progress import Progress
-
-    with Progress() as display:
-        task = display.add_task("attacks", total=total)
-
-        def advance(name: str, done: float, accuracy: float) -> None:
-            display.update(task, completed=done, description=f"{name}: {accuracy:.1%} robust")
-
-        yield advance
 
 
 def _claim(folder: Path, name: str) -> None:

@@ -8,16 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from perturbsets.report import label_tables
 from perturbsets.report.charts import dots, dots_size
 from perturbsets.report.drawing import Chart, draw_chart, plot_detection, series
-from perturbsets.report.label_tables import (
-    attack_tables,
-    compared_table,
-    detector_tables,
-    label_table,
-    scheme_table,
-    score_table,
-)
 from perturbsets.report.pictures import Grid, Row
 from perturbsets.report.section import Section, read_json, read_tensors
 
@@ -74,16 +67,16 @@ def auxiliary_section(run: Path) -> Section:
     scores, title = read_json(run / "auxiliary" / "scores.json"), "Auxiliary classifier"
     if scores is None:
         return Section("auxiliary", title, needs="auxiliary")
-    return Section("auxiliary", title, tables=[score_table(scores), label_table(scores)])
+    return Section("auxiliary", title, tables=[label_tables.score_table(scores), label_tables.label_table(scores)])
 
 
 def scheme_sections(evaluation: Content | None, robustness: Content | None, costs: Content | None) -> list[Section]:
     """All classifiers compared: robust accuracy, training cost, and differences."""
     if evaluation is None or costs is None:
         return []
-    tables = [scheme_table(evaluation, robustness, costs)]
+    tables = [label_tables.scheme_table(evaluation, robustness, costs)]
     if "differences" in evaluation:
-        tables.append(compared_table(evaluation, robustness))
+        tables.append(label_tables.compared_table(evaluation, robustness))
     return [Section("schemes", "Training methods and their cost", tables=tables)]
 
 
@@ -101,11 +94,13 @@ def label_sections(run: Path) -> list[Section]:
     names, detector = content["labels"], content["detector"]
     grids = [_pictures(names, arrays, name) for name in done]
     charts = [flip_chart(names, searched, way) for way in WAYS] if searched else []
-    attacks = Section("labels", title, grids=grids, charts=charts, tables=attack_tables(content, done) if done else [])
+    tables = label_tables.attack_tables(content, done) if done else []
+    attacks = Section("labels", title, grids=grids, charts=charts, tables=tables)
     if detector is None:
         return [attacks]
     charts = [detector_chart(name, entry["adversaries"]) for name, entry in detector["classifiers"].items()]
-    return [attacks, Section("detector", "Detection by rules", charts=charts, tables=detector_tables(detector))]
+    tables = label_tables.detector_tables(detector)
+    return [attacks, Section("detector", "Detection by rules", charts=charts, tables=tables)]
 
 
 def _pictures(labels: list[str], arrays: Mapping[str, Tensor], name: str) -> Grid:

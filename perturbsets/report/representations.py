@@ -11,20 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from perturbsets.report import representation_tables as tables
 from perturbsets.report.drawing import LIGHT, Chart, draw_chart, percent_axis, plot_detection, plot_means, series
 from perturbsets.report.findings import with_interval
 from perturbsets.report.pictures import Grid, Row
-from perturbsets.report.representation_tables import (
-    activity_table,
-    distance_table,
-    elsewhere_tables,
-    kinds_table,
-    label_table,
-    neighbour_table,
-    random_tables,
-    sensitivity_table,
-    tangent_table,
-)
 from perturbsets.report.section import Section, read_json, read_tensors
 
 if TYPE_CHECKING:
@@ -162,7 +152,7 @@ def representation_sections(run: Path) -> list[Section]:
             title,
             grids=[_pictures(content, arrays)],
             charts=[radius_chart(content["by_radius"])],
-            tables=[distance_table(content), label_table(content)],
+            tables=[tables.distance_table(content), tables.label_table(content)],
         ),
         Section(
             "natural",
@@ -173,17 +163,17 @@ def representation_sections(run: Path) -> list[Section]:
                 detection_chart(content["detection"]),
             ],
             tables=[
-                neighbour_table(content),
-                tangent_table(content),
-                sensitivity_table(content),
-                activity_table(content),
+                tables.neighbour_table(content),
+                tables.tangent_table(content),
+                tables.sensitivity_table(content),
+                tables.activity_table(content),
             ],
         ),
         Section(
             "comparisons",
             "Comparisons: other adversaries, networks and sets",
             grids=[_in_set(content, arrays, name) for name in content["sets"]],
-            tables=[kinds_table(content), *random_tables(content), *elsewhere_tables(content)],
+            tables=[tables.kinds_table(content), *tables.random_tables(content), *tables.elsewhere_tables(content)],
         ),
     ]
 

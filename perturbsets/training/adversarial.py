@@ -246,7 +246,6 @@ class MART(AdversarialTraining):
         Wang et al., *Improving adversarial robustness requires revisiting misclassified examples*, 2020.
     """
 
-    adversary: Adversary | Worst
     _: KW_ONLY
     beta: float = 5.0
 

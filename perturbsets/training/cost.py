@@ -90,20 +90,19 @@ class _Passes:
 def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callable[[], _Passes]]]:
     """Counts passes of the classifier; what is yielded second gives those of the auxiliary classifier at the end."""
     with ExitStack() as stack:
-        if (branch := label_branch(model)) is not None:
-            body, head = model.class_branch  # type: ignore[misc]
-            classifier = _count(head, stack)
-            auxiliary = _count(body if branch[0] is body else branch[1], stack)
-            alone = branch[0] is not body
-        else:
+        if (branch := label_branch(model)) is None:
             classifier, own = _count(model, stack), _auxiliary_of(method)
             auxiliary = _Passes() if own is None else _count(own, stack)
-            alone = True
+            yield classifier, lambda: auxiliary
+            return
+        body, head = model.class_branch  # type: ignore[misc]
+        classifier, shared = _count(head, stack), branch[0] is body
+        counted = _count(body if shared else branch[1], stack)
 
         def of_auxiliary() -> _Passes:
-            if alone:
-                return auxiliary
-            return _Passes(auxiliary.forward - classifier.forward, auxiliary.backward - classifier.backward)
+            if not shared:
+                return counted
+            return _Passes(counted.forward - classifier.forward, counted.backward - classifier.backward)
 
         yield classifier, of_auxiliary
 
