@@ -53,15 +53,12 @@ def label_states(labels: Any, count: int, *, each_known: bool = True) -> States:
 
 
 def target_labels(states: States, *, hide: Sequence[int] = (), show: Sequence[int] = ()) -> States:
-    """Target states in which some labels are hidden, others shown, and the rest unchanged.
+    """Target states, for objectives that are ``targeted``: some labels are hidden, others shown, the rest unchanged.
 
     Args:
         states: States to begin with, such as a model's own predictions.
         hide: Numbers of the labels to turn off.
         show: Numbers of the labels to turn on.
-
-    Returns:
-        A target for objectives that are ``targeted``.
 
     Raises:
         ValueError: If a label is outside of the label space, or to be hidden and shown.

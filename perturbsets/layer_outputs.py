@@ -135,16 +135,10 @@ class LayerOutputs:
 
 
 def layer_names(model: nn.Module, layers: str | Sequence[str]) -> list[str]:
-    """The layers of a model that names or globs refer to.
+    """The layers of a model that names or globs refer to, without repetition, in the order of the network.
 
-    Args:
-        model: The network.
-        layers: Names as in ``model.named_modules()``, the empty one for the model itself, or globs, in which ``*``
-            matches dots too. ``":1"`` after a name means the second call of a layer in a pass, as of a ReLU
-            that several places share.
-
-    Returns:
-        Names without repetition, in the order of the network.
+    Names are as in ``model.named_modules()``, the empty one for the model itself; in globs ``*`` matches dots too.
+    ``":1"`` after a name means the second call of a layer in a pass, as of a ReLU that several places share.
 
     Raises:
         ValueError: If no layer is named, or a name or glob matches none; the message offers the nearest names.

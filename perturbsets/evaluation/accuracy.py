@@ -191,9 +191,6 @@ def evaluate(
             is attacked with the same draws.
         advance: Called after each cell of the table.
 
-    Returns:
-        The table.
-
     Raises:
         ValueError: As :func:`correct_under`.
     """

@@ -77,9 +77,6 @@ def audit(
         batch: Images attacked at a time.
         generator: Gives the seed of all draws, its initial one (0 without a generator): every attack draws the same.
 
-    Returns:
-        The checks, each with its figure.
-
     Raises:
         ValueError: If samples, labels or logits are not as they must be, or the radius is infinite.
 

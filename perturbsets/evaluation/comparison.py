@@ -67,17 +67,10 @@ def compare_robustness(
     folder: Path,
     **settings: Any,
 ) -> dict[str, Any]:
-    """The fixed ensemble on every classifier and seed, with robust accuracies pooled over seeds.
+    """The fixed ensemble on classifiers by name and seed, with robust accuracies pooled over seeds.
 
-    Args:
-        models: Classifiers by name and seed.
-        images: Images in [0, 1].
-        labels: Their classes.
-        sets: The sets of the ensemble; an image is robust if it is in all of them.
-        control: Name of the classifier that all others are compared with, image by image.
-        groups: Number of each image's independent unit.
-        folder: Where results are kept, so that an interrupted evaluation continues.
-        settings: Further arguments of :func:`evaluate_robustness`.
+    All others are compared with the classifier ``control``, image by image. Each evaluation has a folder inside the
+    one given; further arguments are those of :func:`evaluate_robustness`.
 
     Returns:
         Plain values: ``rows``, a summary for each classifier and seed; ``pooled``; and ``differences`` to the control.

@@ -150,8 +150,7 @@ def evaluate_robustness(
         progress: Whether to show a bar with the robust accuracy so far.
 
     Returns:
-        Robust accuracy with its interval, the attack that succeeded on each image, and model calls. It is an upper
-        bound: see :func:`audit`.
+        Robust accuracy, an upper bound (see :func:`audit`), the attack that succeeded on each image, and model calls.
 
     Raises:
         ValueError: If samples, labels or logits are not as they must be, the folder holds another evaluation, or a set

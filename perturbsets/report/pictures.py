@@ -141,14 +141,8 @@ def attack_grids(
 ) -> list[Grid]:
     """A grid for each adversary: clean images, the changes, and the adversarial images with their predicted classes.
 
-    Args:
-        arrays: ``clean`` images and ``labels``; for each adversary ``NAME/images`` and ``NAME/predictions``.
-        names: The adversaries, in order.
-        classes: Names of the classes.
-        descriptions: Each adversary in words.
-
-    Returns:
-        The grids; none if there are no images.
+    Arrays are ``clean`` images and ``labels``, and for each adversary ``NAME/images`` and ``NAME/predictions``; without
+    images there are no grids.
     """
     clean, labels = arrays["clean"], arrays["labels"]
     grids = []

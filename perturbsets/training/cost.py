@@ -41,14 +41,8 @@ def gradients_per_image(
 
     The optimizer takes no step, and the model is left as it was. A method that takes several steps a batch is
     counted with all of them. Where classifier and auxiliary classifier share a body, a pass for both counts as one of
-    the classifier's. For attacks that stop on success the count on one batch is an estimate.
-
-    Args:
-        method: The training method.
-        model: What it trains.
-        images: A batch of clean images in [0, 1].
-        labels: What the method takes: classes, states, or both.
-        generator: For all draws; a fresh one if not given.
+    the classifier's. For attacks that stop on success the count on one batch is an estimate. Labels are what the method
+    takes: classes, states, or both.
 
     Raises:
         ValueError: If there is no image, or as the method.

@@ -64,11 +64,7 @@ class RobustValidation:
         class_numbers(self.labels, self.images)
 
     def __call__(self, model: nn.Module) -> Record:
-        """Measures a classifier, which is left as it was.
-
-        Returns:
-            ``robust_accuracy``, ``clean_accuracy``, and ``score``, which is lower for a better classifier.
-        """
+        """The figures of a classifier, which is left as it was; its ``score`` is the lower the better it is."""
         device = next((parameter.device for parameter in model.parameters()), self.images.device)
         shared = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
