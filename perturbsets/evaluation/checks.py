@@ -61,8 +61,9 @@ class AttackSession:
 
     def attack(self, adversary: Adversary, *, on: Model | None = None) -> Outcome:
         """Attacks the model with all images, or with the results of an attack on another model."""
+        target = self.model if on is None else on
         results = [
-            part(on or self.model, self.images[rows], take_rows(self.labels, rows), generator=generator)
+            part(target, self.images[rows], take_rows(self.labels, rows), generator=generator)
             for part, rows, generator in self.parts(adversary)
         ]
         images = torch.cat([part.images for part in results])
@@ -98,7 +99,6 @@ SOUND = 0.99  # share of gradients that must be finite and not zero
 ROUNDING = 8  # units in the last place of a value, by which it may seem to rise without rising
 REPEATED = 1e-5  # largest difference of two passes, as a share of the largest logit
 ENDLESS = ProjectedGradient(40, restarts=2, stop_on_success=True)  # more than enough without a limit
-
 MANY = ProjectedGradient(20, stop_on_success=True)  # what one step or a random search is compared with
 
 
