@@ -21,8 +21,7 @@ RecipeArgument = Annotated[
     Path, typer.Argument(help="A recipe (YAML), the name of a packaged recipe, or the folder of a run.")
 ]
 Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Values that override the recipe's: key.key=value.", show_default=False),
+    list[str] | None, typer.Argument(help="Values that override the recipe's: key.key=value.", show_default=False)
 ]
 
 

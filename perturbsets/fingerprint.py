@@ -22,11 +22,8 @@ ADDRESS = re.compile(" at 0x[0-9a-f]+")
 def digest(thing: Any) -> str:
     """Sixteen hexadecimal digits that differ when a setting, a weight or a bank differs, nested ones included.
 
-    Args:
-        thing: Plain values, tensors, modules, dataclasses and other objects, mappings and sequences of them.
-
-    Returns:
-        The digits, the same in every process and on every device.
+    They are the same in every process and on every device, for plain values, tensors, modules, dataclasses and other
+    objects, and mappings and sequences of them.
     """
     summed = hashlib.sha256()
     for part in _parts(thing):

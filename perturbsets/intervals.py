@@ -108,15 +108,7 @@ def share_interval(shares: Tensor, groups: Tensor | None = None, *, over: Tensor
 
 
 def share_of(flags: Tensor, rows: Tensor, groups: Tensor | None = None) -> Interval | None:
-    """Share of flags among some rows only, with its interval.
-
-    Args:
-        flags: Flags, or numbers in [0, 1].
-        rows: Whether each of them counts.
-        groups: As for :func:`share_interval`.
-
-    Returns:
-        The share; ``None`` where none counts.
+    """Share of flags, or of numbers in [0, 1], among the rows that count, with its interval; ``None`` if none counts.
 
     Example:
         >>> import torch

@@ -14,8 +14,6 @@ from perturbsets.rows import as_tensor, named_rows
 def label_states(labels: Any, count: int, *, each_known: bool = True) -> States:
     """Checks the states of the labels of some images.
 
-    A label is on where a model's logit for it is above 0.
-
     Args:
         labels: States ``[B, L]`` of any type, booleans included: 1 for on, 0 for off, NaN for unknown.
         count: Number of images.
@@ -55,15 +53,12 @@ def label_states(labels: Any, count: int, *, each_known: bool = True) -> States:
 
 
 def target_labels(states: States, *, hide: Sequence[int] = (), show: Sequence[int] = ()) -> States:
-    """Target states in which some labels are hidden, others shown, and the rest unchanged.
+    """Target states, for objectives that are ``targeted``: some labels are hidden, others shown, the rest unchanged.
 
     Args:
-        states: States ``[B, L]`` to begin with, such as a model's own predictions.
+        states: States to begin with, such as a model's own predictions.
         hide: Numbers of the labels to turn off.
         show: Numbers of the labels to turn on.
-
-    Returns:
-        A target for objectives that are ``targeted``.
 
     Raises:
         ValueError: If a label is outside of the label space, or to be hidden and shown.
@@ -85,11 +80,7 @@ def target_labels(states: States, *, hide: Sequence[int] = (), show: Sequence[in
 
 
 def check_label_logits(logits: Tensor, states: States) -> None:
-    """Refuses what is not one logit for each label of each image.
-
-    Raises:
-        ValueError: The message names what was expected and what came.
-    """
+    """Refuses what is not one logit for each label of each image."""
     if not isinstance(logits, Tensor) or logits.shape != states.shape:
         got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(

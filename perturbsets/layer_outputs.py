@@ -70,14 +70,7 @@ class LayerOutputs:
         self._checked = False
 
     def __call__(self, images: Samples) -> dict[str, Features]:
-        """Passes a batch through the network, as far as needed.
-
-        Args:
-            images: What the model takes.
-
-        Returns:
-            By name of the layer a matrix with a row per image, in the order of ``names``.
-        """
+        """By name of the layer a matrix with a row per image, in the order of ``names``; the pass ends where it may."""
         if not len(images):  # one image gives the sizes of layers; a model never gets an empty batch
             return {name: each[:0] for name, each in self(images.new_zeros(1, *images.shape[1:])).items()}
         with self._listening(len(images)) as (outputs, calls), suppress(_Enough):
@@ -116,9 +109,8 @@ class LayerOutputs:
 
     def _taken(self, name: str, output: Any, count: int) -> Tensor:
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.shape[:1] != (count,):
-            got = type(output).__name__
-            if isinstance(output, Tensor):
-                got = f"{list(output.shape)} of {output.dtype}"
+            is_tensor = isinstance(output, Tensor)
+            got = f"{list(output.shape)} of {output.dtype}" if is_tensor else type(output).__name__
             raise ValueError(
                 f"layer {name!r} must return one floating-point tensor with a row for each of {count} images, got "
                 f"{got}: take a layer inside or after it"
@@ -143,16 +135,10 @@ class LayerOutputs:
 
 
 def layer_names(model: nn.Module, layers: str | Sequence[str]) -> list[str]:
-    """The layers of a model that names or globs refer to.
+    """The layers of a model that names or globs refer to, without repetition, in the order of the network.
 
-    Args:
-        model: The network.
-        layers: Names as in ``model.named_modules()``, the empty one for the model itself, or globs, in which ``*``
-            matches dots too. ``":1"`` after a name means the second call of a layer in a pass, as of a ReLU
-            that several places share.
-
-    Returns:
-        Names without repetition, in the order of the network.
+    Names are as in ``model.named_modules()``, the empty one for the model itself; in globs ``*`` matches dots too.
+    ``":1"`` after a name means the second call of a layer in a pass, as of a ReLU that several places share.
 
     Raises:
         ValueError: If no layer is named, or a name or glob matches none; the message offers the nearest names.

@@ -8,7 +8,6 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -54,16 +53,20 @@ def load(name: Path | str) -> LatentBall:
 
 
 def pretrained() -> dict[str, str]:
-    """The learned sets that come with the package, for :func:`load`.
-
-    Returns:
-        Name to one line: what the set holds, size of the images, and radius.
+    """The learned sets that come with the package: name to what it holds, size of the images, and radius.
 
     Example:
         >>> pretrained()["digits-rts"]
         'rotation, scale and shift of handwritten digits; images 1x28x28, radius 8.31'
     """
-    return {folder.name: _line(folder) for folder in sorted(PRETRAINED.iterdir()) if folder.is_dir()}
+    described = {}
+    for folder in sorted(path for path in PRETRAINED.iterdir() if path.is_dir()):
+        about, config, learned = (
+            json.loads((folder / f"{name}.json").read_text()) for name in ("about", "config", "set")
+        )
+        size = "x".join(str(config[name]) for name in ("channels", "height", "width"))
+        described[folder.name] = f"{about['title']}; images {size}, radius {learned['radius']:.3g}"
+    return described
 
 
 def pack(run: Path | str, folder: Path | str, *, title: str, command: str) -> Path:
@@ -75,12 +78,9 @@ def pack(run: Path | str, folder: Path | str, *, title: str, command: str) -> Pa
 
     Args:
         run: The folder of the run, whose pairs, fit and check are finished.
-        folder: The new folder; an existing one is replaced.
+        folder: The new folder, which is returned; an existing one is replaced.
         title: What the set holds, in a few words.
         command: The command that carries the recipe out.
-
-    Returns:
-        The new folder.
 
     Raises:
         FileNotFoundError: If the run lacks a file.
@@ -127,17 +127,6 @@ def _folder(name: Path | str) -> Path:
         f"({', '.join(known)}), a folder written by `LatentBall.save`, the folder of a run, or owner/name of a "
         f"repository on the Hugging Face hub{answer}"
     ) from failure
-
-
-def _line(folder: Path) -> str:
-    about, config, learned = (_content(folder / f"{name}.json") for name in ("about", "config", "set"))
-    size = "x".join(str(config[name]) for name in ("channels", "height", "width"))
-    return f"{about['title']}; images {size}, radius {learned['radius']:.3g}"
-
-
-def _content(file: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(file.read_text())
-    return content
 
 
 def _half(tensor: Tensor) -> Tensor:

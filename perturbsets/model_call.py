@@ -26,21 +26,17 @@ NAMES = ("logits", "out")  # of logits among several outputs: Hugging Face trans
 def output(model: Model, samples: Samples) -> Any:
     """The output of a model for a copy of the samples, so that in-place operations change no tensor of the caller.
 
-    Args:
-        model: Any callable.
-        samples: At least one: many models fail on an empty batch.
+    Many models fail on an empty batch, so there must be at least one sample.
     """
     assert len(samples), "a model is never called with an empty batch"
     return model(samples.clone())
 
 
 def logits(model: Model, samples: Samples) -> Tensor:
-    """The logits of a model, a row for each sample, from any usual kind of output.
+    """The logits of a model, a row for each of at least one sample, from any usual kind of output.
 
-    Args:
-        model: Samples to a tensor; to a mapping or object with one of the names ``logits`` and ``out``, as models of
-            Hugging Face and segmentation models of torchvision return; or to a tuple with a single tensor in it.
-        samples: At least one.
+    That is a tensor; a mapping or object with one of the names ``logits`` and ``out``, as models of Hugging Face and
+    segmentation models of torchvision return; or a tuple with a single tensor in it.
 
     Raises:
         ValueError: If it is not clear which tensor holds the logits, or it does not have one row for each sample.
@@ -48,11 +44,9 @@ def logits(model: Model, samples: Samples) -> Tensor:
     returned = output(model, samples)
     tensors = _tensors(returned)
     if len(tensors) != 1:
-        part = _first_part(returned)
+        got, part = _described(returned)
         advice = f"say which of it they are, for example `lambda x: model(x){part}` in place of `model`"
-        raise ValueError(
-            f"model must return logits, got {_described(returned)}: {advice if part else 'return a torch tensor'}"
-        )
+        raise ValueError(f"model must return logits, got {got}: {advice if part else 'return a torch tensor'}")
     if tensors[0].ndim == 0 and len(samples) == 1:  # a single logit, squeezed
         return tensors[0].reshape(1)
     if tensors[0].ndim == 0 or len(tensors[0]) != len(samples):
@@ -67,14 +61,7 @@ def class_logits(model: Model, samples: Samples) -> Tensor:
     r"""The logits of a classifier, ``[B, K]``, or of each pixel, ``[B, K, ...]``, with K at least 2.
 
     A single logit z, ``[B]`` or ``[B, 1]``, is that of class 1 against class 0: the logits are then (0, z), whose
-    cross-entropy is the binary one of z.
-
-    Args:
-        model: As for :func:`logits`.
-        samples: At least one.
-
-    Raises:
-        ValueError: As for :func:`logits`.
+    cross-entropy is the binary one of z. Outputs and errors are as for :func:`logits`.
     """
     return two_classes(logits(model, samples))
 
@@ -89,9 +76,7 @@ def two_classes(logits: Tensor) -> Tensor:
 def unwrapped(model: Any, tops: Sequence[nn.Module] | None = None) -> Any:
     """The module inside a wrapper for several processes, whose passes would wait for the other processes.
 
-    Args:
-        model: Any callable.
-        tops: Its :func:`roots`, where they are known.
+    The model's :func:`roots` are searched unless they are given.
 
     Raises:
         ValueError: If a function calls such a wrapper, so that nothing can be put in its place.
@@ -122,22 +107,15 @@ def _tensors(returned: Any) -> list[Tensor]:
     return [part for part in parts if isinstance(part, Tensor)]
 
 
-def _described(returned: Any) -> str:
+def _described(returned: Any) -> tuple[str, str]:
+    """What a model returned, and code for a part of it."""
     if isinstance(returned, Mapping):
-        return f"a mapping of {sorted(map(str, returned))}"
+        return f"a mapping of {sorted(map(str, returned))}", f"[{next(iter(returned), 0)!r}]"
+    kind = type(returned).__name__
     if isinstance(returned, tuple | list):
         shapes = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in returned]
-        return f"a {type(returned).__name__} of {shapes}"
-    return type(returned).__name__
-
-
-def _first_part(returned: Any) -> str:
-    """Code for a part of what a model returned."""
-    if isinstance(returned, Mapping):
-        return f"[{next(iter(returned), 0)!r}]"
-    if isinstance(returned, tuple | list):
-        return "[0]"
-    return "".join(f".{name}" for name in list(getattr(returned, "__dict__", {}))[:1])
+        return f"a {kind} of {shapes}", "[0]"
+    return kind, "".join(f".{name}" for name in list(getattr(returned, "__dict__", {}))[:1])
 
 
 @contextmanager
@@ -209,10 +187,6 @@ def reachable(given: Any, is_wanted: Callable[[Any], bool]) -> Iterator[Any]:
 
     Attributes, slots, items of collections, and what functions, methods and ``partial`` enclose or name are followed;
     a wanted object is not searched itself.
-
-    Args:
-        given: Anything.
-        is_wanted: Whether to yield an object.
     """
     waiting, seen = deque([given]), {id(given): given}  # kept alive: no number comes twice
     while waiting:

@@ -22,14 +22,7 @@ def packaged_recipes() -> dict[str, Path]:
 
 
 def find_recipe(text: Path | str) -> Path | None:
-    """The packaged recipe of a name such as ``digits/rts``, or of its path ``recipes/digits/rts.yaml``.
-
-    Args:
-        text: What was given in the place of a recipe file.
-
-    Returns:
-        Its file; ``None`` if no packaged recipe has that name.
-    """
+    """The file of a packaged recipe, by name, ``digits/rts``, or path, ``recipes/digits/rts.yaml``; or ``None``."""
     path = Path(text)
     return packaged_recipes().get(_name(path.relative_to("recipes") if path.parts[:1] == ("recipes",) else path))
 

@@ -20,20 +20,14 @@ def provenance() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return {
-        "versions": versions,
-        "commit": _commit(),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
+    return {"versions": versions, "commit": _commit(), "hardware": f"{platform.machine()}, {os.cpu_count()} cores"}
 
 
 def _commit() -> str | None:
     here, answers = Path(__file__), list[str]()
     for question in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):  # a checkout of this file?
         try:
-            asked = subprocess.run(
-                ["git", *question], cwd=here.parent, capture_output=True, text=True, check=False, timeout=10
-            )
+            asked = subprocess.run(["git", *question], cwd=here.parent, capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return None
         answers.append(asked.stdout.strip())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perturbsets._types import Flags, OneOrEach, PerImage, Rows
+from perturbsets._types import OneOrEach, PerImage, Rows
 
 SHOWN = 8  # row numbers named in an error
 Kind = TypeVar("Kind", bound="PerImageSettings")
@@ -25,15 +25,9 @@ def named_rows(flags: Tensor) -> str:
 
 
 def take_rows(given: Any, rows: Rows) -> Any:
-    """The entries of some images.
+    """The entries of some images, of a tensor, array, list or tuple with one for each, or a mapping of such.
 
-    Args:
-        given: A tensor, array, list or tuple with one entry for each image, or a mapping of such. ``None``, a number or
-            a string holds for all images.
-        rows: Numbers of the images.
-
-    Returns:
-        The same kind of thing, a list for a list or tuple.
+    ``None``, a number or a string holds for all images. A tuple becomes a list.
     """
     if isinstance(given, Tensor):
         return given[rows.to(given.device)] if given.ndim else given
@@ -52,10 +46,7 @@ def batches(images: Tensor, size: int) -> tuple[Rows, ...]:
 
 
 def as_tensor(labels: Any) -> Tensor:
-    """Labels as a tensor.
-
-    Args:
-        labels: A tensor, or an array, list or number.
+    """Labels, given as a tensor, array, list or number, as a tensor.
 
     Raises:
         ValueError: If they hold no numbers.
@@ -70,15 +61,10 @@ def as_tensor(labels: Any) -> Tensor:
 
 
 def check_rows(name: str, given: Any, count: int) -> None:
-    """Refuses what does not have one entry for each image.
-
-    Args:
-        name: Name of the argument.
-        given: As for :func:`take_rows`.
-        count: Number of images.
+    """Refuses an argument, as for :func:`take_rows`, that does not have one entry for each of so many images.
 
     Raises:
-        ValueError: If it has not one entry for each image, or it is not clear whether it has.
+        ValueError: If it has not, or it is not clear whether it has.
     """
     if given is None or isinstance(given, str | Number) or (isinstance(given, Tensor | np.ndarray) and not given.ndim):
         return
@@ -107,24 +93,21 @@ class PerImageSettings:
     per_image: ClassVar[tuple[str, ...]] = ()
 
     def select(self: Kind, rows: Rows) -> Kind:
-        """The same settings for some images of a batch.
+        """The same settings for the images at some positions of a batch.
 
         Numbers for each image are selected here and in all settings that this holds: the parts of a composed set, or
         the set, objective and ascent of an adversary.
-
-        Args:
-            rows: Positions of the images.
 
         Raises:
             ValueError: If there is a number for each image, but none at some of the positions, or something is to be
                 selected and this is no dataclass.
         """
-        held = {name: getattr(self, name) for name in _names(self)}
-        kept = {
-            name: _selected(value, rows, name) if name in self.per_image else _settings_of(value, rows)
-            for name, value in held.items()
-        }
-        changed = {name: value for name, value in kept.items() if value is not held[name]}
+        changed = {}
+        for name in _names(self):
+            value = getattr(self, name)
+            some = _selected(value, rows, name) if name in self.per_image else _settings_of(value, rows)
+            if some is not value:
+                changed[name] = some
         if changed and not is_dataclass(self):
             raise ValueError(
                 f"{type(self).__name__} must be a dataclass for {sorted(changed)} of some images: write "
@@ -134,13 +117,9 @@ class PerImageSettings:
 
 
 def check_count(settings: Any, count: int) -> None:
-    """Refuses settings with a number for each image that are not as many as the images, nested settings included.
+    """Refuses settings, nested ones included, with a number for each image if there are more or fewer images.
 
-    To be called with a whole batch, before it is split.
-
-    Args:
-        settings: A set, an adversary or the like, or a collection of such.
-        count: Number of images.
+    To be called with a set, an adversary or a collection of such, and a whole batch, before it is split.
 
     Raises:
         ValueError: If there are more or fewer.
@@ -159,11 +138,11 @@ def check_count(settings: Any, count: int) -> None:
 def set_per_image(settings: Any, name: str, allowed: Callable[[Tensor], Tensor], expected: str) -> None:
     """Checks a field of a frozen dataclass, and stores it as a float or as one tensor ``[B]``.
 
-    To be called in ``__post_init__``. A sequence becomes a tensor in double precision.
+    To be called in ``__post_init__``. A sequence becomes a tensor in double precision; ``None`` passes.
 
     Args:
         settings: The dataclass.
-        name: Name of the field; ``None`` in it passes.
+        name: Name of the field.
         allowed: From numbers to flags, so that NaN fails.
         expected: What is allowed, for the error.
 
@@ -171,17 +150,23 @@ def set_per_image(settings: Any, name: str, allowed: Callable[[Tensor], Tensor],
         ValueError: If the field is neither a number nor one per image, or a number is not allowed.
     """
     value = getattr(settings, name)
-    if value is not None:
-        object.__setattr__(settings, name, _checked(value, name, allowed, expected))
+    if value is None:
+        return
+    try:
+        numbers = _numbers(value)
+        wrong = ~allowed(numbers)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be {expected}; got {value!r}, which is no number") from None
+    if numbers.ndim > 1:
+        raise ValueError(f"{name} must be {expected}; got numbers of shape {list(numbers.shape)}, give one per image")
+    if bool(wrong.any()):
+        where = f" for image {int(wrong.nonzero()[0])} of {len(numbers)}" if numbers.ndim else ""
+        raise ValueError(f"{name} must be {expected}, got {float(numbers[wrong][0]):g}{where}")
+    object.__setattr__(settings, name, numbers if numbers.ndim else float(numbers))
 
 
 def for_each(value: Any, like: Tensor, name: str) -> PerImage:
-    """A setting as one number for each image of a batch.
-
-    Args:
-        value: A number, or one per image.
-        like: A tensor with a row per image, which gives dtype and device too.
-        name: Name of the setting, for the error.
+    """A setting as one number for each image of a batch, in dtype and on the device of a tensor with a row per image.
 
     Raises:
         ValueError: If there is one per image, but not for this number of images.
@@ -198,30 +183,12 @@ def for_each(value: Any, like: Tensor, name: str) -> PerImage:
 def one_number(value: OneOrEach, name: str) -> float:
     """A setting as a float, where one per image is not supported.
 
-    Args:
-        value: The setting.
-        name: Its name, for the error.
-
     Raises:
         ValueError: If there is one per image.
     """
     if isinstance(value, Sequence) or (isinstance(value, Tensor) and value.ndim):
         raise ValueError(f"{name} must be one number here, got {len(value)}, one per image: take one for all images")
     return float(value)
-
-
-def _checked(value: Any, name: str, allowed: Callable[[Tensor], Flags], expected: str) -> float | PerImage:
-    try:
-        numbers = _numbers(value)
-        wrong = ~allowed(numbers)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name} must be {expected}; got {value!r}, which is no number") from None
-    if numbers.ndim > 1:
-        raise ValueError(f"{name} must be {expected}; got numbers of shape {list(numbers.shape)}, give one per image")
-    if bool(wrong.any()):
-        where = f" for image {int(wrong.nonzero()[0])} of {len(numbers)}" if numbers.ndim else ""
-        raise ValueError(f"{name} must be {expected}, got {float(numbers[wrong][0]):g}{where}")
-    return numbers if numbers.ndim else float(numbers)
 
 
 def _numbers(value: Any) -> Tensor:
@@ -275,12 +242,7 @@ def _settings_of(value: Any, rows: Rows) -> Any:
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:
-    """Refuses a setting that is none of a few words.
-
-    Args:
-        name: Name of the setting.
-        value: What was given.
-        choices: The ``Literal`` of the words.
+    """Refuses a setting that is none of the words of a ``Literal``.
 
     Raises:
         ValueError: Naming the words there are.

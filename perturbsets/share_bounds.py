@@ -1,6 +1,12 @@
-"""One-sided exact bounds on a share from successes in independent trials."""
+r"""One-sided exact bounds on a share from k successes in n independent trials, and its p-value.
+
+Counts are whole numbers of any shape, n is 1 or more, and chances lie in (0, 1). Everything is computed in float64 and
+returned on the device of the counts, or on the CPU if that has no float64.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from scipy import special
@@ -19,15 +25,7 @@ def share_at_least(successes: Counts, trials: Counts, alpha: float) -> Tensor:
 
     with :math:`B^{-1}` the quantiles of the beta distribution; 0 where k is 0. Computed in float64: bounds near 1, of
     which certificates are made, have no room in float32. Up to :math:`n = 10^8` the tail is α to ten digits;
-    at :math:`10^{12}` to three.
-
-    Args:
-        successes: Numbers k of successes; any shape.
-        trials: Numbers n of independent trials, 1 or more, of a shape that fits.
-        alpha: Chance of error, in (0, 1). The bound errs on one side only, so nothing is halved.
-
-    Returns:
-        Bounds in float64, on the device of the counts, or on the CPU if that has no float64.
+    at :math:`10^{12}` to three. The bound errs on one side only, so nothing is halved.
 
     Raises:
         ValueError: If the counts do not fit together, or α is outside (0, 1).
@@ -42,8 +40,7 @@ def share_at_least(successes: Counts, trials: Counts, alpha: float) -> Tensor:
     """
     check_chance("alpha", alpha)
     k, n = _counts(successes, trials)
-    bounds = special.betaincinv(k.clamp_min(1).cpu().numpy(), (n - k + 1).cpu().numpy(), alpha)
-    return _like(bounds, k).masked_fill(k == 0, 0.0)
+    return _beta(special.betaincinv, k.clamp_min(1), n - k + 1, alpha).masked_fill(k == 0, 0.0)
 
 
 def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
@@ -52,22 +49,7 @@ def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
     .. math:: \overline p = B^{-1}(1 - \alpha;\, k + 1, n - k), \qquad
         P\big(\mathrm{Bin}(n, \overline p) \le k\big) = \alpha
 
-    which is 1 where k is n.
-
-    Args:
-        successes: Numbers k of successes; any shape.
-        trials: Numbers n of independent trials, 1 or more, of a shape that fits.
-        alpha: Chance of error, in (0, 1), all on this side.
-
-    Returns:
-        Bounds in float64, on the device of the counts, or on the CPU if that has no float64.
-
-    Raises:
-        ValueError: If the counts do not fit together, or α is outside (0, 1).
-        TypeError: If the counts are not whole numbers.
-
-    References:
-        Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
+    which is 1 where k is n. All else is as for :func:`share_at_least`.
 
     Example:
         >>> share_at_most(0, 100, alpha=0.05)  # 1 - 0.05 ** (1 / 100)
@@ -75,8 +57,7 @@ def share_at_most(successes: Counts, trials: Counts, alpha: float) -> Tensor:
     """
     check_chance("alpha", alpha)
     k, n = _counts(successes, trials)
-    bounds = special.betainccinv((k + 1).cpu().numpy(), (n - k).clamp_min(1).cpu().numpy(), alpha)
-    return _like(bounds, k).masked_fill(k == n, 1.0)
+    return _beta(special.betainccinv, k + 1, (n - k).clamp_min(1), alpha).masked_fill(k == n, 1.0)
 
 
 def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tensor:
@@ -86,16 +67,8 @@ def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tenso
 
     with I the regularised incomplete beta function: the p-value of "the true share is at most p".
 
-    Args:
-        successes: Numbers k of successes; any shape.
-        trials: Numbers n of independent trials, 1 or more, of a shape that fits.
-        share: The share p, in (0, 1).
-
-    Returns:
-        Chances in float64, on the device of the counts, or on the CPU if that has no float64.
-
     Raises:
-        ValueError: If the counts do not fit together, or the share is outside (0, 1).
+        ValueError: If the counts do not fit together, or the share p is outside (0, 1).
         TypeError: If the counts are not whole numbers.
 
     Example:
@@ -104,8 +77,7 @@ def chance_of_at_least(successes: Counts, trials: Counts, share: float) -> Tenso
     """
     check_chance("share", share)
     k, n = _counts(successes, trials)
-    bounds = special.betainc(k.clamp_min(1).cpu().numpy(), (n - k + 1).cpu().numpy(), share)
-    return _like(bounds, k).masked_fill(k == 0, 1.0)
+    return _beta(special.betainc, k.clamp_min(1), n - k + 1, share).masked_fill(k == 0, 1.0)
 
 
 def check_chance(name: str, value: float) -> None:
@@ -132,5 +104,7 @@ def _counts(successes: Counts, trials: Counts) -> tuple[Tensor, Tensor]:
     return k, n
 
 
-def _like(bounds: object, counts: Tensor) -> Tensor:
-    return torch.as_tensor(bounds, dtype=torch.float64).to(counts.device)
+def _beta(function: Callable[..., object], first: Tensor, second: Tensor, chance: float) -> Tensor:
+    """A function of the beta distribution with two parameters, on their device."""
+    values = function(first.cpu().numpy(), second.cpu().numpy(), chance)
+    return torch.as_tensor(values, dtype=torch.float64).to(first.device)

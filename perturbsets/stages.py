@@ -11,21 +11,13 @@ Sections = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage.
+    """A stage, with the help of its command."""
 
-    Attributes:
-        name: Name of its command and of its function.
-        module: Module of its function in ``perturbsets.runs``.
-        needs: Whether a recipe's sections, as plain values, call for it.
-        help: The command's help.
-        shared: Whether every process takes part; otherwise the first one does the work alone.
-    """
-
-    name: str
-    module: Literal["stages", "analyses"]
-    needs: Callable[[Sections], bool]
+    name: str  # of its command and of its function
+    module: Literal["stages", "analyses"]  # of its function, in perturbsets.runs
+    needs: Callable[[Sections], bool]  # whether a recipe's sections, as plain values, call for it
     help: str
-    shared: bool = False
+    shared: bool = False  # whether every process takes part; otherwise the first one does the work alone
 
 
 def _has(*names: str) -> Callable[[Sections], bool]:
@@ -59,9 +51,5 @@ STAGES = {stage.name: stage for stage in _TABLE}
 
 
 def planned(sections: Sections) -> list[str]:
-    """Names of the stages that a recipe calls for, in order.
-
-    Args:
-        sections: The recipe's sections as plain values.
-    """
+    """Names of the stages that a recipe, given as plain values, calls for, in order."""
     return [name for name, stage in STAGES.items() if stage.needs(sections)]

@@ -80,11 +80,8 @@ def main(folder: Path) -> list[str]:
         write(folder / "search.js", pdoc.render.search_index(modules))
     for file in copied:
         write(folder / "files" / file, (ROOT / file).read_bytes())
-    missing = [
-        f"{full} has no entry in the reference"
-        for full, name in public.items()
-        if name not in links and full not in modules
-    ]
+    absent = (full for full, name in public.items() if name not in links and full not in modules)
+    missing = [f"{full} has no entry in the reference" for full in absent]
     return [str(each.message) for each in caught] + missing + list(broken_links(folder))
 
 
@@ -120,15 +117,13 @@ def is_public(module: pkgutil.ModuleInfo) -> bool:
 
 def exported(package: ModuleType) -> list[str]:
     """Public names of a package that are defined inside of it."""
+
+    def inside(value: object) -> bool:
+        home = f"{getattr(value, '__module__', '')}."
+        return not inspect.ismodule(value) and home.startswith(f"{package.__name__}.")
+
     names = getattr(package, "__all__", None) or vars(package)
-    inside = (package.__name__, f"{package.__name__}.")
-    return [
-        name
-        for name in names
-        if not name.startswith("_")
-        and not inspect.ismodule(getattr(package, name))
-        and f"{getattr(getattr(package, name), '__module__', '')}.".startswith(inside)
-    ]
+    return [name for name in names if not name.startswith("_") and inside(getattr(package, name))]
 
 
 def resolve_annotations(value: object) -> None:
@@ -166,10 +161,7 @@ def first_line(value: object) -> str:
 def markdown_page(file: str, page: str, copied: set[str]) -> pdoc.doc.Module:
     """A Markdown file or a tutorial as a page of the site, with links that lead inside the site.
 
-    Args:
-        file: Path from the top of the repository.
-        page: Name of the page.
-        copied: Gets the other files that the page links to.
+    The file is a path from the top of the repository; ``copied`` gets the other files that the page links to.
     """
     text = (ROOT / file).read_text(encoding="utf-8")
     if file.endswith(".py"):

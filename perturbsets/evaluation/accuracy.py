@@ -62,27 +62,24 @@ class AccuracyTable:
 
     def differences(self, control: str) -> dict[str, Any]:
         """Differences of all other classifiers from one of them, as plain values."""
-        return {
-            "control": control,
-            "rows": {
-                row: {column: self.difference(row, control, column)._asdict() for column in self.columns}
-                for row in self.rows
-                if row != control
-            },
+        rows = {
+            row: {column: self.difference(row, control, column)._asdict() for column in self.columns}
+            for row in self.rows
+            if row != control
         }
+        return {"control": control, "rows": rows}
 
     def summary(self) -> dict[str, Any]:
         """The table as plain values."""
         first = next(iter(self.correct.values()))
+        columns = self.columns
         return {
             "images": first.shape[1],
             "independent": independent(first.shape[1], self.groups),
             "unit": "images" if first.dtype == torch.bool else "pixels",
             "rows": self.rows,
-            "columns": self.columns,
-            "accuracy": {
-                row: {column: self.accuracy(row, column)._asdict() for column in self.columns} for row in self.rows
-            },
+            "columns": columns,
+            "accuracy": {row: {name: self.accuracy(row, name)._asdict() for name in columns} for row in self.rows},
         }
 
 
@@ -102,8 +99,7 @@ def correct_under(
         model: The model; evaluated in evaluation mode and left as it was.
         adversary: The adversary; ``None`` for the clean images.
         images: Clean images.
-        labels: What the adversary's objective needs; for clean images classes ``[B]`` or ``[B, 1]``, or label maps,
-            whose pixels of label 255 do not count.
+        labels: What the adversary's objective needs; for clean images as for :func:`correct`.
         generator: For the adversary's draws.
         batch: Images attacked at a time.
 
@@ -131,12 +127,9 @@ def correct_under(
 
 
 def correct(model: Model, images: Samples, labels: Any) -> Flags | PerImage:
-    """Which clean images a model gets right; for a model of logits per pixel which share of their pixels.
+    """Which clean images a model gets right in evaluation mode; for logits per pixel which share of their pixels.
 
-    Args:
-        model: The model; evaluated in evaluation mode and left as it was.
-        images: Images.
-        labels: Classes ``[B]`` or ``[B, 1]``, or label maps, whose pixels of label 255 do not count.
+    Labels are classes ``[B]`` or ``[B, 1]``, or label maps, whose pixels of label 255 do not count.
 
     Raises:
         ValueError: If labels or logits are not as they must be, NaN included.
@@ -197,9 +190,6 @@ def evaluate(
         generator: Gives the seed of the adversaries' draws, its initial one (0 without a generator): every classifier
             is attacked with the same draws.
         advance: Called after each cell of the table.
-
-    Returns:
-        The table.
 
     Raises:
         ValueError: As :func:`correct_under`.

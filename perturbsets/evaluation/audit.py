@@ -18,12 +18,7 @@ from perturbsets.intervals import Interval, ends, share_interval
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of the audit of one attack on one model.
-
-    Attributes:
-        accuracy: Robust accuracy on the images of the audit, with its interval over independent units.
-        checks: The checks, in order.
-    """
+    """Result of the audit of one attack on one model: robust accuracy, with its interval over units, and checks."""
 
     accuracy: Interval
     checks: tuple[Check, ...]
@@ -82,9 +77,6 @@ def audit(
         batch: Images attacked at a time.
         generator: Gives the seed of all draws, its initial one (0 without a generator): every attack draws the same.
 
-    Returns:
-        The checks, each with its figure.
-
     Raises:
         ValueError: If samples, labels or logits are not as they must be, or the radius is infinite.
 
@@ -106,19 +98,16 @@ def audit(
     if not bool(first.ball.radii(images[:1]).isfinite().all()):
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")
     session = AttackSession(adversary, model, images, labels, batch, initial_seed(generator))
-    base = session.attack(adversary)
-    accuracy = share_interval(base.robust, groups)
-    return Audit(
-        accuracy,
-        (
-            checks.reaches_zero(session, adversary),
-            checks.falls_with_radius(session, adversary, base),
-            checks.many_steps_beat_one(session, adversary, base),
-            checks.has_settled(session, adversary, base, accuracy),
-            checks.random_does_not_beat_it(session, adversary, base, draws),
-            checks.gradients_are_sound(session, adversary),
-            checks.output_is_repeatable(session),
-            checks.survives_rounding(session, base, accuracy),
-            checks.transfer_does_not_beat_it(session, adversary, base, plain),
-        ),
+    accuracy = share_interval(session.base.robust, groups)
+    made = (
+        checks.reaches_zero(session),
+        checks.falls_with_radius(session),
+        checks.many_steps_beat_one(session),
+        checks.has_settled(session, accuracy),
+        checks.random_does_not_beat_it(session, draws),
+        checks.gradients_are_sound(session),
+        checks.output_is_repeatable(session),
+        checks.survives_rounding(session, accuracy),
+        checks.transfer_does_not_beat_it(session, plain),
     )
+    return Audit(accuracy, made)

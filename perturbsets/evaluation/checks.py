@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from perturbsets._types import Flags, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
@@ -23,12 +22,7 @@ from perturbsets.sets.pixel import PixelBall
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one attack of an audit.
-
-    Attributes:
-        robust: Whether the attack failed on each image.
-        images: The worst samples.
-    """
+    """Whether an attack of an audit failed on each image, and the worst samples."""
 
     robust: Flags
     images: Samples
@@ -40,18 +34,12 @@ class Outcome:
 
 
 class AttackSession:
-    """Attacks on one model and its images, under different settings.
-
-    Args:
-        adversary: The attack in question: its objective says where an attack succeeded.
-        model: The model.
-        images: Clean samples.
-        labels: What the objective needs.
-        batch: Images attacked at a time.
-        seed: Seed of all draws: every attack uses the same ones.
+    """Attacks on one model and its images, under different settings; all use the draws of one seed.
 
     Attributes:
-        right: Whether the attack has not yet succeeded on each clean image.
+        adversary: The attack in question: its objective says where an attack succeeded.
+        base: Its outcome.
+        right: Whether the goal of the objective is not reached on each clean image.
 
     Raises:
         ValueError: If there are no images, or samples, labels or logits are not as they must be.
@@ -69,14 +57,10 @@ class AttackSession:
         self.adversary, self.model, self.images, self.labels = adversary, model, images, labels
         self.batch, self.seed = batch, seed
         self.right = self.right_on(images)
+        self.base = self.attack(adversary)
 
     def attack(self, adversary: Adversary, *, on: Model | None = None) -> Outcome:
-        """Attacks the model with all images, or with the results of an attack on another model.
-
-        Args:
-            adversary: The attack.
-            on: The model to attack instead; the outcome is still that of this model.
-        """
+        """Attacks the model with all images, or with the results of an attack on another model."""
         target = self.model if on is None else on
         results = [
             part(target, self.images[rows], take_rows(self.labels, rows), generator=generator)
@@ -94,10 +78,10 @@ class AttackSession:
             with preserve_state(self.model, images.device) as model, torch.no_grad():
                 loss = part.objective.at(model, self.images[rows].detach(), take_rows(self.labels, rows))
                 values, success = loss(images[rows], images.new_zeros(len(rows), 1))
-            if not bool(values.isfinite().all()):
+            if bool((strange := ~values.isfinite()).any()):
                 raise ValueError(
-                    f"model must return finite logits, got NaN or infinity on {int((~values.isfinite()).sum())} of "
-                    f"{len(rows)} images: train it again"
+                    f"model must return finite logits, got NaN or infinity on {int(strange.sum())} of {len(rows)} "
+                    "images: train it again"
                 )
             flags.append(~success)
         return torch.cat(flags)
@@ -115,7 +99,6 @@ SOUND = 0.99  # share of gradients that must be finite and not zero
 ROUNDING = 8  # units in the last place of a value, by which it may seem to rise without rising
 REPEATED = 1e-5  # largest difference of two passes, as a share of the largest logit
 ENDLESS = ProjectedGradient(40, restarts=2, stop_on_success=True)  # more than enough without a limit
-
 MANY = ProjectedGradient(20, stop_on_success=True)  # what one step or a random search is compared with
 
 
@@ -139,61 +122,64 @@ class Check:
         return f"{mark}  {self.name}: {self.figure}"
 
 
-def reaches_zero(session: AttackSession, adversary: Adversary) -> Check:
+def reaches_zero(session: AttackSession) -> Check:
     """Without a limit every image can be changed into one of another class."""
     name = "without a limit every attack succeeds"
-    chosen = adversary.perturbations
+    chosen = session.adversary.perturbations
     if not isinstance(chosen, PixelBall):
         return Check(name, None, "only pixel balls reach every image")
     width, size = chosen.bounds[1] - chosen.bounds[0], session.images[:1].numel()
     radius = width * {"l1": size, "l2": math.sqrt(size), "linf": 1}[chosen.norm]
-    outcome = session.attack(replace(adversary, perturbations=replace(chosen, radius=radius), ascent=ENDLESS))
+    outcome = session.attack(replace(session.adversary, perturbations=replace(chosen, radius=radius), ascent=ENDLESS))
     return Check(name, outcome.accuracy <= _slack(session), f"{_percent(outcome.accuracy)} at radius {radius:.4g}")
 
 
-def falls_with_radius(session: AttackSession, adversary: Adversary, base: Outcome) -> Check:
+def falls_with_radius(session: AttackSession) -> Check:
     """A larger ball contains every smaller one."""
     name = "accuracy falls with the radius"
-    if not hasattr(adversary.perturbations, "radius"):
+    if not hasattr(session.adversary.perturbations, "radius"):
         return Check(name, None, "the set has no radius")
-    accuracies = [session.attack(_shrunk(adversary, share)).accuracy for share in SHARES[:-1]] + [base.accuracy]
+    smaller = [session.attack(_shrunk(session.adversary, share)).accuracy for share in SHARES[:-1]]
+    accuracies = [*smaller, session.base.accuracy]
     falls = all(after <= before + _slack(session) for before, after in pairwise(accuracies))
     figures = ", ".join(_percent(accuracy) for accuracy in accuracies)
     return Check(name, falls, f"{figures} at {', '.join(f'{share:g}' for share in SHARES)} of it")
 
 
-def many_steps_beat_one(session: AttackSession, adversary: Adversary, base: Outcome) -> Check:
+def many_steps_beat_one(session: AttackSession) -> Check:
     """Many steps can do what one step does."""
     name = "many steps beat one"
-    if getattr(adversary.ascent, "steps", 1) < 2:
+    if getattr(session.adversary.ascent, "steps", 1) < 2:
         return Check(name, None, "the attack itself takes one step")
-    single = session.attack(replace(adversary, ascent=OneStep())).accuracy
-    figure = f"{_percent(base.accuracy)} against {_percent(single)} after one"
-    return Check(name, base.accuracy <= single + _slack(session), figure)
+    single = session.attack(replace(session.adversary, ascent=OneStep())).accuracy
+    figure = f"{_percent(session.base.accuracy)} against {_percent(single)} after one"
+    return Check(name, session.base.accuracy <= single + _slack(session), figure)
 
 
-def has_settled(session: AttackSession, adversary: Adversary, base: Outcome, accuracy: Interval) -> Check:
+def has_settled(session: AttackSession, accuracy: Interval) -> Check:
     """More steps must not lower the accuracy by much, or the figure depends on how long the attack ran."""
-    climbs = getattr(adversary.ascent, "steps", 1) > 1
-    more = session.attack(replace(adversary, ascent=_doubled(adversary.ascent) if climbs else MANY)).accuracy
-    half = _half(accuracy)
-    change = abs(base.accuracy - more) if climbs else base.accuracy - more
-    effort = "with twice the steps and restarts" if climbs else f"by projected gradient with {MANY.steps} steps"
-    figure = f"{_percent(base.accuracy)}, {effort} {_percent(more)}; the interval's half is {_percent(half)}"
+    ascent, half = session.adversary.ascent, _half(accuracy)
+    climbs = getattr(ascent, "steps", 1) > 1
+    longer, effort = MANY, f"by projected gradient with {MANY.steps} steps"
+    if climbs:
+        longer, effort = _doubled(ascent), "with twice the steps and restarts"
+    more = session.attack(replace(session.adversary, ascent=longer)).accuracy
+    change = abs(session.base.accuracy - more) if climbs else session.base.accuracy - more
+    figure = f"{_percent(session.base.accuracy)}, {effort} {_percent(more)}; the interval's half is {_percent(half)}"
     return Check("more effort changes little", change <= half, figure)
 
 
-def random_does_not_beat_it(session: AttackSession, adversary: Adversary, base: Outcome, draws: int) -> Check:
+def random_does_not_beat_it(session: AttackSession, draws: int) -> Check:
     """A gradient that is worse than chance is of no use to an attack."""
-    drawn = session.attack(replace(adversary, ascent=RandomSearch(draws))).accuracy
-    figure = f"{_percent(base.accuracy)} against {_percent(drawn)} after {draws} draws"
-    return Check("random draws do not beat it", base.accuracy <= drawn + _slack(session), figure)
+    drawn = session.attack(replace(session.adversary, ascent=RandomSearch(draws))).accuracy
+    figure = f"{_percent(session.base.accuracy)} against {_percent(drawn)} after {draws} draws"
+    return Check("random draws do not beat it", session.base.accuracy <= drawn + _slack(session), figure)
 
 
-def gradients_are_sound(session: AttackSession, adversary: Adversary) -> Check:
+def gradients_are_sound(session: AttackSession) -> Check:
     """At random points, for images the model gets right; zero is a gradient that promises no rise above rounding."""
     sound = []
-    for part, rows, generator in session.parts(adversary):
+    for part, rows, generator in session.parts(session.adversary):
         with preserve_state(session.model, session.images.device) as model:
             x = session.images[rows].detach()
             region = part.perturbations.at(x)
@@ -212,10 +198,7 @@ def gradients_are_sound(session: AttackSession, adversary: Adversary) -> Check:
 def output_is_repeatable(session: AttackSession) -> Check:
     """A model that draws at random must be attacked on the mean over its draws."""
     x = session.images[: session.batch]
-    with (
-        preserve_state(session.model, x.device) as model,
-        torch.no_grad(),
-    ):  # one block, so that the random state goes on
+    with preserve_state(session.model, x.device) as model, torch.no_grad():  # one block: the random state goes on
         first, second = logits(model, x), logits(model, x)
     difference = float((first - second).abs().max() / first.abs().max().clamp_min(torch.finfo(first.dtype).tiny))
     figure = f"two passes differ by {difference:.1g} of the largest logit"
@@ -224,26 +207,24 @@ def output_is_repeatable(session: AttackSession) -> Check:
     return Check("the same input gives the same output", difference <= REPEATED, figure)
 
 
-def survives_rounding(session: AttackSession, base: Outcome, accuracy: Interval) -> Check:
+def survives_rounding(session: AttackSession, accuracy: Interval) -> Check:
     """A change must survive in an image file of 8 bits."""
     name = "success survives rounding to 8 bits"
     if session.images.ndim != 4:
         return Check(name, None, "the samples are no images")
-    rounded = float(session.right_on((base.images * 255).round() / 255).cpu().double().mean())
-    figure = f"{_percent(base.accuracy)}, rounded {_percent(rounded)}"
-    return Check(name, rounded - base.accuracy <= _half(accuracy), figure)
+    rounded = float(session.right_on((session.base.images * 255).round() / 255).cpu().double().mean())
+    figure = f"{_percent(session.base.accuracy)}, rounded {_percent(rounded)}"
+    return Check(name, rounded - session.base.accuracy <= _half(accuracy), figure)
 
 
-def transfer_does_not_beat_it(
-    session: AttackSession, adversary: Adversary, base: Outcome, plain: Model | None
-) -> Check:
+def transfer_does_not_beat_it(session: AttackSession, plain: Model | None) -> Check:
     """An attack on the model itself must do better than one on another model."""
     name = "transfer from a plain model does not beat it"
     if plain is None:
         return Check(name, None, "no plain model was given")
-    moved = session.attack(adversary, on=plain).accuracy
-    figure = f"{_percent(base.accuracy)} against {_percent(moved)} by transfer"
-    return Check(name, base.accuracy <= moved + _slack(session), figure)
+    moved = session.attack(session.adversary, on=plain).accuracy
+    figure = f"{_percent(session.base.accuracy)} against {_percent(moved)} by transfer"
+    return Check(name, session.base.accuracy <= moved + _slack(session), figure)
 
 
 def _slack(session: AttackSession) -> float:
@@ -258,14 +239,11 @@ def _half(accuracy: Interval) -> float:
 
 def _shrunk(adversary: Adversary, share: float) -> Adversary:
     """The adversary on a share of its radius, its steps shortened likewise."""
-    perturbations: Any = adversary.perturbations
-    ascent: Any = adversary.ascent
-    size = getattr(ascent, "step_size", None)
-    return replace(
-        adversary,
-        perturbations=replace(perturbations, radius=share * perturbations.radius),
-        ascent=ascent if size is None else replace(ascent, step_size=share * size),
-    )
+    perturbations, ascent = adversary.perturbations, adversary.ascent  # a set and perhaps an ascent with settings
+    perturbations = replace(perturbations, radius=share * perturbations.radius)  # type: ignore[attr-defined, type-var]
+    if (size := getattr(ascent, "step_size", None)) is not None:
+        ascent = replace(ascent, step_size=share * size)  # type: ignore[type-var]
+    return replace(adversary, perturbations=perturbations, ascent=ascent)
 
 
 def _doubled(ascent: Any) -> Any:
@@ -276,5 +254,5 @@ def _doubled(ascent: Any) -> Any:
     return replace(ascent, **twice)
 
 
-def _percent(share: float | Tensor) -> str:
-    return f"{100 * float(share):.1f} %"
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -13,7 +13,7 @@ from torch import Tensor
 from perturbsets._types import Images, Labels, Model
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import GridSearch, RandomSearch
-from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, predictions
+from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, initial_seed, predictions
 from perturbsets.evaluation.audit import Audit, audit
 from perturbsets.evaluation.robustness import ROBUST, evaluate_robustness
 from perturbsets.sets import PerturbationSet
@@ -31,50 +31,29 @@ def compare_audits(
     groups: Tensor | None = None,
     draws: int = 100,
     generator: torch.Generator | None = None,
-    advance: Callable[[], None] | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, Audit]]:
-    """Audits every adversary on every classifier.
+    """Audits every adversary on every classifier; arguments not named here are those of :func:`audit`.
 
     Random draws and grids, and searches without a limit, are left out: an audit asks whether a search is strong.
-
-    Args:
-        models: Classifiers by name.
-        adversaries: Adversaries by name.
-        images: Images in [0, 1].
-        labels: Their classes.
-        plain: Name of the classifier whose adversarial images are transferred to the others.
-        groups: Number of each image's independent unit.
-        draws: As for :func:`audit`.
-        generator: As for :func:`audit`; each begins with its initial seed.
-        advance: Called after each classifier.
-
-    Returns:
-        The audits by classifier and adversary.
+    Adversarial images of the classifier ``plain`` are transferred to the others; ``advance`` is called after each.
     """
+    searches = {
+        name: adversary
+        for name, adversary in adversaries.items()
+        if not math.isinf(getattr(adversary.perturbations, "radius", 0.0))
+        and not isinstance(adversary.ascent, RandomSearch | GridSearch)
+    }
+    how: dict[str, Any] = {"groups": groups, "draws": draws, "generator": generator}
     results: dict[str, dict[str, Audit]] = {}
     for name, model in models.items():
+        other = None if plain is None or plain == name else models[plain]
         results[name] = {
-            column: audit(
-                adversary,
-                model,
-                images,
-                labels,
-                plain=None if plain is None or plain == name else models[plain],
-                groups=groups,
-                draws=draws,
-                generator=generator,
-            )
-            for column, adversary in adversaries.items()
-            if _auditable(adversary)
+            column: audit(adversary, model, images, labels, plain=other, **how)
+            for column, adversary in searches.items()
         }
-        if advance is not None:
-            advance()
+        advance()
     return results
-
-
-def _auditable(adversary: Adversary) -> bool:
-    unlimited = math.isinf(getattr(adversary.perturbations, "radius", 0.0))
-    return not unlimited and not isinstance(adversary.ascent, RandomSearch | GridSearch)
 
 
 def compare_robustness(
@@ -85,28 +64,13 @@ def compare_robustness(
     *,
     control: str | None = None,
     groups: Tensor | None = None,
-    folder: Path | None = None,
-    steps: int = 100,
-    queries: int = 5000,
-    targets: int = 9,
-    generator: torch.Generator | None = None,
-    progress: bool = False,
+    folder: Path,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """The fixed ensemble on every classifier and seed, with robust accuracies pooled over seeds.
+    """The fixed ensemble on classifiers by name and seed, with robust accuracies pooled over seeds.
 
-    Args:
-        models: Classifiers by name and seed.
-        images: Images in [0, 1].
-        labels: Their classes.
-        sets: The sets of the ensemble; an image is robust if it is in all of them.
-        control: Name of the classifier that all others are compared with, image by image.
-        groups: Number of each image's independent unit.
-        folder: Where results are kept, so that an interrupted evaluation continues.
-        steps: As for :func:`evaluate_robustness`.
-        queries: Likewise.
-        targets: Likewise.
-        generator: Likewise; each evaluation begins with its initial seed.
-        progress: Whether to show a progress bar.
+    All others are compared with the classifier ``control``, image by image. Each evaluation has a folder inside the
+    one given; further arguments are those of :func:`evaluate_robustness`.
 
     Returns:
         Plain values: ``rows``, a summary for each classifier and seed; ``pooled``; and ``differences`` to the control.
@@ -116,20 +80,8 @@ def compare_robustness(
     for name, seeds in models.items():
         flags = []
         for seed, model in seeds.items():
-            inside = None if folder is None else folder / name / str(seed)
-            result = evaluate_robustness(
-                model,
-                images,
-                labels,
-                sets,
-                steps=steps,
-                queries=queries,
-                targets=targets,
-                groups=groups,
-                folder=inside,
-                generator=generator,
-                progress=progress,
-            )
+            inside = folder / name / str(seed)
+            result = evaluate_robustness(model, images, labels, sets, groups=groups, folder=inside, **settings)
             rows.setdefault(name, []).append({"seed": seed, **result.summary()})
             flags.append(result.broken_by == ROBUST)
         robust[name, ENSEMBLE] = torch.stack(flags)
@@ -148,15 +100,9 @@ def attack_images(
     count: int = 8,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Adversarial images of the first images that a classifier has right.
+    """Adversarial images of the first images that a classifier has right, so many at most.
 
-    Args:
-        model: The classifier.
-        adversaries: Adversaries by name.
-        images: Images in [0, 1].
-        labels: Their classes.
-        count: Number of images, at most.
-        generator: Gives the seed of each adversary's draws, its initial one (0 without a generator).
+    Every adversary's draws begin with the initial seed of the generator (0 without one).
 
     Returns:
         ``clean`` and ``labels``, and of each adversary ``NAME/images`` and ``NAME/predictions``.
@@ -165,7 +111,7 @@ def attack_images(
     x, y = images[rows], labels[rows]
     made = {"clean": x, "labels": y}
     for name, adversary in adversaries.items() if len(rows) else ():
-        draws = torch.Generator().manual_seed(0 if generator is None else generator.initial_seed())
+        draws = torch.Generator().manual_seed(initial_seed(generator))
         adversarial = adversary(model, x, y, generator=draws).images
         made |= {f"{name}/images": adversarial, f"{name}/predictions": predictions(model, adversarial)}
     return made

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,18 +28,12 @@ from perturbsets.rows import check_count
 from perturbsets.sets.base import PerturbationSet
 
 ROBUST, MISCLASSIFIED = -1, -2
-Advance = Callable[[str, float, float], None]
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One attack of the ensemble.
-
-    Attributes:
-        name: Set and attack; attacks that differ in their target only share one.
-        adversary: The attack.
-    """
+    """One attack of the ensemble, named by set and attack; attacks that differ in their target only share a name."""
 
     name: str
     adversary: Adversary
@@ -103,17 +96,9 @@ def ensemble(
 ) -> list[Member]:
     """The attacks of :func:`evaluate_robustness`: all sets are tried by one attack before the next attack.
 
-    Args:
-        sets: Name to set.
-        images: Some samples, to see which attacks fit the sets.
-        classes: Number of classes K.
-        steps: Steps of each APGD.
-        queries: Model calls of Square; where it does not fit a set, as many draws as there are steps.
-        targets: Largest number of wrong classes to aim at.
-
-    Returns:
-        The attacks: APGD on cross-entropy; APGD on targeted DLR (the targeted margin below 4 classes) towards the
-        strongest min(targets, K - 1) wrong classes; random search.
+    These are APGD on cross-entropy; APGD on targeted DLR (the targeted margin below 4 classes) towards the strongest
+    min(targets, K - 1) wrong ones of K classes; and Square, or as many random draws as there are steps where it does
+    not fit a set.
 
     References:
         Croce and Hein, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
@@ -165,8 +150,7 @@ def evaluate_robustness(
         progress: Whether to show a bar with the robust accuracy so far.
 
     Returns:
-        Robust accuracy with its interval, the attack that succeeded on each image, and model calls. It is an upper
-        bound: see :func:`audit`.
+        Robust accuracy, an upper bound (see :func:`audit`), the attack that succeeded on each image, and model calls.
 
     Raises:
         ValueError: If samples, labels or logits are not as they must be, the folder holds another evaluation, or a set
@@ -181,7 +165,9 @@ def evaluate_robustness(
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
-    named = dict(sets) if isinstance(sets, Mapping) else {_kind(sets): sets}
+    from rich.progress import Progress
+
+    named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
     if not named:
         raise ValueError("sets must hold at least one perturbation set, got none")
     if not len(images):
@@ -196,7 +182,8 @@ def evaluate_robustness(
     right = correct_under(model, None, images, labels, batch=batch)
     broken_by, adversarial = torch.where(right, ROBUST, MISCLASSIFIED), images.detach().clone()
     calls = torch.ones_like(broken_by)
-    with progress_bar(len(members), shown=progress) as advance:
+    with Progress(disable=not progress) as display:
+        task = display.add_task("attacks", total=len(members))
         for number, member in enumerate(members):
             left = (broken_by == ROBUST).nonzero()[:, 0]
             chunks = left.split(batch) if len(left) else ()
@@ -210,33 +197,9 @@ def evaluate_robustness(
                 adversarial[won] = result["images"].to(images)
                 calls[rows] += result["calls"].to(calls.device)
                 robust = float((broken_by == ROBUST).cpu().double().mean())
-                advance(member.name, number + (chunk + 1) / len(chunks), robust)
+                words, done = f"{member.name}: {robust:.1%} robust", number + (chunk + 1) / len(chunks)
+                display.update(task, completed=done, description=words)
     return Robustness(names, broken_by, adversarial, calls, groups)
-
-
-@contextmanager
-def progress_bar(total: int, *, shown: bool) -> Iterator[Advance]:
-    """Shows how far an evaluation has come.
-
-    Args:
-        total: Number of attacks.
-        shown: Whether to show anything.
-
-    Yields:
-        A function of the name of the present attack, the number of attacks done, and the robust accuracy so far.
-    """
-    if not shown:
-        yield lambda name, done, accuracy: None
-        return
-    from rich.progress import Progress
-
-    with Progress() as display:
-        task = display.add_task("attacks", total=total)
-
-        def advance(name: str, done: float, accuracy: float) -> None:
-            display.update(task, completed=done, description=f"{name}: {accuracy:.1%} robust")
-
-        yield advance
 
 
 def _claim(folder: Path, name: str) -> None:
@@ -283,7 +246,3 @@ def _attacked(
     """What is stored of an attack on some images: where it succeeded, its samples there, and its cost."""
     result = adversary.select(rows)(model, images[rows], labels[rows], generator=generator)
     return {"success": result.success, "images": result.images[result.success], "calls": result.calls}
-
-
-def _kind(chosen: PerturbationSet) -> str:
-    return str(getattr(chosen, "norm", type(chosen).__name__))

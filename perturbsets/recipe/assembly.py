@@ -23,15 +23,11 @@ Sets = Mapping[str, PerturbationSet]
 
 def adversary(section: Any, sets: Sets) -> Adversary:
     """An adversary from its section; without an objective it is that of feature adversaries or of TRADES."""
-    objective: Objective
+    objective: Objective = KLDivergence()
     if hasattr(section, "objective"):
         objective = section.objective.make()
-    else:
-        objective = (
-            FeatureDistance(section.layers, activation=section.activation)
-            if hasattr(section, "layers")
-            else KLDivergence()
-        )
+    elif hasattr(section, "layers"):
+        objective = FeatureDistance(section.layers, activation=section.activation)
     return Adversary(sets[section.set], objective, section.ascent.make())
 
 
@@ -42,20 +38,23 @@ def described(section: Any) -> str:
 
 
 def method(part: Any, sets: Sets, **given: Any) -> Method:
-    """A training method from its part, with the methods inside it.
+    """A training method from its part, with the methods inside it, for sets by name.
 
-    Args:
-        part: The part.
-        sets: The recipe's sets by name.
-        given: The auxiliary classifier and the rules of dual methods.
+    The auxiliary classifier and the rules of dual methods are given besides.
     """
     built: Method = part.make(**_arguments(part, sets, **given))
     return built
 
 
+def auxiliary_kind(part: Any) -> str | None:
+    """How the auxiliary classifier of a dual method is trained; ``None`` of other methods."""
+    kind: str | None = getattr(part, "auxiliary_network", None)
+    return kind
+
+
 def _arguments(part: Any, sets: Sets, **given: Any) -> dict[str, Any]:
     """What a method's part says by names of sets and by parts."""
-    if hasattr(part, "auxiliary_network"):  # the attack on the classifier itself is like that on the auxiliary one
+    if auxiliary_kind(part) is not None:  # the attack on the classifier itself is like that on the auxiliary one
         own = getattr(part, "own", None)
         given["auxiliary_adversary"] = adversary(part, sets)
         given["adversary"] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 from perturbsets.recipe.registry import ALLOWED
@@ -21,11 +22,7 @@ NEEDS = (
 
 
 def misfits(content: Content) -> Iterator[str]:
-    """The faults between sections.
-
-    Args:
-        content: The recipe's sections as plain values, any of which may be faulty.
-    """
+    """The faults between a recipe's sections, given as plain values, any of which may be faulty."""
     given = {name for name, value in content.items() if value is not None}
     yield from _pairs(content)
     yield from _learning(content, given)
@@ -56,13 +53,15 @@ def misfits(content: Content) -> Iterator[str]:
         yield f"train.mixed_precision must be that of fit, since one process has one, got {precisions[1]!r}"
 
 
-# The plain values of a recipe, any of which may be faulty.
-
-
 def mapping(content: Content, key: str) -> dict[str, Any]:
     """A section; an empty one where there is none or it is no mapping."""
     value = content.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _at(content: Content, place: str) -> dict[str, Any]:
+    """The section at keys separated by dots."""
+    return reduce(mapping, place.split("."), dict(content))
 
 
 def _listed(content: Content, key: str) -> list[str]:
@@ -86,26 +85,13 @@ def _classifier(content: Content, place: str, key: str, wanted: Any) -> Iterator
 
 def _sets_named(content: Content) -> Iterator[tuple[str, str]]:
     """The names of sets in a recipe, with their places."""
-    lists = {
-        "evaluate.robustness": mapping(mapping(content, "evaluate"), "robustness"),
-        "representations": mapping(content, "representations"),
-    }
-    for place, section in lists.items():
-        for number, wanted in enumerate(_listed(section, "sets")):
+    for place in ("evaluate.robustness", "representations"):
+        for number, wanted in enumerate(_listed(_at(content, place), "sets")):
             yield f"{place}.sets.{number}", wanted
-    labels = mapping(content, "labels")
-    tables = {
-        "certify.smoothing": mapping(mapping(content, "certify"), "smoothing"),
-        "labels.attacks": mapping(labels, "attacks"),
-        "labels.universal": mapping(labels, "universal"),
-        "classifiers": mapping(content, "classifiers"),
-        "adversaries": mapping(content, "adversaries"),
-    }
-    users = {f"{place}.{name}": user for place, table in tables.items() for name, user in table.items()}
-    users |= {
-        "validation": content.get("validation"),
-        "auxiliary.adversary": mapping(content, "auxiliary").get("adversary"),
-    }
+    users: dict[str, Any] = {}
+    for place in ("certify.smoothing", "labels.attacks", "labels.universal", "classifiers", "adversaries"):
+        users |= {f"{place}.{name}": user for name, user in _at(content, place).items()}
+    users |= {place: _at(content, place) for place in ("validation", "auxiliary.adversary")}
     for place, user in users.items():
         while isinstance(user, dict):
             if isinstance(user.get("set"), str):
@@ -138,8 +124,8 @@ def _pairs(content: Content) -> Iterator[str]:
     made = "pairs" in planned(content) and section.get("of") is None
     if section.get("of") is not None and section.get("path") is not None:
         yield "pairs.path must come without pairs.of, got both: pairs are made of the one, or read from the other"
-    for name in ("source", "change") if made else ():
-        if content.get(name) is None:
+    for name in ("source", "change"):
+        if made and content.get(name) is None:
             yield f"pairs must come with a {name}, got none: they are made of both, or named by pairs.of or .path"
     drawn = any(isinstance(one, dict) and one.get("of") == "unseen" for one in sets)
     if content.get("unseen") is not None and not made and not drawn:
@@ -160,10 +146,9 @@ def _sets(content: Content) -> Iterator[str]:
             yield f"{place} must come with augment.SpatialChange as the recipe's change, for its ranges"
         if kind == "perturbsets.DrawnChanges" and content.get(wanted := made.get("of", "change")) is None:
             yield f"{place} must come with the section {wanted} in the recipe, got none"
-        inside = [("sets", wanted) for wanted in _listed(made, "sets")]
-        inside += [("set", made["set"])] if isinstance(made.get("set"), str) else []
+        inside = [("sets", wanted) for wanted in _listed(made, "sets")] + [("set", made.get("set"))]
         for key, wanted in inside:
-            if wanted not in former:
+            if isinstance(wanted, str) and wanted not in former:
                 yield f"{place}.{key} must name sets given before this one, {former}, got {wanted!r}"
         former.append(str(name))
 
@@ -179,8 +164,8 @@ def _certificates(content: Content) -> Iterator[str]:
             yield f"certify.{name} must come with a model or a learned set, and with held-out pairs"
     if content.get("certify") is not None and not any(map(section.get, ("coverage", "radius", "smoothing"))):
         yield "certify must ask for coverage, radius or smoothing, got none of them"
-    for name, smoothing in mapping(section, "smoothing").items():
-        wanted = smoothing.get("classifier") if isinstance(smoothing, dict) else None
+    for name in mapping(section, "smoothing"):
+        wanted = mapping(section["smoothing"], name).get("classifier")
         yield from _classifier(content, f"certify.smoothing.{name}", "classifier", wanted)
 
 

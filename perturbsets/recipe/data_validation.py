@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from augment import MultiLabelSource
+from perturbsets.recipe.assembly import auxiliary_kind
 from perturbsets.recipe.schema import Recipe
 
 
@@ -30,7 +31,7 @@ def label_misfits(recipe: Recipe, data: MultiLabelSource) -> Iterator[str]:
     if recipe.auxiliary is not None and recipe.auxiliary.adversary is not None:
         users["auxiliary.adversary"] = recipe.auxiliary.adversary
     methods = (recipe.classifiers or {}).items()
-    users |= {f"classifiers.{name}": part for name, part in methods if hasattr(part, "auxiliary_network")}
+    users |= {f"classifiers.{name}": part for name, part in methods if auxiliary_kind(part) is not None}
     if section is not None:
         targets = {f"labels.attacks.{name}": attack for name, attack in section.attacks.items()}
         users |= targets | {f"labels.universal.{name}": change for name, change in section.universal.items()}

@@ -11,11 +11,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, reduce
 from operator import or_
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from perturbsets.recipe.registry import ALLOWED, FILLED, arguments, mentions, resolve
+from perturbsets.recipe.registry import ALLOWED, FILLED, arguments, holds, resolve
 
 
 class Part(BaseModel):
@@ -26,15 +26,7 @@ class Part(BaseModel):
     build: str
 
     def make(self, **given: Any) -> Any:
-        """Builds it.
-
-        Args:
-            given: Arguments that the run fills in where the recipe gives none; those that the constructor does not
-                take are left out.
-
-        Returns:
-            The object.
-        """
+        """Builds it; what the run gives fills in where the recipe is silent, if the constructor takes it."""
         return resolve(self.build)(**self.arguments(given))
 
     def described(self) -> str:
@@ -45,27 +37,21 @@ class Part(BaseModel):
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor's arguments: from the recipe, or else from what is given; a part inside is built."""
         takes = inspect.signature(resolve(self.build)).parameters
-        own = {name: getattr(self, name) for name in type(self).model_fields if name in takes}
-        own = {name: value for name, value in own.items() if value is not None}
-        own = {
-            name: value.make() if isinstance(value, Part) else value
-            for name, value in own.items()
-            if not (isinstance(value, Part) and name in given)
-        }
-        return {name: value for name, value in {**given, **own}.items() if name in takes}
+        made = {name: value for name, value in given.items() if name in takes}
+        for name, value in self:
+            if name in takes and value is not None and not (isinstance(value, Part) and name in given):
+                made[name] = value.make() if isinstance(value, Part) else value
+        return made
 
 
 def part(role: str, *, of: Mapping[type, Mapping[str, Any]] | None = None, **special: Mapping[str, Any]) -> Any:
-    """The type of a recipe's field that holds a part.
+    """The type of a recipe's field that holds a part: the union of all parts of a role, told apart by ``build``.
 
     Args:
         role: Key of :data:`ALLOWED`.
         of: Fields, as ``name=(type, default)``, by which a recipe gives an argument of some class:
             ``{PerturbationSet: {"set": ...}}``.
         special: The fields of one constructor instead: ``TRADES={...}``.
-
-    Returns:
-        A type for pydantic: the union of all parts allowed in that role, told apart by ``build``.
     """
     return any_of(*(_part(name, role, of or {}, special) for name in ALLOWED[role]))
 
@@ -83,13 +69,8 @@ def _part(
         return _simple_part(name, role)
     extra = special.get(short)
     if extra is None:
-        annotations = [annotation for annotation, _ in arguments(resolve(name)).values()]
-        extra = {
-            field: value
-            for kind, given in of.items()
-            if any(mentions(annotation, kind) for annotation in annotations)
-            for field, value in given.items()
-        }
+        given = (fields for kind, fields in of.items() if holds(resolve(name), kind))
+        extra = reduce(or_, map(dict, given), {})
     return _part_type(name, role, extra)
 
 
@@ -143,34 +124,20 @@ def _plain(annotation: Any) -> Any:
     return annotation
 
 
-# Sections that are settings of one class.
-
-
 class Settings(BaseModel):
-    """Settings of one class."""
+    """A section of the settings of one class, made by :func:`section`."""
 
     model_config = ConfigDict(extra="forbid")
+    constructor: ClassVar[Callable[..., Any]]
 
     def make(self, **given: Any) -> Any:
         """Builds the object; ``given`` overrides."""
-        return self.constructor()(**{**dict(self), **given})
-
-    @classmethod
-    def constructor(cls) -> Callable[..., Any]:
-        """The class that is built."""
-        raise TypeError("a section is made by `section(constructor)`")
+        return type(self).constructor(**{**dict(self), **given})
 
 
 @cache
 def section(constructor: Callable[..., Any]) -> type[Settings]:
-    """The pydantic model of a class's constructor, without its ``seed``, which comes from the recipe.
-
-    Args:
-        constructor: The class.
-
-    Returns:
-        A model whose ``make`` builds the object, and which refuses what the constructor refuses.
-    """
+    """The settings that a class takes, which refuse what it refuses; its ``seed`` comes from the recipe."""
 
     def tried(self: Settings) -> Settings:
         try_constructor(constructor, dict(self))
@@ -184,11 +151,8 @@ def section(constructor: Callable[..., Any]) -> type[Settings]:
         __validators__={"tried": model_validator(mode="after")(tried)},  # type: ignore[dict-item]
         **{argument: field for argument, field in arguments(constructor).items() if argument != "seed"},
     )
-    made.constructor = classmethod(lambda cls: constructor)  # type: ignore[method-assign, assignment]
+    made.constructor = constructor
     return made
-
-
-# Which arguments a constructor refuses.
 
 
 def try_constructor(constructor: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
@@ -196,10 +160,6 @@ def try_constructor(constructor: Callable[..., Any], arguments: Mapping[str, Any
 
     A constructor may stop at the first argument it refuses. So that argument, without which the error would be another
     one, is left to its default, until the others are accepted or none can be left out.
-
-    Args:
-        constructor: A class.
-        arguments: Its arguments.
 
     Raises:
         ValueError: With every reason.

@@ -60,11 +60,7 @@ FILLED: dict[str, set[str]] = {
 def arguments(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """The arguments of a constructor: name to type and default (``...`` where there is none), as pydantic takes fields.
 
-    Args:
-        constructor: A dataclass or another class; inherited fields count, ``**`` arguments do not.
-
-    Returns:
-        The arguments in order.
+    Inherited fields of a dataclass count, ``**`` arguments do not.
     """
     hinted = constructor if is_dataclass(constructor) else constructor.__init__  # type: ignore[misc]
     hints = get_type_hints(hinted, localns={"Iterable": Iterable})  # torch imports it for type checkers alone
@@ -102,15 +98,16 @@ def _public_classes() -> dict[str, type]:
     return found
 
 
-def mentions(annotation: Any, kind: type) -> bool:
+def _mentions(annotation: Any, kind: type) -> bool:
     """Whether an annotation is a class or one of its subclasses, or a union or a collection of it."""
     if isinstance(annotation, type) and not get_args(annotation):
         return issubclass(annotation, kind)
-    return any(mentions(part, kind) for part in get_args(annotation))
+    return any(_mentions(part, kind) for part in get_args(annotation))
 
 
-def _holds(kind: type, inner: type) -> bool:
-    return any(mentions(annotation, inner) for annotation, _ in arguments(kind).values())
+def holds(constructor: Callable[..., Any], inner: type) -> bool:
+    """Whether a constructor takes an object of a class, or several."""
+    return any(_mentions(annotation, inner) for annotation, _ in arguments(constructor).values())
 
 
 _ROLES: dict[str, Callable[[type], bool]] = {
@@ -121,15 +118,15 @@ _ROLES: dict[str, Callable[[type], bool]] = {
     "model": lambda kind: issubclass(kind, CVAE),
     "set": lambda kind: issubclass(kind, PerturbationSet),
     "objective": lambda kind: (
-        issubclass(kind, Objective) and not (issubclass(kind, MultiLabelObjective) or _holds(kind, Objective))
+        issubclass(kind, Objective) and not (issubclass(kind, MultiLabelObjective) or holds(kind, Objective))
     ),
-    "objective of another": lambda kind: issubclass(kind, Objective) and _holds(kind, Objective),
+    "objective of another": lambda kind: issubclass(kind, Objective) and holds(kind, Objective),
     "multi-label objective": lambda kind: issubclass(kind, MultiLabelObjective),
     "ascent": lambda kind: issubclass(kind, Ascent),
     "method": lambda kind: (
-        issubclass(kind, OneUpdate) and not (issubclass(kind, AuxiliaryTraining) or _holds(kind, OneUpdate))
+        issubclass(kind, OneUpdate) and not (issubclass(kind, AuxiliaryTraining) or holds(kind, OneUpdate))
     ),
-    "method of another": lambda kind: issubclass(kind, OneUpdate) and _holds(kind, OneUpdate),
+    "method of another": lambda kind: issubclass(kind, OneUpdate) and holds(kind, OneUpdate),
     "method that replays": lambda kind: issubclass(kind, Method) and not issubclass(kind, OneUpdate),
     "dual method": lambda kind: issubclass(kind, AuxiliaryTraining),
     "classifier": lambda kind: issubclass(kind, Pretrained) and not issubclass(kind, CVAE),

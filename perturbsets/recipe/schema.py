@@ -13,23 +13,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from cvae import FitSettings, LoopSettings
 from cvae.training import tabulate
 from perturbsets.packaged_recipes import find_recipe
+from perturbsets.recipe import sections
 from perturbsets.recipe.analysis_sections import AuxiliarySection, CertifySection, LabelsSection, RepresentationsSection
 from perturbsets.recipe.assembly import schedule
 from perturbsets.recipe.cross_validation import misfits
 from perturbsets.recipe.parts import part, section
-from perturbsets.recipe.sections import (
-    AdversarySection,
-    CheckSection,
-    EvaluateSection,
-    MethodPart,
-    Name,
-    PairsSection,
-    SchedulePart,
-    Section,
-    SetPart,
-    SetSection,
-    ValidationSection,
-)
+from perturbsets.recipe.sections import MethodPart, Name, SchedulePart, Section, SetPart
 from perturbsets.stages import planned
 
 
@@ -43,11 +32,11 @@ class Recipe(Section):
     unseen: part("change") | None = Field(  # type: ignore[valid-type]
         None, description="Held-out conditions: the change of half of the test images, into pairs of a split `unseen`."
     )
-    pairs: PairsSection = Field(default_factory=PairsSection)  # type: ignore[arg-type]
+    pairs: sections.PairsSection = Field(default_factory=sections.PairsSection)  # type: ignore[arg-type]
     model: part("model") | None = Field(None, description="The CVAE; its image shape comes from the pairs.")  # type: ignore[valid-type]
     fit: section(FitSettings) = Field(default_factory=section(FitSettings))  # type: ignore[valid-type]
-    set: SetSection = Field(default_factory=SetSection)  # type: ignore[arg-type]
-    check: CheckSection = Field(default_factory=CheckSection)  # type: ignore[arg-type]
+    set: sections.SetSection = Field(default_factory=sections.SetSection)  # type: ignore[arg-type]
+    check: sections.CheckSection = Field(default_factory=sections.CheckSection)  # type: ignore[arg-type]
     learned: str | None = Field(None, description="An existing learned set: its folder or that of its run.")
     sets: dict[Name, SetPart] = Field(default_factory=dict, description="Sets by name.")  # type: ignore[valid-type]
     auxiliary: AuxiliarySection | None = Field(
@@ -58,7 +47,7 @@ class Recipe(Section):
     schedule: SchedulePart | None = Field(  # type: ignore[valid-type]
         None, description="Learning rates of the classifiers, instead of the warm-up and decay of `train`."
     )
-    validation: ValidationSection | None = Field(  # type: ignore[valid-type]
+    validation: sections.ValidationSection | None = Field(  # type: ignore[valid-type]
         None, description="Selects each classifier's weights by robust accuracy; by default the last are kept."
     )
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
@@ -68,10 +57,10 @@ class Recipe(Section):
         None, description="How each classifier is trained."
     )
     trained: str | None = Field(None, description="A run whose classifiers are evaluated, instead of training any.")
-    adversaries: dict[Name, AdversarySection] = Field(  # type: ignore[valid-type]
+    adversaries: dict[Name, sections.AdversarySection] = Field(  # type: ignore[valid-type]
         default_factory=dict, description="Adversaries by name."
     )
-    evaluate: EvaluateSection = Field(default_factory=EvaluateSection)  # type: ignore[arg-type]
+    evaluate: sections.EvaluateSection = Field(default_factory=sections.EvaluateSection)  # type: ignore[arg-type]
     certify: CertifySection | None = Field(None, description="Certificates; none by default.")
     representations: RepresentationsSection | None = Field(
         None, description="Feature adversaries and measures of a network's representations; none by default."
@@ -207,16 +196,12 @@ def _override(content: dict[str, Any], text: str) -> None:
 
 def _place(fault: Any) -> str:
     """The keys that lead to a fault, without the names of part types."""
-    keys = [
-        str(key) for key in fault["loc"] if not str(key).startswith(("perturbsets.", "cvae.", "augment.", "torch."))
-    ]
-    return ".".join(keys) or "recipe"
+    types = ("perturbsets.", "cvae.", "augment.", "torch.")
+    return ".".join(key for key in map(str, fault["loc"]) if not key.startswith(types)) or "recipe"
 
 
 def _reason(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return f"unknown key, got {fault['input']!r}"
     message: str = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] in ("missing", "value_error"):
-        return message
-    return f"{message}, got {fault['input']!r}"
+    return message if fault["type"] in ("missing", "value_error") else f"{message}, got {fault['input']!r}"

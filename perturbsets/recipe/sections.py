@@ -108,8 +108,7 @@ class EvaluateSection(Section):
     images: Count | None = Field(None, description="Number of test images, drawn once by the seed; all by default.")
     shown: Count = Field(8, description="Images in the report's pictures of attacks.")
     reference: Name | None = Field(
-        None,
-        description="Classifier that labels members of the learned set, to compare; the last by default.",
+        None, description="Classifier that labels members of the learned set, to compare; the last by default."
     )
     control: Name | None = Field(
         None, description="Classifier that all others are compared with, image by image; none by default."

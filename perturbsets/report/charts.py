@@ -31,9 +31,7 @@ def norms_chart(norms: Tensor, radius: float, dimensions: int | None) -> Chart:
         annotate(axes, f"radius {radius:.2f}", (radius, 1.0), (-5, -4), "warm", xycoords=place, va="top")
         if dimensions is not None:
             axes.axvline(dimensions**0.5, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("norm of the encoding, in prior standard deviations")
-        axes.set_ylabel("validation pairs")
+        axes.set(xlim=(0, None), xlabel="norm of the encoding, in prior standard deviations", ylabel="validation pairs")
 
     dotted = "" if dimensions is None else " The dotted line is the typical norm of a draw from the prior, √Z."
     return draw_chart(
@@ -57,8 +55,7 @@ def errors_chart(errors: Mapping[str, Tensor]) -> Chart:
             axes.plot(ordered[points].numpy(), rank[points].numpy(), color=series(number)[0], label=label)
         axes.set_xscale("log")
         percent_axis(axes)
-        axes.set_xlabel("mean squared error per pixel")
-        axes.set_ylabel("share of pairs with less")
+        axes.set(xlabel="mean squared error per pixel", ylabel="share of pairs with less")
         axes.legend(loc="best")
 
     medians = ", ".join(f"{label} {float(values.median()):.2g}" for label, values in errors.items())
@@ -72,31 +69,38 @@ def errors_chart(errors: Mapping[str, Tensor]) -> Chart:
     )
 
 
+FITTED = {  # name of a chart -> title, keys of training and validation, label of the axis, caption
+    "fit-score": (
+        "Negative evidence bound",
+        ("loss", "score"),
+        "nats per pixel; lower is better",
+        "The weight of the divergence warms up; the model with the lowest validation score is kept.",
+    ),
+    "fit-kl": (
+        "Information in the latents",
+        ("kl", "validation_kl"),
+        "divergence, nats per pixel",
+        "Zero would mean that the generator ignores the latents and the set is a single image.",
+    ),
+    "fit-scale": (
+        "Scale of the generator's error",
+        ("scale", "validation_scale"),
+        "pixel value",
+        "The root mean square error of the generator.",
+    ),
+}
+STYLES: dict[str, dict[str, Any]] = {
+    "training": {"color": LIGHT["accent"], "linewidth": 1},
+    "validation": {"color": LIGHT["warm"], "linewidth": 1.6, "marker": "o", "markersize": 4},
+}
+
+
 def fit_charts(records: Sequence[Record]) -> list[Chart]:
     """The objective, the divergence and the generator's scale over the steps of the fit."""
-    plans = {
-        "fit-score": (
-            "Negative evidence bound",
-            {"training": "loss", "validation": "score"},
-            "nats per pixel; lower is better",
-            "The weight of the divergence warms up; the model with the lowest validation score is kept.",
-        ),
-        "fit-kl": (
-            "Information in the latents",
-            {"training": "kl", "validation": "validation_kl"},
-            "divergence, nats per pixel",
-            "Zero would mean that the generator ignores the latents and the set is a single image.",
-        ),
-        "fit-scale": (
-            "Scale of the generator's error",
-            {"training": "scale", "validation": "validation_scale"},
-            "pixel value",
-            "The root mean square error of the generator.",
-        ),
-    }
     charts = []
-    for name, (title, keys, label, caption) in plans.items():
-        curves = {kind: curve for kind, key in keys.items() if (curve := _column(records, key))[0]}
+    for name, (title, keys, label, caption) in FITTED.items():
+        columns = zip(STYLES, (_column(records, key) for key in keys), strict=True)
+        curves = {kind: curve for kind, curve in columns if curve[0]}
         if not curves:
             continue
         ends = "; ".join(f"{kind} ends at {values[-1]:.4g}" for kind, (_, values) in curves.items())
@@ -106,20 +110,15 @@ def fit_charts(records: Sequence[Record]) -> list[Chart]:
 
 
 def _draw_fit(axes: Axes, curves: Mapping[str, Curve], label: str, *, logarithmic: bool) -> None:
-    styles: dict[str, dict[str, Any]] = {
-        "training": {"color": LIGHT["accent"], "linewidth": 1},
-        "validation": {"color": LIGHT["warm"], "linewidth": 1.6, "marker": "o", "markersize": 4},
-    }
     for kind, (steps, values) in curves.items():
-        axes.plot(steps, values, label=kind, **styles[kind])
+        axes.plot(steps, values, label=kind, **STYLES[kind])
     settled = [value for _, values in curves.values() for value in values[len(values) // 20 :]]
     if logarithmic and min(settled) > 0:
         axes.set_yscale("log")
     else:
         margin = 0.06 * (max(settled) - min(settled)) or 1.0
         axes.set_ylim(min(settled) - margin, max(settled) + margin)
-    axes.set_xlabel("step")
-    axes.set_ylabel(label)
+    axes.set(xlabel="step", ylabel=label)
     axes.legend()
 
 
@@ -163,8 +162,7 @@ def accuracy_chart(table: Mapping[str, Any]) -> Chart:
         title="Accuracy under each attack",
         alt=f"Accuracies with intervals, grouped by attack. {'; '.join(spans)}.",
         caption="Dots are means, bars 95 % intervals.",
-        width=5.4,
-        height=dots_height(rows, columns),
+        **dots_size(rows, columns),
     )
 
 
@@ -206,9 +204,9 @@ def dots(
         axes.figure.legend(loc="outside upper left", ncols=3, handletextpad=0.2, columnspacing=1.2)
 
 
-def dots_height(rows: Sequence[str], columns: Sequence[str]) -> float:
-    """Height in inches of a chart of such dots."""
-    return 1.1 + 0.145 * len(columns) * (len(rows) + 1.4)
+def dots_size(rows: Sequence[str], columns: Sequence[str]) -> dict[str, float]:
+    """Size in inches of a chart of such dots."""
+    return {"width": 5.4, "height": 1.1 + 0.145 * len(columns) * (len(rows) + 1.4)}
 
 
 def _column(records: Sequence[Record], key: str) -> Curve:

@@ -90,25 +90,23 @@ def _radii(entries: list[dict[str, Any]]) -> list[Table | str]:
 def accuracies(table: AccuracyTable) -> Table:
     """Accuracies of classifiers under attacks."""
     cells = {}
-    for row in table.rows:
-        for column in table.columns:
-            mean, low, high = table.accuracy(row, column)
-            between = ends(low, high, lambda share: f"{100 * share:.0f}", "-")
-            cells[row, column] = f"{100 * mean:.1f}\n{between}"
+    for row, column in table.correct:
+        mean, low, high = table.accuracy(row, column)
+        cells[row, column] = f"{100 * mean:.1f}\n{ends(low, high, lambda share: f'{100 * share:.0f}', '-')}"
     return _crossed("accuracy in %\n95 % interval", cells)
 
 
 def audits(console: Console, results: Mapping[str, Mapping[str, Audit]]) -> None:
     """Prints how many checks each attack passed on each classifier, and those that it failed."""
-    cells = {}
+    cells, failures = {}, []
     for row, audited in results.items():
         for column, audit in audited.items():
             passed = sum(check.passed is True for check in audit.checks)
             cells[row, column] = f"{MARKS[audit.passed]} {passed} of {passed + len(audit.failures)}"
+            failures += [f"{row} under {column}: {check}" for check in audit.failures]
     if cells:
         console.print(_crossed("audit\nchecks passed", cells))
-    failed = [(row, column, results[row][column].failures) for row, column in cells]
-    sentences(console, (f"{row} under {column}: {check}" for row, column, checks in failed for check in checks))
+    sentences(console, failures)
 
 
 def _crossed(corner: str, cells: dict[tuple[str, str], str]) -> Table:
@@ -143,15 +141,15 @@ def robustness(content: Content) -> Table:
 
 def auxiliary(scores: list[dict[str, Any]]) -> Table:
     """Scores of the auxiliary classifiers."""
+
+    def percent(figure: Any) -> str:
+        mean = figure["mean"] if isinstance(figure, dict) else figure
+        return "none" if mean is None else f"{100 * mean:.1f} %"
+
     table = Table("auxiliary", *SCORES.values())
     for entry in scores:
-        table.add_row(f"seed {entry['seed']}", *(_percent(entry[name]) for name in SCORES))
+        table.add_row(f"seed {entry['seed']}", *(percent(entry[name]) for name in SCORES))
     return table
-
-
-def _percent(figure: Any) -> str:
-    mean = figure["mean"] if isinstance(figure, dict) else figure
-    return "none" if mean is None else f"{100 * mean:.1f} %"
 
 
 # Certificates, representations and labels.
@@ -171,8 +169,7 @@ def representations(content: Content) -> list[str]:
     """Success of the attacks on representations, a sentence for each layer."""
     lines = []
     for layer, entry in content["by_layer"].items():
-        figures = (entry["labels"]["takes_guide"], entry["ratio"])
-        label, ratio = (with_interval(each, "{:.1%}".format) for each in figures)
+        label, ratio = (with_interval(e, "{:.1%}".format) for e in (entry["labels"]["takes_guide"], entry["ratio"]))
         lines.append(f"{layer}: {label} get the guide's label; the remaining distance to the guide is {ratio}")
     return lines
 

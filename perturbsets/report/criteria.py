@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -19,17 +18,8 @@ from perturbsets.sets.latent import LatentBall
 Content = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Criterion:
-    """One row of the table of criteria.
-
-    Attributes:
-        name: Name of the criterion.
-        question: The question it answers.
-        value: The figure.
-        interval: Its 95 % interval.
-        meaning: How to read it.
-    """
+class Criterion(NamedTuple):
+    """One row of the table of criteria: the question it answers, the figure, and how to read it."""
 
     name: str
     question: str
@@ -54,22 +44,16 @@ def criteria_sections(run: Path, checks: dict[str, Any] | None, pairs: Path) -> 
     }
     radius, latent = checks["radius"]["value"], (read_json(run / "set" / "config.json") or {}).get("latent")
     drawn = [charts.errors_chart(errors), necessary_chart(checks["necessary"]["curve"], radius)]
-    return [
+    sections = [
         Section(*norms, charts=[charts.norms_chart(arrays["norms"], radius, latent)], content=checks["radius"]),
         *_extremes(run, pairs, arrays),
         Section(*criteria, charts=drawn, content=_figures(checks)),
-        *(
-            [Section("unseen", "The criteria under unseen conditions", content=_figures(checks["unseen"]))]
-            if "unseen" in checks
-            else []
-        ),
-        Section(
-            "theorems",
-            "Proven bounds",
-            charts=[theorem_chart(latent, checks["theorems"]["kl"]["mean"], radius)] if latent else [],
-            content=checks["theorems"],
-        ),
     ]
+    if "unseen" in checks:
+        sections.append(Section("unseen", "The criteria under unseen conditions", content=_figures(checks["unseen"])))
+    bounds = checks["theorems"]
+    drawn = [theorem_chart(latent, bounds["kl"]["mean"], radius)] if latent else []
+    return [*sections, Section("theorems", "Proven bounds", charts=drawn, content=bounds)]
 
 
 def _extremes(run: Path, pairs: Path, arrays: dict[str, Tensor]) -> list[Section]:
@@ -88,12 +72,7 @@ def _extremes(run: Path, pairs: Path, arrays: dict[str, Tensor]) -> list[Section
 
 def _figures(checks: dict[str, Any]) -> dict[str, Any]:
     """The content of a section on the criteria, for one split."""
-    return {
-        "criteria": criteria(checks),
-        "necessary": checks["necessary"],
-        "findings": checks["findings"],
-        "radii": checks.get("radii", []),
-    }
+    return {"radii": [], **checks, "criteria": criteria(checks)}
 
 
 def criteria(checks: Content) -> list[Criterion]:
@@ -101,6 +80,12 @@ def criteria(checks: Content) -> list[Criterion]:
     necessary, sufficient, approximation = checks["necessary"], checks["sufficient"], checks["approximation"]
     search, encoding, mismatched = (necessary[name] for name in ("search", "encoding", "mismatched_search"))
     bits, bits_interval = likelihood(sufficient)
+    above_floor = ""
+    if search["above_floor"] is not None:
+        above_floor = (
+            "Error above the generator's floor (its least error at any offset), relative to the clean image's: "
+            f"{percent(search['above_floor'])}."
+        )
     return [
         Criterion(
             "Necessary subset property",
@@ -110,7 +95,7 @@ def criteria(checks: Content) -> list[Criterion]:
             "Squared error of the nearest member found, as a share of the squared difference between clean and changed "
             f"image; lower is better, 0 % means that every change is in the set. At the encoding: {share(encoding)}. "
             f"Per pixel: mean {search['mean']:.2g}, 95 % of pairs at most {search['q95']:.2g}. The search bounds the "
-            f"true minimum from above. {_above(search)}",
+            f"true minimum from above. {above_floor}",
         ),
         *_centre(necessary),
         Criterion(
@@ -165,25 +150,18 @@ def _centre(necessary: Content) -> list[Criterion]:
     ]
 
 
-def _above(search: Content) -> str:
-    """The error above the generator's own floor."""
-    if search["above_floor"] is None:
-        return ""
-    above = percent(search["above_floor"])
-    return f"Error above the generator's floor (its least error at any offset), relative to the clean image's: {above}."
-
-
 def _around(figures: Content) -> list[Criterion]:
     """Reach and diversity."""
     reach, sampled, diversity = (figures[name] for name in ("reach", "sampled", "diversity"))
-    labels = figures["labels"]
-    accuracies = (
-        ""
-        if labels is None
-        else f" Accuracy of the classifier {labels['classifier']}: {percent(labels['clean']['mean'])} on clean images, "
-        f"{percent(labels['changed']['mean'])} on real changes, {percent(labels['samples']['mean'])} on samples, "
-        f"{percent(labels['worst']['mean'])} in the worst case found."
-    )
+    labels, accuracies = figures["labels"], ""
+    if labels is not None:
+        clean, changed, samples, worst = (
+            percent(labels[kind]["mean"]) for kind in ("clean", "changed", "samples", "worst")
+        )
+        accuracies = (
+            f" Accuracy of the classifier {labels['classifier']}: {clean} on clean images, {changed} on real changes, "
+            f"{samples} on samples, {worst} in the worst case found."
+        )
     return [
         Criterion(
             "Reach",

@@ -6,12 +6,10 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
 
 COLOURS: dict[str, tuple[str, str]] = {
     "page": ("#f6f7f9", "#14171b"),
@@ -83,51 +81,15 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A drawn chart.
+class Chart(NamedTuple):
+    """A drawn chart."""
 
-    Attributes:
-        name: Name of its file, without ending.
-        title: Its title.
-        alt: A description for readers who cannot see it.
-        caption: What to look for.
-        svg: The chart as an ``<svg>`` element in the page's colours.
-        png: The chart as a PNG file in light colours, with its title.
-    """
-
-    name: str
+    name: str  # of its file, without ending
     title: str
-    alt: str
-    caption: str
-    svg: str
-    png: bytes
-
-
-def band(
-    axes: Axes,
-    across: Sequence[float],
-    entries: Sequence[Mapping[str, Any]],
-    colour: str,
-    name: str = "",
-    *,
-    least: float = -math.inf,
-) -> None:
-    """Fills the intervals of figures along a curve, with a gap where one has none.
-
-    Args:
-        axes: Where to draw.
-        across: Abscissa of each figure.
-        entries: The figures.
-        colour: Colour of the band.
-        name: Prefix of the keys of the ends.
-        least: Lower end of a logarithmic axis.
-    """
-    low, high = (
-        [math.nan if entry[key] is None else max(least, entry[key]) for entry in entries]
-        for key in (f"{name}low", f"{name}high")
-    )
-    axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0)
+    alt: str  # a description for readers who cannot see it
+    caption: str  # what to look for
+    svg: str  # an ``<svg>`` element in the page's colours
+    png: bytes  # a file in light colours, with the title
 
 
 def plot_means(
@@ -141,9 +103,16 @@ def plot_means(
     marker: str = "",
     least: float = -math.inf,
 ) -> None:
-    """Draws a curve of figures with the band of their intervals; arguments as for :func:`band`."""
-    band(axes, across, entries, colour, "" if key == "mean" else f"{key}_", least=least)
-    values = [max(least, entry[key]) for entry in entries]
+    """Draws a curve of figures over their abscissas with the band of their intervals, a gap where one has none.
+
+    Values are cut off at ``least``, the lower end of a logarithmic axis.
+    """
+    prefix = "" if key == "mean" else f"{key}_"
+    low, high, values = (
+        [math.nan if entry[name] is None else max(least, entry[name]) for entry in entries]
+        for name in (f"{prefix}low", f"{prefix}high", key)
+    )
+    axes.fill_between(across, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(across, values, color=colour, marker=marker, markersize=4, label=label)
 
 
@@ -153,8 +122,7 @@ def plot_detection(axes: Axes, curves: Mapping[str, tuple[Mapping[str, Any], str
         label = f"{label}, area {curve['area']['mean']:.2f}"
         axes.plot(curve["false_positive"], curve["true_positive"], line, color=colour, label=label)
     axes.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle=":", linewidth=1)
-    axes.set_xlabel(f"natural images {detected}")
-    axes.set_ylabel(f"adversarial images {detected}")
+    axes.set(xlabel=f"natural images {detected}", ylabel=f"adversarial images {detected}")
     if curves:
         axes.legend(loc="lower right")
 
@@ -183,17 +151,7 @@ def draw_chart(
     width: float = WIDTH,
     height: float = 2.7,
 ) -> Chart:
-    """Draws a chart in the report's style, and leaves matplotlib's settings as they are.
-
-    Args:
-        name: As :class:`Chart`, like the other texts.
-        draw: Draws on given axes.
-        title: Title.
-        alt: Description.
-        caption: Caption.
-        width: Width in inches.
-        height: Height in inches.
-    """
+    """Draws a chart in the report's style, of a size in inches, and leaves matplotlib's settings as they are."""
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from perturbsets.intervals import ends
 from perturbsets.stages import STAGES
@@ -13,15 +12,8 @@ from perturbsets.stages import STAGES
 Content = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class KeyFigure:
-    """A number for the top of the page.
-
-    Attributes:
-        label: Name of the figure.
-        value: The number.
-        detail: Its interval and sample size.
-    """
+class KeyFigure(NamedTuple):
+    """A number for the top of the page, with its interval and sample size."""
 
     label: str
     value: str
@@ -104,8 +96,7 @@ def summary(
             f"changed image (95 % interval {share_interval(necessary['search'])}). For changes of another image it is "
             f"{share(necessary['mismatched_search'])} ({share_interval(necessary['mismatched_search'])})."
         )
-    attack = headline_attack(evaluation) if evaluation is not None else None
-    if evaluation is not None and attack is not None:
+    if evaluation is not None and (attack := headline_attack(evaluation)) is not None:
         cells = {row: evaluation["accuracy"][row][attack] for row in evaluation["rows"]}
         low, high = (choose(cells, key=lambda row: cells[row]["mean"]) for choose in (min, max))
         pixels = "the pixels of " if evaluation.get("unit") == "pixels" else ""
@@ -116,8 +107,7 @@ def summary(
             else f"Accuracy is lowest under {attack}: {first}."
         )
     if features is not None:
-        last = features["layers"][-1]
-        entry = features["by_layer"][last]
+        entry = features["by_layer"][last := features["layers"][-1]]
         sentences.append(
             f"Changes of at most {255 * features['radius']:.3g} of 255 levels per pixel reduce the distance of "
             f"{features['pairs']:,} images from a guide image in the representation at {last} to "
@@ -158,17 +148,11 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
             KeyFigure("bits per pixel", bits, f"{bits_interval}; {size}"),
             KeyFigure("radius", f"{radius['value']:.2f}", f"prior standard deviations, {_origin(radius)}"),
         ]
-    attack = headline_attack(evaluation) if evaluation is not None else None
-    if evaluation is not None and attack is not None:
+    if evaluation is not None and (attack := headline_attack(evaluation)) is not None:
         cells = [evaluation["accuracy"][row][attack] for row in evaluation["rows"]]
         best = max(cells, key=lambda cell: float(cell["mean"]))
-        figures.append(
-            KeyFigure(
-                f"best accuracy under {attack}",
-                f"{best['mean']:.1%}",
-                f"{between(best, '{:.1%}'.format)}; {images(evaluation)}, {_seeds(evaluation['seeds'])}",
-            )
-        )
+        detail = f"{between(best, '{:.1%}'.format)}; {images(evaluation)}, {_seeds(evaluation['seeds'])}"
+        figures.append(KeyFigure(f"best accuracy under {attack}", f"{best['mean']:.1%}", detail))
     if features is not None:
         last, size = features["by_layer"][features["layers"][-1]], f"{features['pairs']:,} pairs"
         for label, entry in (
@@ -183,13 +167,11 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
 def verdicts(rows: Sequence[str], audits: Content | None) -> dict[str, dict[str, int]]:
     """Number of failed checks of every audited classifier and attack."""
     audited = {} if audits is None else audits["rows"]
-    return {
-        row: {
-            column: sum(check["passed"] is False for check in cell["checks"])
-            for column, cell in audited.get(row, {}).items()
-        }
-        for row in rows
-    }
+
+    def failed(cell: Content) -> int:
+        return sum(check["passed"] is False for check in cell["checks"])
+
+    return {row: {column: failed(cell) for column, cell in audited.get(row, {}).items()} for row in rows}
 
 
 def sample_note(evaluation: Content) -> str:

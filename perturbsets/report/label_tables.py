@@ -22,7 +22,7 @@ SCORES = {
 
 def score_table(scores: Content) -> Table:
     """Scores of each seed's auxiliary classifier on clean test images."""
-    return Table.of(
+    return Table(
         "Scores on clean test images",
         "seed",
         {title: cell(_figure, name) for name, title in SCORES.items()},
@@ -35,7 +35,7 @@ def score_table(scores: Content) -> Table:
 def label_table(scores: Content) -> Table:
     """Scores of the first seed's auxiliary classifier for each label."""
     first = scores["seeds"][0]
-    return Table.of(
+    return Table(
         "Scores by label",
         "label",
         {
@@ -52,8 +52,8 @@ def label_table(scores: Content) -> Table:
 def scheme_table(evaluation: Content, robustness: Content | None, costs: Content) -> Table:
     """Accuracies of all classifiers, and the backward passes of their training."""
     columns = {
-        "backward passes": cell(_count, "cost", "classifier_backward"),
-        "of the auxiliary": cell(_count, "cost", "auxiliary_backward"),
+        "backward passes": cell(_number, "cost", "classifier_backward"),
+        "of the auxiliary": cell(_number, "cost", "auxiliary_backward"),
         **{name: cell(with_interval, "accuracy", name) for name in evaluation["columns"]},
         **({} if robustness is None else {"fixed ensemble": cell(with_interval, "ensemble")}),
     }
@@ -65,7 +65,7 @@ def scheme_table(evaluation: Content, robustness: Content | None, costs: Content
         }
         for row in evaluation["rows"]
     }
-    return Table.of(
+    return Table(
         "All classifiers",
         "classifier",
         columns,
@@ -85,7 +85,7 @@ def compared_table(evaluation: Content, robustness: Content | None) -> Table:
     if ensemble is not None:
         cells = {row: {**entry, "fixed ensemble": next(iter(ensemble[row].values()))} for row, entry in cells.items()}
         columns["fixed ensemble"] = cell(_points, "fixed ensemble")
-    return Table.of(
+    return Table(
         f"Against {control}",
         "classifier",
         columns,
@@ -97,7 +97,7 @@ def compared_table(evaluation: Content, robustness: Content | None) -> Table:
 
 def attack_tables(content: Content, attacked: Mapping[str, Content]) -> list[Table]:
     """Success and cost of each attack on labels."""
-    success = Table.of(
+    success = Table(
         "Success of the attacks",
         "attack",
         {
@@ -112,7 +112,7 @@ def attack_tables(content: Content, attacked: Mapping[str, Content]) -> list[Tab
         f"Goals: {_goals(attacked)}. Flips are labels whose predicted state changed, collateral ones those other than "
         "targets.",
     )
-    cost = Table.of(
+    cost = Table(
         "Remaining scores and cost",
         "attack",
         {
@@ -134,7 +134,7 @@ def attack_tables(content: Content, attacked: Mapping[str, Content]) -> list[Tab
 
 def detector_tables(content: Content) -> list[Table]:
     """Share of natural and of adversarial images that rules reject, for unaware and for adaptive attackers."""
-    natural = Table.of(
+    natural = Table(
         "Natural images",
         "classifier",
         {
@@ -149,7 +149,7 @@ def detector_tables(content: Content) -> list[Table]:
         f"support, is above the threshold, which rejects at most {percent(content['share'])} of natural validation "
         "images. Violated: the predicted labels do not meet the rule of the predicted class.",
     )
-    attacks = Table.of(
+    attacks = Table(
         "Attacks on the class",
         "classifier, attack",
         {
@@ -184,15 +184,11 @@ def _goals(attacked: Mapping[str, Content]) -> str:
 
 
 def _number(figure: float | None) -> str:
-    return NONE if figure is None else f"{figure:,.3g}"
+    return NONE if figure is None else f"{figure:.3g}"
 
 
 def _targeted(entry: Content | None, name: str, form: Callable[[Any], str]) -> str:
     return NONE if entry is None or entry["success"] is None else with_interval(entry[name], form)
-
-
-def _count(count: float | None) -> str:
-    return NONE if count is None else f"{count:.3g}"
 
 
 def _figure(figure: Any) -> str:

@@ -8,17 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from perturbsets.report.charts import dots, dots_height
+from perturbsets.report import label_tables
+from perturbsets.report.charts import dots, dots_size
 from perturbsets.report.drawing import Chart, draw_chart, plot_detection, series
-from perturbsets.report.label_tables import (
-    attack_tables,
-    compared_table,
-    detector_tables,
-    label_table,
-    scheme_table,
-    score_table,
-)
-from perturbsets.report.pictures import Grid, Group, Row
+from perturbsets.report.pictures import Grid, Row
 from perturbsets.report.section import Section, read_json, read_tensors
 
 Content = Mapping[str, Any]
@@ -36,11 +29,9 @@ def flip_chart(labels: Sequence[str], attacked: Mapping[str, Content], way: str)
         for label, entry in zip(labels, results["flips"]["labels"], strict=True)
         if entry[way] is not None
     }
-    most = {
-        attack: max((cells[one, label]["mean"], label) for one, label in cells if one == attack)
-        for attack in attacked
-        if any(one == attack for one, _ in cells)
-    }
+    most: dict[str, tuple[float, str]] = {}
+    for (attack, label), entry in cells.items():
+        most[attack] = max(most.get(attack, (0.0, "")), (entry["mean"], label))
     largest = "; ".join(f"{attack}: {share:.0%} of {label}" for attack, (share, label) in most.items())
     return draw_chart(
         f"labels-{way.replace('_', '-')}",
@@ -49,8 +40,7 @@ def flip_chart(labels: Sequence[str], attacked: Mapping[str, Content], way: str)
         alt=f"Share of each label's {from_} states flipped {to}, by attack, with intervals. Largest: {largest}.",
         caption=f"Of the images for which the auxiliary classifier predicts a label {from_}, the share in which an "
         f"attack flips it {to}; 95 % intervals. Labels without such images have no dot.",
-        width=5.4,
-        height=dots_height(list(attacked), labels),
+        **dots_size(list(attacked), labels),
     )
 
 
@@ -77,16 +67,16 @@ def auxiliary_section(run: Path) -> Section:
     scores, title = read_json(run / "auxiliary" / "scores.json"), "Auxiliary classifier"
     if scores is None:
         return Section("auxiliary", title, needs="auxiliary")
-    return Section("auxiliary", title, tables=[score_table(scores), label_table(scores)])
+    return Section("auxiliary", title, tables=[label_tables.score_table(scores), label_tables.label_table(scores)])
 
 
 def scheme_sections(evaluation: Content | None, robustness: Content | None, costs: Content | None) -> list[Section]:
     """All classifiers compared: robust accuracy, training cost, and differences."""
     if evaluation is None or costs is None:
         return []
-    tables = [scheme_table(evaluation, robustness, costs)]
+    tables = [label_tables.scheme_table(evaluation, robustness, costs)]
     if "differences" in evaluation:
-        tables.append(compared_table(evaluation, robustness))
+        tables.append(label_tables.compared_table(evaluation, robustness))
     return [Section("schemes", "Training methods and their cost", tables=tables)]
 
 
@@ -101,28 +91,16 @@ def label_sections(run: Path) -> list[Section]:
         {name: entry for part in parts for name, entry in content[part].items() if entry["images"]}
         for parts in (("attacks", "least", "universal"), ("attacks", "universal"))
     )
-    sections = [
-        Section(
-            "labels",
-            title,
-            grids=[_pictures(content["labels"], arrays, name) for name in done],
-            charts=[flip_chart(content["labels"], searched, way) for way in WAYS] if searched else [],
-            tables=attack_tables(content, done) if done else [],
-        )
-    ]
-    if content["detector"] is not None:
-        sections.append(
-            Section(
-                "detector",
-                "Detection by rules",
-                charts=[
-                    detector_chart(name, entry["adversaries"])
-                    for name, entry in content["detector"]["classifiers"].items()
-                ],
-                tables=detector_tables(content["detector"]),
-            )
-        )
-    return sections
+    names, detector = content["labels"], content["detector"]
+    grids = [_pictures(names, arrays, name) for name in done]
+    charts = [flip_chart(names, searched, way) for way in WAYS] if searched else []
+    tables = label_tables.attack_tables(content, done) if done else []
+    attacks = Section("labels", title, grids=grids, charts=charts, tables=tables)
+    if detector is None:
+        return [attacks]
+    charts = [detector_chart(name, entry["adversaries"]) for name, entry in detector["classifiers"].items()]
+    tables = label_tables.detector_tables(detector)
+    return [attacks, Section("detector", "Detection by rules", charts=charts, tables=tables)]
 
 
 def _pictures(labels: list[str], arrays: Mapping[str, Tensor], name: str) -> Grid:
@@ -145,7 +123,6 @@ def _pictures(labels: list[str], arrays: Mapping[str, Tensor], name: str) -> Gri
                 [_flipped(labels, *both) for both in zip(before, after, strict=True)],
             ),
         ),
-        groups=(Group("", len(clean)),),
     )
 
 

@@ -31,9 +31,6 @@ def write_report(run: Path) -> Path:
     A section whose stage has not run yet names the command that makes it. The same folder gives the same pictures: the
     seed of the run chooses them.
 
-    Args:
-        run: The run folder.
-
     Returns:
         Path of the page: one file without links or scripts, in a light and a dark scheme.
 
@@ -76,11 +73,13 @@ def write_report(run: Path) -> Path:
         *(representation_sections(run) if "representations" in stages else []),
         *(label_sections(run) if "labels" in stages else []),
     ]
+    stages_done = about.get("stages", {}).items()
+    made_by = [entry["command"] for name, entry in stages_done if name != "report" and "command" in entry]
     page = _render(
         title=run.resolve().name,
         run=shlex.quote(str(run)),
         about={"versions": {}, "stages": {}, **about},
-        commands=_commands(about),
+        commands=list(dict.fromkeys(made_by)),
         summary=findings.summary(checks, evaluation, about, stages, features),
         figures=findings.key_figures(checks, evaluation, features),
         sections=sections,
@@ -211,32 +210,15 @@ def _certificates(run: Path) -> Section:
     return Section("certificates", title, charts=drawn if votes is None else [*drawn, votes], content=content)
 
 
-def _commands(about: dict[str, Any]) -> list[str]:
-    """The commands that made the numbers, in order."""
-    stages = about.get("stages", {}).items()
-    return list(dict.fromkeys(entry["command"] for name, entry in stages if name != "report" and "command" in entry))
-
-
 def _render(**content: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    loader = PackageLoader("perturbsets.report")
     environment = Environment(
-        loader=PackageLoader("perturbsets.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(
-        zip=zip,
-        percent=findings.percent,
-        times=findings.times,
-        interval=findings.share_interval,
-        between=findings.between,
-        images=findings.images,
-        figure="{:.3g}".format,
-        likelihood=findings.likelihood,
-    )
+    forms = {name: getattr(findings, name) for name in ("percent", "times", "between", "images", "likelihood")}
+    environment.globals.update(forms, zip=zip, interval=findings.share_interval, figure="{:.3g}".format)
     return environment.get_template("page.html").render(colours=COLOURS, **content)
 
 

@@ -31,9 +31,9 @@ def necessary_chart(curve: Sequence[Mapping[str, Any]], radius: float) -> Chart:
             plot_means(axes, radii, entries, LIGHT[colour], label, key="share", marker="o", least=SMALLEST)
         axes.axvline(radius, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
         axes.set_yscale("log")
-        axes.set_xlim(left=0)
-        axes.set_xlabel("radius, in prior standard deviations")
-        axes.set_ylabel("error, as a share of the change")
+        axes.set(
+            xlim=(0, None), xlabel="radius, in prior standard deviations", ylabel="error, as a share of the change"
+        )
         axes.legend()
 
     values = "; ".join(
@@ -70,8 +70,7 @@ def coverage_chart(errors: Tensor, certificate: Mapping[str, Any]) -> Chart:
         axes.set_xscale("log")
         axes.tick_params(axis="x", which="minor", labelbottom=False)
         percent_axis(axes)
-        axes.set_xlabel(f"error of the nearest member: {unit}")
-        axes.set_ylabel("share of pairs within")
+        axes.set(xlabel=f"error of the nearest member: {unit}", ylabel="share of pairs within")
         axes.legend(loc="lower right")
 
     return draw_chart(
@@ -95,8 +94,7 @@ def certified_chart(smoothing: Mapping[str, Mapping[str, Any]]) -> Chart | None:
             plot_means(axes, [point["radius"] for point in points], points, series(number)[0], name)
         axes.set_xlim(left=0)
         percent_axis(axes)
-        axes.set_xlabel("certified radius")
-        axes.set_ylabel("certified accuracy")
+        axes.set(xlabel="certified radius", ylabel="certified accuracy")
         axes.legend()
 
     starts = "; ".join(
@@ -138,8 +136,7 @@ def theorem_chart(latent: int = 16, kl: float = 20.0, radius: float | None = Non
             annotate(axes, f"radius {radius:.2f}", (1.0, radius), (0, 3), "ink", xycoords=("axes fraction", "data"))
         axes.set_xlim(0, 2 * kl)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("divergence K from the prior, in nats")
-        axes.set_ylabel("radius ε needed")
+        axes.set(xlabel="divergence K from the prior, in nats", ylabel="radius ε needed")
         axes.legend(loc="upper left")
 
     half, little = (

@@ -16,7 +16,7 @@ TO_GUIDE = "to the guide / source to guide"
 
 def distance_table(content: Content) -> Table:
     """Distances of adversaries to their guides and sources."""
-    return Table.of(
+    return Table(
         "Distances",
         "layer",
         {
@@ -34,7 +34,7 @@ def distance_table(content: Content) -> Table:
 
 def label_table(content: Content) -> Table:
     """Predicted labels of adversaries."""
-    return Table.of(
+    return Table(
         "Predicted labels",
         "layer",
         {
@@ -51,7 +51,7 @@ def neighbour_table(content: Content) -> Table:
     """Whether adversaries have the neighbours of their guides."""
     first, *others = content["guides"]
     last, guides = content["layers"][-1], content["guides"]
-    return Table.of(
+    return Table(
         "Neighbours",
         "layer",
         {
@@ -72,7 +72,7 @@ def neighbour_table(content: Content) -> Table:
 
 def tangent_table(content: Content) -> Table:
     """Whether adversaries lie where natural neighbours do."""
-    return Table.of(
+    return Table(
         "Tangent and angles",
         "layer",
         {
@@ -90,7 +90,7 @@ def tangent_table(content: Content) -> Table:
 
 def sensitivity_table(content: Content) -> Table:
     """Sensitivity to the dimension of the tangent."""
-    return Table.of(
+    return Table(
         f"Other dimensions, {content['layers'][-1]}",
         "dimension",
         {f"ΔL: {words}": cell(_median, kind) for kind, words in KINDS.items()},
@@ -101,7 +101,7 @@ def sensitivity_table(content: Content) -> Table:
 
 def activity_table(content: Content) -> Table:
     """Active units of adversaries."""
-    return Table.of(
+    return Table(
         "Active units",
         "layer",
         {
@@ -117,7 +117,7 @@ def activity_table(content: Content) -> Table:
 def kinds_table(content: Content) -> Table:
     """Kinds of adversaries, with and without a guide."""
     gap = percent(content["kinds"]["feature-linear"]["gap"]["largest"])
-    return Table.of(
+    return Table(
         f"Five adversaries, {content['layers'][-1]}",
         "adversary",
         {
@@ -144,7 +144,7 @@ def random_tables(content: Content) -> list[Table]:
         **{f"Ω: {kind}": cell(_cosine, "consistency", kind) for kind in ("adversary", "far")},
     }
     note = "The same pairs, layers and measures on a copy of the network with random weights."
-    return [Table.of(NETWORKS[name], "layer", columns, layers, note) for name, layers in content["random"].items()]
+    return [Table(NETWORKS[name], "layer", columns, layers, note) for name, layers in content["random"].items()]
 
 
 def elsewhere_tables(content: Content) -> list[Table]:
@@ -157,7 +157,7 @@ def elsewhere_tables(content: Content) -> list[Table]:
     transfer = "The same adversaries: their distance to the guide and their label in another network."
     sets = f"Search for the guide’s representation at {content['layers'][-1]} in other perturbation sets."
     parts = (("transfer", "Transfer to other networks", transfer), ("sets", "In other sets", sets))
-    return [Table.of(title, "", columns, content[part], note) for part, title, note in parts if content[part]]
+    return [Table(title, "", columns, content[part], note) for part, title, note in parts if content[part]]
 
 
 def _cosine(entry: Content) -> str:

@@ -11,20 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from perturbsets.report import representation_tables as tables
 from perturbsets.report.drawing import LIGHT, Chart, draw_chart, percent_axis, plot_detection, plot_means, series
 from perturbsets.report.findings import with_interval
-from perturbsets.report.pictures import Grid, Group, Row
-from perturbsets.report.representation_tables import (
-    activity_table,
-    distance_table,
-    elsewhere_tables,
-    kinds_table,
-    label_table,
-    neighbour_table,
-    random_tables,
-    sensitivity_table,
-    tangent_table,
-)
+from perturbsets.report.pictures import Grid, Row
 from perturbsets.report.section import Section, read_json, read_tensors
 
 if TYPE_CHECKING:
@@ -64,8 +54,7 @@ def radius_chart(by_radius: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
             plot_means(axes, radii, entries, colour, layer, marker=marker)
         axes.set_xlim(left=0)
         percent_axis(axes)
-        axes.set_xlabel("largest change of a pixel, in 255ths")
-        axes.set_ylabel("remaining distance to the guide")
+        axes.set(xlabel="largest change of a pixel, in 255ths", ylabel="remaining distance to the guide")
         axes.legend()
 
     ratios = "; ".join(
@@ -82,10 +71,10 @@ def radius_chart(by_radius: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
     )
 
 
-def spread_chart(name: str, layer: str, values: Mapping[str, Tensor]) -> Chart:
+def spread_chart(name: str, layer: str, arrays: Mapping[str, Tensor]) -> Chart:
     """Histograms of a measure of naturalness at adversaries, near neighbours and far ones."""
     title, label, caption = MEASURES[name]
-    points = {key: array.flatten().double() for key, array in values.items()}
+    points = {key: arrays[f"{layer}/{name}/{key}"].flatten().double() for key in POINTS}
     low = min(float(array.quantile(CUT)) for array in points.values())
     high = max(float(array.quantile(1 - CUT)) for array in points.values())
 
@@ -103,8 +92,7 @@ def spread_chart(name: str, layer: str, values: Mapping[str, Tensor]) -> Chart:
                 label=words,
             )
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.set_xlabel(label)
-        axes.set_ylabel("share of points")
+        axes.set(xlabel=label, ylabel="share of points")
         axes.legend()
 
     medians = "; ".join(f"{POINTS[key][0]} {float(array.median()):.3g}" for key, array in points.items())
@@ -123,8 +111,7 @@ def dimension_chart(layer: str, held_out: Sequence[float], chosen: int) -> Chart
     def draw(axes: Axes) -> None:
         axes.plot(range(len(held_out)), held_out, "o-", color=LIGHT["accent"], markersize=4)
         axes.axvline(chosen, color=LIGHT["muted"], linestyle=":", linewidth=1.2)
-        axes.set_xlabel("dimension of the tangent")
-        axes.set_ylabel("held-out log-likelihood")
+        axes.set(xlabel="dimension of the tangent", ylabel="held-out log-likelihood")
 
     return draw_chart(
         "feature-dimension",
@@ -139,11 +126,8 @@ def dimension_chart(layer: str, held_out: Sequence[float], chosen: int) -> Chart
 def detection_chart(curves: Mapping[str, Mapping[str, Any]]) -> Chart:
     """Share of adversaries detected over the share of natural images flagged."""
     words = {"drop": "log-likelihood", "consistency": "angular consistency"}
-
     lines = {words[name]: (curve, series(number + 1)[0], "-") for number, (name, curve) in enumerate(curves.items())}
-    areas = "; ".join(
-        f"{words[name]} {with_interval(curve['area'], '{:.3f}'.format)}" for name, curve in curves.items()
-    )
+    areas = "; ".join(f"{name} {with_interval(curve['area'], '{:.3f}'.format)}" for name, (curve, *_) in lines.items())
     return draw_chart(
         "feature-detection",
         lambda axes: plot_detection(axes, lines, detected="flagged"),
@@ -168,34 +152,30 @@ def representation_sections(run: Path) -> list[Section]:
             title,
             grids=[_pictures(content, arrays)],
             charts=[radius_chart(content["by_radius"])],
-            tables=[distance_table(content), label_table(content)],
+            tables=[tables.distance_table(content), tables.label_table(content)],
         ),
         Section(
             "natural",
             "Naturalness of their representations",
             charts=[
-                *(spread_chart(name, last, _spread(arrays, last, name)) for name in ("drop", "consistency")),
+                *(spread_chart(name, last, arrays) for name in MEASURES),
                 dimension_chart(last, content["by_layer"][last]["held_out"], content["by_layer"][last]["dimension"]),
                 detection_chart(content["detection"]),
             ],
             tables=[
-                neighbour_table(content),
-                tangent_table(content),
-                sensitivity_table(content),
-                activity_table(content),
+                tables.neighbour_table(content),
+                tables.tangent_table(content),
+                tables.sensitivity_table(content),
+                tables.activity_table(content),
             ],
         ),
         Section(
             "comparisons",
             "Comparisons: other adversaries, networks and sets",
             grids=[_in_set(content, arrays, name) for name in content["sets"]],
-            tables=[kinds_table(content), *random_tables(content), *elsewhere_tables(content)],
+            tables=[tables.kinds_table(content), *tables.random_tables(content), *tables.elsewhere_tables(content)],
         ),
     ]
-
-
-def _spread(arrays: Mapping[str, Tensor], layer: str, name: str) -> dict[str, Tensor]:
-    return {key: arrays[f"{layer}/{name}/{key}"] for key in ("adversary", "random", "close", "far")}
 
 
 def _pictures(content: Content, arrays: Mapping[str, Tensor]) -> Grid:
@@ -226,14 +206,13 @@ def _pictures(content: Content, arrays: Mapping[str, Tensor]) -> Grid:
             Row("from the guide’s", arrays["shown/guide-inverted"]),
             Row("from the adversary’s", arrays["shown/adversary-inverted"]),
         ),
-        groups=(Group("", count),),
     )
 
 
 def _in_set(content: Content, arrays: Mapping[str, Tensor], name: str) -> Grid:
     """Sources, guides, and the members of a set nearest to the guides' representations."""
     count, classes, entry = len(arrays["shown/source"]), content["classes"], content["sets"][name]
-    predictions = arrays[f"sets/{name}/predictions"]
+    predicted = [classes[int(one)] for one in arrays[f"sets/{name}/predictions"]]
     return Grid(
         name=f"features-{name}",
         title=f"In the set {name}",
@@ -243,11 +222,8 @@ def _in_set(content: Content, arrays: Mapping[str, Tensor], name: str) -> Grid:
         rows=(
             Row("source", arrays["shown/source"]),
             Row("guide", arrays["shown/guide"]),
-            Row(
-                "adversary, predicted class", arrays[f"sets/{name}/images"], [classes[int(one)] for one in predictions]
-            ),
+            Row("adversary, predicted class", arrays[f"sets/{name}/images"], predicted),
         ),
-        groups=(Group("", count),),
     )
 
 

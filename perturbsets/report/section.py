@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import getitem
@@ -20,11 +20,7 @@ from perturbsets.report.pictures import Grid
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
-    """The content of a JSON file, or ``None`` if its stage has not run yet.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """The content of a JSON file, or ``None`` if its stage has not run yet; a damaged one is refused."""
     if not file.is_file():
         return None
     try:
@@ -39,11 +35,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """The tensors of a file; a damaged one is refused."""
     try:
         return dict(safetensors.torch.load_file(file))
     except safetensors.SafetensorError as error:
@@ -68,67 +60,38 @@ def cell(form: Cell, *path: str) -> Cell:
     return lambda entry: form(reduce(getitem, path, entry))
 
 
-@dataclass(frozen=True)
 class Table:
-    """A table of words and figures.
+    """A table of words and figures, with a row per entry.
 
-    Attributes:
+    Args:
         title: Its title.
-        head: Heading of each column; the first column names the rows.
-        rows: Cells of each row.
+        first: Heading of the column of names.
+        columns: Heading of every other column, to a function from an entry to its cell.
+        entries: Names and entries of the rows; names may repeat in a list of pairs.
         note: How to read it.
     """
 
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         title: str,
         first: str,
         columns: Mapping[str, Cell],
         entries: Mapping[str, Any] | Iterable[tuple[str, Any]],
-        note: str = "",
-    ) -> Table:
-        """A table with a row per entry.
-
-        Args:
-            title: Its title.
-            first: Heading of the column of names.
-            columns: Heading of every other column, to a function from an entry to its cell.
-            entries: Names and entries of the rows; names may repeat in a list of pairs.
-            note: How to read it.
-        """
+        note: str,
+    ) -> None:
         pairs = entries.items() if isinstance(entries, Mapping) else entries
-        return cls(
-            title,
-            (first, *columns),
-            [(name, *(column(entry) for column in columns.values())) for name, entry in pairs],
-            note,
-        )
+        self.title, self.note, self.head = title, note, (first, *columns)
+        self.rows = [(name, *(column(entry) for column in columns.values())) for name, entry in pairs]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
+    """A section of the page."""
 
-    Attributes:
-        key: Its anchor, and the name of its templates.
-        title: Its heading.
-        needs: The stage to run first, if its input is absent.
-        grids: Its pictures.
-        charts: Its charts.
-        tables: Its tables.
-        content: Values for its templates.
-    """
-
-    key: str
+    key: str  # its anchor, and the name of its templates
     title: str
-    needs: str | None = None
+    needs: str | None = None  # the stage to run first, if its input is absent
     grids: list[Grid] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    content: Any = None
+    content: Any = None  # values for its templates

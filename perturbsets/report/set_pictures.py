@@ -60,7 +60,6 @@ def compare(learned: LatentBall, clean: Images, changed: Images) -> Grid:
             Row("nearest member", nearest),
             Row("|nearest − x̃|", (nearest - changed).abs()),
         ),
-        groups=(Group("", len(clean)),),
     )
 
 
@@ -81,7 +80,6 @@ def worst_pairs(learned: LatentBall, clean: Images, changed: Images, offsets: Of
             Row("nearest member", nearest),
             Row("|nearest − x̃|", (nearest - changed).abs(), [percent(float(share)) for share in left]),
         ),
-        groups=(Group("", len(clean)),),
     )
 
 
@@ -98,7 +96,6 @@ def farthest_members(learned: LatentBall, clean: Images, changed: Images, offset
         caption="Below the last row, the squared distance from x over that of the real change. Where the label is no "
         "longer visible, no classifier can be robust on the whole ball.",
         rows=(Row("clean x", clean), Row("a real change", changed), Row("farthest member", farthest, times)),
-        groups=(Group("", len(clean)),),
     )
 
 

@@ -183,11 +183,8 @@ def labels(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Attacks the auxiliary classifier, and measures flipped labels and the detection of attacks by rules."""
     recipe, section, device = run.recipe, run.recipe.labels, accelerator.device
     assert section is not None  # or the recipe has no such stage
-    test, sets, network = (
-        build.labelled(recipe, "test"),
-        build.perturbation_sets(run),
-        build.auxiliaries(run, device)[0],
-    )
+    test, sets = build.labelled(recipe, "test"), build.perturbation_sets(run)
+    network = build.auxiliaries(run, device)[0]
     order = torch.randperm(len(test), generator=run.generator("labels", "test images"))[: section.images]
     images, classes = (part.to(device) for part in test.batch(order.tolist()))
     groups, seed = group_numbers(test)[order], torch.Generator().manual_seed(recipe.seed)

@@ -67,7 +67,7 @@ def change(recipe: Recipe) -> Change:
 def store(run: RunFolder, split: str) -> PairStore:
     """A split of the run's pairs, or of those that the recipe names."""
     named = run.recipe.pairs.path
-    return PairStore(run.need("pairs.h5", "pairs") if named is None else named, split=split)
+    return PairStore(need(run.path, "pairs.h5", "pairs") if named is None else named, split=split)
 
 
 # Networks. First weights depend on the seed alone, so that all methods start one seed from the same ones.
@@ -95,8 +95,8 @@ def classifier(run: RunFolder, part: Any, data: Source, seed: int) -> Pretrained
     network = run.recipe.classifier
     assert network is not None  # as recipes that train have one
     make, settings = network.make, {"classes": len(data.classes)}
-    kind = getattr(part, "auxiliary_network", "frozen")
-    if kind != "frozen":
+    kind = assembly.auxiliary_kind(part)
+    if kind in ("updated", "shared"):
         assert isinstance(data, MultiLabelSource)  # as recipes with dual methods have one
         sizes = {name: getattr(network, name) for name in ("hidden", "widths", "kernel")}
         make, settings = DualConvNet, settings | sizes | {"labels": len(data.label_names), "shared": kind == "shared"}
@@ -122,13 +122,13 @@ def studied_networks(run: RunFolder, data: Source, device: torch.device) -> tupl
         return made.to(device).eval(), {}
     assert settings.classifier is not None  # as those recipes have one or the other
     trained = classifiers(run, device)
-    named = {
+    first = trained[settings.classifier][0]
+    return first, {
         f"{name} ({seed})": model
         for name, models in trained.items()
         for seed, model in zip(recipe.seeds, models, strict=True)
+        if model is not first
     }
-    first = trained[settings.classifier][0]
-    return first, {name: model for name, model in named.items() if model is not first}
 
 
 # Trained classifiers, of this run or of the one that the recipe names.
@@ -185,7 +185,7 @@ def rules(recipe: Recipe) -> BoundRules | None:
 
 def learned_set(run: RunFolder, device: torch.device | None = None) -> LatentBall:
     """The learned set: that of the run, or the one that the recipe names."""
-    learned = load(run.need("set", "fit") if run.recipe.learned is None else run.recipe.learned)
+    learned = load(need(run.path, "set", "fit") if run.recipe.learned is None else run.recipe.learned)
     learned.model.to(device)
     return learned
 
@@ -211,7 +211,7 @@ def perturbation_sets(run: RunFolder) -> Sets:
 
 def method(part: Any, sets: Sets, auxiliary: nn.Module | None, rules: BoundRules | None) -> Method:
     """A training method from its part; a dual one has the auxiliary classifier as it is, or trains its own."""
-    kind = getattr(part, "auxiliary_network", None)
+    kind = assembly.auxiliary_kind(part)
     given: dict[str, Any] = {} if kind is None else {"auxiliary": auxiliary if kind == "frozen" else None}
     if getattr(part, "rules_weight", 0) and rules is not None:
         given["rules"] = rules.inconsistency

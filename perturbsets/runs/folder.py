@@ -23,10 +23,7 @@ _REMEDY = "bring it back, remove the folder, or choose another one by output=...
 
 
 class RunFolder:
-    """A folder with one recipe's results.
-
-    Args:
-        recipe: The recipe; the folder is its ``output``.
+    """A folder with one recipe's results, its ``output``.
 
     Raises:
         ValueError: If the folder belongs to another recipe, or holds files but no recipe.
@@ -62,10 +59,7 @@ class RunFolder:
     def about(self) -> dict[str, Any]:
         """The content of ``run.json``: versions, hardware, finished stages and their commands."""
         file = self.path / "run.json"
-        if not file.is_file():
-            return {"stages": {}}
-        about: dict[str, Any] = _parsed(file, json.loads, json.JSONDecodeError)
-        return about
+        return _parsed(file, json.loads, json.JSONDecodeError) if file.is_file() else {"stages": {}}
 
     def done(self, stage: str) -> bool:
         """Whether a stage was finished."""
@@ -76,14 +70,7 @@ class RunFolder:
         stages = {name: entry for name, entry in self.about["stages"].items() if name not in later}
         command = shlex.join(["perturbsets", *sys.argv[1:]])
         stages[stage] = {"seconds": round(seconds, 2), "processes": processes, "command": command}
-        self.write_json(
-            "run.json",
-            {
-                "seed": self.recipe.seed,
-                **provenance(),
-                "stages": stages,
-            },
-        )
+        self.write_json("run.json", {"seed": self.recipe.seed, **provenance(), "stages": stages})
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file, whole or not at all."""
@@ -103,14 +90,6 @@ class RunFolder:
         """A generator of that seed."""
         return torch.Generator().manual_seed(self.seed(*names))
 
-    def need(self, name: str, command: str) -> Path:
-        """The path of a former stage's result.
-
-        Raises:
-            FileNotFoundError: If it is not there; the message says which command makes it.
-        """
-        return need(self.path, name, command)
-
 
 def need(folder: Path, name: str, command: str) -> Path:
     """The path of a stage's result in a run folder, perhaps of another run.
@@ -126,7 +105,7 @@ def need(folder: Path, name: str, command: str) -> Path:
     return path
 
 
-def _parsed(file: Path, parse: Callable[[str], Any], fault: type[Exception]) -> Any:
+def _parsed(file: Path, parse: Callable[[str], Any], fault: type[Exception]) -> dict[str, Any]:
     """The content of a file of the run folder; a damaged one is refused."""
     try:
         content = parse(file.read_text())

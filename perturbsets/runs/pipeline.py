@@ -17,14 +17,11 @@ MODULES = {"stages": stages, "analyses": analyses}
 
 
 def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
-    """Carries out a recipe, from the first stage that is not finished.
+    """Carries out a recipe in its run folder, from the first stage that is not finished.
 
     Args:
         recipe: The recipe.
         only: One stage to carry out alone, again if it was finished; a finished fit or training is kept as it is.
-
-    Returns:
-        The run folder.
 
     Raises:
         ValueError: If the output folder belongs to another recipe, the recipe has no such stage, or as a stage raises.

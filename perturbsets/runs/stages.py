@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from perturbsets.multi_label.data import WithStates, predict_source
 from perturbsets.recipe import assembly
 from perturbsets.report import console as shown
 from perturbsets.runs import build
-from perturbsets.runs.folder import RunFolder
+from perturbsets.runs.folder import RunFolder, need
 from perturbsets.sets import LatentBall, PairsUsed
 from perturbsets.training import Method, gradients_per_image, train_classifier
 
@@ -58,6 +57,8 @@ def fit(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Fits the CVAE to the pairs, measures the radius, and saves the set with its bank."""
     recipe, training, held = run.recipe, build.store(run, "train"), build.store(run, "validation")
     model = build.cvae_model(run, training.shape)
+    with training.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
     cvae.fit(
         model,
         training,
@@ -66,43 +67,35 @@ def fit(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
         folder=run.path / "fit",
         accelerator=accelerator,
         progress=True,
-        identity=f"pairs={_digest(training.path)}",
+        identity=f"pairs={digest.hexdigest()[:16]}",
     )
     if not accelerator.is_main_process:
         return
-    radius = recipe.set.radius
+    radius, origin = recipe.set.radius, "as given by the recipe"
     if radius is None:
         radius = radius_from_pairs(model, held, quantile=recipe.set.quantile)
+        origin = f"from {len(held)} validation pairs"
     bank = encodings(model, training)
     bank = bank[torch.randperm(len(bank), generator=run.generator("bank"))[: recipe.set.bank]]
     used = (PairsUsed.of("fit", training), PairsUsed.of("selection", held))
     LatentBall(model, radius, bank=bank, learned_from=used).save(run.path / "set")
-    origin = f"from {len(held)} validation pairs" if recipe.set.radius is None else "as given by the recipe"
     console.print(f"radius {radius:.2f} prior standard deviations, {origin}")
-
-
-def _digest(file: Path) -> str:
-    """The first sixteen hexadecimal digits of a file's SHA-256."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def check(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Measures the criteria on test pairs, and on pairs of unseen conditions where there are any."""
-    recipe, settings, learned = run.recipe, run.recipe.check, LatentBall.load(run.need("set", "fit"))
+    recipe, settings, learned = run.recipe, run.recipe.check, LatentBall.load(need(run.path, "set", "fit"))
     learned.model.to(accelerator.device)
     held, test = build.store(run, "validation"), build.store(run, "test")
     norms = encodings(learned.model, held).norm(dim=1)
     features = settings.quality.features
 
     def measure(split: Pairs, second: float | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        names = ("necessary", "sufficient", "overapproximation", "theorems")
         content, arrays = check_set(
             learned,
             split,
-            **{
-                name: getattr(settings, name).make()
-                for name in ("necessary", "sufficient", "overapproximation", "theorems")
-            },
+            **{name: getattr(settings, name).make() for name in names},
             quality=SetQuality(features.make(), neighbours=settings.quality.neighbours),
             second=second,
             generator=run.generator("check"),
@@ -139,10 +132,8 @@ def _train(
 ) -> None:
     """Trains one classifier and saves it."""
     path = run.path / folder
-    title = f"{path.parent.name} ({path.name})"
-    train_classifier(
-        model, data, method, settings, folder=path, accelerator=accelerator, title=title, progress=True, **others
-    )
+    others |= {"title": f"{path.parent.name} ({path.name})", "progress": True}
+    train_classifier(model, data, method, settings, folder=path, accelerator=accelerator, **others)
     if accelerator.is_main_process:
         model.save_pretrained(path)
 
@@ -179,11 +170,12 @@ def train(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     """Trains every classifier once per seed, and counts the passes of each method."""
     recipe, sets, parts = run.recipe, build.perturbation_sets(run), run.recipe.classifiers or {}
     data, validation, rules = build.source(recipe, "train"), build.validation(run, sets), build.rules(recipe)
-    frozen = any(getattr(part, "auxiliary_network", None) == "frozen" for part in parts.values())
+    kinds = {name: assembly.auxiliary_kind(part) for name, part in parts.items()}
+    frozen = "frozen" in kinds.values()
     auxiliaries = build.auxiliaries(run, accelerator.device) if frozen else [None] * len(recipe.seeds)
     costs: dict[str, Any] = {}
     for name, part in parts.items():
-        items: Any = WithStates(build.labelled(recipe, "train")) if hasattr(part, "auxiliary_network") else data
+        items: Any = data if kinds[name] is None else WithStates(build.labelled(recipe, "train"))
         for seed, network in zip(recipe.seeds, auxiliaries, strict=True):
             model, method = build.classifier(run, part, data, seed), build.method(part, sets, network, rules)
             settings, folder = recipe.train.make(seed=run.seed("train", seed)), f"classifiers/{name}/{seed}"

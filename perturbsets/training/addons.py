@@ -16,7 +16,7 @@ from perturbsets._types import Labels, Logits, Offsets, PerImage, Samples
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.sets.base import PerturbationSet
-from perturbsets.training.method import Classifier, OneUpdate, Update
+from perturbsets.training.method import Classifier, OneUpdate, Update, check_weight
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,12 @@ class AdversarialWeightPerturbation(OneUpdate):
         }
         statistics = {name: buffer.clone() for name, buffer in bare.named_buffers()}
         losses, _ = self.method.losses(_at(bare, leaves | statistics), images, prepared, labels)
-        gradients = dict(zip(leaves, torch.autograd.grad(losses.mean(), list(leaves.values())), strict=True))
-        return [
-            self._move(weight.detach(), gradients[name]) if name in gradients else None
-            for name, weight in bare.named_parameters()
-        ]
-
-    def _move(self, weight: Tensor, gradient: Tensor) -> Tensor:
-        length = gradient.norm()
-        return self.gamma * weight.norm() * gradient / length.where(length > 0, 1.0)
+        moves = {}
+        for name, gradient in zip(leaves, torch.autograd.grad(losses.mean(), list(leaves.values())), strict=True):
+            length = gradient.norm()
+            size = self.gamma * leaves[name].detach().norm()
+            moves[name] = size * gradient / length.where(length > 0, 1.0)
+        return [moves.get(name) for name, _ in bare.named_parameters()]
 
 
 def _at(model: nn.Module, tensors: dict[str, Tensor]) -> Classifier:
@@ -130,8 +127,7 @@ class GradientAlignment(OneUpdate):
     weight: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
+        check_weight("weight", self.weight)
         if isinstance(self.method, AdversarialWeightPerturbation):
             raise ValueError(
                 "method must not move weights, got AdversarialWeightPerturbation: write "

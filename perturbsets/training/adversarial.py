@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
@@ -19,7 +18,15 @@ from perturbsets.model_call import preserve_state
 from perturbsets.objectives.classification import KLDivergence, divergence
 from perturbsets.rows import for_each
 from perturbsets.sets.base import PerturbationSet
-from perturbsets.training.method import Classifier, Method, OneUpdate, Update, cross_entropy, paired_forward
+from perturbsets.training.method import (
+    Classifier,
+    Method,
+    OneUpdate,
+    Update,
+    check_weight,
+    cross_entropy,
+    paired_forward,
+)
 
 
 @dataclass(frozen=True)
@@ -211,8 +218,7 @@ class TRADES(AdversarialTraining):
                 "adversary must not stop on success, since the divergence may be higher elsewhere, got "
                 "stop_on_success=True: write dataclasses.replace(ascent, stop_on_success=False)"
             )
-        if not 0 <= self.beta < math.inf:
-            raise ValueError(f"beta must be a finite number of 0 or more, got {self.beta}")
+        check_weight("beta", self.beta)
 
     def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
         clean, changed = paired_forward(model, images, prepared, labels)
@@ -240,13 +246,11 @@ class MART(AdversarialTraining):
         Wang et al., *Improving adversarial robustness requires revisiting misclassified examples*, 2020.
     """
 
-    adversary: Adversary | Worst
     _: KW_ONLY
     beta: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta < math.inf:
-            raise ValueError(f"beta must be a finite number of 0 or more, got {self.beta}")
+        check_weight("beta", self.beta)
 
     def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
         clean, changed = paired_forward(model, images, prepared, labels)

@@ -24,11 +24,7 @@ class StandardTraining(OneUpdate):
 
 @dataclass(frozen=True)
 class AugmentedTraining(OneUpdate):
-    """Cross-entropy on draws from a set: the set as data augmentation.
-
-    Args:
-        perturbations: The set.
-    """
+    """Cross-entropy on draws from a set: the set as data augmentation."""
 
     perturbations: PerturbationSet
 

@@ -18,13 +18,9 @@ from perturbsets.training.method import Method, Targets
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes that one step on a batch takes, as a mean per image: those of attacks and those of the update.
+    """Passes that one step on a batch takes through the classifier and the auxiliary multi-label one.
 
-    Attributes:
-        classifier_forward: Forward passes through the classifier.
-        classifier_backward: Backward passes through it.
-        auxiliary_forward: Forward passes through the auxiliary multi-label classifier.
-        auxiliary_backward: Backward passes through it.
+    They are means per image, over those of attacks and those of the update.
     """
 
     classifier_forward: float
@@ -45,14 +41,8 @@ def gradients_per_image(
 
     The optimizer takes no step, and the model is left as it was. A method that takes several steps a batch is
     counted with all of them. Where classifier and auxiliary classifier share a body, a pass for both counts as one of
-    the classifier's. For attacks that stop on success the count on one batch is an estimate.
-
-    Args:
-        method: The training method.
-        model: What it trains.
-        images: A batch of clean images in [0, 1].
-        labels: What the method takes: classes, states, or both.
-        generator: For all draws; a fresh one, seeded by the system, if not given.
+    the classifier's. For attacks that stop on success the count on one batch is an estimate. Labels are what the method
+    takes: classes, states, or both.
 
     Raises:
         ValueError: If there is no image, or as the method.
@@ -94,20 +84,19 @@ class _Passes:
 def _watched(method: Method, model: nn.Module) -> Iterator[tuple[_Passes, Callable[[], _Passes]]]:
     """Counts passes of the classifier; what is yielded second gives those of the auxiliary classifier at the end."""
     with ExitStack() as stack:
-        if (branch := label_branch(model)) is not None:
-            body, head = model.class_branch  # type: ignore[misc]
-            classifier = _count(head, stack)
-            auxiliary = _count(body if branch[0] is body else branch[1], stack)
-            alone = branch[0] is not body
-        else:
+        if (branch := label_branch(model)) is None:
             classifier, own = _count(model, stack), _auxiliary_of(method)
             auxiliary = _Passes() if own is None else _count(own, stack)
-            alone = True
+            yield classifier, lambda: auxiliary
+            return
+        body, head = model.class_branch  # type: ignore[misc]
+        classifier, shared = _count(head, stack), branch[0] is body
+        counted = _count(body if shared else branch[1], stack)
 
         def of_auxiliary() -> _Passes:
-            if alone:
-                return auxiliary
-            return _Passes(auxiliary.forward - classifier.forward, auxiliary.backward - classifier.backward)
+            if not shared:
+                return counted
+            return _Passes(counted.forward - classifier.forward, counted.backward - classifier.backward)
 
         yield classifier, of_auxiliary
 

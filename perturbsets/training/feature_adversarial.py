@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import KW_ONLY, dataclass
 
 import torch
@@ -15,7 +14,7 @@ from perturbsets.layer_outputs import LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.classification import class_numbers
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance, square
-from perturbsets.training.method import Classifier, OneUpdate, Update, paired_forward
+from perturbsets.training.method import Classifier, OneUpdate, Update, check_weight, paired_forward
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ class FeatureAdversarialTraining(OneUpdate):
                 "adversary must have the objective FeatureDistance or LinearFeatureDistance, got "
                 f"{type(objective).__name__}: write Adversary(perturbations, FeatureDistance(layers), ascent)"
             )
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
+        check_weight("weight", self.weight)
 
     def prepare(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         labels = class_numbers(labels, images)
@@ -87,10 +85,6 @@ class FeatureAdversarialTraining(OneUpdate):
 
 def others(labels: Labels, generator: torch.Generator | None = None) -> Rows:
     """For each image another one of the batch, drawn from those of other classes; itself where there is none.
-
-    Args:
-        labels: A class per image.
-        generator: For the draws.
 
     Example:
         >>> others(torch.tensor([0, 0, 0, 1])).tolist()[:3]

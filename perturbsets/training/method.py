@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,12 +22,7 @@ Update = tuple[PerImage, Tensor]
 
 
 class DualTargets(NamedTuple):
-    """Class and states of labels of each image, for methods that train with both.
-
-    Attributes:
-        classes: Class numbers ``[B]``.
-        states: States ``[B, L]``: 1 on, 0 off, NaN unknown.
-    """
+    """Class and states of labels of each image, for methods that train with both."""
 
     classes: Labels
     states: States
@@ -38,11 +34,8 @@ Targets = Classes | States | DualTargets
 def batch_classes(given: Sequence[Tensor]) -> Classes:
     """The classes, or label maps, of a batch: the first tensor after the images; classes ``[B, 1]`` as ``[B]``.
 
-    Args:
-        given: The tensors of a batch after its images.
-
     Raises:
-        ValueError: If there is none, or the first does not hold whole numbers.
+        ValueError: If there is none, or it does not hold whole numbers.
     """
     if not given:
         raise ValueError(
@@ -86,10 +79,8 @@ def batch_classes_and_states(given: Sequence[Tensor]) -> DualTargets:
 def accuracy(logits: Tensor, targets: Targets) -> Tensor:
     """Share of the targets that a model predicts correctly, a single number.
 
-    Args:
-        logits: The model's logits.
-        targets: Classes: each image counts. Label maps: each image by its share of right pixels. States: each known
-            one; a label is on where its logit is above 0. Both kinds: the classes count.
+    Of label maps each image counts by its share of right pixels; of states each known one, a label being on where its
+    logit is above 0; of both kinds the classes.
     """
     if isinstance(targets, DualTargets):
         return accuracy(logits, targets.classes)
@@ -114,18 +105,12 @@ class Method(ABC):
                 is one before each yield.
             bare: The same model without wrapper, for passes that must not.
             images: Clean images.
-            labels: What :meth:`targets` returned: classes or label maps, or what else the method needs.
+            labels: What :meth:`targets` returned.
             generator: For all draws.
         """
 
     def targets(self, given: Sequence[Tensor]) -> Any:
-        """The part of a batch that the method trains with.
-
-        Args:
-            given: The tensors of a batch after its images.
-
-        Returns:
-            Classes or label maps, unless a method overrides this.
+        """What the method takes of a batch's tensors after its images: classes or label maps, unless overridden.
 
         Raises:
             ValueError: If the batch does not hold it.
@@ -148,29 +133,24 @@ class OneUpdate(Method):
 
     @abstractmethod
     def prepare(self, bare: nn.Module, images: Samples, labels: Any, generator: torch.Generator) -> Any:
-        """What the classifier is trained on; its gradients and statistics stay as they were.
+        """What :meth:`losses` trains the classifier on, mostly samples; its gradients and statistics stay as they were.
 
-        Args:
-            bare: The classifier without wrapper.
-            images: Clean images.
-            labels: Their classes or label maps, or what else the method needs.
-            generator: For all draws.
-
-        Returns:
-            Samples, or what else :meth:`losses` of the same method takes.
+        Arguments are those of the call.
         """
 
     def losses(self, model: Classifier, images: Samples, prepared: Any, labels: Any) -> Update:
-        """Loss of each image and the logits it comes from; cross-entropy unless a method overrides this.
+        """Loss of each image and the logits it comes from; cross-entropy on what was prepared, unless overridden.
 
-        Args:
-            model: From samples to logits; to be called once, with all samples, since wrappers for several processes
-                and running statistics count passes.
-            images: Clean images.
-            prepared: What :meth:`prepare` returned.
-            labels: Classes or label maps of the images, or what else the method needs.
+        The model is to be called once, with all samples: wrappers for several processes and running statistics count
+        passes.
         """
         return cross_entropy(model, prepared, labels)
+
+
+def check_weight(name: str, weight: float) -> None:
+    """Refuses a weight of a term of the loss that is no finite number of 0 or more."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"{name} must be a finite number of 0 or more, got {weight}")
 
 
 def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update:
@@ -188,16 +168,10 @@ def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update
 
 
 def paired_forward(model: Classifier, clean: Samples, changed: Samples, labels: Labels) -> tuple[Logits, Logits]:
-    """Logits of clean and changed images from one pass over both.
+    """Logits of clean images, and of the same ones changed, from one pass over both.
 
     Wrappers for several processes allow one pass before a backward pass, and a normalisation over the batch then sees
     both kinds at once.
-
-    Args:
-        model: From samples to logits.
-        clean: Clean images.
-        changed: The same images, changed.
-        labels: Their classes.
 
     Raises:
         ValueError: If labels or logits are not as they must be.

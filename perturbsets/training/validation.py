@@ -64,11 +64,7 @@ class RobustValidation:
         class_numbers(self.labels, self.images)
 
     def __call__(self, model: nn.Module) -> Record:
-        """Measures a classifier, which is left as it was.
-
-        Returns:
-            ``robust_accuracy``, ``clean_accuracy``, and ``score``, which is lower for a better classifier.
-        """
+        """The figures of a classifier, which is left as it was; its ``score`` is the lower the better it is."""
         device = next((parameter.device for parameter in model.parameters()), self.images.device)
         shared = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
@@ -85,11 +81,7 @@ class RobustValidation:
         if shared:
             dist.all_reduce(right)
         robust_accuracy, clean_accuracy = (right / len(self.images)).tolist()
-        return {
-            "robust_accuracy": robust_accuracy,
-            "clean_accuracy": clean_accuracy,
-            "score": 1 - robust_accuracy,
-        }
+        return {"robust_accuracy": robust_accuracy, "clean_accuracy": clean_accuracy, "score": 1 - robust_accuracy}
 
     def fallen(self, records: list[Record]) -> bool:
         """Whether the last robust accuracy lies more than ``drop`` below the best one, for ``train(stop=...)``."""
