@@ -36,6 +36,11 @@ class CommonCorruption(ChangeTransform):
 
     function: ClassVar[Callable[..., Tensor]]
 
+    def __init_subclass__(cls, function: Callable[..., Tensor] | None = None) -> None:
+        super().__init_subclass__()
+        if function is not None:
+            cls.function = staticmethod(function)
+
     def __init__(
         self,
         settings: dict[str, Range],
@@ -70,18 +75,14 @@ class CommonCorruption(ChangeTransform):
     def from_seeds(self, seeds: Seeds) -> Parameters:
         """The rows of parameters that follow from seeds."""
         drawn = [low + (high - low) * uniform(seeds, 1, name) for name, (low, high) in self._ranges.items()]
-        columns = [*drawn, to_columns(seeds)] if self.seeded else drawn
-        return torch.cat(columns, 1) if columns else torch.zeros(len(seeds), 0, device=seeds.device)
+        columns = to_columns(seeds) if self.seeded else torch.zeros(len(seeds), 0, device=seeds.device)
+        return torch.cat([*drawn, columns], 1)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         return type(self).function(images, **self.arguments(parameters))
 
     def arguments(self, parameters: Parameters) -> dict[str, Any]:
-        """The function's arguments by name, without the images: settings as given or as drawn, and the seeds.
-
-        Raises:
-            ValueError: If the parameters have other columns.
-        """
+        """The function's arguments by name, without the images: settings as given or as drawn, and the seeds."""
         self.check_parameters(parameters)
         count = len(self._ranges)
         drawn = dict(zip(self._ranges, parameters[:, :count].unbind(1), strict=True))

@@ -30,26 +30,17 @@ def draw_seeds(count: int, *, generator: torch.Generator | None = None) -> Seeds
 
 
 def uniform(seeds: Seeds, count: int, stream: str) -> Tensor:
-    """Numbers uniform in [0, 1), multiples of 2**-24.
+    """Numbers uniform in [0, 1), multiples of 2**-24: float32 of shape ``[B, count]``.
 
-    Args:
-        seeds: One seed per image.
-        count: Numbers per image.
-        stream: Name of their use: streams of other names are independent.
-
-    Returns:
-        float32 of shape ``[B, count]``.
+    A stream is named by the use of its numbers; streams of other names are independent.
     """
     return _bits(seeds, count, stream).bitwise_right_shift_(8).bitwise_and_(0xFFFFFF).float().mul_(2**-24)
 
 
 def normal(seeds: Seeds, count: int, stream: str) -> Tensor:
-    r"""Standard normal numbers, at most 5.8 in size; arguments and shape as for :func:`uniform`.
+    r"""Standard normal numbers, at most 5.8 in size, by Box and Muller (1958); otherwise as :func:`uniform`.
 
     .. math:: z_1 = \sqrt{-2 \ln u_1} \cos 2 \pi u_2, \quad z_2 = \sqrt{-2 \ln u_1} \sin 2 \pi u_2
-
-    References:
-        Box and Muller, *A note on the generation of random normal deviates*, 1958.
     """
     half = (count + 1) // 2
     first, second = uniform(seeds, 2 * half, stream).split(half, dim=1)
