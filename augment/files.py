@@ -57,12 +57,7 @@ def file_state(paths: Sequence[Path]) -> str:
 
 
 class Inside:
-    """Resolves the paths of a list, and refuses those that lead out of a folder; each folder is resolved once.
-
-    Args:
-        manifest: The list.
-        root: The folder.
-    """
+    """Resolves the paths of a list, and refuses those that lead out of the root; each folder is resolved once."""
 
     def __init__(self, manifest: Path, root: Path) -> None:
         self.manifest, self.root = manifest, root
@@ -71,11 +66,7 @@ class Inside:
         self._missing: list[str] = []
 
     def __call__(self, line: int, text: str) -> Path:
-        """The resolved path of a line.
-
-        Raises:
-            ValueError: If it leads out of the root, symbolic links included.
-        """
+        """The resolved path of a line; raises an error if it leads out of the root, symbolic links included."""
         path = os.path.join(self.root, text)
         folder, name = os.path.split(path)
         if folder not in self._folders:
@@ -120,11 +111,7 @@ class Listing:
 
 
 def read_listing(path: Path | str, of: str) -> Listing:
-    """Reads a list: a ``.csv`` file with a header line, or a ``.jsonl`` file with one object a line.
-
-    Args:
-        path: The list.
-        of: What a row is, for messages: ``"pair"``.
+    """Reads a list of pairs or images: a ``.csv`` file with a header line, or a ``.jsonl`` file with one object a line.
 
     Raises:
         ValueError: If the list is missing, empty, of another format, unreadable, or names a column twice.

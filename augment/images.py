@@ -91,10 +91,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
 class ImageReader:
     """Reads many files as images of one shape.
 
-    Args:
-        paths: The files; if no size is given, it is that of the first readable one.
-        channels: 3 for RGB, 1 for grey.
-        size: Height and width, at least 8 each: images are scaled and cropped to it as in :func:`read_image`.
+    If no size is given, it is that of the first readable file; otherwise images are scaled and cropped to it.
 
     Raises:
         ValueError: If an argument is out of range, or no file is readable.

@@ -43,8 +43,7 @@ class Mixture(ImageTransform):
     Example:
         >>> from augment import Corruption, RandomCorruption
         >>> noise = Corruption("gaussian_noise", 1)
-        >>> mixture = Mixture([noise, [noise, noise], RandomCorruption(["gaussian_noise"])])
-        >>> mixture(torch.rand(4, 3, 32, 32)).shape
+        >>> Mixture([noise, [noise, noise], RandomCorruption(["fog"])])(torch.rand(4, 3, 32, 32)).shape
         torch.Size([4, 3, 32, 32])
     """
 

@@ -23,8 +23,8 @@ def in_range(
     Args:
         values: Floating-point values.
         bounds: Smallest and largest value.
-        normalized: Advice for values that were normalised, for the message.
-        name: The argument's name, for the message.
+        normalized: Advice for values that were normalised.
+        name: The argument's name.
 
     Returns:
         The values themselves if none is outside, else a clamped copy, through which gradients pass unchanged.
@@ -47,8 +47,8 @@ def in_range(
         outside += [f"{largest - high:.2g} above {high:g}"] if largest > high else []
         raise ValueError(
             f"{name} must lie within [{low:g}, {high:g}], got {smallest:.8g} to {largest:.8g}"
-            f"{' (' if outside else ''}{', '.join(outside)}{')' if outside else ''}: "
-            + _advice(name, (low, high), (smallest, largest), normalized)
+            + (f" ({', '.join(outside)})" if outside else "")
+            + f": {_advice(name, bounds, (smallest, largest), normalized)}"
         )
     if smallest >= low and largest <= high:
         return values

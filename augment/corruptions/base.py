@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from augment._types import Images, Parameters, Seeds
-from augment.functional.counter import draw_seeds, uniform
-from augment.seeds import NAMES, from_columns, to_columns
+from augment.functional.counter import SEED_NAMES, draw_seeds, from_columns, to_columns, uniform
 from augment.transform import ChangeTransform
 
 Range = int | float | tuple[int | float, int | float] | list[int | float]
@@ -21,12 +20,13 @@ Range = int | float | tuple[int | float, int | float] | list[int | float]
 class CommonCorruption(ChangeTransform):
     """Base of the 19 common corruptions with settings of one's own.
 
-    Each image draws a seed, from which its settings in ranges and all its noise follow. A row of parameters holds the
-    settings that were drawn, and for corruptions with noise the two halves of the seed.
+    A subclass names its function: ``class Fog(CommonCorruption, function=functional.fog)``. Each image draws a seed,
+    from which its settings in ranges and all its noise follow. A row of parameters holds the settings that were drawn,
+    and for corruptions with noise the two halves of the seed.
 
     Args:
         settings: Arguments of the function, each a number or (low, high).
-        generator: For the seeds, as for :class:`augment.ImageTransform`.
+        generator: As for :class:`augment.ImageTransform`, like the other options.
         return_parameters: Whether to return ``(sample, parameters)``.
         moves_pixels: Whether pixels move, and masks with them.
 
@@ -63,7 +63,7 @@ class CommonCorruption(ChangeTransform):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        return (*self._ranges, *(NAMES if self.seeded else ()))
+        return (*self._ranges, *(SEED_NAMES if self.seeded else ()))
 
     @property
     def _ranges(self) -> dict[str, tuple[int | float, int | float]]:

@@ -26,9 +26,9 @@ class ChangedPairs:
 
     The parameters of a split are drawn from the seed and the split's name, so that adding a split does not change
     others. Images of one group of a source, such as crops of one photograph, are one source of pairs (see
-    :class:`augment.Pair`), which is in one split. A change may have names of `conditions` and a method `condition` that
-    numbers the condition of each row of parameters; otherwise the only condition is the name of its class. If the
-    `state` of a source has changed, an interrupted writing starts anew.
+    :class:`augment.Pair`), which is in one split. A change may have names of `conditions` and, if they are several, a
+    method `condition` that numbers the condition of each row of parameters; otherwise the only condition is the name of
+    its class. If the `state` of a source has changed, an interrupted writing starts anew.
 
     Args:
         sources: Clean images by name of the split; splits must not share images.
@@ -215,7 +215,7 @@ def _check_change(change: object) -> None:
 
 def _condition(change: Change, parameters: Parameters) -> np.ndarray:
     """Number of each row's condition among those of the change."""
-    if hasattr(change, "conditions"):
+    if hasattr(change, "condition"):
         return np.asarray(change.condition(parameters), dtype=np.int64)  # type: ignore[attr-defined]
     return np.zeros(len(parameters), dtype=np.int64)
 
