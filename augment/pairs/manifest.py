@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.files import Inside, is_whole, named_class, plain_texts, read_listing
-from augment.pairs.files import FilePair, FilePairs, PairedFiles
+from augment.pairs.files import FilePair, PairedFiles
 from augment.splits import joined
 
 NEEDED, OPTIONAL = ("clean", "changed"), ("label", "group", "condition", "split")
@@ -52,8 +52,7 @@ class Manifest(PairedFiles):
     def _rows(self) -> list[tuple[int, dict[str, str]]]:
         return [(line, _checked(self.path, line, row)) for line, row in read_listing(self.path, "pair").rows]
 
-    @cached_property
-    def _files(self) -> FilePairs:
+    def _pairs(self) -> list[FilePair]:
         inside = Inside(Path(self.path), Path(self.root) if self.root is not None else Path(self.path).parent)
         numbers = {name: number for number, name in enumerate(self.classes)}
         files = [(inside(line, row["clean"]), inside(line, row["changed"])) for line, row in self._rows]
@@ -61,18 +60,10 @@ class Manifest(PairedFiles):
         groups = self._groups(inside, files)
         pairs = []
         for (_, row), (clean, changed), group in zip(self._rows, files, groups, strict=True):
-            label = row.get("label")
-            pairs.append(
-                FilePair(
-                    clean=clean,
-                    changed=changed,
-                    condition=row.get("condition", "changed"),
-                    group=group,
-                    split=row.get("split"),
-                    label=-1 if label is None else numbers[label] if numbers else int(label),
-                )
-            )
-        return FilePairs(pairs, self)
+            label = -1 if "label" not in row else numbers[row["label"]] if numbers else int(row["label"])
+            condition = row.get("condition", "changed")
+            pairs.append(FilePair(clean, changed, condition, group, row.get("split"), label))
+        return pairs
 
     def _groups(self, inside: Inside, files: list[tuple[Path, Path]]) -> list[str]:
         """The group of each line, given or joined; refuses files in two groups."""

@@ -167,13 +167,7 @@ class Partial:
         index: Mapping[str, Array] | None = None,
         links: Mapping[str, str] | None = None,
     ) -> None:
-        """Adds the index and moves the file into place.
-
-        Args:
-            attributes: Attributes by table; ``"/"`` is the file itself.
-            index: The tables that are written as a whole.
-            links: Further names of tables: new name to old name.
-        """
+        """Adds attributes by table (``"/"`` is the file), whole tables and links from new to old names; moves the file."""
         with self._removed_if_unwritable():
             self._sync()
             for offset, content in self._gaps:

@@ -40,14 +40,7 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """Makes the images of a source in the stored type.
-
-    Args:
-        pairs: The source.
-        dtype: Type of stored images.
-        device: Device on which changes are computed.
-        strict: Whether an image that cannot be read is an error.
-    """
+    """Makes the images of a source in the stored type; if it is strict, an image that cannot be read is an error."""
 
     pairs: PairSource
     dtype: str
@@ -55,11 +48,7 @@ class Maker:
     strict: bool
 
     def chunk(self, units: range) -> Chunk:
-        """The images of some units.
-
-        Raises:
-            ValueError: If an image is not in [0, 1], or cannot be read and the maker is strict.
-        """
+        """The images of some units; refuses values outside [0, 1]."""
         made = self.pairs.make(units, device=self.device)
         self.refuse(made.faults)
         tables: dict[str, tuple[Array, Array]] = {}
