@@ -79,6 +79,16 @@ def assigned_splits(
     ]
 
 
+def in_split(split: str, splits: Sequence[str], where: object, things: str = "images") -> list[int]:
+    """Numbers of the things in a split; an empty one is refused."""
+    if split not in splits:
+        raise ValueError(
+            f"split must be one that holds {things}, got {split!r}: in {where} there are "
+            f"{sorted(set(splits)) or 'none'}"
+        )
+    return [number for number, name in enumerate(splits) if name == split]
+
+
 def ordered(names: Sequence[str]) -> tuple[str, ...]:
     """Different names of splits: train, validation and test first, others in order of appearance."""
     different = list(dict.fromkeys(names))

@@ -24,7 +24,7 @@ _LIGHT = re.compile(r"dir_(\d+)(?:_mip(\d+))?")
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene: its folder relative to the root, its split, files by number of the light, and label map if it has one."""
+    """A scene: its folder relative to the root, its split, files by number of the light, and label map if any."""
 
     name: str
     split: str

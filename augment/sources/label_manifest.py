@@ -16,6 +16,7 @@ from augment.files import LISTED, FileSettings, Listing, file_state, is_whole, r
 from augment.images import read_images
 from augment.sources.labelled_rows import ABOUT, LabelledRow, label_columns, labelled_rows
 from augment.sources.source import LabelledImages
+from augment.splits import in_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +118,6 @@ class LabelManifest(FileSettings, LabelledImages):
             shares=self.shares,
             seed=self.seed,
         )
-        return self._kept(rows)
-
-    def _kept(self, rows: list[LabelledRow]) -> list[LabelledRow]:
-        """The rows without those to be left out, which lack a class or all states."""
         lacking = [row for row in rows if all(math.isnan(state) for state in row.states)]
         if lacking and not self.drop_unlabelled:
             more = f", … ({len(lacking)} lines)" if len(lacking) > LISTED else ""
@@ -142,13 +139,7 @@ class LabelManifest(FileSettings, LabelledImages):
     @cached_property
     def _chosen(self) -> list[LabelledRow]:
         """The rows of the split."""
-        chosen = [row for row in self._rows if row.split == self.split]
-        if not chosen:
-            raise ValueError(
-                f"split must be one that holds images, got {self.split!r}: in {self.path} there are "
-                f"{sorted({row.split for row in self._rows})}"
-            )
-        return chosen
+        return [self._rows[number] for number in in_split(self.split, [row.split for row in self._rows], self.path)]
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels, States
@@ -71,6 +72,13 @@ class LabelledImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         positions = torch.as_tensor(indices, dtype=torch.int64)
         images = self.images[positions]
         return images.float() / 255 if images.dtype == torch.uint8 else images, self.labels[positions]
+
+
+def in_frame(images: Tensor, size: int) -> Tensor:
+    """Square images padded with zeros to a height and width; an odd pixel goes after."""
+    before = (size - images.shape[-1]) // 2
+    after = size - images.shape[-1] - before
+    return pad(images, (before, after, before, after))
 
 
 def group_numbers(source: Source) -> Indices:

@@ -167,7 +167,7 @@ class Partial:
         index: Mapping[str, Array] | None = None,
         links: Mapping[str, str] | None = None,
     ) -> None:
-        """Adds attributes by table (``"/"`` is the file), whole tables and links from new to old names; moves the file."""
+        """Adds attributes by table (``"/"`` is the file), whole tables and links by new name, and moves the file."""
         with self._removed_if_unwritable():
             self._sync()
             for offset, content in self._gaps:
