@@ -53,7 +53,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
             The address of the commit on the hub, if pushed.
 
         Raises:
-            OSError: If the disk is full or the folder is not writable; the message says which.
+            OSError: If the disk is full or the folder is not writable.
         """
         folder = Path(save_directory)
         with atomic_files(folder) as temporary:
@@ -184,13 +184,7 @@ def _load_strictly(model: nn.Module, tensors: dict[str, torch.Tensor], file: Pat
 
 @dataclass
 class TrainingState:
-    """How far a training has come.
-
-    Attributes:
-        step: Steps done.
-        best_score: Lowest validation score so far.
-        best: Weights at that score.
-    """
+    """How far a training has come: the steps done, the lowest validation score and the weights at that score."""
 
     step: int = 0
     best_score: float = float("inf")
@@ -208,12 +202,7 @@ def save_checkpoint(
 ) -> None:
     """Writes weights, best weights, optimizer state and progress to one safetensors file, whole or not at all.
 
-    Args:
-        file: The file to write.
-        model: The model being trained.
-        optimizer: Its optimizer.
-        state: Step, best score and best weights.
-        settings: Text that a later run must match to continue from this file.
+    The settings are text that a later run must match to continue from this file.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in (state.best or {}).items()}
@@ -229,16 +218,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: str) -> TrainingState:
-    """Restores a model and its optimizer from a checkpoint.
-
-    Args:
-        file: A file of :func:`save_checkpoint`; a missing one means that training starts afresh.
-        model: The model to fill.
-        optimizer: The optimizer to fill.
-        settings: Must equal the text the checkpoint was saved with.
-
-    Returns:
-        Step, best score and best weights.
+    """Restores a model and its optimizer from a checkpoint; without the file, training starts afresh.
 
     Raises:
         ValueError: If the file is corrupted, or belongs to other settings or another model.

@@ -78,10 +78,6 @@ class ResidualCVAE(CVAE):
     is the same in training and under attack.
 
     Args:
-        channels: Image channels C, at least 1.
-        height: Image rows H, at least 8.
-        width: Image columns W, at least 8.
-        latent: Latent coordinates Z, at least 1.
         hidden: Channels of the feature maps at the finest scale, doubled at each coarser one. The default trains on a
             CPU in minutes; on a GPU take 32 or more, and a larger latent.
         blocks: Residual blocks at each scale (in each network for ``"linear"``).
@@ -89,18 +85,16 @@ class ResidualCVAE(CVAE):
         maps: For ``"maps"``, latent channels at each of the three scales, fine to coarse; the remaining coordinates are
             the vector. If not given, each map takes at most half of the remaining coordinates.
         filters: For ``"maps"``, number of 5x5 filters of x that the generator blends.
-        likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
-        ValueError: If a size is too small, the latent is too small for the maps, or the injection or likelihood is
-            unknown.
+        ValueError: If height or width is below 8 or another size below 1, the latent is too small for the maps, or the
+            injection or likelihood is unknown.
 
     References:
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, and its public release
         (4 blocks of 64 and 16 channels, latent 512).
 
     Example:
-        >>> import torch
         >>> model = ResidualCVAE()
         >>> x = torch.rand(2, 3, 32, 32)
         >>> torch.equal(model.decode(x, torch.randn(2, 128)), x)  # untrained: nothing changes
