@@ -34,20 +34,12 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         cls.architectures[cls.__name__] = cls
 
     def save_pretrained(  # type: ignore[override]
-        self,
-        save_directory: str | Path,
-        *,
-        repo_id: str | None = None,
-        push_to_hub: bool = False,
-        **options: Any,
+        self, save_directory: str | Path, *, repo_id: str | None = None, push_to_hub: bool = False, **options: Any
     ) -> str | None:
         """Saves weights and constructor arguments; an earlier version stays until the new one is complete.
 
-        Args:
-            save_directory: The folder; other files in it stay.
-            repo_id: ``owner/name`` on the hub; the folder's name if not given.
-            push_to_hub: Whether to push to the hub as well.
-            options: As for the mixin of ``huggingface_hub``.
+        Other files in the folder stay. Further options are those of the mixin of ``huggingface_hub``; ``repo_id`` is
+        the folder's name if not given.
 
         Returns:
             The address of the commit on the hub, if pushed.
@@ -80,20 +72,10 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         local_files_only: bool = False,
         token: str | bool | None = None,
     ) -> T:
-        """Loads a model, in evaluation mode.
+        """Loads a model, in evaluation mode; called on a base class, the subclass that the folder names.
 
-        Args:
-            pretrained_model_name_or_path: A folder written by ``save_pretrained``, or ``owner/name`` of a
-                repository on the Hugging Face hub.
-            device: Where to put the weights.
-            revision: Branch, tag or commit on the hub.
-            cache_dir: Where downloads are kept.
-            force_download: Whether to download again.
-            local_files_only: Whether to use only earlier downloads.
-            token: Access token of the hub.
-
-        Returns:
-            The model; called on a base class, the subclass that the folder names.
+        It is read from a folder written by ``save_pretrained``, or from ``owner/name``, a repository on the Hugging
+        Face hub, for which arguments after the device are those of ``hf_hub_download``.
 
         Raises:
             FileNotFoundError: If the folder or one of its files is missing.

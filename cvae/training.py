@@ -137,8 +137,7 @@ def train(
         The records logged.
 
     Raises:
-        TypeError: If the data are no map-style data set, the loss yields no mapping, or ``schedule`` returns no
-            scheduler.
+        TypeError: If data, loss or schedule are of another kind.
         ValueError: If there are fewer items than processes, the batch cannot be shared evenly, the folder holds a
             checkpoint of other settings, the schedule is too short, or ``stop`` is given without ``validate``.
         FloatingPointError: If the loss becomes NaN or infinite; the message names the step and the likely cause.

@@ -18,11 +18,8 @@ P = ParamSpec("P")
 
 SMALLEST = 8  # height and width, in pixels, of the smallest images that can be corrupted
 
-Amount = int | float | PerImage
-"""A number for all images, or one per image."""
-
-Column = Float[Tensor, "#B 1 1 1"]
-"""A number for all images, or one per image, ready to broadcast."""
+Amount = int | float | PerImage  # a number for all images, or one per image
+Column = Float[Tensor, "#B 1 1 1"]  # the same, ready to broadcast
 
 
 def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:

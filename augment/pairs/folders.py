@@ -29,7 +29,7 @@ class PairedFolders(PairedFiles):
         size: Height and width of stored images; files are scaled to cover it and cropped around their centre. If not
             given, all files must have one size.
         channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where folders do not name them.
+        shares: Share of each split, where none are named.
         seed: For the draw of splits.
 
     Raises:

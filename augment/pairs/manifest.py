@@ -28,10 +28,7 @@ class Manifest(PairedFiles):
         path: The list.
         root: Folder that paths are relative to, and that no path may lead out of, symbolic links included; the
             list's own folder if not given.
-        size: Height and width of stored images, as for :class:`PairedFolders`.
-        channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, if lines name none.
-        seed: For the draw of splits.
+        size: As for :class:`PairedFolders`, like `channels`, `shares` and `seed`.
 
     Raises:
         ValueError: If the list is of another format, has a wrong line, names files outside of the root or missing ones,

@@ -27,15 +27,9 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Images of some units: those that could be read, and why the others could not.
+    """Images of some units: those that could be read, ``uint8`` or float in [0, 1], and why the others could not.
 
-    Attributes:
-        clean: Clean images, ``uint8`` or float in [0, 1]; None if there are none.
-        clean_rows: Their rows, in ascending order.
-        labels: Their classes, -1 where there is none.
-        changed: Changed images; None if there are none.
-        changed_rows: Their rows, in ascending order.
-        faults: Images that could not be read.
+    Rows are in ascending order; labels are classes, -1 where there is none.
     """
 
     clean: Pixels | None

@@ -46,10 +46,7 @@ class Scenes(FileSettings):
         root: Folder of the scenes' folders.
         lights: Numbers of the lights to use; all if not given.
         mip: The reduction to read if scenes hold several: 2 for ``dir_0_mip2.jpg``.
-        size: Height and width of stored images, as for :class:`PairedFolders`.
-        channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where folders do not name them.
-        seed: For the draw of splits.
+        size: As for :class:`PairedFolders`, like `channels`, `shares` and `seed`.
 
     Raises:
         ValueError: If there is no scene, one has fewer than two images, or one holds several reductions.

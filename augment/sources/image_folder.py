@@ -30,7 +30,7 @@ class ImageFolder(FileSettings, LabelledImages):
         root: The folder.
         size: Height and width, at least 8: images are scaled to cover it and cropped around their centre.
         channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where folders do not name them.
+        shares: Share of each split, where none are named.
         seed: For the draw of splits.
 
     Raises:

@@ -46,15 +46,12 @@ class LabelManifest(FileSettings, LabelledImages):
         split: The split.
         root: Folder that paths are relative to, and that no path may lead out of, symbolic links included; the
             list's own folder if not given.
-        size: Height and width, at least 8: images are scaled to cover it and cropped around their centre.
-        channels: 3 for RGB, 1 for grey.
+        size: As for :class:`ImageFolder`, like `channels`, `shares` and `seed`.
         labels: The columns that are labels, in this order; all except image, class, split and group if not given.
         threshold: Intensity from which on a label is on; if not given, values must be states.
         highest: The largest intensity; larger ones, such as codes for unknown, are refused.
         classed: Whether to leave out images without a class; if not, their class is -1.
         drop_unlabelled: Whether to leave out images without any known state, which are refused otherwise.
-        shares: Share of each split, if lines name none.
-        seed: For the draw of splits.
 
     Raises:
         ValueError: If an argument is out of range; and, when the list is first read, if it is of another format, has a

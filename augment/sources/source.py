@@ -25,11 +25,6 @@ class Source(Protocol):
     times of its files; and, if images are not independent, ``groups``: the number of each image's independent unit in
     the data set, such as its photograph, scene or person, the same in each split. Confidence intervals are then over
     groups, and no two splits of pairs may share one.
-
-    Example:
-        >>> from augment import Digits
-        >>> isinstance(Digits("test"), Source)
-        True
     """
 
     @property
@@ -88,9 +83,9 @@ def group_numbers(source: Source) -> Indices:
         ValueError: If the number of groups is not that of the images.
 
     Example:
-        >>> from augment import Digits, Patches
-        >>> len(group_numbers(Digits("test")).unique()), len(group_numbers(Patches("test")).unique())
-        (300, 22)
+        >>> from augment import Patches
+        >>> len(group_numbers(Patches("test")).unique())
+        22
     """
     groups = getattr(source, "groups", None)
     numbers = torch.as_tensor(source.indices if groups is None else groups, dtype=torch.int64)
@@ -107,11 +102,6 @@ class MultiLabelSource(Source, Protocol):
     """Clean images with a class each, and the states of several labels: on, off or unknown.
 
     For example a face has one expression, its class, and several action units, its labels.
-
-    Example:
-        >>> from augment import Digits, SegmentDigits
-        >>> isinstance(SegmentDigits("test"), MultiLabelSource), isinstance(Digits("test"), MultiLabelSource)
-        (True, False)
     """
 
     @property

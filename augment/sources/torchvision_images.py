@@ -164,8 +164,8 @@ class FashionMNIST(MNIST):
     """Fashion-MNIST: 60,000 training and 10,000 test images of 28x28 clothes; downloaded once if they are missing.
 
     Args:
-        split: As for :class:`MNIST`, and so are ``held``, ``size`` and the errors.
-        root: Folder of the files, as torchvision keeps them: ``root/FashionMNIST/raw``.
+        root: Folder of the files, as torchvision keeps them: ``root/FashionMNIST/raw``; other arguments and errors are
+            those of :class:`MNIST`.
 
     References:
         Xiao, Rasul and Vollgraf, *Fashion-MNIST* (arXiv 1708.07747).

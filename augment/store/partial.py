@@ -31,12 +31,9 @@ class Partial:
     As a context manager it keeps unfinished work for later; only if the work itself cannot be written it is removed.
 
     Args:
-        target: The file to write.
-        tables: Shape and type of each table that is written by rows.
-        fingerprint: Text that identifies the work; a folder left by other work is emptied.
-
-    Attributes:
-        records: Records of earlier work in the journal.
+        target: The file to write. tables: Shape and type of each table that is written by rows. fingerprint: Text that
+        identifies the work, of which `records` are in the journal; a folder left by other work is
+            emptied.
 
     Raises:
         OSError: If the folder is not writable, the disk too small, or another process writes the same file.

@@ -115,14 +115,9 @@ def _work(units: range) -> Chunk:
 
 @dataclass(frozen=True)
 class WrittenPairs:
-    """Content of a pair file that was written.
+    """A pair file that was written: numbers of pairs, of different images in them, and of pairs by split and condition.
 
-    Attributes:
-        path: The file.
-        pairs: Number of pairs.
-        images: Number of different images in them, clean and changed ones.
-        counts: Number of pairs of each split and condition.
-        skipped: For each image that could not be read, why.
+    Of each image that could not be read, `skipped` says why.
     """
 
     path: Path

@@ -90,8 +90,7 @@ class Decoder(nn.Module):
         self.whole = nn.Sequential(nn.Linear(layout.vector + wide, wide), nn.SiLU(), nn.Linear(wide, wide), nn.SiLU())
         self.tone = zeroed(nn.Linear(wide, filters + channels))
         self.spread = nn.Sequential(
-            nn.Linear(layout.vector, wide * layout.cells[0] * layout.cells[1]),
-            nn.Unflatten(1, (wide, *layout.cells)),
+            nn.Linear(layout.vector, wide * layout.cells[0] * layout.cells[1]), nn.Unflatten(1, (wide, *layout.cells))
         )
         self.places = nn.ModuleDict(
             {str(scale): nn.Conv2d(layout.maps[scale][0], widths[scale], 3, padding=1) for scale in layout.mapped}

@@ -20,26 +20,17 @@ Injection = Literal["maps", "linear"]
 """How the latent enters the generator."""
 
 
-class Trunk(nn.Sequential):
+def trunk(channels: int, hidden: int, blocks: int, outputs: int) -> nn.Sequential:
     """Residual blocks of ``hidden`` channels at the images' own size."""
-
-    def __init__(self, channels: int, hidden: int, blocks: int, outputs: int) -> None:
-        inner = max(1, hidden // BOTTLENECK)
-        super().__init__(
-            nn.Conv2d(channels, hidden, 3, padding=1),
-            *(ResidualBlock(hidden, inner) for _ in range(blocks)),
-            normalisation(hidden),
-            nn.SiLU(),
-            nn.Conv2d(hidden, outputs, 3, padding=1),
-        )
+    first = nn.Conv2d(channels, hidden, 3, padding=1)
+    inner = [ResidualBlock(hidden, max(1, hidden // BOTTLENECK)) for _ in range(blocks)]
+    return nn.Sequential(first, *inner, normalisation(hidden), nn.SiLU(), nn.Conv2d(hidden, outputs, 3, padding=1))
 
 
-class LinearHeads(nn.Sequential):
+def linear_heads(channels: int, size: tuple[int, int], latent: int, *, zero: bool = False) -> nn.Sequential:
     """A flattened feature map to means and log-scales; with ``zero`` both start at zero for every input."""
-
-    def __init__(self, channels: int, size: tuple[int, int], latent: int, *, zero: bool = False) -> None:
-        heads = nn.Linear(channels * prod(size), 2 * latent)
-        super().__init__(normalisation(channels), nn.SiLU(), nn.Flatten(), zeroed(heads) if zero else heads)
+    heads = nn.Linear(channels * prod(size), 2 * latent)
+    return nn.Sequential(normalisation(channels), nn.SiLU(), nn.Flatten(), zeroed(heads) if zero else heads)
 
 
 class LinearGenerator(nn.Module):
@@ -48,7 +39,7 @@ class LinearGenerator(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int], latent: int, hidden: int, blocks: int) -> None:
         super().__init__()
         self.map = nn.Sequential(nn.Linear(latent, prod(size)), nn.Unflatten(1, (1, *size)))
-        self.trunk = Trunk(channels + 1, hidden, blocks, channels)
+        self.trunk = trunk(channels + 1, hidden, blocks, channels)
 
     def forward(self, images: Images, features: Tensor, latents: Latents) -> Images:
         return self.trunk(torch.cat([images, self.map(latents)], 1)).sigmoid()
@@ -58,9 +49,9 @@ def linear_networks(channels: int, size: tuple[int, int], *, latent: int, hidden
     """The four networks of a CVAE whose latent passes through linear layers over full-size maps."""
     narrow = max(1, hidden // BOTTLENECK)
     return Networks(
-        context=Trunk(channels, hidden, blocks, narrow),
-        prior=LinearHeads(narrow, size, latent, zero=True),
-        recognition=nn.Sequential(Trunk(2 * channels, hidden, blocks, narrow), LinearHeads(narrow, size, latent)),
+        context=trunk(channels, hidden, blocks, narrow),
+        prior=linear_heads(narrow, size, latent, zero=True),
+        recognition=nn.Sequential(trunk(2 * channels, hidden, blocks, narrow), linear_heads(narrow, size, latent)),
         generator=LinearGenerator(channels, size, latent, hidden, blocks),
     )
 
