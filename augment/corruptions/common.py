@@ -206,7 +206,10 @@ class Saturate(CommonCorruption, function=functional.saturate):
 
 
 class JpegCompression(CommonCorruption, function=functional.jpeg_compression):
-    """:func:`augment.functional.jpeg_compression`; of a quality drawn from (low, high) the whole part counts."""
+    """JPEG compression; of a quality drawn from (low, high) the whole part counts.
+
+    The function is :func:`augment.functional.jpeg_compression`.
+    """
 
     def __init__(self, quality: Range = 58, **options: Any) -> None:
         super().__init__({"quality": quality}, **options)
