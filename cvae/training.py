@@ -111,7 +111,7 @@ def train(
     title: str = "training",
     progress: bool = False,
 ) -> list[Record]:
-    """Trains a model in place; it ends with its best weights, in evaluation mode.
+    """Trains a model in place and gives the records logged; it ends with its best weights, in evaluation mode.
 
     Args:
         model: What to train.
@@ -132,9 +132,6 @@ def train(
         accelerator: From Hugging Face accelerate; made from the settings if not given.
         title: Label of the progress bar.
         progress: Whether to show one.
-
-    Returns:
-        The records logged.
 
     Raises:
         TypeError: If data, loss or schedule are of another kind.
