@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from augment._types import Images, Parameters
-from augment.functional import draw_seeds
-from augment.seeds import NAMES, from_columns, to_columns
+from augment.functional.counter import SEED_NAMES, draw_seeds, from_columns, to_columns
 
 
 @runtime_checkable
@@ -31,11 +29,6 @@ class Change(Protocol):
     Parameters are drawn first and then applied, so each changed image can be reproduced from its clean image and one
     row of numbers. A pair file records a :class:`augment.ChangeTransform` with its settings, a frozen dataclass with
     its arguments, and any other class by its name and, if it defines one, its ``repr``.
-
-    Example:
-        >>> from augment import SpatialChange
-        >>> isinstance(SpatialChange(), Change)
-        True
     """
 
     @property
@@ -49,28 +42,31 @@ class Change(Protocol):
         """Changes each image by its row of parameters: a deterministic function of both."""
 
 
+@dataclass(frozen=True, eq=False)
 class PipelineChange(ABC):
-    """Base of pipelines that draw by themselves as changes, whose parameters are a seed per image.
+    """Base of pipelines that draw by themselves as changes, whose parameters are a seed per image."""
 
-    Attributes:
-        name: Name of the pairs' only condition; the class's name if None.
-    """
+    pipeline: Any
+    _: KW_ONLY
+    takes: str = "uint8"
+    name: str | None = None
 
-    name: str | None
+    inputs: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        if self.takes not in self.inputs:
+            *most, last = (f'"{kind}"' for kind in self.inputs)
+            raise ValueError(f"takes must be {', '.join(most)} or {last}, got {self.takes!r}")
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the columns: the two halves of a seed."""
-        return NAMES
+        return SEED_NAMES
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The only condition."""
+        """The only condition of pairs."""
         return (self.name or type(self).__name__,)
-
-    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
-        """Number of each row's condition, 0."""
-        return torch.zeros(len(parameters), dtype=torch.int64)
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
         """Draws a seed per image."""
@@ -109,21 +105,17 @@ class TorchvisionChange(PipelineChange):
 
     Example:
         >>> from torchvision.transforms.v2 import ColorJitter
-        >>> change = TorchvisionChange(ColorJitter(brightness=0.5))
-        >>> rows = change.draw(2, generator=torch.Generator().manual_seed(0))
-        >>> images = torch.rand(2, 3, 8, 8)
+        >>> change, images = TorchvisionChange(ColorJitter(brightness=0.5)), torch.rand(2, 3, 8, 8)
+        >>> rows = change.draw(2)
         >>> torch.equal(change.apply(images, rows), change.apply(images, rows))
         True
     """
 
+    inputs: ClassVar[tuple[str, ...]] = ("uint8", "float", "pil")
+
     pipeline: Callable[[Any], Any]
     _: KW_ONLY
     takes: Literal["uint8", "float", "pil"] = "uint8"
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.takes not in ("uint8", "float", "pil"):
-            raise ValueError(f'takes must be "uint8", "float" or "pil", got {self.takes!r}')
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         with restored_random_states():
@@ -169,14 +161,13 @@ class AlbumentationsChange(PipelineChange):
         ValueError: If `takes` is unknown; when applied, if the pipeline returns another shape.
     """
 
-    pipeline: Any
+    inputs: ClassVar[tuple[str, ...]] = ("uint8", "float")
+
     _: KW_ONLY
     takes: Literal["uint8", "float"] = "uint8"
-    name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.takes not in ("uint8", "float"):
-            raise ValueError(f'takes must be "uint8" or "float", got {self.takes!r}')
+        super().__post_init__()
         if not hasattr(self.pipeline, "set_random_seed"):
             raise TypeError(
                 f"pipeline must be a transform or composition of albumentations, got {type(self.pipeline).__name__}"

@@ -57,12 +57,7 @@ def file_state(paths: Sequence[Path]) -> str:
 
 
 class Inside:
-    """Resolves the paths of a list, and refuses those that lead out of a folder; each folder is resolved once.
-
-    Args:
-        manifest: The list.
-        root: The folder.
-    """
+    """Resolves the paths of a list, and refuses those that lead out of the root; each folder is resolved once."""
 
     def __init__(self, manifest: Path, root: Path) -> None:
         self.manifest, self.root = manifest, root
@@ -71,11 +66,7 @@ class Inside:
         self._missing: list[str] = []
 
     def __call__(self, line: int, text: str) -> Path:
-        """The resolved path of a line.
-
-        Raises:
-            ValueError: If it leads out of the root, symbolic links included.
-        """
+        """The resolved path of a line; raises an error if it leads out of the root, symbolic links included."""
         path = os.path.join(self.root, text)
         folder, name = os.path.split(path)
         if folder not in self._folders:
@@ -97,7 +88,7 @@ class Inside:
         return path.relative_to(self._true_root).as_posix()
 
     def refuse_missing(self) -> None:
-        """Raises an error if files of the lines so far are missing; it names the first ten with their lines."""
+        """Refuses missing files of the lines so far; names the first ten with their lines."""
         if self._missing:
             raise ValueError(
                 f"{self.manifest} must name files below {self.root}, got {len(self._missing)} that are missing: "
@@ -107,12 +98,10 @@ class Inside:
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a list of files.
+    """The content of a list of files: its columns in order of appearance, and each row by column with its line.
 
-    Attributes:
-        columns: Names of all columns, in the order of their first appearance.
-        rows: Each row by column, with its line, numbered from 1, the header included. Empty values are left out; those
-            missing at the end of a line of CSV are None.
+    Lines are numbered from 1, the header included. Empty values are left out; those missing at the end of a line of CSV
+    are None.
     """
 
     columns: tuple[str, ...]
@@ -120,11 +109,7 @@ class Listing:
 
 
 def read_listing(path: Path | str, of: str) -> Listing:
-    """Reads a list: a ``.csv`` file with a header line, or a ``.jsonl`` file with one object a line.
-
-    Args:
-        path: The list.
-        of: What a row is, for messages: ``"pair"``.
+    """Reads a list of pairs or images: a ``.csv`` file with a header line, or a ``.jsonl`` file with one object a line.
 
     Raises:
         ValueError: If the list is missing, empty, of another format, unreadable, or names a column twice.
@@ -172,11 +157,7 @@ def _json(path: Path) -> Listing:
 
 
 def named_class(path: Path | str, line: int, column: str, value: Any) -> Any:
-    """The name or number of a class; ``1.0``, as tables with gaps often have it, is the number 1.
-
-    Raises:
-        ValueError: If the value is a number, but not a whole one.
-    """
+    """The name or whole number of a class; ``1.0``, as tables with gaps often have it, is the number 1."""
     text = str(value)
     if isinstance(value, bool | list | dict) or is_whole(text) or not _NUMERIC.fullmatch(text):
         return value
@@ -187,11 +168,7 @@ def named_class(path: Path | str, line: int, column: str, value: Any) -> Any:
 
 
 def plain_texts(path: Path | str, line: int, row: dict[str, Any]) -> dict[str, str]:
-    """The values of a row as text.
-
-    Raises:
-        ValueError: If a value is neither text nor a whole number.
-    """
+    """The values of a row as text; refuses those that are neither text nor whole numbers."""
     wrong = [name for name, value in row.items() if isinstance(value, bool | float | list | dict)]
     if wrong:
         raise ValueError(f"{path}, line {line}: {wrong[0]} must be text or a whole number, got {row[wrong[0]]!r}")

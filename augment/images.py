@@ -64,11 +64,7 @@ def read_images(paths: Sequence[Path], *, channels: int, size: tuple[int, int]) 
 
 
 def read_labels(path: Path | str, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
-    """Reads a label map: the numbers in a grey or palette file, scaled (nearest neighbour) and cropped like an image.
-
-    Raises:
-        ImageError: If the file is missing, damaged, or holds colours instead of numbers.
-    """
+    """Reads a label map: the numbers in a grey or palette file, scaled (nearest neighbour), cropped like an image."""
     image = _decoded(Path(path))
     if image.mode not in ("L", "P", "1"):
         raise ImageError(f"{path} has mode {image.mode}: a label map is grey or has a palette, 8 bits a pixel")
@@ -91,10 +87,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
 class ImageReader:
     """Reads many files as images of one shape.
 
-    Args:
-        paths: The files; if no size is given, it is that of the first readable one.
-        channels: 3 for RGB, 1 for grey.
-        size: Height and width, at least 8 each: images are scaled and cropped to it as in :func:`read_image`.
+    If no size is given, it is that of the first readable file; otherwise images are scaled and cropped to it.
 
     Raises:
         ValueError: If an argument is out of range, or no file is readable.

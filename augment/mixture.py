@@ -43,8 +43,7 @@ class Mixture(ImageTransform):
     Example:
         >>> from augment import Corruption, RandomCorruption
         >>> noise = Corruption("gaussian_noise", 1)
-        >>> mixture = Mixture([noise, [noise, noise], RandomCorruption(["gaussian_noise"])])
-        >>> mixture(torch.rand(4, 3, 32, 32)).shape
+        >>> Mixture([noise, [noise, noise], RandomCorruption(["fog"])])(torch.rand(4, 3, 32, 32)).shape
         torch.Size([4, 3, 32, 32])
     """
 
@@ -95,13 +94,9 @@ class Mixture(ImageTransform):
         for weight, chain in zip(weights.unbind(1), self.chains, strict=True):
             made = images
             for transform in chain:
-                width = _width(transform, images)
+                # The number of columns is found by a draw.
+                width = transform.rows(images[:1], torch.Generator().manual_seed(0)).shape[1]
                 made = transform.change(made, rest[:, :width]).clamp(0, 1)
                 rest = rest[:, width:]
             mixed = mixed + ((1 - kept[:, 0]) * weight)[:, None, None, None] * made
         return mixed.to(images)
-
-
-def _width(transform: ImageTransform, images: Images) -> int:
-    """Number of columns of a transform's rows, found by a draw."""
-    return transform.rows(images[:1], torch.Generator().manual_seed(0)).shape[1]

@@ -45,9 +45,6 @@ class Perturb(ImageTransform):
         generator: For the draws, as for :class:`augment.ImageTransform`.
         return_parameters: Whether to return ``(sample, offsets)``.
 
-    Attributes:
-        parameters: Offsets of the last call, one row per image.
-
     Raises:
         TypeError: If ``perturbations`` cannot be bound to images.
 
@@ -60,10 +57,8 @@ class Perturb(ImageTransform):
         ...         return torch.rand(len(self.images), 1, generator=generator)
         ...     def decode(self, offsets):
         ...         return self.images * offsets[:, :, None, None]
-        >>> image = torch.full((3, 8, 8), 200, dtype=torch.uint8)
-        >>> changed = Perturb(Darker())({"image": image, "label": 7})
-        >>> changed["image"].dtype, changed["label"]
-        (torch.uint8, 7)
+        >>> Perturb(Darker())({"image": torch.ones(3, 8, 8), "label": 7})["label"]
+        7
     """
 
     def __init__(

@@ -10,12 +10,10 @@ from typing import Any
 
 
 def described(thing: object, without: str = "") -> Any:
-    """An object as values of JSON.
+    """An object as values of JSON, except for the field `without`.
 
-    Args:
-        thing: Plain values stay; dataclasses and objects with `settings` become class and arguments; others class and,
-            if they define it, ``repr`` without addresses in memory.
-        without: Name of a field to leave out.
+    Plain values stay; dataclasses and objects with `settings` become class and arguments; others class and, if they
+    define it, ``repr`` without addresses in memory.
 
     Example:
         >>> from augment import SpatialChange

@@ -1,16 +1,22 @@
-"""Random rotation, scaling, shearing and translation."""
+"""Random rotation, scaling, shearing and translation of images, with the masks, boxes and points of a sample."""
 
 from __future__ import annotations
 
 import math
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import torch
+import torchvision.transforms.v2.functional as F
+from torch import Tensor
+from torchvision import tv_tensors
 
 from augment._types import Images, Parameters
-from augment.functional import rotate_translate_scale
-from augment.targets import move_target
+from augment.functional import move_masks, move_points, rotate_translate_scale
 from augment.transform import ChangeTransform, Rows
+
+UPRIGHT = [tv_tensors.BoundingBoxFormat[name] for name in ("XYXY", "XYWH", "CXCYWH")]
 
 
 class SpatialChange(ChangeTransform):
@@ -21,8 +27,8 @@ class SpatialChange(ChangeTransform):
 
     In a sample, masks, bounding boxes and key points move with the pixels of their image: masks by nearest-neighbour
     interpolation; a box becomes the upright box around its moved corners, clamped according to its ``clamping_mode``;
-    points exactly. For a batch of images, masks have the batch's leading dimensions; boxes and points, which belong to
-    one image, are refused.
+    points exactly, and may leave the image. Whole numbers are rounded. For a batch of images, masks have the batch's
+    leading dimensions; boxes and points, which belong to one image, are refused.
 
     Args:
         rotation: Largest angle in degrees, in both directions.
@@ -42,15 +48,9 @@ class SpatialChange(ChangeTransform):
 
     Example:
         >>> change = SpatialChange(rotation=30.0, shift=0.0)
-        >>> parameters = change.draw(2, generator=torch.Generator().manual_seed(0))
-        >>> parameters.shape
-        torch.Size([2, 4])
-        >>> change.apply(torch.rand(2, 1, 8, 8), parameters).shape
+        >>> change.apply(torch.rand(2, 1, 8, 8), change.draw(2)).shape
         torch.Size([2, 1, 8, 8])
-        >>> from torchvision import tv_tensors
         >>> image, mask = change((tv_tensors.Image(torch.rand(3, 8, 8)), tv_tensors.Mask(torch.ones(8, 8))))
-        >>> mask.shape
-        torch.Size([8, 8])
     """
 
     def __init__(
@@ -119,7 +119,59 @@ class SpatialChange(ChangeTransform):
         return rotate_translate_scale(images, *parameters.unbind(dim=1))
 
     def move(self, target: Any, rows: Rows) -> Any:
-        return move_target(target, rows, fill=self.mask_fill)
+        if isinstance(target, tv_tensors.Mask):
+            return _moved_mask(target, rows, self.mask_fill)
+        if len(rows) != 1:
+            raise ValueError(
+                f"sample holds {type(target).__name__} and a batch of {len(rows)} images, so it is unknown which "
+                "image each of them belongs to: change the samples before they are collated"
+            )
+        return _moved_points(target, rows) if isinstance(target, tv_tensors.KeyPoints) else _moved_boxes(target, rows)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, mask_fill={self.mask_fill!r}"
+
+
+def _moved_mask(mask: Any, rows: Parameters, fill: int | float) -> Any:
+    plain = mask.as_subclass(Tensor)
+    if len(rows) not in {1, *accumulate(plain.shape[:-2], mul)}:
+        raise ValueError(
+            f"sample holds a Mask of shape {list(plain.shape)} and a batch of {len(rows)} images: masks of a batch "
+            "must have its leading dimensions"
+        )
+    per_image = plain.shape[:-2].numel() // max(len(rows), 1)
+    layers = plain.reshape(len(rows), per_image, *plain.shape[-2:])
+    return tv_tensors.wrap(move_masks(layers, *rows.unbind(1), fill=fill).reshape(plain.shape), like=mask)
+
+
+def _moved_points(points: Any, rows: Parameters) -> Any:
+    plain = points.as_subclass(Tensor)
+    return tv_tensors.wrap(_restored(_moved(plain.reshape(1, -1, 2), points.canvas_size, rows), plain), like=points)
+
+
+def _moved_boxes(boxes: Any, rows: Parameters) -> Any:
+    if boxes.format not in UPRIGHT:
+        raise ValueError(
+            f"bounding boxes must be upright ({', '.join(form.name for form in UPRIGHT)}), got {boxes.format.name}: "
+            "give their corners as KeyPoints, which move exactly"
+        )
+    plain = boxes.as_subclass(Tensor)
+    edges = F.convert_bounding_box_format(
+        plain.to(torch.promote_types(plain.dtype, torch.float32)), boxes.format, tv_tensors.BoundingBoxFormat.XYXY
+    )
+    corners = _moved(edges[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(1, -1, 2), boxes.canvas_size, rows).view(-1, 4, 2)
+    around = tv_tensors.wrap(
+        torch.cat([corners.amin(1), corners.amax(1)], 1), like=boxes, format=tv_tensors.BoundingBoxFormat.XYXY
+    )
+    moved = F.convert_bounding_box_format(F.clamp_bounding_boxes(around), new_format=boxes.format)
+    return tv_tensors.wrap(_restored(moved.as_subclass(Tensor), plain), like=boxes)
+
+
+def _moved(points: Tensor, size: tuple[int, int], rows: Parameters) -> Tensor:
+    """Points moved in single precision or better."""
+    return move_points(points.to(torch.promote_types(points.dtype, torch.float32)), size, *rows.unbind(1))
+
+
+def _restored(moved: Tensor, like: Tensor) -> Tensor:
+    """Moved numbers in their former shape and type; whole numbers are rounded."""
+    return (moved if like.is_floating_point() else moved.round()).reshape(like.shape).to(like.dtype)

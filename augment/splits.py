@@ -17,11 +17,6 @@ def drawn_split(group: str, shares: Mapping[str, float], seed: int) -> str:
     .. math:: u = \text{SHA-256}(\text{seed}/\text{group}) / 2^{256}, \quad
               \text{split} = \min \{ k : u < \textstyle\sum_{j \le k} \text{share}_j \}
 
-    Args:
-        group: Name of the group.
-        shares: Share of each split; they sum to 1.
-        seed: Another seed draws other splits.
-
     Example:
         >>> drawn_split("kitchen_3", {"train": 0.8, "test": 0.2}, seed=0)
         'train'
@@ -68,12 +63,6 @@ def assigned_splits(
 
     .. math:: \text{share}_\text{validation} / (\text{share}_\text{train} + \text{share}_\text{validation}).
 
-    Args:
-        named: The named splits, if any.
-        groups: Names of the images' groups.
-        shares: Share of each split.
-        seed: For the draws.
-
     Example:
         >>> assigned_splits(["train", "train", "test"], ["a", "b", "c"], {"train": 0.5, "validation": 0.5}, seed=0)
         ['validation', 'train', 'test']
@@ -90,6 +79,16 @@ def assigned_splits(
     ]
 
 
+def in_split(split: str, splits: Sequence[str], where: object, things: str = "images") -> list[int]:
+    """Numbers of the things in a split; an empty one is refused."""
+    if split not in splits:
+        raise ValueError(
+            f"split must be one that holds {things}, got {split!r}: in {where} there are "
+            f"{sorted(set(splits)) or 'none'}"
+        )
+    return [number for number, name in enumerate(splits) if name == split]
+
+
 def ordered(names: Sequence[str]) -> tuple[str, ...]:
     """Different names of splits: train, validation and test first, others in order of appearance."""
     different = list(dict.fromkeys(names))
@@ -99,11 +98,7 @@ def ordered(names: Sequence[str]) -> tuple[str, ...]:
 def joined(pairs: Sequence[tuple[Hashable, Hashable]]) -> list[int]:
     """Connected components of pairs: pairs that share a file, also through other pairs, are one group.
 
-    Args:
-        pairs: The two files of each pair.
-
-    Returns:
-        For each pair the number of its group, which is the first of the group's pairs.
+    For each pair the number of its group, which is the first of the group's pairs.
 
     Example:
         >>> joined([("a", "b"), ("c", "d"), ("b", "e")])

@@ -18,16 +18,8 @@ def in_range(
     r"""Checks that values are within bounds :math:`[a, b]`, and clamps rounding errors.
 
     Values up to :math:`8\,\epsilon \max(|a|, |b|)` outside count as rounding, with :math:`\epsilon` the precision of
-    their type: 9.5e-7 for [0, 1] in float32. Infinite bounds are left out of the maximum.
-
-    Args:
-        values: Floating-point values.
-        bounds: Smallest and largest value.
-        normalized: Advice for values that were normalised, for the message.
-        name: The argument's name, for the message.
-
-    Returns:
-        The values themselves if none is outside, else a clamped copy, through which gradients pass unchanged.
+    their type: 9.5e-7 for [0, 1] in float32. Infinite bounds are left out of the maximum. Gradients pass a clamped copy
+    unchanged. `normalized` is the advice for values that were normalised.
 
     Raises:
         ValueError: If a value is further outside, or NaN.
@@ -47,8 +39,8 @@ def in_range(
         outside += [f"{largest - high:.2g} above {high:g}"] if largest > high else []
         raise ValueError(
             f"{name} must lie within [{low:g}, {high:g}], got {smallest:.8g} to {largest:.8g}"
-            f"{' (' if outside else ''}{', '.join(outside)}{')' if outside else ''}: "
-            + _advice(name, (low, high), (smallest, largest), normalized)
+            + (f" ({', '.join(outside)})" if outside else "")
+            + f": {_advice(name, bounds, (smallest, largest), normalized)}"
         )
     if smallest >= low and largest <= high:
         return values

@@ -22,14 +22,9 @@ Batch = Any
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed for one use of randomness, independent of all others.
+    """A seed in [0, 2^63) for one use of randomness, named for example ``("fit", 17)``, from the seed of the run.
 
-    Args:
-        seed: The seed of the whole run.
-        names: What the randomness is for, for example ``("fit", 17)``.
-
-    Returns:
-        A number in [0, 2^63), the same on every machine and in every process.
+    It is independent of all others, and the same on every machine and in every process.
     """
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -37,17 +32,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 @dataclass(frozen=True)
 class Draws:
-    """Random draws of one step in one process.
-
-    Args:
-        step: Number of the step, from 0.
-        steps: Number of all steps.
-        seed: Seed of the run.
-        batch: Images in the global batch.
-        rank: Number of this process.
-        processes: Number of processes.
-        device: Device of the draws.
-    """
+    """Random draws of one step, counted from 0, in one process, for its rows of a global batch."""
 
     step: int
     steps: int
@@ -76,12 +61,8 @@ class Draws:
 class Steps(Dataset[Batch]):
     """The batch of each step as a data set, so that a data loader can fetch steps ahead.
 
-    Args:
-        data: A map-style data set; each epoch has an order of its own.
-        batch: Images in the global batch, at most as many as the data set holds.
-        seed: Seed of the orders.
-        rank: Number of this process.
-        processes: Number of processes.
+    The map-style data have an order of their own in each epoch. The global batch, at most as many images as there are,
+    is shared by the processes.
     """
 
     def __init__(self, data: Any, batch: int, seed: int, rank: int = 0, processes: int = 1) -> None:
@@ -117,12 +98,7 @@ def fetch_items(data: Any, indices: Tensor) -> list[Any]:
 
 
 def check_map_style(data: Any, name: str = "data") -> None:
-    """Checks that data have a length and an item for each number below it.
-
-    Raises:
-        TypeError: If they are no map-style data set; the message says what to write instead.
-        ValueError: If they are empty.
-    """
+    """Refuses data that are empty, or without a length and an item for each number; says what to write instead."""
     advice = _advice(data, name)
     if advice is not None:
         raise TypeError(
@@ -271,9 +247,6 @@ def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
     """Images that are uint8 or floating point within bounds; rounding errors beyond them are clamped.
 
     NaN passes: training reports it with the step at which the loss becomes NaN.
-
-    Raises:
-        ValueError: If images are of another type or out of bounds.
     """
     if images.dtype == torch.uint8 or not images.numel():
         return images
@@ -294,11 +267,7 @@ def within(images: Tensor, bounds: tuple[float, float], name: str) -> Tensor:
 
 
 def _tensor(part: Any) -> Tensor | None:
-    """A part of an item as a tensor; ``None`` if it is not numeric.
-
-    Raises:
-        ValueError: If it is a Pillow image of another mode, or an array of colours with channels last.
-    """
+    """A part of an item as a tensor, ``None`` if it is not numeric; refuses other modes, and channels last."""
     if isinstance(part, Image.Image):
         if part.mode not in ("L", "RGB"):
             advice = {

@@ -34,26 +34,18 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         cls.architectures[cls.__name__] = cls
 
     def save_pretrained(  # type: ignore[override]
-        self,
-        save_directory: str | Path,
-        *,
-        repo_id: str | None = None,
-        push_to_hub: bool = False,
-        **options: Any,
+        self, save_directory: str | Path, *, repo_id: str | None = None, push_to_hub: bool = False, **options: Any
     ) -> str | None:
         """Saves weights and constructor arguments; an earlier version stays until the new one is complete.
 
-        Args:
-            save_directory: The folder; other files in it stay.
-            repo_id: ``owner/name`` on the hub; the folder's name if not given.
-            push_to_hub: Whether to push to the hub as well.
-            options: As for the mixin of ``huggingface_hub``.
+        Other files in the folder stay. Further options are those of the mixin of ``huggingface_hub``; ``repo_id`` is
+        the folder's name if not given.
 
         Returns:
             The address of the commit on the hub, if pushed.
 
         Raises:
-            OSError: If the disk is full or the folder is not writable; the message says which.
+            OSError: If the disk is full or the folder is not writable.
         """
         folder = Path(save_directory)
         with atomic_files(folder) as temporary:
@@ -80,20 +72,10 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         local_files_only: bool = False,
         token: str | bool | None = None,
     ) -> T:
-        """Loads a model, in evaluation mode.
+        """Loads a model, in evaluation mode; called on a base class, the subclass that the folder names.
 
-        Args:
-            pretrained_model_name_or_path: A folder written by ``save_pretrained``, or ``owner/name`` of a
-                repository on the Hugging Face hub.
-            device: Where to put the weights.
-            revision: Branch, tag or commit on the hub.
-            cache_dir: Where downloads are kept.
-            force_download: Whether to download again.
-            local_files_only: Whether to use only earlier downloads.
-            token: Access token of the hub.
-
-        Returns:
-            The model; called on a base class, the subclass that the folder names.
+        It is read from a folder written by ``save_pretrained``, or from ``owner/name``, a repository on the Hugging
+        Face hub, for which arguments after the device are those of ``hf_hub_download``.
 
         Raises:
             FileNotFoundError: If the folder or one of its files is missing.
@@ -184,13 +166,7 @@ def _load_strictly(model: nn.Module, tensors: dict[str, torch.Tensor], file: Pat
 
 @dataclass
 class TrainingState:
-    """How far a training has come.
-
-    Attributes:
-        step: Steps done.
-        best_score: Lowest validation score so far.
-        best: Weights at that score.
-    """
+    """How far a training has come: the steps done, the lowest validation score and the weights at that score."""
 
     step: int = 0
     best_score: float = float("inf")
@@ -208,12 +184,7 @@ def save_checkpoint(
 ) -> None:
     """Writes weights, best weights, optimizer state and progress to one safetensors file, whole or not at all.
 
-    Args:
-        file: The file to write.
-        model: The model being trained.
-        optimizer: Its optimizer.
-        state: Step, best score and best weights.
-        settings: Text that a later run must match to continue from this file.
+    The settings are text that a later run must match to continue from this file.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in (state.best or {}).items()}
@@ -229,16 +200,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: str) -> TrainingState:
-    """Restores a model and its optimizer from a checkpoint.
-
-    Args:
-        file: A file of :func:`save_checkpoint`; a missing one means that training starts afresh.
-        model: The model to fill.
-        optimizer: The optimizer to fill.
-        settings: Must equal the text the checkpoint was saved with.
-
-    Returns:
-        Step, best score and best weights.
+    """Restores a model and its optimizer from a checkpoint; without the file, training starts afresh.
 
     Raises:
         ValueError: If the file is corrupted, or belongs to other settings or another model.

@@ -16,10 +16,7 @@ from safetensors import SafetensorError
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path in the same folder and moves it to ``path`` if the block succeeds.
-
-    Args:
-        path: The file to write; its folder is made if needed.
+    """Yields a temporary path in the same folder, made if needed, and moves it to ``path`` if the block succeeds.
 
     Raises:
         OSError: If the disk is full or the folder is not writable; the message says which. After any exception the
@@ -36,15 +33,9 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yields an empty temporary folder and moves it to ``path`` if the block succeeds.
+    """Yields an empty temporary folder and moves it to ``path`` if the block succeeds; errors as for a file.
 
     An existing folder is replaced as a whole, or kept if the block fails.
-
-    Args:
-        path: The folder to write.
-
-    Raises:
-        OSError: As for :func:`atomic_file`.
     """
     path = Path(path)
     with _temporary(path, path.parent, folder=True) as temporary:
@@ -64,13 +55,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 def atomic_files(folder: Path | str) -> Iterator[Path]:
     """Yields an empty temporary folder and moves its files into ``folder`` if the block succeeds, each one whole.
 
-    Other files of the folder stay, unlike with :func:`atomic_folder`.
-
-    Args:
-        folder: The folder of the files; it is made if needed.
-
-    Raises:
-        OSError: As for :func:`atomic_file`.
+    The folder is made if needed; other files in it stay, unlike with :func:`atomic_folder`. Errors are as for a file.
     """
     folder = Path(folder)
     with _temporary(folder, folder, folder=True) as temporary:
@@ -84,11 +69,7 @@ def atomic_files(folder: Path | str) -> Iterator[Path]:
 
 
 def append(path: Path, text: str) -> None:
-    """Appends text to a file, whole or not at all.
-
-    Raises:
-        OSError: As for :func:`atomic_file`.
-    """
+    """Appends text to a file, whole or not at all; errors as for :func:`atomic_file`."""
     size = path.stat().st_size if path.exists() else 0
     try:
         with path.open("a") as stream:

@@ -55,12 +55,7 @@ class GaussianLikelihood(nn.Module):
         return (generated - changed).square().flatten(1).sum(1)
 
     def calibrate(self, error: Tensor, pixels: int) -> None:
-        """Sets the scale to its closed form.
-
-        Args:
-            error: Mean squared error of an image (a scalar: summed over pixels, averaged over images).
-            pixels: Number of pixels times channels.
-        """
+        """Sets the scale to its closed form from a squared error, summed over pixels and averaged over images."""
         self.scale.copy_((error.detach() / pixels).sqrt().clamp_min(self.floor))
 
     def log_prob(self, statistic: PerImage, pixels: int) -> PerImage:
@@ -100,13 +95,6 @@ def add(images: Tensor, change: Tensor) -> Tensor:
     With this gradient the squared error to an image in [0, 1] never pushes a clipped pixel further out. A change of 0
     gives the images themselves.
 
-    Args:
-        images: Images in [0, 1].
-        change: The change :math:`r`, of the same shape.
-
-    Returns:
-        Images in [0, 1].
-
     Example:
         >>> r = torch.tensor([-0.5, 0.25]).requires_grad_()
         >>> g = add(torch.tensor([0.0, 0.5]), r)
@@ -126,12 +114,5 @@ def add_logits(images: Tensor, change: Tensor) -> Tensor:
 
     The gradient of the cross-entropy to :math:`\tilde x` is then :math:`g - \tilde x`. Images are first clipped to half
     a grey level from 0 and 1, so a change of 0 gives the images up to that.
-
-    Args:
-        images: Images in [0, 1].
-        change: The change :math:`r`, of the same shape.
-
-    Returns:
-        Images in (0, 1).
     """
     return torch.sigmoid(images.logit(HALF_GREY_LEVEL) + change)

@@ -106,16 +106,8 @@ class CVAE(Pretrained):
         q(z \mid x, \tilde x) = \mathcal N(\mu_q, \operatorname{diag} \sigma_q^2), \quad
         p(\tilde x \mid z, x) \text{ around } g(x, z)
 
-    Each subclass is an architecture: it builds the networks.
-
-    Args:
-        networks: Context, prior, recognition and generator.
-        latent: Number of latent coordinates Z.
-        shape: Image shape (C, H, W).
-        likelihood: ``"gaussian"`` or ``"bernoulli"``.
-
-    Raises:
-        ValueError: If a size is below 1 or the likelihood is unknown.
+    Each subclass is an architecture: it builds the networks for Z latent coordinates and images of shape (C, H, W). The
+    likelihood is ``"gaussian"`` or ``"bernoulli"``; another is a ``ValueError``.
 
     References:
         Sohn, Lee and Yan, *Learning structured output representation using deep conditional generative
@@ -126,10 +118,7 @@ class CVAE(Pretrained):
         self, networks: Networks, *, latent: int, shape: tuple[int, int, int], likelihood: str = "gaussian"
     ) -> None:
         super().__init__()
-        kinds: dict[str, type[Likelihood]] = {
-            "gaussian": GaussianLikelihood,
-            "bernoulli": BernoulliLikelihood,
-        }
+        kinds: dict[str, type[Likelihood]] = {"gaussian": GaussianLikelihood, "bernoulli": BernoulliLikelihood}
         if likelihood not in kinds:
             raise ValueError(f"likelihood must be one of {sorted(kinds)}, got {likelihood!r}")
         self.latent = latent
@@ -140,15 +129,10 @@ class CVAE(Pretrained):
     @property
     def pixels(self) -> int:
         """Number of pixels times channels, m."""
-        channels, height, width = self.shape
-        return channels * height * width
+        return math.prod(self.shape)
 
     def check(self, images: Tensor, name: str = "images") -> None:
-        """Checks the shape of images.
-
-        Raises:
-            ValueError: If it is not the ``[B, C, H, W]`` of the model; the message names both.
-        """
+        """Refuses images of another shape than the ``[B, C, H, W]`` of the model."""
         if images.ndim != 4 or tuple(images.shape[1:]) != self.shape:
             raise ValueError(
                 f"{name} must have shape [B, {', '.join(map(str, self.shape))}], which this "
@@ -192,17 +176,10 @@ class CVAE(Pretrained):
         return self.generator(images, features, self.prior(features).at(offsets))
 
     def forward(self, images: Images, changed: Images, noise: Latents, blur: float = 0.0) -> Terms:
-        """The terms of the evidence lower bound at one draw of the latent.
+        """The terms of the evidence lower bound at one draw of the latent, which standard normal noise makes.
 
-        Args:
-            images: Clean images in [0, 1].
-            changed: Changed images in [0, 1].
-            noise: Standard normal draws for the reparameterised latent.
-            blur: Standard deviation, in pixels, of a Gaussian blur of generated and changed images before the
-                likelihood; 0 for none.
-
-        Returns:
-            The likelihood's statistic and the KL divergence, per image.
+        A blur above 0 is the standard deviation, in pixels, of a Gaussian that generated and changed images are blurred
+        by before the likelihood.
         """
         features = self.context(images)
         prior, posterior = self.prior(features), self.recognition(images, changed)

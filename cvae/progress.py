@@ -15,9 +15,7 @@ Record = dict[str, int | float]
 class MetricLog:
     """Records of a training, in memory and, if a file is given, one JSON object a line.
 
-    Args:
-        file: Where the lines go; ``None`` keeps them in memory only.
-        until: Later records of an existing file are dropped: a run that continues from a checkpoint writes them anew.
+    Records of an existing file after step `until` are dropped: a run that continues from a checkpoint writes them anew.
     """
 
     def __init__(self, file: Path | None, until: int = 0) -> None:
@@ -48,30 +46,14 @@ def read_records(file: Path) -> list[Record]:
 
 @contextmanager
 def progress_bar(title: str, total: int, start: int, *, shown: bool) -> Iterator[Callable[[int, list[Record]], None]]:
-    """Shows how far a training has come, and its newest loss.
-
-    Args:
-        title: What is being trained.
-        total: Number of steps.
-        start: Steps done before.
-        shown: Whether to show anything.
-
-    Yields:
-        A function to call with the steps done and the records so far.
-    """
+    """Shows how far a training has come, and its newest loss: yields a function of the steps done and the records."""
     if not shown:
         yield lambda step, records: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[newest]}"),
-    )
-    with Progress(*columns) as display:
+    title_column, newest_column = TextColumn("{task.description}"), TextColumn("{task.fields[newest]}")
+    with Progress(title_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), newest_column) as display:
         task = display.add_task(title, total=total, completed=start, newest="")
 
         def advance(step: int, records: list[Record]) -> None:

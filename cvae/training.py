@@ -111,7 +111,7 @@ def train(
     title: str = "training",
     progress: bool = False,
 ) -> list[Record]:
-    """Trains a model in place; it ends with its best weights, in evaluation mode.
+    """Trains a model in place and gives the records logged; it ends with its best weights, in evaluation mode.
 
     Args:
         model: What to train.
@@ -133,18 +133,18 @@ def train(
         title: Label of the progress bar.
         progress: Whether to show one.
 
-    Returns:
-        The records logged.
-
     Raises:
-        TypeError: If the data are no map-style data set, the loss yields no mapping, or ``schedule`` returns no
-            scheduler.
+        TypeError: If data, loss or schedule are of another kind.
         ValueError: If there are fewer items than processes, the batch cannot be shared evenly, the folder holds a
             checkpoint of other settings, the schedule is too short, or ``stop`` is given without ``validate``.
         FloatingPointError: If the loss becomes NaN or infinite; the message names the step and the likely cause.
     """
     accelerator = accelerator or Accelerator(mixed_precision=settings.mixed_precision)
-    _check(settings, data, accelerator.num_processes)
+    if settings.batch % accelerator.num_processes:
+        raise ValueError(f"batch must be a multiple of the {accelerator.num_processes} processes, got {settings.batch}")
+    check_map_style(data)
+    if len(data) < accelerator.num_processes:
+        raise ValueError(f"data must hold at least one item a process, got {len(data)} for {accelerator.num_processes}")
     if stop is not None and validate is None:
         raise ValueError("stop must come with validate, got none: it judges the records of validations")
     rates, schedule_text = _rates(settings, schedule)
@@ -178,14 +178,6 @@ def train(
     return log.records
 
 
-def _check(settings: LoopSettings, data: Any, processes: int) -> None:
-    if settings.batch % processes:
-        raise ValueError(f"batch must be a multiple of the {processes} processes, got {settings.batch}")
-    check_map_style(data)
-    if len(data) < processes:
-        raise ValueError(f"data must hold at least one item a process, got {len(data)} for {processes}")
-
-
 def _rates(settings: LoopSettings, schedule: Schedule | None) -> tuple[list[dict[str, Any]], str]:
     """The optimizer's options at each step, and text that identifies them where the settings do not."""
     if schedule is None:
@@ -197,16 +189,9 @@ def _rates(settings: LoopSettings, schedule: Schedule | None) -> tuple[list[dict
 def tabulate(schedule: Schedule, steps: int, learning_rate: float) -> list[dict[str, Any]]:
     """The optimizer's options that a schedule of torch sets, step by step.
 
-    A run that continues looks up its step instead of stepping a schedule forward, so its numbers are the same.
-
-    Args:
-        schedule: From an optimizer to its schedule, for example
-            ``lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=1000)``.
-        steps: Number of steps; the schedule is stepped once between two of them.
-        learning_rate: Rate of the optimizer that the schedule is given.
-
-    Returns:
-        The options of each step, for every parameter group.
+    The schedule, for example ``lambda optimizer: OneCycleLR(optimizer, max_lr=0.1, total_steps=1000)``, is given an
+    optimizer of the learning rate, and stepped once between two steps. A run that continues looks up its step instead
+    of stepping a schedule forward, so its numbers are the same.
 
     Raises:
         TypeError: If ``schedule`` returns no scheduler.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,11 +21,14 @@ class SeededTransform(ImageOnlyTransform):
 
     Takes ``uint8`` images and floating-point ones in [0, 1]; grey ``(H, W)`` or ``(H, W, 1)``, colour ``(H, W, 3)``.
     All images of one call share their draw, as is albumentations' rule, and are changed as one batch. Other targets
-    pass through, but are refused if pixels move. A replay stores the seed.
+    pass through, but are refused if pixels move. A replay stores the seed. A subclass sets `_transform`, or has a
+    property `transform` of its own.
 
     Args:
         p: Probability that a call applies the transform.
     """
+
+    _transform: ImageTransform
 
     class InitSchema(BaseTransformInitSchema):
         """Types of the arguments, which albumentations checks."""
@@ -36,9 +38,9 @@ class SeededTransform(ImageOnlyTransform):
         self._others: list[str] = []
 
     @property
-    @abstractmethod
     def transform(self) -> ImageTransform:
         """The transform."""
+        return self._transform
 
     def add_targets(self, additional_targets: dict[str, str]) -> None:
         """Records other names of targets, of which albumentations keeps only those of images; its hook."""
@@ -64,11 +66,7 @@ class SeededTransform(ImageOnlyTransform):
         return changed.permute(0, 2, 3, 1).reshape(images.shape).numpy()
 
     def apply_with_params(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Changes a sample, or refuses it; albumentations' hook.
-
-        Raises:
-            ValueError: If pixels move and the sample holds what would have to move with them.
-        """
+        """Changes a sample, or refuses it if it holds what would have to move with pixels; albumentations' hook."""
         left = [name for name in (*TARGETS, *self._others) if kwargs.get(name) is not None]
         if left and self.transform.moves_pixels:
             raise ValueError(
@@ -88,9 +86,6 @@ class Corruption(SeededTransform):
         constants: ``"cifar-c"`` for images of about 32 pixels, ``"imagenet-c"`` for about 224.
         p: Probability that a call applies the transform.
 
-    Raises:
-        ValueError: If the name is unknown (the closest one is suggested), or the severity not 1 to 5.
-
     Example:
         >>> import albumentations, numpy
         >>> pipeline = albumentations.Compose([Corruption("gaussian_noise", severity=2, p=1.0)], seed=0)
@@ -106,19 +101,11 @@ class Corruption(SeededTransform):
         constants: Literal["cifar-c", "imagenet-c"]
 
     def __init__(
-        self,
-        name: str,
-        severity: int = 3,
-        constants: Literal["cifar-c", "imagenet-c"] = "cifar-c",
-        p: float = 0.5,
+        self, name: str, severity: int = 3, constants: Literal["cifar-c", "imagenet-c"] = "cifar-c", p: float = 0.5
     ) -> None:
         super().__init__(p=p)
         self.name, self.severity, self.constants = name, severity, constants
         self._transform = augment.corruptions.Corruption(name, severity, constants=constants)
-
-    @property
-    def transform(self) -> ImageTransform:
-        return self._transform
 
 
 class RandomCorruption(SeededTransform):
@@ -129,9 +116,6 @@ class RandomCorruption(SeededTransform):
         severities: Some of 1 to 5.
         constants: As for :class:`Corruption`.
         p: Probability that a call applies the transform.
-
-    Raises:
-        ValueError: As for :class:`augment.RandomCorruption`.
     """
 
     class InitSchema(SeededTransform.InitSchema):
@@ -149,10 +133,5 @@ class RandomCorruption(SeededTransform):
         p: float = 0.5,
     ) -> None:
         super().__init__(p=p)
-        self._transform = augment.corruptions.RandomCorruption(names, severities, constants=constants)
-        self.names, self.severities = list(self._transform.names), list(self._transform.severities)
-        self.constants = constants
-
-    @property
-    def transform(self) -> ImageTransform:
-        return self._transform
+        self._transform = own = augment.corruptions.RandomCorruption(names, severities, constants=constants)
+        self.names, self.severities, self.constants = list(own.names), list(own.severities), constants

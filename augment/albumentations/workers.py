@@ -30,9 +30,6 @@ def seed_worker(worker_id: int) -> None:
     without this, all workers and all epochs draw the same augmentations. It overrides a pipeline's own ``seed=``; draws
     repeat under ``torch.manual_seed``, or with the loader's ``generator=``.
 
-    Args:
-        worker_id: Number of the worker, given by the loader; the seed is torch's seed of the worker.
-
     Raises:
         RuntimeError: If called outside of a worker.
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from augment._types import Images, Parameters, Seeds
-from augment.functional.counter import draw_seeds, uniform
-from augment.seeds import NAMES, from_columns, to_columns
+from augment.functional.counter import SEED_NAMES, draw_seeds, from_columns, to_columns, uniform
 from augment.transform import ChangeTransform
 
 Range = int | float | tuple[int | float, int | float] | list[int | float]
@@ -21,12 +20,13 @@ Range = int | float | tuple[int | float, int | float] | list[int | float]
 class CommonCorruption(ChangeTransform):
     """Base of the 19 common corruptions with settings of one's own.
 
-    Each image draws a seed, from which its settings in ranges and all its noise follow. A row of parameters holds the
-    settings that were drawn, and for corruptions with noise the two halves of the seed.
+    A subclass names its function: ``class Fog(CommonCorruption, function=functional.fog)``. Each image draws a seed,
+    from which its settings in ranges and all its noise follow. A row of parameters holds the settings that were drawn,
+    and for corruptions with noise the two halves of the seed.
 
     Args:
         settings: Arguments of the function, each a number or (low, high).
-        generator: For the seeds, as for :class:`augment.ImageTransform`.
+        generator: As for :class:`augment.ImageTransform`, like the other options.
         return_parameters: Whether to return ``(sample, parameters)``.
         moves_pixels: Whether pixels move, and masks with them.
 
@@ -35,6 +35,11 @@ class CommonCorruption(ChangeTransform):
     """
 
     function: ClassVar[Callable[..., Tensor]]
+
+    def __init_subclass__(cls, function: Callable[..., Tensor] | None = None) -> None:
+        super().__init_subclass__()
+        if function is not None:
+            cls.function = staticmethod(function)
 
     def __init__(
         self,
@@ -58,7 +63,7 @@ class CommonCorruption(ChangeTransform):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        return (*self._ranges, *(NAMES if self.seeded else ()))
+        return (*self._ranges, *(SEED_NAMES if self.seeded else ()))
 
     @property
     def _ranges(self) -> dict[str, tuple[int | float, int | float]]:
@@ -70,18 +75,14 @@ class CommonCorruption(ChangeTransform):
     def from_seeds(self, seeds: Seeds) -> Parameters:
         """The rows of parameters that follow from seeds."""
         drawn = [low + (high - low) * uniform(seeds, 1, name) for name, (low, high) in self._ranges.items()]
-        columns = [*drawn, to_columns(seeds)] if self.seeded else drawn
-        return torch.cat(columns, 1) if columns else torch.zeros(len(seeds), 0, device=seeds.device)
+        columns = to_columns(seeds) if self.seeded else torch.zeros(len(seeds), 0, device=seeds.device)
+        return torch.cat([*drawn, columns], 1)
 
     def apply(self, images: Images, parameters: Parameters) -> Images:
         return type(self).function(images, **self.arguments(parameters))
 
     def arguments(self, parameters: Parameters) -> dict[str, Any]:
-        """The function's arguments by name, without the images: settings as given or as drawn, and the seeds.
-
-        Raises:
-            ValueError: If the parameters have other columns.
-        """
+        """The function's arguments by name, without the images: settings as given or as drawn, and the seeds."""
         self.check_parameters(parameters)
         count = len(self._ranges)
         drawn = dict(zip(self._ranges, parameters[:, :count].unbind(1), strict=True))

@@ -21,97 +21,77 @@ from augment.corruptions.base import CommonCorruption, Range, planes
 from augment.functional.frost import Photograph
 
 
-class GaussianNoise(CommonCorruption):
+class GaussianNoise(CommonCorruption, function=functional.gaussian_noise):
     """Gaussian noise for each value: :func:`augment.functional.gaussian_noise`."""
-
-    function = staticmethod(functional.gaussian_noise)
 
     def __init__(self, scale: Range = 0.08, **options: Any) -> None:
         super().__init__({"scale": scale}, **options)
 
 
-class ImpulseNoise(CommonCorruption):
+class ImpulseNoise(CommonCorruption, function=functional.impulse_noise):
     """Salt-and-pepper noise: :func:`augment.functional.impulse_noise`."""
-
-    function = staticmethod(functional.impulse_noise)
 
     def __init__(self, amount: Range = 0.03, **options: Any) -> None:
         super().__init__({"amount": amount}, **options)
 
 
-class ShotNoise(CommonCorruption):
+class ShotNoise(CommonCorruption, function=functional.shot_noise):
     """Poisson noise of counted photons: :func:`augment.functional.shot_noise`."""
-
-    function = staticmethod(functional.shot_noise)
 
     def __init__(self, peak: Range = 100.0, **options: Any) -> None:
         super().__init__({"peak": peak}, **options)
 
 
-class SpeckleNoise(CommonCorruption):
+class SpeckleNoise(CommonCorruption, function=functional.speckle_noise):
     """Gaussian noise in proportion to each value: :func:`augment.functional.speckle_noise`."""
-
-    function = staticmethod(functional.speckle_noise)
 
     def __init__(self, scale: Range = 0.12, **options: Any) -> None:
         super().__init__({"scale": scale}, **options)
 
 
-class DefocusBlur(CommonCorruption):
+class DefocusBlur(CommonCorruption, function=functional.defocus_blur):
     """Blur by a disk, like a lens out of focus: :func:`augment.functional.defocus_blur`."""
-
-    function = staticmethod(functional.defocus_blur)
 
     def __init__(self, radius: Range = 0.5, *, sigma: Range = 0.6, **options: Any) -> None:
         super().__init__({"radius": radius, "sigma": sigma}, **options)
 
 
-class GaussianBlur(CommonCorruption):
+class GaussianBlur(CommonCorruption, function=functional.gaussian_blur):
     """Gaussian blur: :func:`augment.functional.gaussian_blur`."""
-
-    function = staticmethod(functional.gaussian_blur)
 
     def __init__(self, sigma: Range = 0.7, **options: Any) -> None:
         super().__init__({"sigma": sigma}, **options)
 
 
-class GlassBlur(CommonCorruption):
+class GlassBlur(CommonCorruption, function=functional.glass_blur):
     """Random displacements of pixels between two blurs: :func:`augment.functional.glass_blur`."""
-
-    function = staticmethod(functional.glass_blur)
 
     def __init__(self, sigma: Range = 0.4, *, distance: int = 1, passes: int = 1, **options: Any) -> None:
         super().__init__({"sigma": sigma, "distance": distance, "passes": passes}, **options)
 
 
-class MotionBlur(CommonCorruption):
+class MotionBlur(CommonCorruption, function=functional.motion_blur):
     """Blur along a line: :func:`augment.functional.motion_blur`."""
-
-    function = staticmethod(functional.motion_blur)
 
     def __init__(self, radius: int = 6, *, sigma: Range = 2.0, angle: Range = (-45.0, 45.0), **options: Any) -> None:
         super().__init__({"radius": radius, "sigma": sigma, "angle": angle}, **options)
 
 
-class ZoomBlur(CommonCorruption):
+class ZoomBlur(CommonCorruption, function=functional.zoom_blur):
     """Mean of an image and its zooms: :func:`augment.functional.zoom_blur`."""
-
-    function = staticmethod(functional.zoom_blur)
 
     def __init__(self, largest: Range = 1.16, *, step: float = 0.01, **options: Any) -> None:
         super().__init__({"largest": largest, "step": step}, **options)
 
 
-class Fog(CommonCorruption):
+class Fog(CommonCorruption, function=functional.fog):
     """Fog from a plasma fractal: :func:`augment.functional.fog`."""
-
-    function = staticmethod(functional.fog)
 
     def __init__(self, amount: Range = 0.75, *, decay: Range = 2.5, **options: Any) -> None:
         super().__init__({"amount": amount, "decay": decay}, **options)
 
 
-class Frost(CommonCorruption):
+class Frost(CommonCorruption, function=functional.frost):
     """Ice crystals, or photographs of frost: :func:`augment.functional.frost`.
 
     Args:
@@ -125,8 +105,6 @@ class Frost(CommonCorruption):
     Raises:
         ValueError: If the folder is missing or holds no photograph, or the scale is not above 0.
     """
-
-    function = staticmethod(functional.frost)
 
     def __init__(
         self, weight: Range = 0.9, *, amount: Range = 0.4, folder: str | None = None, scale: float = 1.0, **options: Any
@@ -167,10 +145,8 @@ def _read(file: Path, scale: float) -> Photograph:
     return interpolate(photograph[None], scale_factor=scale, mode="bilinear", antialias=False)[0]
 
 
-class Snow(CommonCorruption):
+class Snow(CommonCorruption, function=functional.snow):
     """Streaks of snowflakes over a whitened image: :func:`augment.functional.snow`."""
-
-    function = staticmethod(functional.snow)
 
     def __init__(
         self,
@@ -190,10 +166,8 @@ class Snow(CommonCorruption):
         super().__init__(layer | streaks, **options)
 
 
-class Spatter(CommonCorruption):
+class Spatter(CommonCorruption, function=functional.spatter):
     """Drops of water or mud on the lens: :func:`augment.functional.spatter`."""
-
-    function = staticmethod(functional.spatter)
 
     def __init__(
         self,
@@ -210,61 +184,49 @@ class Spatter(CommonCorruption):
         super().__init__(noise | {"strength": strength, "mud": mud}, **options)
 
 
-class Brightness(CommonCorruption):
+class Brightness(CommonCorruption, function=functional.brightness):
     """A shift of the value of each pixel: :func:`augment.functional.brightness`."""
-
-    function = staticmethod(functional.brightness)
 
     def __init__(self, shift: Range = 0.15, **options: Any) -> None:
         super().__init__({"shift": shift}, **options)
 
 
-class Contrast(CommonCorruption):
+class Contrast(CommonCorruption, function=functional.contrast):
     """Lower or higher contrast: :func:`augment.functional.contrast`."""
-
-    function = staticmethod(functional.contrast)
 
     def __init__(self, factor: Range = 0.4, **options: Any) -> None:
         super().__init__({"factor": factor}, **options)
 
 
-class Saturate(CommonCorruption):
+class Saturate(CommonCorruption, function=functional.saturate):
     """Lower or higher saturation: :func:`augment.functional.saturate`."""
-
-    function = staticmethod(functional.saturate)
 
     def __init__(self, factor: Range = 1.5, *, shift: Range = 0.0, **options: Any) -> None:
         super().__init__({"factor": factor, "shift": shift}, **options)
 
 
-class JpegCompression(CommonCorruption):
+class JpegCompression(CommonCorruption, function=functional.jpeg_compression):
     """JPEG compression; of a quality drawn from (low, high) the whole part counts.
 
     The function is :func:`augment.functional.jpeg_compression`.
     """
 
-    function = staticmethod(functional.jpeg_compression)
-
     def __init__(self, quality: Range = 58, **options: Any) -> None:
         super().__init__({"quality": quality}, **options)
 
 
-class Pixelate(CommonCorruption):
+class Pixelate(CommonCorruption, function=functional.pixelate):
     """A lower resolution: :func:`augment.functional.pixelate`."""
-
-    function = staticmethod(functional.pixelate)
 
     def __init__(self, size: Range = 0.85, **options: Any) -> None:
         super().__init__({"size": size}, **options)
 
 
-class ElasticTransform(CommonCorruption):
+class ElasticTransform(CommonCorruption, function=functional.elastic_transform):
     """A random affine map and smooth displacements: :func:`augment.functional.elastic_transform`.
 
     Masks are transformed with their images; boxes and key points are refused.
     """
-
-    function = staticmethod(functional.elastic_transform)
 
     def __init__(self, displacement: Range = 2.56, *, sigma: Range = 1.92, tilt: Range = 1.92, **options: Any) -> None:
         super().__init__({"displacement": displacement, "sigma": sigma, "tilt": tilt}, moves_pixels=True, **options)

@@ -13,8 +13,7 @@ from torchvision import tv_tensors
 from augment._types import Images, Parameters
 from augment.corruptions.base import CommonCorruption, planes
 from augment.corruptions.severities import CLASSES, Constants, at_severity, check_name, check_severity
-from augment.functional.counter import draw_seeds, uniform
-from augment.seeds import NAMES, from_columns, to_columns
+from augment.functional.counter import SEED_NAMES, draw_seeds, from_columns, to_columns, uniform
 from augment.transform import ChangeTransform
 
 
@@ -37,9 +36,7 @@ class Corruption(ChangeTransform):
         ICLR 2019.
 
     Example:
-        >>> import torch
-        >>> noisy = Corruption("gaussian_noise", 3)(torch.zeros(4, 3, 32, 32))
-        >>> noisy.shape
+        >>> Corruption("gaussian_noise", 3)(torch.zeros(4, 3, 32, 32)).shape
         torch.Size([4, 3, 32, 32])
     """
 
@@ -80,10 +77,6 @@ class Corruption(ChangeTransform):
     def move(self, target: Any, rows: Parameters) -> Any:
         return self.corruption.move(target, rows)
 
-    def condition(self, parameters: Parameters) -> Int64[Tensor, " B"]:
-        """Number of each row's condition, 0."""
-        return torch.zeros(len(parameters), dtype=torch.int64)
-
 
 class RandomCorruption(ChangeTransform):
     """For each image one of several common corruptions at one of several severities, drawn uniformly.
@@ -94,9 +87,9 @@ class RandomCorruption(ChangeTransform):
     Args:
         names: Published names; all 19 if not given.
         severities: Some of 1 to 5.
-        constants: As for :class:`Corruption`.
-        frost: As for :class:`Corruption`.
-        generator: For the draws, as for :class:`augment.ImageTransform`.
+        constants: As for :class:`Corruption`, like the arguments below.
+        frost: Folder of photographs of frost.
+        generator: For the draws.
         return_parameters: Whether to return ``(sample, parameters)``.
 
     Raises:
@@ -143,7 +136,7 @@ class RandomCorruption(ChangeTransform):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        return ("corruption", "severity", *NAMES)
+        return ("corruption", "severity", *SEED_NAMES)
 
     def draw(self, count: int, *, generator: torch.Generator | None = None) -> Parameters:
         seeds = draw_seeds(count, generator=generator)

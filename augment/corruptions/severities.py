@@ -133,16 +133,10 @@ References:
 
 
 def at_severity(name: str, severity: int, constants: Constants = "cifar-c", **options: Any) -> CommonCorruption:
-    """A corruption with its published settings.
-
-    Args:
-        name: One of :data:`CLASSES`.
-        severity: 1 to 5.
-        constants: ``"cifar-c"`` or ``"imagenet-c"``.
-        options: As for :class:`augment.corruptions.CommonCorruption`.
+    """A corruption with its published settings, and the options of :class:`augment.corruptions.CommonCorruption`.
 
     Raises:
-        ValueError: If one of the three is unknown; for a name the closest one is suggested.
+        ValueError: If name, severity or constants are unknown; for a name the closest one is suggested.
     """
     check_name(name)
     number = check_severity(severity)

@@ -23,9 +23,7 @@ def gaussian_blur(images: Images, sigma: Amount) -> Images:
 
     .. math:: y_p = \sum_q w_{q_1} w_{q_2}\, x_{p + q}, \quad w_t \propto e^{-t^2 / 2 \sigma^2}
 
-    Args:
-        images: Images.
-        sigma: Standard deviation :math:`\sigma \ge 0`, in pixels.
+    The standard deviation :math:`\sigma \ge 0` is in pixels.
 
     Example:
         >>> image = torch.zeros(1, 1, 9, 9)
@@ -43,13 +41,9 @@ def gaussian_blur(images: Images, sigma: Amount) -> Images:
 def defocus_blur(images: Images, radius: Amount, sigma: Amount) -> Images:
     r"""Blurs like a lens out of focus: by a disk smoothed by a narrow Gaussian, with mirrored borders.
 
-    The kernel is symmetric, :math:`K = \sum_k \lambda_k q_k q_k^\top`, so it is computed as a sum of few separable
-    filters.
-
-    Args:
-        images: Images.
-        radius: Radius of the disk, in pixels.
-        sigma: Standard deviation of the Gaussian, in pixels; its window has 3x3 pixels, 5x5 above radius 8.
+    Radius of the disk and standard deviation of the Gaussian are in pixels; the Gaussian's window has 3x3 of them, 5x5
+    above radius 8. The kernel is symmetric, :math:`K = \sum_k \lambda_k q_k q_k^\top`, so it is computed as a sum of
+    few separable filters.
     """
     check_amount("radius", radius)
     check_amount("sigma", sigma)
@@ -102,14 +96,8 @@ def motion_blur(images: Images, radius: Amount, sigma: Amount, angle: Amount) ->
 def streak(layers: Float[Tensor, "B C H W"], radius: Column, sigma: Column, angle: Column) -> Float[Tensor, "B C H W"]:
     r"""Convolves with one half of a Gaussian along a ray from each pixel, with edge padding.
 
-    .. math:: y_p = \sum_{i=0}^{2r} w_i\, x_{p + o_i}, \quad w_i \propto e^{-i^2 / 2 \sigma^2}, \quad
-              o_i = \lceil i (\cos\alpha, \sin\alpha) - 1/2 \rceil
-
-    Args:
-        layers: Layers of any range.
-        radius: Half length :math:`r` of the ray in pixels, rounded up.
-        sigma: Standard deviation in pixels.
-        angle: Direction in degrees: 0 is to the right, 90 downwards.
+    As :func:`motion_blur`, for layers of any range; the radius is rounded up, and the pixel at step i is
+    :math:`p + \lceil i (\cos\theta, \sin\theta) - 1/2 \rceil`.
     """
     height, width = layers.shape[2:]
     spread = sigma.flatten(1)
@@ -139,12 +127,7 @@ def zoom_blur(images: Images, largest: Amount, step: Amount) -> Images:
     r"""Averages an image and its zooms about the centre by factors 1, 1 + s, 1 + 2s and so on.
 
     A zoom by z enlarges the middle :math:`\lceil H / z \rceil \times \lceil W / z \rceil` pixels bilinearly, end points
-    on end points.
-
-    Args:
-        images: Images.
-        largest: Largest factor, 1 or more.
-        step: Step s between factors, 0.001 or more.
+    on end points. The `largest` factor is 1 or more, the step s 0.001 or more.
     """
     check_amount("largest", largest, low=1.0)
     check_amount("step", step, low=1e-3)
@@ -180,14 +163,8 @@ def glass_blur(images: Images, sigma: Amount, distance: Amount, passes: Amount, 
     r"""Blurs by a Gaussian, displaces pixels by small random amounts, and blurs again, like frosted glass.
 
     A pass visits pixels from the lower right to the upper left; each takes the current value of the pixel displaced by
-    :math:`U\{-d, \dots, d - 1\}` along either axis. Pixels closer to the border than d stay.
-
-    Args:
-        images: Images.
-        sigma: Standard deviation of both blurs, in pixels.
-        distance: Largest displacement d, a whole number of pixels.
-        passes: Number of passes.
-        seeds: One per image.
+    :math:`U\{-d, \dots, d - 1\}` along either axis, with the distance d a whole number of pixels. Pixels closer to the
+    border than d stay. The standard deviation of both blurs is in pixels.
     """
     check_amount("distance", distance)
     check_amount("passes", passes)
@@ -210,14 +187,9 @@ def sequential_copies(offset: Tensor, reach: int) -> Tensor:
     """Position from which each pixel's value comes when pixels copy displaced ones, one after the other.
 
     Pixels are visited from the lower right to the upper left. One that copies a pixel visited before gets what that one
-    copied, and so on: such chains are followed in doubling steps, for all pixels at once.
-
-    Args:
-        offset: Displacements down and to the right, ``[B, 2, H, W]``, between -`reach` and `reach` - 1.
-        reach: Pixels of rows and columns up to `reach` and from H - `reach` + 1 or W - `reach` + 1 on stay.
-
-    Returns:
-        Positions in the flat image, ``[B, H * W]``.
+    copied, and so on: such chains are followed in doubling steps, for all pixels at once. Displacements
+    ``[B, 2, H, W]`` are down and to the right; pixels of rows and columns up to `reach`, and from H - `reach` + 1 or
+    W - `reach` + 1 on, stay. Positions ``[B, H * W]`` are those of the flat image.
     """
     count, _, height, width = offset.shape
     own = torch.arange(height * width, device=offset.device)

@@ -16,11 +16,7 @@ def brightness(images: Images, shift: Amount) -> Images:
 
     .. math:: V' = \operatorname{clip}(V + s, 0, 1), \quad x'_c = x_c V' / V
 
-    A black pixel becomes the grey :math:`V'`.
-
-    Args:
-        images: Grey or colour images.
-        shift: Added value :math:`s`, -1 to 1.
+    The shift :math:`s` is from -1 to 1. A black pixel becomes the grey :math:`V'`.
 
     Example:
         >>> pixels = torch.tensor([0.2, 0.4, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
@@ -38,9 +34,7 @@ def brightness(images: Images, shift: Amount) -> Images:
 def contrast(images: Images, factor: Amount) -> Images:
     r"""Scales the contrast of each channel about its mean over the image, :math:`x' = m + f (x - m)`.
 
-    Args:
-        images: Images.
-        factor: Factor :math:`f \ge 0`: 0 gives a constant colour, 1 the image.
+    A factor :math:`f` of 0 gives a constant colour, 1 the image.
     """
     mean = images.mean((2, 3), keepdim=True)
     return mean + column("factor", factor, images) * (images - mean)
@@ -54,13 +48,8 @@ def saturate(images: Images, factor: Amount, shift: Amount) -> Images:
 
     .. math:: S' = \operatorname{clip}(a S + b, 0, 1), \quad x'_c = V \left(1 - S' \frac{V - x_c}{D}\right)
 
-    A grey pixel of a colour image has no hue and counts as red, so a positive shift reddens it. Images of one channel
-    are not changed.
-
-    Args:
-        images: Grey or colour images.
-        factor: Factor :math:`a \ge 0` of the saturation.
-        shift: Added saturation :math:`b`, -1 to 1.
+    The factor :math:`a` is 0 or more, the shift :math:`b` from -1 to 1. A grey pixel of a colour image has no hue and
+    counts as red, so a positive shift reddens it. Images of one channel are not changed.
 
     Example:
         >>> pixels = torch.tensor([0.2, 0.4, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)

@@ -18,38 +18,53 @@ import zlib
 import torch
 from torch import Tensor
 
-from augment._types import Seeds
+from augment._types import Parameters, Seeds
 
-SEED_BITS = 48  # two halves of 24 bits, which float32 represents exactly
+HALF_BITS = 24  # of one half of a seed: whole numbers that float32 represents exactly
+SEED_NAMES = ("seed_high", "seed_low")
 
 
 def draw_seeds(count: int, *, generator: torch.Generator | None = None) -> Seeds:
     """Draws a seed per image, on the generator's device; from torch's global state if none is given."""
     device = None if generator is None else generator.device
-    return torch.randint(1 << SEED_BITS, (count,), generator=generator, device=device)
+    return torch.randint(1 << 2 * HALF_BITS, (count,), generator=generator, device=device)
+
+
+def to_columns(seeds: Seeds) -> Parameters:
+    """Seeds as two columns of parameters, their halves.
+
+    Example:
+        >>> to_columns(torch.tensor([16777221]))
+        tensor([[1., 5.]])
+    """
+    return torch.stack([seeds >> HALF_BITS, seeds & ((1 << HALF_BITS) - 1)], 1).float()
+
+
+def from_columns(columns: Parameters) -> Seeds:
+    """Seeds from their two columns; the inverse of :func:`to_columns`.
+
+    Raises:
+        ValueError: If there are other columns, or other numbers than whole ones of 24 bits.
+    """
+    halves = (columns == columns.round()) & (columns >= 0) & (columns < 1 << HALF_BITS)
+    if columns.shape[1] != len(SEED_NAMES) or not halves.all():
+        raise ValueError(f"parameters must be the columns {SEED_NAMES} of whole numbers below 2^24: use `draw`")
+    high, low = columns.long().unbind(1)
+    return (high << HALF_BITS) + low
 
 
 def uniform(seeds: Seeds, count: int, stream: str) -> Tensor:
-    """Numbers uniform in [0, 1), multiples of 2**-24.
+    """Numbers uniform in [0, 1), multiples of 2**-24: float32 of shape ``[B, count]``.
 
-    Args:
-        seeds: One seed per image.
-        count: Numbers per image.
-        stream: Name of their use: streams of other names are independent.
-
-    Returns:
-        float32 of shape ``[B, count]``.
+    A stream is named by the use of its numbers; streams of other names are independent.
     """
     return _bits(seeds, count, stream).bitwise_right_shift_(8).bitwise_and_(0xFFFFFF).float().mul_(2**-24)
 
 
 def normal(seeds: Seeds, count: int, stream: str) -> Tensor:
-    r"""Standard normal numbers, at most 5.8 in size; arguments and shape as for :func:`uniform`.
+    r"""Standard normal numbers, at most 5.8 in size, by Box and Muller (1958); otherwise as :func:`uniform`.
 
     .. math:: z_1 = \sqrt{-2 \ln u_1} \cos 2 \pi u_2, \quad z_2 = \sqrt{-2 \ln u_1} \sin 2 \pi u_2
-
-    References:
-        Box and Muller, *A note on the generation of random normal deviates*, 1958.
     """
     half = (count + 1) // 2
     first, second = uniform(seeds, 2 * half, stream).split(half, dim=1)

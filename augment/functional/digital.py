@@ -20,11 +20,8 @@ WEIGHT_BITS = 22  # fractional bits of Pillow's weights for 8-bit images
 def jpeg_compression(images: Images, quality: Amount) -> Images:
     """Compresses each image as JPEG and decodes it again; without gradient.
 
-    Pillow does so on the CPU, one image after the other: torchvision's codec is deprecated since 0.29.
-
-    Args:
-        images: Grey or colour images; rounded to 8 bits.
-        quality: Whole number from 1 to 95.
+    Pillow does so on the CPU, one image after the other: torchvision's codec is deprecated since 0.29. Images, grey or
+    colour, are rounded to 8 bits; the quality is a whole number from 1 to 95.
     """
     check_colours(images)
     qualities = column("quality", quality, images, low=1.0, high=95.0).flatten()
@@ -46,13 +43,10 @@ def _coded(pixels: np.ndarray, quality: int) -> np.ndarray:
 def pixelate(images: Images, size: Amount) -> Images:
     r"""Shrinks to :math:`\lfloor c H \rfloor \times \lfloor c W \rfloor` pixels by box means, then repeats each pixel.
 
-    A pixel of the small image is the mean of the pixels whose centres it covers. 8-bit images (``uint8``, or all values
-    multiples of 1/255) are rounded to 8 bits after rows and after columns, as in Pillow and the published program;
-    gradients treat the rounding as constant. Other images are not rounded.
-
-    Args:
-        images: Images.
-        size: Share c of each side's length, from 0 (one pixel) to 1.
+    The size :math:`c` is a share of each side's length, from 0 (one pixel) to 1. A pixel of the small image is the mean
+    of the pixels whose centres it covers. 8-bit images (``uint8``, or all values multiples of 1/255) are rounded to 8
+    bits after rows and after columns, as in Pillow and the published program; gradients treat the rounding as constant.
+    Other images are not rounded.
 
     Example:
         >>> image = torch.arange(8.0).expand(1, 1, 8, 8) / 8
@@ -64,7 +58,9 @@ def pixelate(images: Images, size: Amount) -> Images:
     levels = (images.detach() * 255).round()
     bytes_ = (levels / 255 == images).flatten(1).all(1).view(-1, 1, 1, 1)
     for rows, setting in by_setting(images, size=size):
-        down, along = (_boxes(length, max(1, int(length * setting["size"])), images) for length in images.shape[-2:])
+        sizes = ((length, max(1, int(length * setting["size"]))) for length in images.shape[-2:])
+        # Shrinking a line and enlarging it again: 1 for each pixel in a box, unnormalised.
+        down, along = ((_box(fewer, length) @ _box(length, fewer)).to(images) for length, fewer in sizes)
         means = along_axes(images[rows], *(boxes / boxes.sum(1, keepdim=True) for boxes in (down, along)))
         rounded = _rounded_means(_rounded_means(levels[rows], along).mT, down).mT / 255
         changed[rows] = torch.where(bytes_[rows], rounded + (means - means.detach()), means)
@@ -77,12 +73,6 @@ def _rounded_means(levels: Tensor, boxes: Tensor) -> Tensor:
     weights = ((2 << WEIGHT_BITS) + members) // (2 * members)
     totals = (levels @ boxes.mT).long()  # exact, as they have few bits
     return ((totals * weights + (1 << WEIGHT_BITS - 1)) >> WEIGHT_BITS).to(levels.dtype)
-
-
-def _boxes(length: int, fewer: int, like: Tensor) -> Tensor:
-    """Shrinking a line to fewer pixels and enlarging it again as a matrix: 1 for each pixel in a box, unnormalised."""
-    shrunk, enlarged = _box(length, fewer), _box(fewer, length)
-    return (enlarged @ shrunk).to(like)
 
 
 def _box(length: int, other: int) -> Tensor:

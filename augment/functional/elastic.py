@@ -48,15 +48,7 @@ def elastic_transform(images: Images, displacement: Amount, sigma: Amount, tilt:
 def elastic_move(
     masks: Shaped[Tensor, "B N H W"], displacement: Amount, sigma: Amount, tilt: Amount, seeds: Seeds
 ) -> Shaped[Tensor, "B N H W"]:
-    """Transforms masks of any type like their images in :func:`elastic_transform`, by nearest-neighbour interpolation.
-
-    Args:
-        masks: The masks, of the size of their images.
-        displacement: As for the images.
-        sigma: As for the images.
-        tilt: As for the images.
-        seeds: As for the images.
-    """
+    """Moves masks of any type like their images in :func:`elastic_transform`, by nearest-neighbour interpolation."""
     like = torch.empty(len(masks), 0, device=masks.device)
     tilt, seeds = column("tilt", tilt, like), seeds.to(masks.device)
     displacement, sigma = column("displacement", displacement, like), column("sigma", sigma, like)
@@ -72,9 +64,8 @@ def elastic_move(
 
 def _pixels(height: int, width: int, like: Tensor) -> Positions:
     """Each pixel's own position."""
-    x = torch.arange(width, device=like.device, dtype=like.dtype).expand(height, width)
-    y = torch.arange(height, device=like.device, dtype=like.dtype)[:, None].expand(height, width)
-    return torch.stack([x, y])[None]
+    x, y = (torch.arange(length, device=like.device, dtype=like.dtype) for length in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]
 
 
 def _affine(positions: Positions, tilt: Column, seeds: Seeds) -> Positions:
@@ -100,9 +91,8 @@ def _affine(positions: Positions, tilt: Column, seeds: Seeds) -> Positions:
 
 def _displaced(positions: Positions, displacement: Column, sigma: Column, seeds: Seeds) -> Positions:
     """The positions plus smooth noise."""
-    height, width = positions.shape[2:]
-    noise = uniform(seeds, 2 * height * width, "elastic_transform: pixels").to(positions.dtype) * 2 - 1
-    noise = noise.view(-1, 2, height, width)
+    noise = uniform(seeds, positions[0].numel(), "elastic_transform: pixels").to(positions.dtype) * 2 - 1
+    noise = noise.view(-1, *positions.shape[1:])
     return positions + displacement * smooth(noise, sigma, truncate=3.0, border="symmetric")
 
 

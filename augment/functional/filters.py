@@ -18,28 +18,16 @@ Border = Literal["edge", "reflect", "symmetric"]
 
 
 def along_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    r"""Filters images ``[B, C, H, W]``: :math:`R\,x\,C^\top`.
-
-    Args:
-        images: The images.
-        rows: Matrices :math:`R`, ``[H, H]`` or ``[B, 1, H, H]``.
-        columns: Matrices :math:`C`, ``[W, W]`` or ``[B, 1, W, W]``.
-    """
+    """Filters images by matrices ``[H, H]`` or ``[B, 1, H, H]``, and ``[W, W]`` or ``[B, 1, W, W]``."""
     if images.is_cuda:  # where products in float32 may be rounded to 11 bits
         return (rows.double() @ images.double() @ columns.double().mT).to(images.dtype)
     return rows @ images @ columns.mT
 
 
 def filter_matrix(weights: Tensor, length: int, border: Border) -> Tensor:
-    """A filter along a line of pixels as a matrix.
+    """Filters ``[..., 2r + 1]`` along a line of pixels as matrices ``[..., length, length]``.
 
-    Args:
-        weights: The filter ``[..., 2r + 1]``, its centre in the middle.
-        length: Pixels in the line.
-        border: Padding.
-
-    Returns:
-        Matrices ``[..., length, length]``; row i holds the weight of each pixel in the result's pixel i.
+    Row i holds the weight of each pixel in the result's pixel i.
     """
     taps = weights.shape[-1]
     pixel = torch.arange(length, device=weights.device)
@@ -58,14 +46,10 @@ def filter_matrix(weights: Tensor, length: int, border: Border) -> Tensor:
 
 
 def gaussian_weights(sigma: Tensor, radius: Tensor) -> Tensor:
-    r"""Gaussian filters :math:`w_t \propto e^{-t^2 / 2 \sigma^2}` for :math:`|t| \le r`.
+    r"""Gaussian filters :math:`w_t \propto e^{-t^2 / 2 \sigma^2}` for :math:`|t| \le r`, scaled to sum 1.
 
-    Args:
-        sigma: Standard deviations in pixels, of any shape; 0 gives the identity.
-        radius: Whole numbers :math:`r`, of the same shape.
-
-    Returns:
-        Weights of sum 1, ``[..., 2 r_max + 1]``.
+    Standard deviations in pixels, of which 0 gives the identity, and whole numbers :math:`r` have the same shape;
+    weights are ``[..., 2 r_max + 1]``.
     """
     reach = int(radius.max())
     tap = torch.arange(-reach, reach + 1, dtype=sigma.dtype, device=sigma.device)
@@ -74,13 +58,9 @@ def gaussian_weights(sigma: Tensor, radius: Tensor) -> Tensor:
 
 
 def smooth(layers: Tensor, sigma: Tensor, *, truncate: float, border: Border) -> Tensor:
-    """Convolves with a truncated Gaussian that sums to one.
+    """Convolves layers ``[B, C, H, W]`` with a Gaussian that is truncated at some standard deviations and sums to one.
 
-    Args:
-        layers: Layers of any range ``[B, C, H, W]``.
-        sigma: Standard deviation in pixels, ``[B, 1, 1, 1]``, or ``[1, 1, 1, 1]`` for all; 0 changes nothing.
-        truncate: Where the Gaussian is truncated, in standard deviations.
-        border: Padding.
+    Standard deviations are in pixels, ``[B, 1, 1, 1]``, or ``[1, 1, 1, 1]`` for all; 0 changes nothing.
     """
     # In float64, as matrix products in float32 depend on the batch, and on GPUs may be rounded to 11 bits.
     wide = in_double(sigma)[..., 0, 0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,8 +17,8 @@ from augment._types import Images, Seeds
 from augment.double_precision import in_double
 from augment.functional.colour import luminance
 from augment.functional.counter import uniform
-from augment.functional.fog import plasma
 from augment.functional.images import Amount, check_colours, column, on_unit_images, per_image
+from augment.functional.weather import plasma
 
 Field = Float[Tensor, "B H W"]
 
@@ -85,21 +85,7 @@ def crops(photographs: Sequence[Photograph], seeds: Seeds, height: int, width: i
     return parts
 
 
-@dataclass(frozen=True)
-class Feathers:
-    """Feathers of each pane, in units of its shorter side: root, direction, length, curvature and thinness."""
-
-    x: Float[Tensor, "B K"]
-    y: Float[Tensor, "B K"]
-    cos: Float[Tensor, "B K"]
-    sin: Float[Tensor, "B K"]
-    length: Float[Tensor, "B K"]
-    bend: Float[Tensor, "B K"]
-    thinness: Float[Tensor, "B K"]
-
-
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Each pixel's feather, and its coordinates there: along the stem, across it, and the share left to the tip."""
 
     feather: Int64[Tensor, "B H W"]
@@ -118,17 +104,21 @@ def crystals(seeds: Seeds, height: int, width: int) -> Field:
     y, x = ((torch.arange(length, device=seeds.device) + 0.5) / shorter for length in (height, width))
     cloud = plasma(seeds, 1 << (max(height, width) - 1).bit_length(), torch.full((1, 1, 1), 1.35, device=seeds.device))
     cloud = cloud[:, :height, :width]
-    feathers = grow(seeds, round(1.8 * math.sqrt(shorter)), height / shorter, width / shorter)
-    place = nearest(feathers, y[:, None], x, 0.08 * (cloud - 0.5))
+    count = round(1.8 * math.sqrt(shorter))
+    place = nearest(grow(seeds, count, height / shorter, width / shorter), y[:, None], x, 0.08 * (cloud - 0.5))
     inwards = torch.minimum(torch.minimum(y, y.flip(0))[:, None], torch.minimum(x, x.flip(0)))
     glitter = uniform(seeds, height * width, "frost: glitter").view_as(cloud) - 0.5
-    feather = (0.6 - 0.65 * inwards) * barbs(place, seeds, feathers.x.shape[1], cloud, max(0.028, 2.2 / shorter))
+    feather = (0.6 - 0.65 * inwards) * barbs(place, seeds, count, cloud, max(0.028, 2.2 / shorter))
     stem = 0.3 * stems(place, max(0.006, 0.5 / shorter))
     return (0.18 + 0.55 * (1 - inwards) * cloud + feather + stem + 0.25 * glitter).clamp(0, 1)
 
 
-def grow(seeds: Seeds, count: int, height: float, width: float) -> Feathers:
-    """Feathers at even distances along the border, each within 43 degrees of the direction to the centre."""
+def grow(seeds: Seeds, count: int, height: float, width: float) -> Float[Tensor, "K 7 B 1 1"]:
+    """Feathers at even distances along the border, each within 43 degrees of the direction to the centre.
+
+    Numbers of a feather, in units of the pane's shorter side: the root's x and y, cosine and sine of the direction,
+    length, curvature and thinness.
+    """
     share, turn, length, bend, thinness = uniform(seeds, 5 * count, "frost: feathers").view(-1, 5, count).unbind(1)
     place = (torch.arange(count, device=seeds.device) + share) / count * (2 * (height + width))
     # Around the border by four ramps: right, down, left, up.
@@ -137,18 +127,16 @@ def grow(seeds: Seeds, count: int, height: float, width: float) -> Feathers:
     # In float64, so that what is rounded to float32 is the same on every device and in every batch.
     direction = torch.atan2(in_double(height / 2 - y), in_double(width / 2 - x)) + in_double(1.5 * (turn - 0.5))
     cos, sin = direction.cos().to(turn), direction.sin().to(turn)
-    return Feathers(
-        x - 0.05 * cos, y - 0.05 * sin, cos, sin, 0.2 + 0.5 * length, 1.2 * (bend - 0.5), 0.6 + 0.8 * thinness
-    )
+    root, shape = [x - 0.05 * cos, y - 0.05 * sin], [0.2 + 0.5 * length, 1.2 * (bend - 0.5), 0.6 + 0.8 * thinness]
+    return torch.stack([*root, cos, sin, *shape]).permute(2, 0, 1)[..., None, None]
 
 
-def nearest(feathers: Feathers, y: Tensor, x: Tensor, shift: Field) -> Place:
+def nearest(feathers: Tensor, y: Tensor, x: Tensor, shift: Field) -> Place:
     """The feather that each pixel belongs to, and its coordinates there; stems are shifted sideways by `shift`."""
-    rows = zip(*(vars(feathers)[name].T[..., None, None] for name in vars(feathers)), strict=True)
     closest = torch.full_like(shift, math.inf)
     along, across, left = shift, shift, shift
     owner = torch.zeros_like(shift, dtype=torch.int64)
-    for number, (root_x, root_y, cos, sin, length, bend, thinness) in enumerate(rows):
+    for number, (root_x, root_y, cos, sin, length, bend, thinness) in enumerate(feathers):
         right, down = x - root_x, y - root_y
         forward = right * cos + down * sin
         sideward = down * cos - right * sin + bend * forward.square() + shift

@@ -18,11 +18,8 @@ P = ParamSpec("P")
 
 SMALLEST = 8  # height and width, in pixels, of the smallest images that can be corrupted
 
-Amount = int | float | PerImage
-"""A number for all images, or one per image."""
-
-Column = Float[Tensor, "#B 1 1 1"]
-"""A number for all images, or one per image, ready to broadcast."""
+Amount = int | float | PerImage  # a number for all images, or one per image
+Column = Float[Tensor, "#B 1 1 1"]  # the same, ready to broadcast
 
 
 def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
@@ -47,11 +44,7 @@ def on_unit_images(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callab
 
 
 def check_images(images: Tensor) -> Tensor:
-    """A batch of images, with rounding errors beyond [0, 1] clamped.
-
-    Raises:
-        ValueError: If it is not ``[B, C, H, W]`` of at least 8x8 pixels, ``uint8`` or in [0, 1].
-    """
+    """A batch ``[B, C, H, W]`` of at least 8x8 pixels, ``uint8`` or in [0, 1], checked; rounding errors are clamped."""
     if images.ndim != 4 or not images.shape[1]:
         raise ValueError(
             f"images must be a batch [B, C, H, W], got {list(images.shape)}: give one image [C, H, W] as `image[None]`"
@@ -97,18 +90,7 @@ def check_amount(name: str, value: Amount, low: float = 0.0, high: float = math.
 
 
 def column(name: str, value: Amount, images: Tensor, low: float = 0.0, high: float = math.inf) -> Column:
-    """A setting, checked, in the images' type and on their device.
-
-    Args:
-        name: Its name, for messages.
-        value: A number for all images, or one per image.
-        images: Images ``[B, ...]``.
-        low: Smallest value allowed.
-        high: Largest value allowed.
-
-    Raises:
-        ValueError: If a number is not finite or out of the range, or there is neither one nor one per image.
-    """
+    """A setting in the images' type and on their device; its range and shape are checked."""
     check_amount(name, value, low, high)
     numbers = torch.as_tensor(value, dtype=images.dtype, device=images.device)
     if numbers.ndim and numbers.shape != images.shape[:1]:
@@ -129,15 +111,7 @@ def per_image(seeds: Tensor, images: Tensor) -> Seeds:
 
 
 def by_setting(images: Tensor, **values: Amount) -> Iterator[tuple[Tensor | slice, dict[str, float]]]:
-    """Groups a batch by its settings, for those that cannot differ inside a batch, such as sizes of kernels.
-
-    Args:
-        images: Images ``[B, C, H, W]``.
-        values: Numbers for all images, or one per image.
-
-    Yields:
-        Rows of the batch and the settings that they share.
-    """
+    """Rows of a batch and the settings they share, for those that cannot differ in a batch, such as kernel sizes."""
     if all(isinstance(value, float | int) for value in values.values()):
         yield slice(None), {name: float(value) for name, value in values.items()}
         return

@@ -20,10 +20,7 @@ LARGE = 10.0
 def gaussian_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
     r"""Adds Gaussian noise, :math:`x + c\,n` with :math:`n \sim \mathcal N(0, 1)` for each value.
 
-    Args:
-        images: Images.
-        scale: Standard deviation :math:`c \ge 0`, on the pixel range [0, 1].
-        seeds: One per image.
+    The scale :math:`c \ge 0` is the standard deviation, on the pixel range [0, 1].
     """
     return images + column("scale", scale, images) * _normal_like(images, seeds, "gaussian_noise")
 
@@ -32,10 +29,7 @@ def gaussian_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
 def speckle_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
     r"""Adds Gaussian noise in proportion to each value, :math:`x + x\,c\,n` with :math:`n \sim \mathcal N(0, 1)`.
 
-    Args:
-        images: Images.
-        scale: Standard deviation :math:`c \ge 0`, as a share of the value.
-        seeds: One per image.
+    The scale :math:`c \ge 0` is the standard deviation, as a share of the value.
     """
     return images + images * column("scale", scale, images) * _normal_like(images, seeds, "speckle_noise")
 
@@ -44,12 +38,8 @@ def speckle_noise(images: Images, scale: Amount, seeds: Seeds) -> Images:
 def shot_noise(images: Images, peak: Amount, seeds: Seeds) -> Images:
     r"""Counts photons: :math:`n / c` with :math:`n` from the Poisson distribution of rate :math:`c\,x` for each value.
 
-    Gradients treat the noise :math:`n / c - x` as constant.
-
-    Args:
-        images: Images.
-        peak: Mean count :math:`c`, at least 0.001, where the image is 1; lower counts are noisier.
-        seeds: One per image.
+    The peak :math:`c`, at least 0.001, is the mean count where the image is 1; lower ones are noisier. Gradients treat
+    the noise :math:`n / c - x` as constant.
     """
     mean, full = images.detach(), column("peak", peak, images, low=1e-3)
     counts = poisson_quantile(mean * full, _normal_like(images, seeds, "shot_noise"))
@@ -58,13 +48,7 @@ def shot_noise(images: Images, peak: Amount, seeds: Seeds) -> Images:
 
 @on_unit_images
 def impulse_noise(images: Images, amount: Amount, seeds: Seeds) -> Images:
-    """Sets each value to 0 or to 1 with a given probability, half of it for either (salt-and-pepper noise).
-
-    Args:
-        images: Images.
-        amount: Probability that a value is replaced, from 0 to 1.
-        seeds: One per image.
-    """
+    """Sets each value to 0 or to 1 with a probability `amount`, half of it for either (salt-and-pepper noise)."""
     chance = column("amount", amount, images, high=1.0)
     share = uniform(per_image(seeds, images), images[0].numel(), "impulse_noise").view(images.shape).to(images.dtype)
     return torch.where(share < chance, (share < chance / 2).to(images.dtype), images)
@@ -82,12 +66,7 @@ def poisson_quantile(rate: Tensor, normal: Tensor) -> Tensor:
     .. math:: \lambda + \sqrt\lambda\, z + \frac{2 + z^2}{6} - \frac{2 z + z^3}{72 \sqrt\lambda}
               + \frac{3 z^4 + 7 z^2 - 16}{810\, \lambda} + \frac{2684 z - 548 z^3 - 207 z^5}{155520\, \lambda^{3/2}}
 
-    Args:
-        rate: Rates :math:`\lambda \ge 0`.
-        normal: Standard normal draws :math:`z` of the same shape, at most 5.8 in size.
-
-    Returns:
-        Whole numbers in the type of `rate`.
+    Rates :math:`\lambda` are 0 or more, and draws :math:`z` at most 5.8 in size.
 
     References:
         Giles, *Algorithm 955: approximation of the inverse Poisson cumulative distribution function*, ACM Transactions

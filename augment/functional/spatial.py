@@ -26,7 +26,8 @@ def rotate_translate_scale(
               \begin{pmatrix} 1 & -\tan\varphi \\ 0 & 1 \end{pmatrix} q
               + \begin{pmatrix} W\, t_x \\ H\, t_y \end{pmatrix}
 
-    Interpolation is bilinear, with zeros outside of the image. Angles are preserved where an image is not square.
+    Interpolation is bilinear, with zeros outside of the image; all arguments have gradients. Angles are preserved where
+    an image is not square.
 
     Args:
         images: Images, of any range.
@@ -36,9 +37,6 @@ def rotate_translate_scale(
         shift_x: Shift :math:`t_x` to the right, as a share of the width.
         shift_y: Shift :math:`t_y` downwards, as a share of the height.
         shear: Angle :math:`\varphi` in degrees by which vertical lines lean to the right; none if not given.
-
-    Returns:
-        Images of the same shape and dtype; differentiable in every argument.
 
     Raises:
         ValueError: If `images` is not a float tensor ``[B, C, H, W]``, or another argument not one number per image.
@@ -65,18 +63,12 @@ def rotate_translate_scale(
 
 
 def move_masks(masks: Shaped[Tensor, "B C H W"], *motion: PerImage, fill: int | float = 0) -> Shaped[Tensor, "B C H W"]:
-    """Transforms masks like their images in :func:`rotate_translate_scale`, by nearest-neighbour interpolation.
+    """Moves masks of any dtype like their images in :func:`rotate_translate_scale`, by nearest-neighbour interpolation.
 
     Args:
-        masks: Masks of any dtype, large whole numbers included.
-        motion: Rotation, scale, shifts and, optionally, shear, as for images.
+        masks: The masks.
+        motion: Rotation, scale, shifts and, optionally, shear: arguments and errors as for images.
         fill: Value outside of the masks.
-
-    Returns:
-        Masks of the same shape and dtype.
-
-    Raises:
-        ValueError: If an argument is not one number per mask.
     """
     count, channels, height, width = masks.shape
     x, y = _sources((height, width), *_columns(masks, torch.float32, *motion))
@@ -88,18 +80,12 @@ def move_masks(masks: Shaped[Tensor, "B C H W"], *motion: PerImage, fill: int | 
 
 
 def move_points(points: Float[Tensor, "B N 2"], size: tuple[int, int], *motion: PerImage) -> Float[Tensor, "B N 2"]:
-    """Transforms points like their images in :func:`rotate_translate_scale`; they may leave the image.
+    """Moves points like their images in :func:`rotate_translate_scale`; they may leave the image.
 
     Args:
         points: Pairs (x, y) in pixels from the upper left corner of the image, y downwards.
         size: Height and width of the image.
-        motion: Rotation, scale, shifts and, optionally, shear, as for images.
-
-    Returns:
-        Points of the same shape and dtype.
-
-    Raises:
-        ValueError: If an argument is not one number per image.
+        motion: Rotation, scale, shifts and, optionally, shear: arguments and errors as for images.
 
     Example:
         >>> middle_of_the_top = torch.tensor([[[5.0, 0.0]]])
@@ -155,6 +141,6 @@ def _columns(
             )
         return values.to(like.device, dtype).view(-1, 1, 1)
 
-    shifts = column("shift_x", shift_x), column("shift_y", shift_y)
     leaning = None if shear is None else column("shear", shear)
+    shifts = column("shift_x", shift_x), column("shift_y", shift_y)
     return column("rotation", rotation), column("scale", scale), *shifts, leaning

@@ -1,7 +1,8 @@
-"""Spatter: drops of water or mud on the lens."""
+"""Spatter: drops of water or mud on the lens.
 
-# The shading of water follows the published program step by step: Canny edges of the drops, a distance transform, a
-# histogram equalisation and an emboss filter.
+The shading of water follows the published program step by step: Canny edges of the drops, a distance transform, a
+histogram equalisation and an emboss filter.
+"""
 
 from __future__ import annotations
 
@@ -98,12 +99,8 @@ def relief(layer: Layer) -> Layer:
 def edges(levels: Layer, low: float = 50.0, high: float = 150.0) -> Layer:
     """Canny edges: 1 where the gradient is a maximum along its own direction, 0 elsewhere.
 
-    Maxima above `high` count, and those above `low` that are connected to one.
-
-    Args:
-        levels: Layers of levels 0 to 255.
-        low: Gradient, as the sum of Sobel's two differences, below which there is no edge.
-        high: Gradient from which on there is one.
+    Of levels from 0 to 255; gradients are sums of Sobel's two differences. Maxima above `high` count, and those above
+    `low` that are connected to one.
 
     References:
         Canny, *A computational approach to edge detection*, 1986.

@@ -23,9 +23,6 @@ def thicken(images: Images, amount: PerImage) -> Images:
         images: Images of any range; only pixels inside count.
         amount: Pixels :math:`a` on each side, below 0 to narrow.
 
-    Returns:
-        Images of the same shape, type and range; an amount of 0 changes nothing.
-
     Raises:
         ValueError: If `amount` is not one finite number per image.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from augment._types import Images, Labels, Parameters
 from augment.change import Change
 from augment.images import ImageError
-from augment.pairs.plan import Fault, Made, PairPlan, starts
+from augment.pairs.plan import Fault, Made, PairPlan, stacked, starts
 from augment.provenance import described
 from augment.sources.source import Source, group_numbers
 
@@ -26,9 +26,9 @@ class ChangedPairs:
 
     The parameters of a split are drawn from the seed and the split's name, so that adding a split does not change
     others. Images of one group of a source, such as crops of one photograph, are one source of pairs (see
-    :class:`augment.Pair`), which is in one split. A change may have names of `conditions` and a method `condition` that
-    numbers the condition of each row of parameters; otherwise the only condition is the name of its class. If the
-    `state` of a source has changed, an interrupted writing starts anew.
+    :class:`augment.Pair`), which is in one split. A change may have names of `conditions` and, if they are several, a
+    method `condition` that numbers the condition of each row of parameters; otherwise the only condition is the name of
+    its class. If the `state` of a source has changed, an interrupted writing starts anew.
 
     Args:
         sources: Clean images by name of the split; splits must not share images.
@@ -87,7 +87,8 @@ class ChangedPairs:
     def _parameters(self) -> dict[str, Parameters]:
         drawn = {}
         for split, source in self.sources.items():
-            generator = torch.Generator().manual_seed(_seed(self.seed, split))
+            digest = hashlib.sha256(f"{self.seed}/{split}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
             drawn[split] = self._change(split).draw(len(source) * self._draws(split), generator=generator)
         return drawn
 
@@ -100,12 +101,13 @@ class ChangedPairs:
         draws = np.repeat([self._draws(name) for name in self.sources], [len(s) for s in self.sources.values()])
         parameters, condition = [], []
         for split, change in changes.items():
-            drawn = self._parameters[split].float()
+            drawn = self._parameters[split]
             wide = np.zeros((len(drawn), len(columns)), dtype=np.float32)  # 0 where a change has no such column
-            wide[:, [columns.index(name) for name in change.parameter_names]] = drawn.numpy()
+            wide[:, [columns.index(name) for name in change.parameter_names]] = drawn.float().numpy()
             parameters.append(wide)
             numbers = np.array([conditions.index(name) for name in names[split]], dtype=np.int64)
-            condition.append(numbers[_condition(change, self._parameters[split])])
+            own = change.condition(drawn) if hasattr(change, "condition") else np.zeros(len(drawn), dtype=np.int64)
+            condition.append(numbers[np.asarray(own, dtype=np.int64)])
         images = len(draws)
         return PairPlan(
             splits=tuple(self.sources),
@@ -153,8 +155,7 @@ class ChangedPairs:
                 changed.append(self._changed(split, images, positions, device))
             first += len(source)
         if not cleans:
-            nothing = np.zeros(0, dtype=np.int64)
-            return Made(None, nothing, nothing, None, nothing, tuple(faults))
+            return Made(*stacked({}), np.zeros(0, dtype=np.int64), *stacked({}), tuple(faults))
         if len({tuple(part.shape[1:]) for part in cleans}) > 1:
             raise ValueError(
                 f"sources must give images of one shape, got {sorted({tuple(part.shape[1:]) for part in cleans})}"
@@ -211,14 +212,3 @@ def _check_change(change: object) -> None:
             "change must have parameter_names, draw(count, generator=...) and apply(images, parameters), got "
             f"{type(change).__name__}: wrap it: TorchvisionChange(...), or AlbumentationsChange(...)"
         )
-
-
-def _condition(change: Change, parameters: Parameters) -> np.ndarray:
-    """Number of each row's condition among those of the change."""
-    if hasattr(change, "conditions"):
-        return np.asarray(change.condition(parameters), dtype=np.int64)  # type: ignore[attr-defined]
-    return np.zeros(len(parameters), dtype=np.int64)
-
-
-def _seed(seed: int, split: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{split}".encode()).digest()[:8], "big") >> 1

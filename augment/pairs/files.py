@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,23 +15,13 @@ from torch import Tensor
 
 from augment.files import FileSettings, file_state
 from augment.images import ImageError, ImageReader
-from augment.pairs.plan import Fault, Made, PairPlan, starts
+from augment.pairs.plan import Fault, Made, PairPlan, stacked, starts
 from augment.provenance import described
 from augment.splits import drawn_split, ordered
 
 
-@dataclass(frozen=True)
-class FilePair:
-    """Two image files of the same scene.
-
-    Attributes:
-        clean: The clean image.
-        changed: The changed image.
-        condition: What changed it.
-        group: Name of the independent unit.
-        split: Name of the split; None if it is to be drawn.
-        label: Class, -1 where there is none.
-    """
+class FilePair(NamedTuple):
+    """Two image files of the same scene: what changed it, its independent unit, split (if it is given) and class."""
 
     clean: Path
     changed: Path
@@ -40,23 +31,20 @@ class FilePair:
     label: int = -1
 
 
-class FilePairs:
-    """Plans and reads pairs of files; a clean image with several changed ones is read and stored once.
+@dataclass(frozen=True, eq=False)
+class PairedFiles(FileSettings):
+    """Base of pair sources that pair image files; a clean image with several changed ones is read and stored once."""
 
-    Args:
-        pairs: The files.
-        settings: Shape of stored images, and the draw of splits where pairs name none.
+    @abstractmethod
+    def _pairs(self) -> list[FilePair]:
+        """The pairs of files; either all or none name a split."""
 
-    Raises:
-        ValueError: If there are no pairs, only some name a split, or a clean image has two groups, splits or labels.
-    """
-
-    def __init__(self, pairs: Sequence[FilePair], settings: FileSettings) -> None:
-        if not pairs:
-            raise ValueError("pairs must hold at least one pair of files, got none")
-        self._changed: dict[Path, list[FilePair]] = {}
-        for pair in pairs:
-            others = self._changed.setdefault(pair.clean, [])
+    @cached_property
+    def _changed(self) -> dict[Path, list[FilePair]]:
+        """The pairs of each clean image."""
+        changed: dict[Path, list[FilePair]] = {}
+        for pair in self._pairs():
+            others = changed.setdefault(pair.clean, [])
             others.append(pair)
             first = others[0]
             if (first.group, first.split, first.label) != (pair.group, pair.split, pair.label):
@@ -64,30 +52,38 @@ class FilePairs:
                     f"a clean image must have one group, split and label, got two for {pair.clean}: "
                     f"{(first.group, first.split, first.label)} and {(pair.group, pair.split, pair.label)}"
                 )
-        self._clean = list(self._changed)
-        firsts = [others[0] for others in self._changed.values()]
-        self._labels = np.array([first.label for first in firsts], dtype=np.int64)
-        self._read = ImageReader(self._clean, settings.channels, settings.size)
-        self.plan = self._planned(firsts, settings.shares, settings.seed)
+        if not changed:
+            raise ValueError("pairs must hold at least one pair of files, got none")
+        return changed
 
-    def _planned(self, firsts: list[FilePair], shares: Mapping[str, float], seed: int) -> PairPlan:
+    @cached_property
+    def _clean(self) -> list[Path]:
+        return list(self._changed)
+
+    @cached_property
+    def _read(self) -> ImageReader:
+        return ImageReader(self._clean, self.channels, self.size)
+
+    @cached_property
+    def _plan(self) -> PairPlan:
+        firsts = [others[0] for others in self._changed.values()]
         given = [first.split for first in firsts]
         if None in given and any(split is not None for split in given):
             without = firsts[given.index(None)].clean
             raise ValueError(f"either all pairs or none must name a split, got none for {without}")
-        splits = [first.split or drawn_split(first.group, shares, seed) for first in firsts]
-        names = tuple(shares) if None in given else ordered(splits)
+        splits = [first.split or drawn_split(first.group, self.shares, self.seed) for first in firsts]
+        names = tuple(self.shares) if None in given else ordered(splits)
         pairs = [pair for others in self._changed.values() for pair in others]
         conditions = sorted({pair.condition for pair in pairs})
         counts = np.array([len(others) for others in self._changed.values()], dtype=np.int64)
-        groups: dict[str, int] = {}
+        groups = list(dict.fromkeys(first.group for first in firsts))
         return PairPlan(
             splits=names,
             conditions=tuple(conditions),
             parameter_names=(),
             origin=np.arange(len(firsts)),
             split=_numbers(splits, names),
-            group=np.array([groups.setdefault(first.group, len(groups)) for first in firsts], dtype=np.int64),
+            group=_numbers([first.group for first in firsts], groups),
             source=np.repeat(np.arange(len(firsts)), counts),
             target=np.arange(len(pairs)),
             condition=_numbers([pair.condition for pair in pairs], conditions),
@@ -97,21 +93,24 @@ class FilePairs:
             state=file_state([*self._clean, *(pair.changed for pair in pairs)]),
         )
 
-    def make(self, units: range) -> Made:
-        """Reads files; those that cannot be used are faults."""
-        clean, changed = _Rows(), _Rows()
+    def plan(self) -> PairPlan:
+        """A pair of images for each pair of files."""
+        return self._plan
+
+    def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
+        """Reads images of some units; those that cannot be used are faults."""
+        clean, changed = dict[int, Tensor](), dict[int, Tensor]()
         faults: list[Fault] = []
-        begin = self.plan.changed_starts
+        begin = self._plan.changed_starts
         assert begin is not None
         for unit in units:
             path = self._clean[unit]
             try:
-                image, size = self._read(path)
+                clean[unit], size = self._read(path)
             except ImageError as error:
                 faults.append(Fault("clean", unit, str(error)))
                 continue
             self._read.refuse_other_size(path, size)
-            clean.add(unit, image)
             for row, pair in enumerate(self._changed[path], start=int(begin[unit])):
                 try:
                     other, other_size = self._read(pair.changed)
@@ -120,49 +119,15 @@ class FilePairs:
                             f"the images of a pair must have one size, got {size[0]}×{size[1]} in {path} and "
                             f"{other_size[0]}×{other_size[1]} in {pair.changed}"
                         )
-                    changed.add(row, other)
+                    changed[row] = other
                 except ImageError as error:
                     faults.append(Fault("changed", row, str(error)))
-        rows = clean.numbers()
-        return Made(clean.images(), rows, self._labels[rows], changed.images(), changed.numbers(), tuple(faults))
-
-
-@dataclass(frozen=True, eq=False)
-class PairedFiles(FileSettings):
-    """Base of pair sources that pair image files."""
-
-    @property
-    @abstractmethod
-    def _files(self) -> FilePairs:
-        """The files, listed at the first use."""
-
-    def plan(self) -> PairPlan:
-        """A pair of images for each pair of files."""
-        return self._files.plan
-
-    def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
-        """Reads images of some units."""
-        return self._files.make(units)
+        labels = np.array([self._changed[self._clean[unit]][0].label for unit in clean], dtype=np.int64)
+        return Made(*stacked(clean), labels, *stacked(changed), tuple(faults))
 
     def describe(self) -> dict[str, Any]:
         """The arguments."""
         return {"source": described(self)}
-
-
-class _Rows:
-    def __init__(self) -> None:
-        self._rows: list[int] = []
-        self._images: list[Tensor] = []
-
-    def add(self, row: int, image: Tensor) -> None:
-        self._rows.append(row)
-        self._images.append(image)
-
-    def images(self) -> Tensor | None:
-        return torch.stack(self._images) if self._images else None
-
-    def numbers(self) -> np.ndarray:
-        return np.array(self._rows, dtype=np.int64)
 
 
 def _numbers(names: Sequence[str], among: Sequence[str]) -> np.ndarray:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from augment.files import LISTED
 from augment.images import list_images
-from augment.pairs.files import FilePair, FilePairs, PairedFiles
+from augment.pairs.files import FilePair, PairedFiles
 from augment.splits import assigned_splits, named_splits
 
 
@@ -30,7 +29,7 @@ class PairedFolders(PairedFiles):
         size: Height and width of stored images; files are scaled to cover it and cropped around their centre. If not
             given, all files must have one size.
         channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where folders do not name them.
+        shares: Share of each split, where none are named.
         seed: For the draw of splits.
 
     Raises:
@@ -47,8 +46,7 @@ class PairedFolders(PairedFiles):
         if self.group not in ("file", "folder"):
             raise ValueError(f'group must be "file" or "folder", got {self.group!r}')
 
-    @cached_property
-    def _files(self) -> FilePairs:
+    def _pairs(self) -> list[FilePair]:
         changed = self.changed if isinstance(self.changed, Mapping) else {Path(self.changed).name: self.changed}
         clean = _by_name(self.clean)
         named = named_splits(list(clean.values()))
@@ -58,18 +56,11 @@ class PairedFolders(PairedFiles):
             assigned = assigned_splits(named, list(groups.values()), self.shares, self.seed)
             splits = dict(zip(clean, assigned, strict=True))
         partners = {condition: _matched(clean, Path(self.clean), Path(folder)) for condition, folder in changed.items()}
-        pairs = [
-            FilePair(
-                clean=Path(self.clean) / path,
-                changed=others[name],
-                condition=condition,
-                group=groups[name],
-                split=splits.get(name),
-            )
+        return [
+            FilePair(Path(self.clean) / path, others[name], condition, groups[name], splits.get(name))
             for name, path in clean.items()
             for condition, others in partners.items()
         ]
-        return FilePairs(pairs, self)
 
 
 def _by_name(folder: Path | str) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.files import Inside, is_whole, named_class, plain_texts, read_listing
-from augment.pairs.files import FilePair, FilePairs, PairedFiles
+from augment.pairs.files import FilePair, PairedFiles
 from augment.splits import joined
 
 NEEDED, OPTIONAL = ("clean", "changed"), ("label", "group", "condition", "split")
@@ -28,10 +28,7 @@ class Manifest(PairedFiles):
         path: The list.
         root: Folder that paths are relative to, and that no path may lead out of, symbolic links included; the
             list's own folder if not given.
-        size: Height and width of stored images, as for :class:`PairedFolders`.
-        channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, if lines name none.
-        seed: For the draw of splits.
+        size: As for :class:`PairedFolders`, like `channels`, `shares` and `seed`.
 
     Raises:
         ValueError: If the list is of another format, has a wrong line, names files outside of the root or missing ones,
@@ -52,8 +49,7 @@ class Manifest(PairedFiles):
     def _rows(self) -> list[tuple[int, dict[str, str]]]:
         return [(line, _checked(self.path, line, row)) for line, row in read_listing(self.path, "pair").rows]
 
-    @cached_property
-    def _files(self) -> FilePairs:
+    def _pairs(self) -> list[FilePair]:
         inside = Inside(Path(self.path), Path(self.root) if self.root is not None else Path(self.path).parent)
         numbers = {name: number for number, name in enumerate(self.classes)}
         files = [(inside(line, row["clean"]), inside(line, row["changed"])) for line, row in self._rows]
@@ -61,18 +57,10 @@ class Manifest(PairedFiles):
         groups = self._groups(inside, files)
         pairs = []
         for (_, row), (clean, changed), group in zip(self._rows, files, groups, strict=True):
-            label = row.get("label")
-            pairs.append(
-                FilePair(
-                    clean=clean,
-                    changed=changed,
-                    condition=row.get("condition", "changed"),
-                    group=group,
-                    split=row.get("split"),
-                    label=-1 if label is None else numbers[label] if numbers else int(label),
-                )
-            )
-        return FilePairs(pairs, self)
+            label = -1 if "label" not in row else numbers[row["label"]] if numbers else int(row["label"])
+            condition = row.get("condition", "changed")
+            pairs.append(FilePair(clean, changed, condition, group, row.get("split"), label))
+        return pairs
 
     def _groups(self, inside: Inside, files: list[tuple[Path, Path]]) -> list[str]:
         """The group of each line, given or joined; refuses files in two groups."""

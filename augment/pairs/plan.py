@@ -11,18 +11,14 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
+from augment.store.hdf5_layout import CLEAN_ROWS, PAIR_ROWS, index_fault
+
 Pixels = Float32[Tensor, "_ C H W"] | UInt8[Tensor, "_ C H W"]
 Numbers = Int64[np.ndarray, " _"]
 
 
 class Fault(NamedTuple):
-    """An image that could not be read.
-
-    Attributes:
-        table: Its table.
-        row: Its row there.
-        reason: Why, naming the file.
-    """
+    """An image that could not be read: its table, its row there, and why, naming the file."""
 
     table: Literal["clean", "changed"]
     row: int
@@ -31,15 +27,9 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Images of some units: those that could be read, and why the others could not.
+    """Images of some units: those that could be read, ``uint8`` or float in [0, 1], and why the others could not.
 
-    Attributes:
-        clean: Clean images, ``uint8`` or float in [0, 1]; None if there are none.
-        clean_rows: Their rows, in ascending order.
-        labels: Their classes, -1 where there is none.
-        changed: Changed images; None if there are none.
-        changed_rows: Their rows, in ascending order.
-        faults: Images that could not be read.
+    Rows are in ascending order; labels are classes, -1 where there is none.
     """
 
     clean: Pixels | None
@@ -93,34 +83,15 @@ class PairPlan:
     def __post_init__(self) -> None:
         if not len(self.source):
             raise ValueError("pairs must hold at least one pair, got none")
-        lengths = {
-            "origin, split and group": ({len(self.origin), len(self.split), len(self.group)}, self.clean_rows),
-            "source, target, condition and parameters": (
-                {len(self.source), len(self.target), len(self.condition), len(self.parameters)},
-                len(self.source),
-            ),
-            "parameter_names": ({len(self.parameter_names)}, self.parameters.shape[1]),
-        }
-        for name, (actual, expected) in lengths.items():
-            if actual != {expected}:
-                raise ValueError(f"{name} must have {expected} entries in a plan, got {sorted(actual)}")
-        limits = {
-            "split": len(self.splits),
-            "source": self.clean_rows,
-            "target": self.changed_rows if self.changed_starts is not None else self.clean_rows,
-            "condition": len(self.conditions),
-        }
-        for name, limit in limits.items():
-            numbers = getattr(self, name)
-            if not 0 <= numbers.min() <= numbers.max() < limit:
-                raise ValueError(
-                    f"{name} must be numbers from 0 to {limit - 1} in a plan, got {numbers.min()} to {numbers.max()}"
-                )
-        if not np.isfinite(self.parameters).all():
-            raise ValueError("parameters must be finite in a plan, got NaN or infinity")
-        self._check_groups()
-
-    def _check_groups(self) -> None:
+        if len(self.parameter_names) != self.parameters.shape[1]:
+            raise ValueError(
+                f"parameter_names must name {self.parameters.shape[1]} columns in a plan, got {self.parameter_names}"
+            )
+        tables = {name: getattr(self, name) for name in (*CLEAN_ROWS, *PAIR_ROWS) if name != "label"}
+        targets = self.clean_rows if self.changed_starts is None else self.changed_rows
+        fault = index_fault(tables, self.clean_rows, targets, len(self.splits), len(self.conditions))
+        if fault is not None:
+            raise ValueError(f"{fault} in a plan")
         order = np.lexsort((self.split, self.group))
         group, split = self.group[order], self.split[order]
         divided = np.flatnonzero((np.diff(group) == 0) & (np.diff(split) != 0))
@@ -167,6 +138,11 @@ class PairPlan:
 def starts(counts: Numbers) -> Numbers:
     """First row of each unit from the number of rows of each, with the sum at the end."""
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def stacked(images: dict[int, Tensor]) -> tuple[Tensor | None, Numbers]:
+    """Images by row as one tensor, None if there are none, and their rows."""
+    return torch.stack(list(images.values())) if images else None, np.array(list(images), dtype=np.int64)
 
 
 @runtime_checkable

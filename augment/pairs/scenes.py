@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from augment.files import FileSettings, file_state
 from augment.images import ImageError, ImageReader, list_images
-from augment.pairs.plan import Fault, Made, PairPlan
+from augment.pairs.plan import Fault, Made, PairPlan, stacked
 from augment.provenance import described
 from augment.splits import assigned_splits, named_splits, ordered
 
@@ -23,14 +24,7 @@ _LIGHT = re.compile(r"dir_(\d+)(?:_mip(\d+))?")
 
 @dataclass(frozen=True)
 class Scene:
-    """The files of a scene.
-
-    Attributes:
-        name: Its folder, relative to the root.
-        split: Name of its split.
-        lights: Files by number of the light.
-        materials: Its label map, if it has one.
-    """
+    """A scene: its folder relative to the root, its split, files by number of the light, and label map if any."""
 
     name: str
     split: str
@@ -52,10 +46,7 @@ class Scenes(FileSettings):
         root: Folder of the scenes' folders.
         lights: Numbers of the lights to use; all if not given.
         mip: The reduction to read if scenes hold several: 2 for ``dir_0_mip2.jpg``.
-        size: Height and width of stored images, as for :class:`PairedFolders`.
-        channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where folders do not name them.
-        seed: For the draw of splits.
+        size: As for :class:`PairedFolders`, like `channels`, `shares` and `seed`.
 
     Raises:
         ValueError: If there is no scene, one has fewer than two images, or one holds several reductions.
@@ -85,12 +76,12 @@ class Scenes(FileSettings):
         root = Path(self.root)
         return tuple(
             Scene(
-                folder.as_posix(),
+                name,
                 split,
                 {light: root / path for light, path in sorted(images[folder].items())},
                 root / materials[folder] if folder in materials else None,
             )
-            for folder, split in zip(folders, splits, strict=True)
+            for folder, name, split in zip(folders, names, splits, strict=True)
         )
 
     def _listed(self) -> tuple[dict[Path, dict[int, Path]], dict[Path, Path]]:
@@ -161,19 +152,15 @@ class Scenes(FileSettings):
 
     def make(self, units: range, *, device: torch.device | str = "cpu") -> Made:
         """Reads images; those that cannot be used are faults."""
-        images, rows, faults = [], [], []
+        images, faults = dict[int, Tensor](), list[Fault]()
         for unit in units:
             try:
-                image, size = self._read(self._paths[unit])
+                images[unit], size = self._read(self._paths[unit])
             except ImageError as error:
                 faults.append(Fault("clean", unit, str(error)))
-                continue
-            self._read.refuse_other_size(self._paths[unit], size)
-            images.append(image)
-            rows.append(unit)
-        stacked = torch.stack(images) if images else None
-        nothing = np.zeros(0, dtype=np.int64)
-        return Made(stacked, np.array(rows, dtype=np.int64), np.full(len(rows), -1), None, nothing, tuple(faults))
+            else:
+                self._read.refuse_other_size(self._paths[unit], size)
+        return Made(*stacked(images), np.full(len(images), -1), *stacked({}), tuple(faults))
 
     def describe(self) -> dict[str, Any]:
         """The arguments and the names of the scenes, in the order of their groups."""

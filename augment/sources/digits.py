@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from augment._types import Images, Indices, Labels
-from augment.sources.source import LabelledImages
+from augment.sources.source import LabelledImages, in_frame
 
 _ROWS = {"train": range(0, 1197), "validation": range(1197, 1497), "test": range(1497, 1797)}
 
@@ -28,11 +28,6 @@ class Digits(LabelledImages):
         split: ``"train"``, ``"validation"`` or ``"test"``.
         size: Height and width of images, in pixels.
         digit: Height and width of the enlarged digit inside, in pixels; at least 8.
-
-    Attributes:
-        images: All images of the split, float32 in [0, 1].
-        labels: Their digits.
-        indices: Their rows in scikit-learn's arrays.
 
     Raises:
         ValueError: If `split` is unknown, `digit` below 8, or `size` below `digit`.
@@ -94,7 +89,4 @@ def read_scans(split: str) -> tuple[Float[Tensor, "B 1 8 8"], Labels, Indices]:
 
 def framed(scans: Float[Tensor, "B 1 8 8"], size: int, digit: int) -> Float[Tensor, "B 1 {size} {size}"]:
     """Scans enlarged to `digit` pixels, bicubically, and padded with zeros to `size`; an odd pixel goes after."""
-    large = interpolate(scans, size=(digit, digit), mode="bicubic", align_corners=False)
-    before = (size - digit) // 2
-    after = size - digit - before
-    return pad(large.clamp(0, 1), (before, after, before, after))
+    return in_frame(interpolate(scans, size=(digit, digit), mode="bicubic", align_corners=False).clamp(0, 1), size)

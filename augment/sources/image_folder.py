@@ -14,7 +14,7 @@ from augment._types import Images, Indices, Labels
 from augment.files import FileSettings, file_state
 from augment.images import list_images, read_images
 from augment.sources.source import LabelledImages
-from augment.splits import assigned_splits, named_splits
+from augment.splits import assigned_splits, in_split, named_splits
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class ImageFolder(FileSettings, LabelledImages):
         root: The folder.
         size: Height and width, at least 8: images are scaled to cover it and cropped around their centre.
         channels: 3 for RGB, 1 for grey.
-        shares: Share of each split, where folders do not name them.
+        shares: Share of each split, where none are named.
         seed: For the draw of splits.
 
     Raises:
@@ -69,12 +69,7 @@ class ImageFolder(FileSettings, LabelledImages):
         """Positions of the split's images among all files, in order of name."""
         names = [path.as_posix() for path in self._files]
         splits = assigned_splits(named_splits(self._files), names, self.shares, self.seed)
-        if self.split not in splits:
-            raise ValueError(
-                f"split must be one that holds images, got {self.split!r}: in {self.root} there are "
-                f"{sorted(set(splits)) or 'none'}"
-            )
-        return torch.tensor([number for number, split in enumerate(splits) if split == self.split], dtype=torch.int64)
+        return torch.tensor(in_split(self.split, splits, self.root), dtype=torch.int64)
 
     @cached_property
     def labels(self) -> Labels:

@@ -16,6 +16,7 @@ from augment.files import LISTED, FileSettings, Listing, file_state, is_whole, r
 from augment.images import read_images
 from augment.sources.labelled_rows import ABOUT, LabelledRow, label_columns, labelled_rows
 from augment.sources.source import LabelledImages
+from augment.splits import in_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +46,12 @@ class LabelManifest(FileSettings, LabelledImages):
         split: The split.
         root: Folder that paths are relative to, and that no path may lead out of, symbolic links included; the
             list's own folder if not given.
-        size: Height and width, at least 8: images are scaled to cover it and cropped around their centre.
-        channels: 3 for RGB, 1 for grey.
+        size: As for :class:`ImageFolder`, like `channels`, `shares` and `seed`.
         labels: The columns that are labels, in this order; all except image, class, split and group if not given.
         threshold: Intensity from which on a label is on; if not given, values must be states.
         highest: The largest intensity; larger ones, such as codes for unknown, are refused.
         classed: Whether to leave out images without a class; if not, their class is -1.
         drop_unlabelled: Whether to leave out images without any known state, which are refused otherwise.
-        shares: Share of each split, if lines name none.
-        seed: For the draw of splits.
 
     Raises:
         ValueError: If an argument is out of range; and, when the list is first read, if it is of another format, has a
@@ -117,10 +115,6 @@ class LabelManifest(FileSettings, LabelledImages):
             shares=self.shares,
             seed=self.seed,
         )
-        return self._kept(rows)
-
-    def _kept(self, rows: list[LabelledRow]) -> list[LabelledRow]:
-        """The rows without those to be left out, which lack a class or all states."""
         lacking = [row for row in rows if all(math.isnan(state) for state in row.states)]
         if lacking and not self.drop_unlabelled:
             more = f", … ({len(lacking)} lines)" if len(lacking) > LISTED else ""
@@ -142,13 +136,7 @@ class LabelManifest(FileSettings, LabelledImages):
     @cached_property
     def _chosen(self) -> list[LabelledRow]:
         """The rows of the split."""
-        chosen = [row for row in self._rows if row.split == self.split]
-        if not chosen:
-            raise ValueError(
-                f"split must be one that holds images, got {self.split!r}: in {self.path} there are "
-                f"{sorted({row.split for row in self._rows})}"
-            )
-        return chosen
+        return [self._rows[number] for number in in_split(self.split, [row.split for row in self._rows], self.path)]
 
     @property
     def name(self) -> str:

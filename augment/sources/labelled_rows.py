@@ -17,17 +17,7 @@ ABOUT = ("image", "class", "split", "group")
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """An image of a list.
-
-    Attributes:
-        line: Its line.
-        number: Its number among all rows.
-        image: The resolved path of the file.
-        group: Name of its independent unit.
-        split: Name of the split, given or drawn.
-        kind: Name of the class; None if there is none.
-        states: 1 on, 0 off or NaN unknown, for each label.
-    """
+    """An image of a list: its line, its number among all rows, and what they say, with the split given or drawn."""
 
     line: int
     number: int
@@ -39,11 +29,7 @@ class LabelledRow:
 
 
 def label_columns(listing: Listing, labels: Sequence[str] | None, path: Path | str) -> tuple[str, ...]:
-    """The columns that are labels: the given ones, or all except :data:`ABOUT`.
-
-    Raises:
-        ValueError: If a given one is missing, or there is none.
-    """
+    """The columns that are labels: the given ones, which must be there, or all except :data:`ABOUT`."""
     named = [name for name in listing.columns if name not in {*ABOUT, ""}]
     absent = [name for name in labels or () if name not in named]
     if absent or not named:
@@ -65,17 +51,7 @@ def labelled_rows(
     shares: Mapping[str, float],
     seed: int,
 ) -> list[LabelledRow]:
-    """All rows of a list, checked.
-
-    Args:
-        path: The list.
-        listing: Its content.
-        root: Folder that images are relative to and must lie in.
-        labels: The columns that are labels.
-        threshold: The smallest intensity at which a label is on; None if values are states themselves.
-        highest: The largest intensity.
-        shares: Share of each split, if none is named.
-        seed: For the draw of splits.
+    """All rows of a list, checked; settings are those of :class:`augment.LabelManifest`.
 
     Raises:
         ValueError: If a row has wrong values, an image occurs twice, leads out of the root or is missing, or a group is

@@ -91,10 +91,9 @@ class Patches(LabelledImages):
     @cached_property
     def corners(self) -> Int64[Tensor, "N 3"]:
         """Photograph, first row and first column of each patch."""
-        block, step = 2 * self.size, self.stride or max(1, self.size // 8)
         pitch = self._pitch
         rows, columns = ((side + self.size // 4) // pitch for side in (_HEIGHT, _WIDTH))
-        offsets = range(0, block - self.size + 1, step)
+        offsets = range(0, self.size + 1, self.stride or max(1, self.size // 8))
         return torch.tensor(
             [
                 (photograph, row * pitch + down, column * pitch + right)

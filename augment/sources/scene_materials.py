@@ -16,6 +16,7 @@ from augment._types import Images, Indices
 from augment.files import FileSettings
 from augment.images import read_images, read_labels
 from augment.pairs import Scene, Scenes
+from augment.splits import in_split
 
 IGNORED = 255
 
@@ -58,14 +59,10 @@ class SceneMaterials(FileSettings):
     @cached_property
     def _images(self) -> list[tuple[int, Scene, Path]]:
         """Position among all images, scene and file of each image of the split."""
-        scenes = Scenes(
-            self.root, lights=self.lights, mip=self.mip, shares=self.shares, seed=self.seed, channels=self.channels
-        ).scenes
+        scenes = Scenes(self.root, lights=self.lights, mip=self.mip, shares=self.shares, seed=self.seed).scenes
         every = [(scene, path) for scene in scenes for path in scene.lights.values()]
-        chosen = [(number, scene, path) for number, (scene, path) in enumerate(every) if scene.split == self.split]
-        if not chosen:
-            splits = sorted({scene.split for scene in scenes})
-            raise ValueError(f"split must be one that holds scenes, got {self.split!r}: {self.root} has {splits}")
+        numbers = in_split(self.split, [scene.split for scene, _ in every], self.root, "scenes")
+        chosen = [(number, *every[number]) for number in numbers]
         for _, scene, _ in chosen:
             if scene.materials is None:
                 raise ValueError(f"{Path(self.root) / scene.name} must hold a label map materials.png, got none")

@@ -61,10 +61,6 @@ class SegmentDigits(LabelledImages):
         stroke: Smallest and largest number of pixels that are added to each side of a stroke.
         unsure: Share of an amount's range, around its middle, in which the label's state is unknown; from 0 to below 1.
 
-    Attributes:
-        segments: Names of the labels that follow from the class.
-        attributes: Names of those that do not.
-
     Raises:
         ValueError: If a setting is out of its range, or a range has no width.
 
@@ -136,24 +132,20 @@ class SegmentDigits(LabelledImages):
         return torch.stack([side * angle, factor, distance * direction.cos(), distance * direction.sin(), width], 1)
 
     @property
-    def _ranges(self) -> tuple[Tensor, Tensor]:
+    def _ranges(self) -> Float[Tensor, "2 4"]:
         """Smallest and largest amount of each attribute."""
-        return (
-            torch.tensor([0.0, self.scale[0], 0.0, self.stroke[0]]),
-            torch.tensor([self.rotation, self.scale[1], self.shift, self.stroke[1]]),
-        )
+        return torch.tensor([[0.0, self.rotation], self.scale, [0.0, self.shift], self.stroke]).T
 
     @cached_property
     def images(self) -> Images:
         """All images of the split, float32 in [0, 1]."""
         scans = self._scans[0].repeat(self._times, 1, 1, 1)
-        batches = zip(scans.split(_BATCH), self.parameters.split(_BATCH), strict=True)
-        return torch.cat([self._drawn(*batch) for batch in batches])
-
-    def _drawn(self, scans: Tensor, parameters: Parameters) -> Images:
-        fine = framed(scans, _FINE * self.size, _FINE * self.digit)
-        moved = rotate_translate_scale(thicken(fine, _FINE * parameters[:, 4]), *parameters[:, :4].unbind(1))
-        return avg_pool2d(moved, _FINE).clamp(0, 1)
+        images = []
+        for some, parameters in zip(scans.split(_BATCH), self.parameters.split(_BATCH), strict=True):
+            fine = framed(some, _FINE * self.size, _FINE * self.digit)
+            moved = rotate_translate_scale(thicken(fine, _FINE * parameters[:, 4]), *parameters[:, :4].unbind(1))
+            images.append(avg_pool2d(moved, _FINE).clamp(0, 1))
+        return torch.cat(images)
 
     @cached_property
     def labels(self) -> Labels:

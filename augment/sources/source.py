@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from augment._types import Images, Indices, Labels, States
@@ -24,11 +25,6 @@ class Source(Protocol):
     times of its files; and, if images are not independent, ``groups``: the number of each image's independent unit in
     the data set, such as its photograph, scene or person, the same in each split. Confidence intervals are then over
     groups, and no two splits of pairs may share one.
-
-    Example:
-        >>> from augment import Digits
-        >>> isinstance(Digits("test"), Source)
-        True
     """
 
     @property
@@ -73,6 +69,13 @@ class LabelledImages(Dataset[tuple[Float[Tensor, "C H W"], int]]):
         return images.float() / 255 if images.dtype == torch.uint8 else images, self.labels[positions]
 
 
+def in_frame(images: Tensor, size: int) -> Tensor:
+    """Square images padded with zeros to a height and width; an odd pixel goes after."""
+    before = (size - images.shape[-1]) // 2
+    after = size - images.shape[-1] - before
+    return pad(images, (before, after, before, after))
+
+
 def group_numbers(source: Source) -> Indices:
     """Number of each image's independent unit; without ``groups`` each image is one.
 
@@ -80,9 +83,9 @@ def group_numbers(source: Source) -> Indices:
         ValueError: If the number of groups is not that of the images.
 
     Example:
-        >>> from augment import Digits, Patches
-        >>> len(group_numbers(Digits("test")).unique()), len(group_numbers(Patches("test")).unique())
-        (300, 22)
+        >>> from augment import Patches
+        >>> len(group_numbers(Patches("test")).unique())
+        22
     """
     groups = getattr(source, "groups", None)
     numbers = torch.as_tensor(source.indices if groups is None else groups, dtype=torch.int64)
@@ -99,11 +102,6 @@ class MultiLabelSource(Source, Protocol):
     """Clean images with a class each, and the states of several labels: on, off or unknown.
 
     For example a face has one expression, its class, and several action units, its labels.
-
-    Example:
-        >>> from augment import Digits, SegmentDigits
-        >>> isinstance(SegmentDigits("test"), MultiLabelSource), isinstance(Digits("test"), MultiLabelSource)
-        (True, False)
     """
 
     @property

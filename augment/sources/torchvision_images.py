@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn.functional import pad
 
 from augment._types import Indices, Labels
-from augment.sources.source import LabelledImages
+from augment.sources.source import LabelledImages, in_frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +66,7 @@ class TorchvisionImages(LabelledImages):
         rows = slice(first, first + len(self._rows))
         pixels = torch.as_tensor(data.data)[rows]  # grey without channels, or colours last
         images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-        before = (self._frame - self.side) // 2
-        after = self._frame - self.side - before
-        return pad(images, (before, after, before, after)).contiguous(), torch.as_tensor(data.targets)[rows]
+        return in_frame(images, self._frame).contiguous(), torch.as_tensor(data.targets)[rows]
 
     def _torchvision(self, *, train: bool) -> Any:
         import torchvision
@@ -167,8 +164,8 @@ class FashionMNIST(MNIST):
     """Fashion-MNIST: 60,000 training and 10,000 test images of 28x28 clothes; downloaded once if they are missing.
 
     Args:
-        split: As for :class:`MNIST`, and so are ``held``, ``size`` and the errors.
-        root: Folder of the files, as torchvision keeps them: ``root/FashionMNIST/raw``.
+        root: Folder of the files, as torchvision keeps them: ``root/FashionMNIST/raw``; other arguments and errors are
+            those of :class:`MNIST`.
 
     References:
         Xiao, Rasul and Vollgraf, *Fashion-MNIST* (arXiv 1708.07747).

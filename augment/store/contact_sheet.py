@@ -35,12 +35,12 @@ def contact_sheet(store: Path | str, picture: Path | str, *, columns: int = 10) 
     if columns < 1:
         raise ValueError(f"columns must be at least 1, got {columns}")
     picture, whole = Path(picture), PairStore(store)
-    strips: list[tuple[str, np.ndarray]] = []
-    for number, split in enumerate(whole.splits):
-        for kind, condition in enumerate(whole.conditions):
-            positions = np.flatnonzero((whole.split == number) & (whole.condition == kind))
-            if len(positions):
-                strips.append((f"{split} · {condition}", positions))
+    members = {
+        f"{split} · {condition}": np.flatnonzero((whole.split == number) & (whole.condition == kind))
+        for number, split in enumerate(whole.splits)
+        for kind, condition in enumerate(whole.conditions)
+    }
+    strips = [(title, positions) for title, positions in members.items() if len(positions)]
     _, height, width = whole.shape
     scale = min(LARGEST / max(height, width), 1) if max(height, width) > SMALLEST else SMALLEST // max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,15 +33,7 @@ class UnusableError(Exception):
 def locate(
     file: h5py.File, name: str, length: int, dimensions: int, types: tuple[str, ...], *, mapped: bool = False
 ) -> Place:
-    """Checks a table and returns its position.
-
-    Args:
-        file: The open file.
-        name: Name of the table.
-        length: Bytes of the file.
-        dimensions: Number of dimensions it must have.
-        types: Types it may have.
-        mapped: Whether its values are memory-mapped.
+    """Position of a table of an open file, whose length is in bytes.
 
     Raises:
         UnusableError: If it is missing, in another file, or of another shape or type; if it is memory-mapped, also if
@@ -90,13 +83,32 @@ rows, and no pair names them.
 """
 
 
+def index_fault(tables: Mapping[str, Array], clean: int, changed: int, splits: int, conditions: int) -> str | None:
+    """What is wrong with tables of clean rows and pairs: their lengths, numbers or parameters; None if nothing is."""
+    lengths = dict.fromkeys(CLEAN_ROWS, (clean, "clean images"))
+    lengths |= dict.fromkeys(PAIR_ROWS, (len(tables["source"]), "pairs"))
+    limits = {
+        "source": (clean, "clean images"),
+        "target": (changed, "changed images"),
+        "condition": (conditions, "conditions"),
+        "split": (splits, "splits"),
+    }
+    for name, table in tables.items():
+        expected, kind = lengths[name]
+        if len(table) != expected:
+            return f"{name} has {len(table)} rows for {expected} {kind}"
+    for name, (limit, kind) in limits.items():
+        smallest, largest = tables[name].min(initial=0), tables[name].max(initial=0)
+        if smallest < 0 or (largest >= limit and len(tables[name])):
+            return f"{name} must number {kind} from 0 to {limit - 1}, got {smallest} to {largest}"
+    return None if np.isfinite(tables["parameters"]).all() else "parameters hold NaN or infinity"
+
+
 def image_digests(images: Array) -> Array:
     """64-bit hashes of images, int64, by their pixels in 8 bits, whatever type they are stored in.
 
-    Among a million different images the probability of a collision is about one in forty million.
-
-    Args:
-        images: Images ``[N, ...]`` of uint8, or floating point in [0, 1].
+    Images ``[N, ...]`` are uint8, or floating point in [0, 1]. Among a million different ones the probability of a
+    collision is about one in forty million.
 
     Example:
         >>> white = np.full((2, 1, 4, 4), 255, dtype=np.uint8)

@@ -31,12 +31,9 @@ class Partial:
     As a context manager it keeps unfinished work for later; only if the work itself cannot be written it is removed.
 
     Args:
-        target: The file to write.
-        tables: Shape and type of each table that is written by rows.
-        fingerprint: Text that identifies the work; a folder left by other work is emptied.
-
-    Attributes:
-        records: Records of earlier work in the journal.
+        target: The file to write. tables: Shape and type of each table that is written by rows. fingerprint: Text that
+        identifies the work, of which `records` are in the journal; a folder left by other work is
+            emptied.
 
     Raises:
         OSError: If the folder is not writable, the disk too small, or another process writes the same file.
@@ -167,13 +164,7 @@ class Partial:
         index: Mapping[str, Array] | None = None,
         links: Mapping[str, str] | None = None,
     ) -> None:
-        """Adds the index and moves the file into place.
-
-        Args:
-            attributes: Attributes by table; ``"/"`` is the file itself.
-            index: The tables that are written as a whole.
-            links: Further names of tables: new name to old name.
-        """
+        """Adds attributes by table (``"/"`` is the file), whole tables and links by new name, and moves the file."""
         with self._removed_if_unwritable():
             self._sync()
             for offset, content in self._gaps:

@@ -22,9 +22,9 @@ from augment.store.hdf5_layout import (
     TABLES,
     VERSION,
     Array,
-    Place,
     UnusableError,
     image_digests,
+    index_fault,
     locate,
 )
 
@@ -116,9 +116,16 @@ class PairStore(Dataset[Pair]):
             self.parameter_names = [str(name) for name in file["parameters"].attrs["names"]]
         except (KeyError, TypeError, ValueError) as error:
             raise UnusableError(f"an attribute is missing or damaged ({error})") from error
-        _check_tables(places, arrays, len(self.splits), len(self.conditions))
+        clean, changed = places["clean"], places["changed"]
+        if changed.shape[1:] != clean.shape[1:] or changed.dtype != clean.dtype:
+            raise UnusableError(
+                f"changed images are {changed.shape[1:]} and clean ones {clean.shape[1:]}, or of another type"
+            )
+        fault = index_fault(arrays, clean.shape[0], changed.shape[0], len(self.splits), len(self.conditions))
+        if fault is not None:
+            raise UnusableError(fault)
         rows = self._chosen(arrays, split, conditions)
-        channels, height, width = places["clean"].shape[1:]
+        channels, height, width = clean.shape[1:]
         self.shape = (int(channels), int(height), int(width))
         self._places = {name: places[name] for name in IMAGES}
         self._source, self._target = arrays["source"][rows], arrays["target"][rows]
@@ -225,25 +232,3 @@ class PairStore(Dataset[Pair]):
     def __getitems__(self, indices: list[int]) -> list[Pair]:
         """Several pairs as a list, read as one batch; PyTorch's data loader uses it."""
         return [Pair(*parts) for parts in zip(*self.batch(indices), strict=True)]
-
-
-def _check_tables(places: dict[str, Place], arrays: dict[str, Array], splits: int, conditions: int) -> None:
-    """Checks that the tables fit each other."""
-    clean, changed = places["clean"], places["changed"]
-    if changed.shape[1:] != clean.shape[1:] or changed.dtype != clean.dtype:
-        raise UnusableError(
-            f"changed images are {changed.shape[1:]} and clean ones {clean.shape[1:]}, or of another type"
-        )
-    lengths = dict.fromkeys(CLEAN_ROWS, (clean.shape[0], "clean images"))
-    lengths |= dict.fromkeys(PAIR_ROWS, (len(arrays["source"]), "pairs"))
-    for name, (expected, kind) in lengths.items():
-        if len(arrays[name]) != expected:
-            raise UnusableError(f"{name} has {len(arrays[name])} rows for {expected} {kind}")
-    limits = {"source": clean.shape[0], "target": changed.shape[0], "condition": conditions, "split": splits}
-    kinds = {"source": "clean images", "target": "changed images", "condition": "conditions", "split": "splits"}
-    for name, limit in limits.items():
-        numbers = arrays[name]
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < limit:
-            raise UnusableError(f"{name} must number {kinds[name]} from 0 to {limit - 1}")
-    if not np.isfinite(arrays["parameters"]).all():
-        raise UnusableError("parameters hold NaN or infinity")

@@ -40,14 +40,7 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """Makes the images of a source in the stored type.
-
-    Args:
-        pairs: The source.
-        dtype: Type of stored images.
-        device: Device on which changes are computed.
-        strict: Whether an image that cannot be read is an error.
-    """
+    """Makes the images of a source in the stored type; if it is strict, an image that cannot be read is an error."""
 
     pairs: PairSource
     dtype: str
@@ -55,11 +48,7 @@ class Maker:
     strict: bool
 
     def chunk(self, units: range) -> Chunk:
-        """The images of some units.
-
-        Raises:
-            ValueError: If an image is not in [0, 1], or cannot be read and the maker is strict.
-        """
+        """The images of some units; refuses values outside [0, 1]."""
         made = self.pairs.make(units, device=self.device)
         self.refuse(made.faults)
         tables: dict[str, tuple[Array, Array]] = {}
@@ -126,14 +115,9 @@ def _work(units: range) -> Chunk:
 
 @dataclass(frozen=True)
 class WrittenPairs:
-    """Content of a pair file that was written.
+    """A pair file that was written: numbers of pairs, of different images in them, and of pairs by split and condition.
 
-    Attributes:
-        path: The file.
-        pairs: Number of pairs.
-        images: Number of different images in them, clean and changed ones.
-        counts: Number of pairs of each split and condition.
-        skipped: For each image that could not be read, why.
+    Of each image that could not be read, `skipped` says why.
     """
 
     path: Path

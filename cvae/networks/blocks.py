@@ -20,11 +20,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def check_sizes(**sizes: int) -> None:
-    """Checks the sizes of a network by name.
-
-    Raises:
-        ValueError: If ``height`` or ``width`` is below 8, or another size below 1; all of them are listed.
-    """
+    """Refuses sizes of a network by name: ``height`` and ``width`` below 8, others below 1; all of them are listed."""
     least = {name: SMALLEST if name in ("height", "width") else 1 for name in sizes}
     faults = [
         f"{name} must be at least {least[name]}, got {size}" for name, size in sizes.items() if size < least[name]
@@ -51,13 +47,7 @@ def zeroed(layer: Layer) -> Layer:
 def downsampler(channels: int, widths: tuple[int, ...], size: tuple[int, int]) -> tuple[nn.Sequential, int]:
     """Convolutions that each halve the image, then flattening; without pooling, as positions matter for changes.
 
-    Args:
-        channels: Channels of the input.
-        widths: Channels after each convolution.
-        size: Rows and columns of the input.
-
-    Returns:
-        The network and the size of its output.
+    The network, with `widths` channels after each convolution, and the size of its output.
     """
     layers: list[nn.Module] = []
     for width in widths:
@@ -76,10 +66,8 @@ class ResidualBlock(nn.Module):
 
     .. math:: h + C_2\,\phi\big((1 + s(c)) \odot N_2(C_1\,\phi(N_1(h))) + b(c)\big)
 
-    Args:
-        width: Channels of input and output.
-        inner: Channels between the convolutions; ``width`` if not given.
-        condition: Size of the vector c that sets scale s and shift b; 0 for none.
+    Input and output have `width` channels, the maps between the convolutions `inner`; the vector c, which sets scale s
+    and shift b, has `condition` coordinates, 0 for none.
 
     References:
         He et al., *Identity mappings in deep residual networks*, 2016; Perez et al., *FiLM: visual reasoning with a
@@ -107,15 +95,8 @@ def blurred(images: Images, width: float) -> Images:
 
     .. math:: \tilde x_p = \frac{\sum_q k(p - q)\, x_q}{\sum_q k(p - q)}, \qquad k(d) = e^{-\|d\|^2 / 2 w^2}
 
-    The sums are over the pixels of the image, so constant images stay unchanged. They are computed as matrix products,
-    one along the columns and one along the rows.
-
-    Args:
-        images: Images in [0, 1].
-        width: Standard deviation :math:`w > 0` of the Gaussian, in pixels.
-
-    Returns:
-        Images in [0, 1], in float32 or float64; differentiable.
+    The width :math:`w > 0` is in pixels. The sums are over the pixels of the image, so constant images stay unchanged.
+    Images in [0, 1] stay there, and become float32 or float64.
 
     Example:
         >>> points = torch.zeros(1, 1, 5, 5)
@@ -138,9 +119,7 @@ def _blur_matrix(like: Tensor, length: int, width: float) -> Tensor:
 class LatentLayout(NamedTuple):
     """The parts of a flat latent: a vector for the whole image, then maps at several scales, fine to coarse.
 
-    Attributes:
-        vector: Coordinates of the vector.
-        maps: Channels, rows and columns of the map at each scale; 0 channels where there is none.
+    Maps have channels, rows and columns; 0 channels where there is none.
     """
 
     vector: int
@@ -148,16 +127,9 @@ class LatentLayout(NamedTuple):
 
     @classmethod
     def divide(cls, latent: int, sizes: list[tuple[int, int]], channels: tuple[int, ...] | None = None) -> LatentLayout:
-        """Divides a number of coordinates among vector and maps.
+        """Divides a number of coordinates among maps of given rows and columns, fine to coarse, and the vector.
 
-        Args:
-            latent: Number of all coordinates.
-            sizes: Rows and columns at each scale, fine to coarse.
-            channels: Channels of the map at each scale. If not given, each map, fine to coarse, gets as many as fit
-                into half of the remaining coordinates.
-
-        Returns:
-            The layout; coordinates that are in no map form the vector.
+        If no channels are given, each map, fine to coarse, gets as many as fit into half of the remaining coordinates.
 
         Raises:
             ValueError: If there is not a number of channels for each scale, one is negative, or no coordinate remains
@@ -208,12 +180,9 @@ class LatentLayout(NamedTuple):
 
 
 class LatentHeads(nn.Module):
-    """Feature maps at several scales to means and log-scales of a latent, ``[B, 2 * latent]``.
+    """Feature maps at several scales, fine to coarse, to means and log-scales of a latent, ``[B, 2 * latent]``.
 
-    Args:
-        widths: Channels of the feature maps, fine to coarse.
-        layout: The parts of the latent.
-        zero: Whether the output starts at zero for every input.
+    With ``zero`` both start at zero for every input.
     """
 
     def __init__(self, widths: tuple[int, ...], layout: LatentLayout, *, zero: bool = False) -> None:

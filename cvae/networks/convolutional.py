@@ -16,13 +16,7 @@ from cvae.networks.blocks import check_sizes, downsampler, perceptron
 class ConvGenerator(nn.Module):
     """Features and latent to a coarse map, which is enlarged step by step to an image in [0, 1].
 
-    Args:
-        channels: Image channels C.
-        size: Image rows and columns.
-        features: Size of the context features.
-        latent: Latent coordinates Z.
-        hidden: Width of the hidden layers.
-        widths: Channels of the maps, coarse to fine; each map is twice as large as the one before.
+    Maps have `widths` channels, coarse to fine; each is twice as large as the one before.
     """
 
     def __init__(
@@ -50,16 +44,11 @@ class ConvCVAE(CVAE):
     """A CVAE of plain convolutions, for small images and changes of any kind.
 
     Args:
-        channels: Image channels C, at least 1.
-        height: Image rows H, at least 8.
-        width: Image columns W, at least 8.
-        latent: Latent coordinates Z, at least 1.
         hidden: Width of the hidden layers.
         features: Size of the context features, from which alone the generator draws x.
-        likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
-        ValueError: If a size is too small or the likelihood unknown.
+        ValueError: If height or width is below 8 or another size below 1, or the likelihood is unknown.
     """
 
     def __init__(

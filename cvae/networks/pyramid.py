@@ -78,15 +78,7 @@ class Decoder(nn.Module):
     .. math:: g(x, z) = x \oplus \Big(r(x, z) + \sum_k a_k(x, z) \odot (f_k * x)\Big)
 
     with learned filters :math:`f_k` and a link :math:`\oplus`. Residual r and gains :math:`a_k` are initially zero, so
-    g(x, z) = x.
-
-    Args:
-        channels: Image channels C.
-        widths: Channels of the feature maps, fine to coarse.
-        blocks: Residual blocks at each scale.
-        filters: Number of filters in the context.
-        layout: The parts of the latent.
-        link: How the change is added to x.
+    g(x, z) = x. Feature maps have `widths` channels, fine to coarse.
     """
 
     def __init__(
@@ -98,8 +90,7 @@ class Decoder(nn.Module):
         self.whole = nn.Sequential(nn.Linear(layout.vector + wide, wide), nn.SiLU(), nn.Linear(wide, wide), nn.SiLU())
         self.tone = zeroed(nn.Linear(wide, filters + channels))
         self.spread = nn.Sequential(
-            nn.Linear(layout.vector, wide * layout.cells[0] * layout.cells[1]),
-            nn.Unflatten(1, (wide, *layout.cells)),
+            nn.Linear(layout.vector, wide * layout.cells[0] * layout.cells[1]), nn.Unflatten(1, (wide, *layout.cells))
         )
         self.places = nn.ModuleDict(
             {str(scale): nn.Conv2d(layout.maps[scale][0], widths[scale], 3, padding=1) for scale in layout.mapped}
@@ -135,26 +126,11 @@ def enlarged(maps: Tensor, size: torch.Size) -> Tensor:
 
 
 def pyramid(
-    channels: int,
-    widths: tuple[int, ...],
-    *,
-    blocks: int,
-    filters: int,
-    layout: LatentLayout,
-    likelihood: str,
+    channels: int, widths: tuple[int, ...], *, blocks: int, filters: int, layout: LatentLayout, likelihood: str
 ) -> Networks:
-    """The four networks of a CVAE over feature maps at several scales.
+    """The four networks of a CVAE over feature maps of `widths` channels, fine to coarse, with `blocks` at each scale.
 
-    Args:
-        channels: Image channels C.
-        widths: Channels of the feature maps, fine to coarse.
-        blocks: Residual blocks at each scale.
-        filters: Number of filters of x that the generator blends.
-        layout: The parts of the latent.
-        likelihood: ``"gaussian"`` or ``"bernoulli"``; chooses the link, by which the change is added to x.
-
-    Returns:
-        The networks; their features are a tuple of maps.
+    The likelihood chooses the link, by which the change is added to x.
     """
     link = add_logits if likelihood == "bernoulli" else add
     return Networks(
@@ -173,20 +149,16 @@ class UNetCVAE(CVAE):
     enough for the latent.
 
     Args:
-        channels: Image channels C, at least 1.
-        height: Image rows H, at least 8, even or odd.
-        width: Image columns W, at least 8, even or odd.
-        latent: Latent coordinates Z, at least 1.
         hidden: Channels of the feature maps at half the image's size; coarser ones have twice and four times as many.
         scales: Number of halvings of the image, at least 1.
         blocks: Residual blocks at each scale.
         maps: Latent channels at each scale, fine to coarse; the remaining coordinates are a vector for the whole image.
             If not given, each map takes at most half of the remaining coordinates.
         filters: Number of 5x5 filters of x that the generator blends.
-        likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
-        ValueError: If a size is too small, the latent is too small for the maps, or the likelihood is unknown.
+        ValueError: If height or width is below 8 or another size below 1, the latent is too small for the maps, or the
+            likelihood is unknown.
 
     References:
         Ronneberger et al., *U-Net: convolutional networks for biomedical image segmentation*, 2015; Wong and Kolter,
@@ -194,7 +166,6 @@ class UNetCVAE(CVAE):
         latent coordinates for multi-illumination photographs).
 
     Example:
-        >>> import torch
         >>> model = UNetCVAE(3, 125, 187)
         >>> x = torch.rand(1, 3, 125, 187)
         >>> torch.equal(model.decode(x, torch.randn(1, 256)), x)  # untrained: nothing changes

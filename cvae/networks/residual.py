@@ -20,26 +20,17 @@ Injection = Literal["maps", "linear"]
 """How the latent enters the generator."""
 
 
-class Trunk(nn.Sequential):
+def trunk(channels: int, hidden: int, blocks: int, outputs: int) -> nn.Sequential:
     """Residual blocks of ``hidden`` channels at the images' own size."""
-
-    def __init__(self, channels: int, hidden: int, blocks: int, outputs: int) -> None:
-        inner = max(1, hidden // BOTTLENECK)
-        super().__init__(
-            nn.Conv2d(channels, hidden, 3, padding=1),
-            *(ResidualBlock(hidden, inner) for _ in range(blocks)),
-            normalisation(hidden),
-            nn.SiLU(),
-            nn.Conv2d(hidden, outputs, 3, padding=1),
-        )
+    first = nn.Conv2d(channels, hidden, 3, padding=1)
+    inner = [ResidualBlock(hidden, max(1, hidden // BOTTLENECK)) for _ in range(blocks)]
+    return nn.Sequential(first, *inner, normalisation(hidden), nn.SiLU(), nn.Conv2d(hidden, outputs, 3, padding=1))
 
 
-class LinearHeads(nn.Sequential):
+def linear_heads(channels: int, size: tuple[int, int], latent: int, *, zero: bool = False) -> nn.Sequential:
     """A flattened feature map to means and log-scales; with ``zero`` both start at zero for every input."""
-
-    def __init__(self, channels: int, size: tuple[int, int], latent: int, *, zero: bool = False) -> None:
-        heads = nn.Linear(channels * prod(size), 2 * latent)
-        super().__init__(normalisation(channels), nn.SiLU(), nn.Flatten(), zeroed(heads) if zero else heads)
+    heads = nn.Linear(channels * prod(size), 2 * latent)
+    return nn.Sequential(normalisation(channels), nn.SiLU(), nn.Flatten(), zeroed(heads) if zero else heads)
 
 
 class LinearGenerator(nn.Module):
@@ -48,7 +39,7 @@ class LinearGenerator(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int], latent: int, hidden: int, blocks: int) -> None:
         super().__init__()
         self.map = nn.Sequential(nn.Linear(latent, prod(size)), nn.Unflatten(1, (1, *size)))
-        self.trunk = Trunk(channels + 1, hidden, blocks, channels)
+        self.trunk = trunk(channels + 1, hidden, blocks, channels)
 
     def forward(self, images: Images, features: Tensor, latents: Latents) -> Images:
         return self.trunk(torch.cat([images, self.map(latents)], 1)).sigmoid()
@@ -58,9 +49,9 @@ def linear_networks(channels: int, size: tuple[int, int], *, latent: int, hidden
     """The four networks of a CVAE whose latent passes through linear layers over full-size maps."""
     narrow = max(1, hidden // BOTTLENECK)
     return Networks(
-        context=Trunk(channels, hidden, blocks, narrow),
-        prior=LinearHeads(narrow, size, latent, zero=True),
-        recognition=nn.Sequential(Trunk(2 * channels, hidden, blocks, narrow), LinearHeads(narrow, size, latent)),
+        context=trunk(channels, hidden, blocks, narrow),
+        prior=linear_heads(narrow, size, latent, zero=True),
+        recognition=nn.Sequential(trunk(2 * channels, hidden, blocks, narrow), linear_heads(narrow, size, latent)),
         generator=LinearGenerator(channels, size, latent, hidden, blocks),
     )
 
@@ -78,10 +69,6 @@ class ResidualCVAE(CVAE):
     is the same in training and under attack.
 
     Args:
-        channels: Image channels C, at least 1.
-        height: Image rows H, at least 8.
-        width: Image columns W, at least 8.
-        latent: Latent coordinates Z, at least 1.
         hidden: Channels of the feature maps at the finest scale, doubled at each coarser one. The default trains on a
             CPU in minutes; on a GPU take 32 or more, and a larger latent.
         blocks: Residual blocks at each scale (in each network for ``"linear"``).
@@ -89,18 +76,16 @@ class ResidualCVAE(CVAE):
         maps: For ``"maps"``, latent channels at each of the three scales, fine to coarse; the remaining coordinates are
             the vector. If not given, each map takes at most half of the remaining coordinates.
         filters: For ``"maps"``, number of 5x5 filters of x that the generator blends.
-        likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
-        ValueError: If a size is too small, the latent is too small for the maps, or the injection or likelihood is
-            unknown.
+        ValueError: If height or width is below 8 or another size below 1, the latent is too small for the maps, or the
+            injection or likelihood is unknown.
 
     References:
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, and its public release
         (4 blocks of 64 and 16 channels, latent 512).
 
     Example:
-        >>> import torch
         >>> model = ResidualCVAE()
         >>> x = torch.rand(2, 3, 32, 32)
         >>> torch.equal(model.decode(x, torch.randn(2, 128)), x)  # untrained: nothing changes

@@ -24,15 +24,7 @@ def sources(motions: Motions, height: int, width: int) -> Float[Tensor, "B H W 2
     for motions :math:`(\theta, s, a, b, t_x, t_y)` and a pixel :math:`p` from the centre, y downwards: angle in
     radians, logarithm of the size (bounded by ±3 through a scaled ``tanh``), stretches, and shift in halves of the
     frame. Zeros are the identity. Unlike the six entries of an affine matrix, each motion has the same effect whatever
-    the values of the others.
-
-    Args:
-        motions: The six motions of each image.
-        height: Image rows H.
-        width: Image columns W.
-
-    Returns:
-        Columns and rows, from -1 to 1 within the image.
+    the values of the others. Columns and rows are from -1 to 1 within the image.
     """
     angle, size, along, across, shift_x, shift_y = motions[..., None, None].unbind(1)
     size = LOG_SIZE_RANGE * (size / LOG_SIZE_RANGE).tanh()
@@ -53,16 +45,8 @@ class SpatialGenerator(nn.Module):
 
     .. math:: g(x, z) = \operatorname{clip}_{[0,1]}\big(x \circ A(z, x) + r(z, x)\big)
 
-    Initially A is the identity map and r is zero, so g(x, z) = x.
-
-    Args:
-        channels: Image channels C.
-        height: Image rows H.
-        width: Image columns W.
-        features: Size of the context features.
-        latent: Latent coordinates Z.
-        hidden: Width of the hidden layers.
-        grid: Rows and columns of the coarse residual, which is interpolated to the image's size; 0 for none.
+    The residual has `grid` rows and columns, interpolated to the image's size; 0 for none. Initially A is the identity
+    map and r is zero, so g(x, z) = x.
 
     References:
         Jaderberg et al., *Spatial transformer networks*, 2015.
@@ -95,17 +79,12 @@ class SpatialCVAE(CVAE):
     Its generator is a spatial transformer; :class:`ConvCVAE` is the architecture without that prior knowledge.
 
     Args:
-        channels: Image channels C, at least 1.
-        height: Image rows H, at least 8.
-        width: Image columns W, at least 8.
-        latent: Latent coordinates Z, at least 1.
         hidden: Width of the hidden layers.
         features: Size of the context features.
         grid: Rows and columns of the generator's coarse residual; 0 for none, which keeps zeros of a background exact.
-        likelihood: ``"gaussian"`` or ``"bernoulli"``.
 
     Raises:
-        ValueError: If a size is too small or the likelihood unknown.
+        ValueError: If height or width is below 8, another size too small, or the likelihood unknown.
 
     Example:
         >>> model = SpatialCVAE(channels=1, height=28, width=28, latent=8)

@@ -29,7 +29,7 @@ from augment import (
 )
 from augment.change import restored_random_states
 from augment.functional import draw_seeds
-from augment.seeds import from_columns, to_columns
+from augment.functional.counter import from_columns, to_columns
 
 albumentations = pytest.importorskip("albumentations")
 

@@ -18,9 +18,8 @@ from augment.functional import draw_seeds, fog, frost, frost_texture, snow, spat
 from augment.functional.blur import streak
 from augment.functional.colour import luminance
 from augment.functional.counter import uniform
-from augment.functional.fog import plasma
-from augment.functional.snow import enlarge
 from augment.functional.spatter import distance_to, edges, even, relief
+from augment.functional.weather import enlarge, plasma
 
 FLAKES = {"mean": 0.3, "deviation": 0.3, "zoom": 1.25, "threshold": 0.65, "radius": 3.0, "sigma": 2.0, "angle": -70.0}
 DROPS = {"mean": 0.65, "deviation": 0.3, "sigma": 1.0, "threshold": 0.69}
