@@ -70,12 +70,6 @@ class VoteCounter:
         An image that cannot reach the needed number at any place, even if all further draws agreed, has no more of
         them. It would have failed anyway, so this changes no outcome and needs no correction of levels; to stop early
         on success would need one, and is not done.
-
-        Args:
-            stream: Name of the noise.
-            guesses: A class for each place.
-            draws: Number of draws.
-            needed: Number of agreements that a certificate takes.
         """
         agreed, taken = torch.zeros_like(guesses), torch.zeros_like(self.seeds)
         rows, done = self._all, 0
@@ -121,8 +115,7 @@ def _not_finite(tensor: Tensor) -> Tensor:
 def agreements_needed(draws: int, share: float, level: float) -> int:
     """The smallest number of agreements that has a chance of at most the level if the true share is the given one.
 
-    Raises:
-        ValueError: If even all draws are not enough, or a number is out of range.
+    Refuses numbers out of range, and draws of which even all are not enough.
     """
     check_chance("alpha", level)
     if draws < 1:
