@@ -24,7 +24,7 @@ class Certified(SmoothedRadii):
     """Certificates of the class of each image."""
 
     def curve(self, radii: Iterable[float]) -> list[dict[str, float | None]]:
-        """Certified accuracy at each radius, with its interval at 95 % over independent units."""
+        """Certified accuracy at each radius, with its interval over independent units; refused without labels."""
         return [
             {"radius": float(radius), **share_interval(self.correct(radius), self.groups)._asdict()} for radius in radii
         ]
@@ -114,9 +114,7 @@ def winners(counts: Int64[Tensor, "B K"], alpha: float) -> Labels:
 
     .. math:: 2\, P\big(\mathrm{Bin}(n_1 + n_2, \tfrac12) \ge n_1\big) \le \alpha .
 
-    Args:
-        counts: Votes for each class.
-        alpha: Chance that a class that is not the most probable one is returned.
+    α is the chance that a class that is not the most probable one is returned.
 
     References:
         Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019, proposition 1;

@@ -66,19 +66,11 @@ def certify_votes(
     generator: torch.Generator | None = None,
     **settings: Any,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Certifies a classifier's votes under normal noise in the parameters of a set.
+    """Certifies a classifier's votes, or a segmentation network's where labels are maps, under noise in a set.
 
-    Args:
-        model: The classifier, or a segmentation network where labels are maps.
-        images: Held-out images in [0, 1].
-        labels: Their classes, or label maps.
-        perturbations: The set.
-        sigma: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        contradictions: Whether to attack the certified votes within their radii.
-        needed: The radii that held-out pairs of the learned set need, for a joint statement.
-        rows: Rows of the images among these pairs; without them there is no joint statement.
-        generator: For all draws.
-        **settings: Further arguments of :meth:`Smoothed.certify`: ``selection``, ``draws``, ``alpha``, ``groups``.
+    Certified votes can be attacked within their radii, to find contradictions. A joint statement takes the radii that
+    held-out pairs of the learned set need, and the rows of the images among these pairs. Settings are further arguments
+    of :meth:`Smoothed.certify`: ``selection``, ``draws``, ``alpha``, ``groups``.
 
     Returns:
         The figures as plain values, and tensors: the certified classes, labels and radii.

@@ -32,7 +32,8 @@ class CertifiedLabels(SmoothedRadii):
     def curve(self, radii: Iterable[float]) -> list[dict[str, Any]]:
         """Share of the labels, and of the images with all labels, that are correctly certified at each radius.
 
-        The labels of an image are not independent: both intervals are over images, or their groups.
+        The labels of an image are not independent: both intervals are over images, or their groups. Refused if no true
+        labels were given.
         """
         points = []
         for radius in radii:

@@ -43,7 +43,10 @@ class CertifiedMaps(SmoothingResult):
 
     @property
     def accuracy(self) -> PerImage:
-        """Share of the labelled pixels of each image whose true class is certified: abstention counts as wrong."""
+        """Share of the labelled pixels of each image whose true class is certified; refused without labels.
+
+        Abstention counts as wrong.
+        """
         return share_right(self.classes, self.known_labels).cpu().double()
 
     @property
@@ -144,10 +147,7 @@ def rejected(chances: Float[Tensor, "B P"], alpha: float, correction: Correction
     .. math:: p_{(i)} \le \frac{\alpha}{P - i + 1} \text{ for this and all smaller p-values (Holm)}, \qquad
         p_i \le \frac{\alpha}{P} \text{ (Bonferroni)}
 
-    Args:
-        chances: p-values.
-        alpha: Chance of error of each row.
-        correction: Which of the two; Holm's rejects all that Bonferroni's does, and perhaps more.
+    Holm's rejects all that Bonferroni's does, and perhaps more.
 
     References:
         Holm, *A simple sequentially rejective multiple test procedure*, 1979.

@@ -29,13 +29,7 @@ class VoteCounter:
     give the same votes, and an image alone has those that it has in a batch. What depends on the image alone, such as
     the prior of a CVAE, is computed once for all draws.
 
-    Args:
-        model: Samples to outputs, in evaluation mode.
-        region: The set, bound to the images.
-        seeds: A seed for each image.
-        predict: From outputs to a class at each place, and the number of classes.
-        batch: Draws in one forward pass, of whichever images.
-        centre: Offsets around which the noise lies; 0 if not given.
+    The model is in evaluation mode; a batch holds draws of whichever images; the centre of the noise is 0 if not given.
     """
 
     def __init__(

@@ -53,17 +53,9 @@ def nearest_members(
     begin where their neighbour towards the main one ended, so that few steps suffice. Finally, points of smaller balls
     replace those of larger balls where they are nearer.
 
-    Args:
-        perturbations: The set; its own radius plays no part.
-        clean: Images x in [0, 1].
-        changed: Target images x̃.
-        radii: Rising radii in prior standard deviations.
-        main: Position of the radius that is searched first.
-        start: First offsets, not yet projected.
-        steps: Steps from each start at the main radius.
-        restarts: Starts there, including the given one.
-        curve_steps: Steps at each other radius.
-        generator: For the random starts; a fresh one, seeded by the system, if not given.
+    Images are in [0, 1], x̃ the changed ones; radii rise, in prior standard deviations, and ``main`` is the position of
+    the main one. The first offsets need not be projected. There are ``steps`` from each of ``restarts`` starts (the
+    given one included) at the main radius, and ``curve_steps`` at each other.
     """
     with preserve_state(None, clean.device):
         loss = ApproximationError().at(None, clean, changed)

@@ -24,14 +24,8 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
 
     .. math:: \frac{\sum_i v_i}{\sum_i w_i}
 
-    Args:
-        values: One number per pair :math:`v`.
-        source: Source of each pair; pairs of one source are not independent.
-        over: Denominators :math:`w`; ones if not given.
-
-    Returns:
-        ``mean``, ``low`` and ``high``. All are ``None`` where the denominator is 0, and the interval where
-        :func:`perturbsets.intervals.mean_interval` gives none, as below 5 sources.
+    Values v and denominators w, ones if not given, are one per pair. ``mean``, ``low`` and ``high`` are ``None`` where
+    the denominator is 0, and the interval where :func:`perturbsets.intervals.mean_interval` gives none.
 
     Example:
         >>> import torch

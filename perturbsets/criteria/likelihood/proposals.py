@@ -116,14 +116,8 @@ class Ridge(Proposal):
     scales of Laplace's approximation. Without sharp directions and deep inside the ball this is that approximation,
     with heavy tails.
 
-    Args:
-        likelihood: The likelihood of the pairs.
-        transport: The map of points into the ball.
-        mode: The points :math:`y^*`.
-        basis: V.
-        precision: :math:`1 + \Lambda`, ascending.
-        widths: Scales w of the free directions, to either side.
-        gain: :math:`J^\top W`, with the slopes J of the generator at the mode and the information W of the pixels.
+    Fields are the mode :math:`y^*`, the basis V, the precision :math:`1 + \Lambda`, ascending, the widths w to either
+    side, and the gain :math:`J^\top W`, with J the slopes of the generator at the mode and W the information of pixels.
 
     References:
         Tierney and Kadane, *Accurate approximations for posterior moments and marginal densities*, 1986 (Laplace's

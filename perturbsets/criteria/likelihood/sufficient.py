@@ -188,9 +188,8 @@ class SufficientLikelihood:
 
     The mean logarithm bounds the logarithm of the property's level from below, and the estimate is itself low on
     average: by little where the weights are even, by any amount where a single draw carries them. The shape k of their
-    tail shows which, per pair. The mean is trusted where it is low by at most 0.01 bits per pixel
-    (:attr:`SufficientResult.doubt`); otherwise it is reported as a lower bound. Bernoulli pixels have no density on
-    [0, 1]: the result names its measure, and results of different measures cannot be compared.
+    tail shows which, per pair. A mean that may be low by more than 0.01 bits per pixel (:attr:`SufficientResult.doubt`)
+    is reported as a lower bound. Bernoulli pixels have no density on [0, 1]: the result names its measure.
 
     Args:
         draws: Draws per pair, n. Below 25 the weights cannot be judged, and the estimate is not trusted.
@@ -245,10 +244,10 @@ class SufficientLikelihood:
             highest = ceiling(model.likelihood, changed).log_prob
             levels = [log_mean(table) / unit, highest / unit]
             rows.append([*levels, errors, effective_draws(table), heaviness, source])
-        estimates = (torch.cat(column) for column in zip(*rows, strict=True))
+        level, most, errors, effective, heaviness, source = (torch.cat(column) for column in zip(*rows, strict=True))
         gaussian = isinstance(model.likelihood, GaussianLikelihood)
         measure = "density of images on [0, 1]" if gaussian else "relative to Bernoulli pixels"
-        return SufficientResult(*estimates, measure=measure, draws=self.draws, pixels=model.pixels)
+        return SufficientResult(level, most, errors, effective, heaviness, source, measure, self.draws, model.pixels)
 
     def _weigh(
         self,

@@ -20,18 +20,6 @@ from perturbsets.criteria.theorems.tail import Number, divergence, in_float64
 from perturbsets.sets.latent import LatentRegion
 
 
-class Loss(NamedTuple):
-    r"""Average loss of a recognition distribution q against the largest log-likelihood c.
-
-    Attributes:
-        mean: Estimates of :math:`G = \mathbb E_q[c - \ln p(\tilde x \mid z, x)]`, in nats.
-        high: Their upper confidence limits, each by itself.
-    """
-
-    mean: PerImage
-    high: PerImage
-
-
 def from_prior(region: LatentRegion, posterior: DiagonalGaussian) -> DiagonalGaussian:
     r"""A distribution of latents as one of offsets, in prior standard deviations; in float64, against cancellation.
 
@@ -78,8 +66,8 @@ def loss(
     draws: int,
     error: float,
     generator: torch.Generator | None,
-) -> Loss:
-    r"""Average loss of images drawn from a recognition distribution, with Student's upper limit.
+) -> tuple[PerImage, PerImage]:
+    r"""Average loss of images drawn from a recognition distribution, in nats, and Student's upper limit of each.
 
     .. math:: \bar G + t_{n-1}(1 - \text{error})\, \frac{s}{\sqrt n}
 
@@ -96,7 +84,7 @@ def loss(
         total, square = total + lost, square + lost.square()
     mean = total / draws
     variance = (square - draws * mean.square()).clamp_min(0) / (draws - 1)
-    return Loss(mean, mean + float(stats.t.ppf(1 - error, draws - 1)) * (variance / draws).sqrt())
+    return mean, mean + float(stats.t.ppf(1 - error, draws - 1)) * (variance / draws).sqrt()
 
 
 def standard_normal(
@@ -174,16 +162,7 @@ def likelihood_bound(gap: Number, kl: Number, alpha: Number, log_beta: Number, l
     at α = q(‖u‖ > ε). Over :math:`[0, 1)` the right side falls until :math:`\alpha = \beta e^{G + K}` and rises from
     there, so where only a bound of α is known the lesser of the two is taken. It tends to the evidence lower bound
     :math:`R - K` as the ball grows.
-
-    Args:
-        gap: Bounds :math:`G = c - R` in nats.
-        kl: Bounds K of the divergence, in nats.
-        alpha: Upper bounds of the mass of q outside.
-        log_beta: Logarithm of the prior's mass outside.
-        largest: Largest log-likelihoods c in nats.
-
-    Returns:
-        Bounds in nats; ``-inf`` where nothing is proven.
+    All are in nats; ``-inf`` where nothing is proven.
     """
     gap, kl = in_float64(gap), in_float64(kl)
     worst = torch.minimum(in_float64(alpha), (log_beta + gap + kl).clamp_max(0).exp())

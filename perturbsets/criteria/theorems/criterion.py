@@ -117,8 +117,8 @@ class TheoremsResult:
         few draws are skewed).
 
         Args:
-            error: Search errors per pixel, as :attr:`NecessaryResult.search`.
-            bits_per_pixel: Log-likelihoods, as :attr:`SufficientResult.bits_per_pixel`.
+            error: Search errors, as :attr:`NecessaryResult.search`.
+            bits_per_pixel: As :attr:`SufficientResult.bits_per_pixel`.
 
         Returns:
             Per rung and property the means of bound and measurement, and the number of pairs with a worse measurement.

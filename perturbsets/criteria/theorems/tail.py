@@ -35,13 +35,7 @@ def log_outside(radius: Number, size: int) -> Tensor:
     .. math:: \ln\beta = \ln P(\chi^2_d > \epsilon^2) = \ln Q(\tfrac d2, \tfrac{\epsilon^2}2)
 
     with Q the regularised upper incomplete gamma function; its continued fraction is used where it underflows.
-
-    Args:
-        radius: Radii ε, 0 to infinity, in prior standard deviations.
-        size: Number of dimensions d, at least 1.
-
-    Returns:
-        The logarithms in float64: 0 at radius 0, ``-inf`` at infinity.
+    Radii are 0 to infinity, in prior standard deviations; results are in float64.
 
     References:
         DLMF, *Digital library of mathematical functions*, 8.9.2 (continued fraction).
@@ -96,13 +90,8 @@ def outside_bound(kl: Number, log_beta: Number) -> Tensor:
     by the data processing inequality. A distribution that weights the prior by one constant inside and another outside
     reaches it, so nothing better follows from K alone. The bound is below 1 if and only if :math:`K < \ln(1/\beta)`,
     and concave in K.
-
-    Args:
-        kl: :math:`K \ge \mathrm{KL}(q \| p)`, in nats.
-        log_beta: :math:`\ln\beta`, the prior's own mass outside, from :func:`log_outside`.
-
-    Returns:
-        Bounds of α in float64, rounded upwards; exactly 1 where vacuous.
+    :math:`K \ge \mathrm{KL}(q \| p)` is in nats, :math:`\ln\beta` comes from :func:`log_outside`, and α is rounded
+    upwards; exactly 1 where vacuous.
 
     References:
         Cover and Thomas, *Elements of information theory*, 2006, sec. 2.8 (data processing).
