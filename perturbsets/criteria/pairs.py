@@ -47,7 +47,7 @@ class PairBatch(NamedTuple):
 
 
 def batches(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
-    """Batches of all pairs in order, on a device; sources stay on the CPU. No pairs are refused."""
+    """Batches of all pairs in order, on a device; sources stay on the CPU. Refuses an empty split."""
     _check_any(pairs)
     for rows in torch.arange(len(pairs)).split(size):
         clean, changed, source, *_ = pairs.batch(rows)
