@@ -24,11 +24,7 @@ class Certified(SmoothedRadii):
     """Certificates of the class of each image."""
 
     def curve(self, radii: Iterable[float]) -> list[dict[str, float | None]]:
-        """Certified accuracy at each radius, with its interval at 95 % over independent units.
-
-        Raises:
-            ValueError: If no labels were given.
-        """
+        """Certified accuracy at each radius, with its interval over independent units; refused without labels."""
         return [
             {"radius": float(radius), **share_interval(self.correct(radius), self.groups)._asdict()} for radius in radii
         ]
@@ -56,14 +52,8 @@ class Smoothed(Smoothing[Certified]):
     standard normal, and the theorem for :math:`h(w) = f(g_2(g_1(x, \sigma_1 w_1), \sigma_2 w_2))` and :math:`\sigma =
     1` certifies :math:`\sum_i (\|u_i\| / \sigma_i)^2 \le \Phi^{-1}(\underline p)^2`. Every part needs an L2 ball.
 
-    Args:
-        model: Samples to logits ``[B, K]``.
-        perturbations: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        sigma: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        batch: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-
-    Raises:
-        ValueError: If ``sigma`` is not positive and finite, or ``batch`` below 1.
+    The model maps samples to logits ``[B, K]``; arguments are those of
+    :class:`~perturbsets.certificates.smoothing.Smoothing`.
 
     References:
         Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019, theorem 1 and
@@ -108,15 +98,9 @@ class Smoothed(Smoothing[Certified]):
         Args:
             images: Clean samples.
             draws: Votes of each image.
-            alpha: Chance of error of each image, in (0, 1).
-            seeds: As for :meth:`certify`.
-            generator: As for :meth:`certify`.
-
-        Returns:
-            Classes; each is a wrong one with probability at most α.
-
-        Raises:
-            ValueError: As :meth:`certify`.
+            alpha: Chance α of a wrong class for each image, in (0, 1).
+            seeds: As for :meth:`certify`, like the generator and the errors.
+            generator: For the seeds.
         """
         check_chance("alpha", alpha)
         agreements_needed(draws, 0.5, alpha / 2)  # of a two-sided test: with fewer it could only abstain
@@ -130,9 +114,7 @@ def winners(counts: Int64[Tensor, "B K"], alpha: float) -> Labels:
 
     .. math:: 2\, P\big(\mathrm{Bin}(n_1 + n_2, \tfrac12) \ge n_1\big) \le \alpha .
 
-    Args:
-        counts: Votes for each class.
-        alpha: Chance that a class that is not the most probable one is returned.
+    α is the chance that a class that is not the most probable one is returned.
 
     References:
         Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019, proposition 1;

@@ -15,7 +15,7 @@ from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import Ascent
 from perturbsets.certificates.classification import Certified, Smoothed
 from perturbsets.certificates.votes import agreements_needed
-from perturbsets.model_call import class_logits
+from perturbsets.model_call import class_logits, given_or_fresh
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.classification import CrossEntropy
 from perturbsets.sets.base import Region
@@ -98,9 +98,7 @@ def find_contradictions(
         raise ValueError(f"certified must hold one certificate for each of {len(images)} images, got those of others")
     if noises < 1 or draws < 1:
         raise ValueError(f"noises and draws must be at least 1, got {noises} and {draws}")
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
+    generator = given_or_fresh(generator)
     rows = certified.certified.nonzero()[:, 0]
     if not len(rows):
         empty = certified.radii[rows]
@@ -117,26 +115,18 @@ def find_contradictions(
             offsets.append(attack(smoothed.model, images[part], labels, generator=generator).offsets)
     smoothed = replace(smoothed, perturbations=smoothed.perturbations.select(rows))
     bare, mean = (torch.cat(offsets) for offsets in attacked)
-    agreed, fewer = (
-        smoothed.count_votes(images[rows], draws, "contradiction", centre=offsets, generator=generator).gather(
-            1, certified.classes[rows, None]
-        )[:, 0]
+    votes = (
+        smoothed.count_votes(images[rows], draws, "contradiction", centre=offsets, generator=generator)
         for offsets in (bare, mean)
     )
+    agreed, fewer = (counts.gather(1, certified.classes[rows, None])[:, 0] for counts in votes)
     worse = torch.where((fewer < agreed)[:, None], mean, bare)
     agreed = agreed.minimum(fewer)
     return Contradictions(rows, worse, agreed, share_at_most(agreed, draws, level), draws, alpha)
 
 
 class MeanVoteLoss(Loss):
-    """A :class:`MeanVote` bound to a model, samples and classes.
-
-    Args:
-        model: Samples to logits.
-        region: The set in units of the noise, bound.
-        classes: Certified classes.
-        noise: Fixed noise, the same around every offset, ``[N, Z]``.
-    """
+    """A :class:`MeanVote` bound to a model, samples and classes, with one fixed noise ``[N, Z]`` around all offsets."""
 
     def __init__(self, model: Model, region: Region, classes: Labels, noise: Tensor) -> None:
         self.model, self.classes, self.noise, self._region = model, classes, noise, region
@@ -160,12 +150,7 @@ class MeanVote(Objective):
 
     .. math:: \ell(w) = -\ln \tfrac1N \sum_{i=1}^N \operatorname{softmax}\big(f(g(x, \sigma (w + \eta_i)))\big)_c
 
-    It succeeds where fewer than half of the noise vectors vote for the class.
-
-    Args:
-        perturbations: The set in units of the noise; offsets are its own.
-        noises: Number of noise vectors N.
-        generator: For them.
+    It succeeds where fewer than half of the N noise vectors vote for the class. The set is in units of the noise.
     """
 
     perturbations: Standardized

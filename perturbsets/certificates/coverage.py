@@ -30,6 +30,7 @@ from perturbsets.certificates.covering import (
     tolerance_limit,
     within_tolerance,
 )
+from perturbsets.criteria.extremes import squared_difference
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out
 from perturbsets.objectives import ApproximationError
 from perturbsets.sets import PerturbationSet
@@ -44,8 +45,7 @@ class CoverageCertificate:
         errors: Error of one random pair of each source, in float64; infinite where it was not finite.
         source: Number of each source.
         covering: Tolerance (its ``limit``), share and α, and which of them was solved for.
-        relative: Whether errors are shares of the pair's own squared change, or else mean squared errors per pixel of
-            images on [0, 1].
+        relative: Whether errors are shares of the pair's own squared change, or else mean squared errors per pixel.
     """
 
     errors: PerImage
@@ -131,8 +131,8 @@ def coverage(
     .. math:: P\Big( P\big(\min_{u \in B} \tfrac1m \|g(x, u) - \tilde x\|^2 \le \tau\big) \ge p \Big) \ge 1 - \alpha
 
     with the inner probability over a future pair (a random one of a random source) and the outer one over the held-out
-    pairs. One random pair of each source counts, as pairs of one source are not independent. How the third number
-    follows: :mod:`perturbsets.certificates.covering`.
+    pairs. One random pair of each source counts. How the third number follows:
+    :mod:`perturbsets.certificates.covering`.
 
     Args:
         errors: Mean squared error per pixel of each pair at the nearest member found; any upper bound of the least one
@@ -144,9 +144,6 @@ def coverage(
         changes: Squared change of each pair, :math:`\tfrac1m \|x - \tilde x\|^2`, to measure errors as shares of it. A
             pair without any change is within a tolerance only if its error is 0.
         generator: For the draw of one pair per source; the global one if not given.
-
-    Returns:
-        The certificate; its string is a sentence.
 
     Raises:
         ValueError: If not exactly two of the three are given, one is out of range, an error is negative, lengths
@@ -173,13 +170,12 @@ class Coverage:
     """Searches the nearest member for one random pair of every held-out source, and certifies coverage.
 
     Two of tolerance, share and alpha are given and the third follows, as in :func:`coverage`. Classic sets can be
-    certified too; for a learned one the search begins at the encoding, and pairs that it was fitted on are refused
-    (where both know their images; otherwise holding pairs out is up to the caller).
+    certified too; for a learned one the search begins at the encoding.
 
     Args:
         tolerance: Tolerance τ: a mean squared error per pixel of images on [0, 1], or a share of the change.
-        share: Share p of future pairs, in (0, 1).
-        alpha: Chance of error α, in (0, 1).
+        share: Share p of future pairs.
+        alpha: Chance of error α.
         relative: Whether errors are shares of the pair's own squared change.
         steps: Steps of each search.
         restarts: Starts of each search: the encoding where there is one, then random points.
@@ -206,16 +202,11 @@ class Coverage:
     def __call__(
         self, perturbations: PerturbationSet, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> CoverageCertificate:
-        """Certifies coverage.
-
-        Args:
-            perturbations: The set.
-            pairs: Pairs that had no part in learning, selection or the radius.
-            generator: For the draw of pairs and the random starts.
+        """Certifies coverage from pairs that had no part in learning, selection or the radius.
 
         Raises:
-            ValueError: If there are no pairs, the set was fitted on them, there are too few sources, or the set gives
-                NaN or infinity.
+            ValueError: If there are no pairs, the set was fitted on them (as far as both know their images), there are
+                too few sources, or the set gives NaN or infinity.
         """
         check_held_out(perturbations, pairs)
         adversary = Adversary(perturbations, ApproximationError(), self._ascent)
@@ -226,14 +217,8 @@ class Coverage:
             region = perturbations.at(clean)
             start = region.encode(changed) if isinstance(region, LatentRegion) else None
             nearest = adversary(None, clean, changed, start=start, generator=generator)
-            rows.append([-nearest.loss.cpu(), source, (clean - changed).square().flatten(1).mean(1).cpu()])
+            rows.append([-nearest.loss.cpu(), source, squared_difference(clean, changed).cpu()])
         errors, sources, changes = (torch.cat(column) for column in zip(*rows, strict=True))
-        return coverage(
-            errors,
-            sources,
-            tolerance=self.tolerance,
-            share=self.share,
-            alpha=self.alpha,
-            changes=changes if self.relative else None,
-            generator=generator,
-        )
+        wanted = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
+        relative_to = changes if self.relative else None
+        return coverage(errors, sources, **wanted, changes=relative_to, generator=generator)

@@ -38,42 +38,22 @@ CERTAIN = 1e-6  # alpha below which a confidence is written as 1 - alpha
 
 
 def at_least(value: float) -> str:
-    """A lower bound, rounded down to three digits.
-
-    Example:
-        >>> at_least(0.98999)
-        '0.989'
-    """
+    """A lower bound, rounded down to three digits."""
     return _rounded(value, ROUND_FLOOR)
 
 
 def at_most(value: float) -> str:
-    """An upper bound, rounded up to three digits.
-
-    Example:
-        >>> at_most(0.0123401)
-        '0.0124'
-    """
+    """An upper bound, rounded up to three digits."""
     return _rounded(value, ROUND_CEILING)
 
 
 def confidence(alpha: float) -> str:
-    """The confidence 1 − α.
-
-    Example:
-        >>> confidence(0.05), confidence(1e-9)
-        ('95 %', '1 - 1e-09')
-    """
+    """The confidence 1 − α: '95 %', or '1 - 1e-09'."""
     return f"{100 * (1 - alpha):.10g} %" if alpha >= CERTAIN else f"1 - {alpha:g}"
 
 
 def within_tolerance(tolerance: float, *, relative: bool, up: bool = False) -> str:
-    """A tolerance in words.
-
-    Args:
-        tolerance: The tolerance τ: a mean squared error per pixel of images on [0, 1], or a share of the change.
-        relative: Whether it is a share of the pair's own squared change.
-        up: Whether to round it up.
+    """A tolerance in words, perhaps rounded up.
 
     Example:
         >>> within_tolerance(0.01, relative=False)
@@ -95,12 +75,7 @@ def _rounded(value: float, side: str) -> str:
 
 
 class SelectedPairs:
-    """Selected pairs, in the order of the selection.
-
-    Args:
-        pairs: All pairs.
-        rows: Positions of the selected ones.
-    """
+    """Selected pairs, in the order of the selection."""
 
     def __init__(self, pairs: Pairs, rows: Rows) -> None:
         self._pairs, self._rows = pairs, rows
@@ -117,12 +92,7 @@ class SelectedPairs:
 def one_per_source(sources: Tensor, *, generator: torch.Generator | None = None) -> Rows:
     """Positions of one pair of every source, each pair of a source as likely as the others.
 
-    Args:
-        sources: Number of each pair's source ``[N]``.
-        generator: For the draw; the global one if not given.
-
-    Returns:
-        Positions on the CPU, in the order of the sources' numbers.
+    They are on the CPU, in the order of the sources' numbers. The global generator draws if none is given.
 
     Example:
         >>> one_per_source(torch.tensor([7, 7, 3])).tolist() in ([2, 0], [2, 1])
@@ -136,25 +106,21 @@ def one_per_source(sources: Tensor, *, generator: torch.Generator | None = None)
 
 
 def checked_values(values: Tensor, sources: Tensor, name: str) -> PerImage:
-    """One number of each pair in float64, with NaN as infinity.
-
-    Raises:
-        ValueError: If there is not one per source, or one is negative.
-    """
+    """One number, 0 or more, of each pair in float64, with NaN as infinity."""
     if len(values) != len(sources):
         raise ValueError(f"{name} and sources must have one row per pair, got {len(values)} and {len(sources)}")
-    values = values.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    values = _nan_as_infinity(values)
     if bool((values < 0).any()):
         raise ValueError(f"{name} must be 0 or more, got {float(values.min()):.4g}")
     return values
 
 
-def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> SelectedPairs:
-    """One random pair of every source; as :func:`one_per_source`.
+def _nan_as_infinity(values: Tensor) -> Tensor:
+    return values.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
-    Raises:
-        ValueError: If there are no pairs.
-    """
+
+def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> SelectedPairs:
+    """One random pair of every source; as :func:`one_per_source`."""
     return SelectedPairs(pairs, one_per_source(sources_of(pairs), generator=generator))
 
 
@@ -182,13 +148,9 @@ class Covering:
 def tolerance_limit(
     numbers: PerImage, *, limit: float | None = None, share: float | None = None, alpha: float | None = None
 ) -> Covering:
-    """Solves for the one of limit, share and chance of error that is not given.
+    """Solves for the one of limit τ, share p in (0, 1) and chance of error α in (0, 1) that is not given.
 
-    Args:
-        numbers: Independent numbers; NaN and infinity are beyond every limit.
-        limit: The limit τ, finite.
-        share: The share p, in (0, 1).
-        alpha: The chance α, in (0, 1).
+    NaN and infinity are beyond every limit, which is finite.
 
     Raises:
         ValueError: If not exactly two are given, one is out of range, or there are no or too few numbers.
@@ -198,7 +160,7 @@ def tolerance_limit(
         95.0
     """
     check_two(limit=limit, share=share, alpha=alpha)
-    values = numbers.detach().cpu().double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    values = _nan_as_infinity(numbers)
     count = len(values)
     check_enough(count, share, alpha)
     if limit is None:
@@ -220,12 +182,7 @@ def sources_needed(share: float, alpha: float) -> int:
 
     .. math:: n = \lceil \ln \alpha / \ln p \rceil, \quad \text{the least with } p^n \le \alpha
 
-    Args:
-        share: The share p, in (0, 1).
-        alpha: The chance of error α, in (0, 1).
-
-    Raises:
-        ValueError: If one is outside (0, 1).
+    Both are in (0, 1), or refused.
 
     Example:
         >>> sources_needed(0.95, 0.05)
@@ -238,11 +195,7 @@ def sources_needed(share: float, alpha: float) -> int:
 
 
 def check_enough(count: int, share: float | None, alpha: float | None) -> None:
-    """Refuses too few held-out sources before anything is searched; share and alpha are ``None`` if solved for.
-
-    Raises:
-        ValueError: If there are none, or too few; the message says how many are needed.
-    """
+    """Refuses too few held-out sources before anything is searched; share and alpha are ``None`` if solved for."""
     needed = 1 if share is None or alpha is None else sources_needed(share, alpha)
     if not count:
         raise ValueError(f"{needed} or more held-out sources are needed, got none: choose another split")
@@ -254,11 +207,7 @@ def check_enough(count: int, share: float | None, alpha: float | None) -> None:
 
 
 def check_two(*, limit: float | None, share: float | None, alpha: float | None, name: str = "limit") -> None:
-    """Refuses anything but two of limit (called ``name`` by the caller), share and alpha, each in its range.
-
-    Raises:
-        ValueError: If not exactly two are given, or one is out of range.
-    """
+    """Refuses anything but two of limit (called ``name`` by the caller), share and alpha, each in its range."""
     given = {key: value for key, value in {name: limit, "share": share, "alpha": alpha}.items() if value is not None}
     if len(given) != 2:
         raise ValueError(

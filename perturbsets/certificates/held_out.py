@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_dtype
 
 from augment import Source, group_numbers
 from perturbsets._types import Images, Model, Rows
@@ -16,7 +15,7 @@ from perturbsets.certificates.contradiction import find_contradictions
 from perturbsets.certificates.joint import joint_statement
 from perturbsets.certificates.radius import RadiusCertificate
 from perturbsets.certificates.segmentation import SmoothedMaps
-from perturbsets.criteria.pairs import Pairs
+from perturbsets.criteria.pairs import Pairs, floats
 from perturbsets.sets import LatentBall, PerturbationSet
 
 
@@ -41,17 +40,13 @@ def held_out_images(
 ) -> HeldOut:
     """Draws the clean images of held-out pairs that have classes, for joint statements, or else images of a source.
 
-    Args:
-        pairs: Held-out pairs, one a source.
-        source: Makes the source; called only where it is needed.
-        count: Number of images; all if ``None``.
-        generator: For the draw.
+    Pairs are one a source; ``source`` makes the source, where it is needed; a count of ``None`` takes all images.
     """
     if pairs is not None:
         rows = torch.randperm(len(pairs), generator=generator)[:count]
         images, _, groups, labels = pairs.batch(rows)
         if bool((labels >= 0).all()):
-            return HeldOut(to_dtype(images, torch.float32, scale=True), labels, groups, rows)
+            return HeldOut(floats(images, images.device), labels, groups, rows)
     data = source()
     order = torch.randperm(len(data), generator=generator)[:count]
     images, labels = data.batch(order.tolist())
@@ -71,19 +66,11 @@ def certify_votes(
     generator: torch.Generator | None = None,
     **settings: Any,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Certifies a classifier's votes under normal noise in the parameters of a set.
+    """Certifies a classifier's votes, or a segmentation network's where labels are maps, under noise in a set.
 
-    Args:
-        model: The classifier, or a segmentation network where labels are maps.
-        images: Held-out images in [0, 1].
-        labels: Their classes, or label maps.
-        perturbations: The set.
-        sigma: Standard deviation of the noise, in the set's own unit; for a composed set one for each part.
-        contradictions: Whether to attack the certified votes within their radii.
-        needed: The radii that held-out pairs of the learned set need, for a joint statement.
-        rows: Rows of the images among these pairs; without them there is no joint statement.
-        generator: For all draws.
-        **settings: Further arguments of :meth:`Smoothed.certify`: ``selection``, ``draws``, ``alpha``, ``groups``.
+    Certified votes can be attacked within their radii, to find contradictions. A joint statement takes the radii that
+    held-out pairs of the learned set need, and the rows of the images among these pairs. Settings are further arguments
+    of :meth:`Smoothed.certify`: ``selection``, ``draws``, ``alpha``, ``groups``.
 
     Returns:
         The figures as plain values, and tensors: the certified classes, labels and radii.

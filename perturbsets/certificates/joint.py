@@ -29,14 +29,9 @@ class JointStatement:
     """A lower bound on the share of future sources with a near member whose vote is the true class.
 
     Attributes:
-        sources: Number of held-out sources, one pair each.
-        hits: Number of hits.
-        error: The error τ.
-        share: Lower bound of the share: that of hits less ``failure``.
-        hit_share: Lower bound of the share of hits.
-        alpha: Chance that the statement is wrong.
-        failure: Chance that an image's smoothing certificate is wrong.
-        relative: Whether errors are shares of the pair's own squared change.
+        sources: Number of held-out sources, one pair each, of which some are ``hits``.
+        share: Lower bound of the share: that of hits, ``hit_share``, less ``failure``.
+        error: The error τ; it, ``alpha``, ``failure`` and ``relative`` are those of :func:`joint_statement`.
     """
 
     sources: int
@@ -88,15 +83,6 @@ def joint_statement(
 
     Raises:
         ValueError: If there are no sources, shapes differ, a value is NaN, or a number is out of range.
-
-    Example:
-        >>> import torch
-        >>> norms = torch.tensor([0.5, 0.7, 1.9, 0.2])
-        >>> joint = joint_statement(
-        ...     norms, norms / 10, torch.ones(4), norms > 0, error=0.1, alpha=0.05, failure=0.001
-        ... )
-        >>> joint.hits, round(joint.share, 3)
-        (3, 0.248)
     """
     check_chance("alpha", alpha)
     check_chance("failure", failure)
@@ -109,9 +95,7 @@ def joint_statement(
     for name, tensor in given.items():
         if bool(tensor.isnan().any()):
             raise ValueError(f"{name} must be numbers, got NaN: leave no source out, but find out where it comes from")
-    device = radii.device
-    near = (errors <= error).to(device)
     inside = norms.to(radii) <= radii
-    hits = int((near & inside & correct.to(device)).sum())
+    hits = int(((errors <= error).to(radii.device) & inside & correct.to(radii.device)).sum())
     bound = float(share_at_least(hits, len(norms), alpha))
     return JointStatement(len(norms), hits, error, max(0.0, bound - failure), bound, alpha, failure, relative)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from perturbsets.certificates.smoothing import SmoothedRadii, Smoothing
 from perturbsets.certificates.votes import Prediction
 from perturbsets.intervals import share_interval
 from perturbsets.label_states import label_states
-from perturbsets.rows import named_rows
+from perturbsets.rows import check_choice, named_rows
 
 Correction = Literal["bonferroni", "none"]
 
@@ -32,10 +32,8 @@ class CertifiedLabels(SmoothedRadii):
     def curve(self, radii: Iterable[float]) -> list[dict[str, Any]]:
         """Share of the labels, and of the images with all labels, that are correctly certified at each radius.
 
-        The labels of an image are not independent: both intervals are over images, or their groups.
-
-        Raises:
-            ValueError: If no labels were given.
+        The labels of an image are not independent: both intervals are over images, or their groups. Refused if no true
+        labels were given.
         """
         points = []
         for radius in radii:
@@ -68,15 +66,11 @@ class SmoothedLabels(Smoothing[CertifiedLabels]):
     logit is above 0. With ``"bonferroni"`` each of an image's L labels has the level α/L, so that all its certificates
     hold together with confidence 1 - α: a statement on an image's set of labels needs that.
 
-    Args:
-        model: Samples to logits ``[B, L]``, one for each label.
-        perturbations: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        sigma: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        batch: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        correction: ``"bonferroni"``, or ``"none"`` for a chance of error of each label.
+    The model maps samples to logits ``[B, L]``; further arguments are those of
+    :class:`~perturbsets.certificates.smoothing.Smoothing`.
 
-    Raises:
-        ValueError: If ``sigma`` is not positive and finite, ``batch`` below 1, or the correction unknown.
+    Args:
+        correction: ``"bonferroni"``, or ``"none"`` for a chance of error of each label.
 
     References:
         Cohen, Rosenfeld and Kolter, *Certified adversarial robustness via randomized smoothing*, 2019; each label is a
@@ -88,8 +82,7 @@ class SmoothedLabels(Smoothing[CertifiedLabels]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.correction not in get_args(Correction):
-            raise ValueError(f"correction must be one of {list(get_args(Correction))}, got {self.correction!r}")
+        check_choice("correction", self.correction, Correction)
 
     def _prediction(self, outputs: Tensor) -> Prediction:
         if outputs.ndim != 2 or not outputs.shape[1]:

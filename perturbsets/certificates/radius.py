@@ -25,6 +25,7 @@ from perturbsets.certificates.covering import (
     tolerance_limit,
     within_tolerance,
 )
+from perturbsets.criteria.extremes import squared_difference
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out
 from perturbsets.objectives import ApproximationError
 from perturbsets.sets import LatentBall
@@ -39,8 +40,7 @@ class RadiusCertificate:
         source: Number of each source.
         covering: The radius (its ``limit``; infinite where none can be certified), share and α.
         tolerance: The tolerance τ.
-        relative: Whether the tolerance is a share of the pair's own squared change, or else a mean squared error per
-            pixel of images on [0, 1].
+        relative: Whether τ is a share of the pair's own squared change, or else a mean squared error per pixel.
     """
 
     radii: PerImage
@@ -111,9 +111,6 @@ def covering_radius(
         relative: Whether the tolerance is a share of the pair's own squared change.
         generator: For the draw of one pair per source; the global one if not given.
 
-    Returns:
-        The certificate; its string is a sentence.
-
     Raises:
         ValueError: If a number is out of range, a radius is negative, lengths differ, or there are too few sources;
             the message says how many are needed.
@@ -162,7 +159,7 @@ def needed_radii(
     best = region.encode(changed)
     largest = 2 * in_double(best.norm(dim=1)).clamp_min(math.sqrt(region.size))
     high, low = torch.full_like(largest, math.inf), torch.zeros_like(largest)
-    at_centre = (region.decode(region.centre()) - changed).square().flatten(1).mean(1) <= tolerance
+    at_centre = squared_difference(region.decode(region.centre()), changed) <= tolerance
     high[at_centre.to(high.device)] = 0
     for number in range(rounds + 1):
         rows = (high.isinf() if number == 0 else high.isfinite() & (high > 0)).nonzero()[:, 0]
@@ -218,12 +215,7 @@ class CoveringRadius:
     def __call__(
         self, perturbations: LatentBall, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> RadiusCertificate:
-        """Certifies a radius.
-
-        Args:
-            perturbations: The set; its own radius plays no part.
-            pairs: Pairs that had no part in learning or selection.
-            generator: For the draw of pairs and the random starts.
+        """Certifies a radius from pairs that had no part in learning or selection; the set's own plays no part.
 
         Raises:
             ValueError: If there are no pairs, the set was fitted on them, there are too few sources, or the set gives
@@ -234,21 +226,14 @@ class CoveringRadius:
         check_enough(len(drawn), self.share, self.alpha)
         rows = []
         for clean, changed, source in batches(drawn, device=perturbations.device):
-            change = (clean - changed).square().flatten(1).mean(1)
+            change = squared_difference(clean, changed)
             tolerance = self.tolerance * (change if self.relative else torch.ones_like(change))
             search = {"steps": self.steps, "restarts": self.restarts, "rounds": self.rounds}
             radii = needed_radii(perturbations, clean, changed, tolerance, **search, generator=generator)
             rows.append([radii.cpu(), source])
         radii, sources = (torch.cat(column) for column in zip(*rows, strict=True))
-        return covering_radius(
-            radii,
-            sources,
-            tolerance=self.tolerance,
-            share=self.share,
-            alpha=self.alpha,
-            relative=self.relative,
-            generator=generator,
-        )
+        wanted = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
+        return covering_radius(radii, sources, **wanted, relative=self.relative, generator=generator)
 
 
 def _check(tolerance: float, share: float, alpha: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,7 @@ from perturbsets.certificates.votes import Prediction
 from perturbsets.intervals import share_interval
 from perturbsets.model_call import two_classes
 from perturbsets.objectives.segmentation import share_right
+from perturbsets.rows import check_choice
 from perturbsets.share_bounds import chance_of_at_least
 
 Correction = Literal["holm", "bonferroni"]
@@ -42,10 +43,9 @@ class CertifiedMaps(SmoothingResult):
 
     @property
     def accuracy(self) -> PerImage:
-        """Share of the labelled pixels of each image whose true class is certified: abstention counts as wrong.
+        """Share of the labelled pixels of each image whose true class is certified; refused without labels.
 
-        Raises:
-            ValueError: If no labels were given.
+        Abstention counts as wrong.
         """
         return share_right(self.classes, self.known_labels).cpu().double()
 
@@ -80,17 +80,12 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
     undecided ones do not spoil the certificate: those abstain. "The share is at most τ" is tested at each pixel; the
     tests of an image are corrected so that none of them errs with confidence 1 - α.
 
+    The model maps samples to logits ``[B, K, ...]``; further arguments are those of
+    :class:`~perturbsets.certificates.smoothing.Smoothing`. The counts take twice the memory of a forward pass's logits.
+
     Args:
-        model: Samples to logits ``[B, K, ...]``, one for each class and pixel.
-        perturbations: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        sigma: As for :class:`~perturbsets.certificates.smoothing.Smoothing`.
-        batch: As for :class:`~perturbsets.certificates.smoothing.Smoothing`; the counts take twice the memory of the
-            logits of a forward pass.
         threshold: Share τ of the votes, in [0.5, 1).
         correction: ``"holm"``, or ``"bonferroni"``, which abstains more often.
-
-    Raises:
-        ValueError: If ``sigma`` is not positive and finite, ``batch`` below 1, or threshold or correction out of range.
 
     References:
         Fischer, Baader and Vechev, *Scalable certified segmentation via randomized smoothing*, 2021, algorithm 2.
@@ -107,8 +102,7 @@ class SmoothedMaps(Smoothing[CertifiedMaps]):
         super().__post_init__()
         if not 0.5 <= self.threshold < 1:
             raise ValueError(f"threshold must be a share of the votes in [0.5, 1), got {self.threshold}")
-        if self.correction not in get_args(Correction):
-            raise ValueError(f"correction must be one of {list(get_args(Correction))}, got {self.correction!r}")
+        check_choice("correction", self.correction, Correction)
 
     @property
     def share(self) -> float:
@@ -153,10 +147,7 @@ def rejected(chances: Float[Tensor, "B P"], alpha: float, correction: Correction
     .. math:: p_{(i)} \le \frac{\alpha}{P - i + 1} \text{ for this and all smaller p-values (Holm)}, \qquad
         p_i \le \frac{\alpha}{P} \text{ (Bonferroni)}
 
-    Args:
-        chances: p-values.
-        alpha: Chance of error of each row.
-        correction: Which of the two; Holm's rejects all that Bonferroni's does, and perhaps more.
+    Holm's rejects all that Bonferroni's does, and perhaps more.
 
     References:
         Holm, *A simple sequentially rejective multiple test procedure*, 1979.

@@ -24,7 +24,8 @@ from augment.functional.counter import draw_seeds
 from perturbsets._types import Labels, Model, Offsets, Samples
 from perturbsets.certificates.votes import Prediction, VoteCounter, agreements_needed
 from perturbsets.intervals import independent, share_interval
-from perturbsets.model_call import ordinary, preserve_state, unwrapped
+from perturbsets.model_call import given_or_fresh, ordinary, preserve_state, unwrapped
+from perturbsets.rows import batches
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.sets.standardized import Standardized
 from perturbsets.share_bounds import check_chance, share_at_least
@@ -68,11 +69,7 @@ class SmoothingResult(ABC):
 
     @property
     def known_labels(self) -> Tensor:
-        """The true classes.
-
-        Raises:
-            ValueError: If no labels were given.
-        """
+        """The true classes; refused if no labels were given."""
         if self.labels is None:
             raise ValueError("labels must be given to `certify` to count what is correct")
         return self.labels
@@ -109,11 +106,7 @@ class SmoothedRadii(SmoothingResult):
     shares: Tensor
 
     def correct(self, radius: float = 0.0) -> Tensor:
-        """Where the true class is certified for that radius at least.
-
-        Raises:
-            ValueError: If no labels were given.
-        """
+        """Where the true class is certified for that radius at least; refused without labels."""
         return (self.classes == self.known_labels) & (self.radii >= radius)
 
     @abstractmethod
@@ -178,28 +171,15 @@ class Smoothing(ABC, Generic[Result]):
 
     @abstractmethod
     def _prediction(self, outputs: Tensor) -> Prediction:
-        """The class at each place ``[B, *place]``, and the number of classes.
-
-        Raises:
-            ValueError: If outputs have another shape.
-        """
+        """The class at each place ``[B, *place]``, and the number of classes; refuses outputs of another shape."""
 
     @abstractmethod
     def _check_labels(self, labels: Tensor, images: Samples) -> Tensor:
-        """Labels as whole numbers.
-
-        Raises:
-            ValueError: If they are not of the images, or of the wrong kind.
-        """
+        """Labels as whole numbers; refuses those of other images or of the wrong kind."""
 
     @abstractmethod
     def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Result:
-        """The certificates that follow from votes.
-
-        Args:
-            guesses: The guessed class at each place.
-            votes: What :class:`SmoothingResult` holds, but for the classes.
-        """
+        """The certificates that follow from guesses and from what :class:`SmoothingResult` holds but for classes."""
 
     def _level(self, alpha: float, places: int) -> float:
         """The chance of error of each place, so that all places of an image hold together."""
@@ -241,7 +221,8 @@ class Smoothing(ABC, Generic[Result]):
         if selection < 1:
             raise ValueError(f"selection must be at least 1 draw, got {selection}")
         independent(len(images), groups)
-        labels = None if labels is None else self._check_labels(labels, images)
+        if labels is not None:
+            labels = self._check_labels(labels, images)
         parts = []
         with preserve_state(self.model, images.device), torch.no_grad():
             for counter in self._counters(images, seeds, generator):
@@ -251,11 +232,12 @@ class Smoothing(ABC, Generic[Result]):
                 parts.append((guesses, agreed, taken, counter.seeds))
         device = double_device(images.device)  # on which shares are bounded
         guesses, agreed, taken, seeds = (torch.cat(part).to(device) for part in zip(*parts, strict=True))
-        if labels is not None and labels.shape != guesses.shape:
-            raise ValueError(
-                f"labels must be one class for each output, {list(guesses.shape)}, got {list(labels.shape)}"
-            )
-        labels = None if labels is None else labels.to(device)
+        if labels is not None:
+            if labels.shape != guesses.shape:
+                raise ValueError(
+                    f"labels must be one class for each output, {list(guesses.shape)}, got {list(labels.shape)}"
+                )
+            labels = labels.to(device)
         votes = {"agreed": agreed, "taken": taken, "seeds": seeds, "draws": draws, "alpha": alpha, "sigma": self.sigma}
         return self._conclude(guesses, {**votes, "labels": labels, "groups": groups})
 
@@ -287,25 +269,17 @@ class Smoothing(ABC, Generic[Result]):
         return {"classes": guesses.masked_fill(~certified, ABSTAIN), "radii": radii, "shares": shares}
 
     def _counters(
-        self,
-        images: Samples,
-        seeds: Tensor | None,
-        generator: torch.Generator | None,
-        centre: Offsets | None = None,
+        self, images: Samples, seeds: Tensor | None, generator: torch.Generator | None, centre: Offsets | None = None
     ) -> Iterator[VoteCounter]:
         """Counters of one part of the images after another."""
         if not len(images):
             raise ValueError("images must hold at least one image, got none")
         if seeds is None:
-            if generator is None:
-                generator = torch.Generator()
-                generator.seed()
-            seeds = draw_seeds(len(images), generator=generator)
+            seeds = draw_seeds(len(images), generator=given_or_fresh(generator))
         if seeds.shape != images.shape[:1] or seeds.dtype != torch.int64:
             raise ValueError(f"seeds must be whole numbers [{len(images)}], got {list(seeds.shape)} of {seeds.dtype}")
-        images, seeds = ordinary(images).detach(), seeds.to(images.device)
-        for rows in torch.arange(len(images), device=images.device).split(self.batch):
+        images, seeds, model = ordinary(images).detach(), seeds.to(images.device), unwrapped(self.model)
+        for rows in batches(images, self.batch):
             region = self.standardized.select(rows).at(images[rows])
             around = None if centre is None else centre[rows]
-            model = unwrapped(self.model)
             yield VoteCounter(model, region, seeds[rows], self._prediction, batch=self.batch, centre=around)

@@ -29,13 +29,7 @@ class VoteCounter:
     give the same votes, and an image alone has those that it has in a batch. What depends on the image alone, such as
     the prior of a CVAE, is computed once for all draws.
 
-    Args:
-        model: Samples to outputs, in evaluation mode.
-        region: The set, bound to the images.
-        seeds: A seed for each image.
-        predict: From outputs to a class at each place, and the number of classes.
-        batch: Draws in one forward pass, of whichever images.
-        centre: Offsets around which the noise lies; 0 if not given.
+    The model is in evaluation mode; a batch holds draws of whichever images; the centre of the noise is 0 if not given.
     """
 
     def __init__(
@@ -70,12 +64,6 @@ class VoteCounter:
         An image that cannot reach the needed number at any place, even if all further draws agreed, has no more of
         them. It would have failed anyway, so this changes no outcome and needs no correction of levels; to stop early
         on success would need one, and is not done.
-
-        Args:
-            stream: Name of the noise.
-            guesses: A class for each place.
-            draws: Number of draws.
-            needed: Number of agreements that a certificate takes.
         """
         agreed, taken = torch.zeros_like(guesses), torch.zeros_like(self.seeds)
         rows, done = self._all, 0
@@ -121,8 +109,7 @@ def _not_finite(tensor: Tensor) -> Tensor:
 def agreements_needed(draws: int, share: float, level: float) -> int:
     """The smallest number of agreements that has a chance of at most the level if the true share is the given one.
 
-    Raises:
-        ValueError: If even all draws are not enough, or a number is out of range.
+    Refuses numbers out of range, and draws of which even all are not enough.
     """
     check_chance("alpha", level)
     if draws < 1:

@@ -33,18 +33,10 @@ def check_set(
     second: float | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Measures all criteria; each has its default settings if not given.
+    """Measures all criteria on pairs that were neither trained on nor used to choose the radius.
 
-    Args:
-        learned: The set.
-        pairs: Pairs that were neither trained on nor used to choose the radius.
-        necessary: The necessary subset property.
-        sufficient: The sufficient likelihood property.
-        overapproximation: The reach beyond real changes.
-        theorems: The bounds of the theorems.
-        quality: Distances between samples and real changes; left out where there are too few pairs.
-        second: A second radius to compare.
-        generator: For all draws.
+    Each criterion has its default settings if not given; the quality is left out where there are too few pairs. A
+    second radius may be given to compare.
 
     Returns:
         The figures as plain values, and tensors: errors of each pair, and offsets of the worst and farthest members.

@@ -58,13 +58,6 @@ def diagnose_set(necessary: Mapping[str, Any], overapproximation: Mapping[str, A
 
     References:
         Bowman et al., *Generating sentences from a continuous space*, 2016, sec. 3.1 (latents that are ignored).
-
-    Example:
-        >>> none, all_ = {"mean": 0.0, "ratio": 0.0, "share": 1.0}, {"mean": 1.0}
-        >>> shares = {"search": none, "mismatched_search": none, "copied": none, "norms": all_}
-        >>> around = {"reach": none, "diversity": none, "still": all_, "fixed": none}
-        >>> [finding.name for finding in diagnose_set(shares, around)]
-        ['returns only x']
     """
     try:
         copied = float(necessary["copied"]["mean"])
@@ -81,30 +74,21 @@ def diagnose_set(necessary: Mapping[str, Any], overapproximation: Mapping[str, A
             f"necessary and overapproximation must be summaries of these criteria, got some without {error}: measure "
             "both again"
         ) from error
+    everything = (
+        f"for changes of another image it comes as near as to a typical change of its own on {copied:.1%} of the "
+        "pairs, so errors of the nearest member are no evidence that changes were learned"
+    )
+    only_x = (
+        f"around {still:.1%} of the images no member differs from x by a hundredth of the mean real change, so "
+        "there is nothing to train on or to attack with"
+    )
+    ignored = (
+        f"around {fixed:.1%} of the images all members are the same image, other than x: the offsets have no "
+        "effect (posterior collapse)"
+    )
     candidates = (
-        Finding(
-            "returns everything",
-            copied,
-            MOST_COPIED,
-            f"for changes of another image it comes as near as to a typical change of its own on {copied:.1%} of the "
-            "pairs, so errors of the nearest member are no evidence that changes were learned",
-            related,
-        ),
-        Finding(
-            "returns only x",
-            still,
-            MOST_STILL,
-            f"around {still:.1%} of the images no member differs from x by a hundredth of the mean real change, so "
-            "there is nothing to train on or to attack with",
-            related,
-        ),
-        Finding(
-            "ignores the offsets",
-            fixed,
-            MOST_STILL,
-            f"around {fixed:.1%} of the images all members are the same image, other than x: the offsets have no "
-            "effect (posterior collapse)",
-            related,
-        ),
+        Finding("returns everything", copied, MOST_COPIED, everything, related),
+        Finding("returns only x", still, MOST_STILL, only_x, related),
+        Finding("ignores the offsets", fixed, MOST_STILL, ignored, related),
     )
     return [finding for finding in candidates if finding.figure > finding.threshold]

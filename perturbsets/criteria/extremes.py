@@ -53,24 +53,15 @@ def nearest_members(
     begin where their neighbour towards the main one ended, so that few steps suffice. Finally, points of smaller balls
     replace those of larger balls where they are nearer.
 
-    Args:
-        perturbations: The set; its own radius plays no part.
-        clean: Images x in [0, 1].
-        changed: Target images x̃.
-        radii: Rising radii in prior standard deviations.
-        main: Position of the radius that is searched first.
-        start: First offsets, not yet projected.
-        steps: Steps from each start at the main radius.
-        restarts: Starts there, including the given one.
-        curve_steps: Steps at each other radius.
-        generator: For the random starts; a fresh one, seeded by the system, if not given.
+    Images are in [0, 1], x̃ the changed ones; radii rise, in prior standard deviations, and ``main`` is the position of
+    the main one. The first offsets need not be projected. There are ``steps`` from each of ``restarts`` starts (the
+    given one included) at the main radius, and ``curve_steps`` at each other.
     """
-    best: dict[int, Best] = {}
     with preserve_state(None, clean.device):
         loss = ApproximationError().at(None, clean, changed)
         regions = [replace(perturbations, radius=radius).at(clean) for radius in radii]
         search = climbing(regions[main], ProjectedLBFGS(steps))
-        best[main] = search(regions[main], loss, start=start)
+        best = {main: search(regions[main], loss, start=start)}
         far = (-best[main].loss > HELD * squared_difference(clean, changed)).nonzero()[:, 0]
         if restarts > 1 and len(far) and isinstance(search, ProjectedLBFGS):
             again = replace(search, restarts=restarts - 1, starts="uniform")
@@ -95,11 +86,7 @@ def farthest_members(
 ) -> Best:
     r"""Searches the members farthest from the clean images, :math:`\max_{u \in B} \tfrac1m \|g(x, u) - x\|^2`.
 
-    Args:
-        perturbations: The set.
-        clean: Images x in [0, 1].
-        ascent: How to search, if the set is differentiable; otherwise by random draws.
-        generator: For the starts; a fresh one, seeded by the system, if not given.
+    The ascent is used if the set is differentiable; otherwise members are drawn.
     """
     with preserve_state(None, clean.device):
         loss: Loss = FunctionObjective(squared_difference).at(None, clean, clean)
@@ -122,16 +109,7 @@ def squared_difference(images: Images, others: Images) -> PerImage:
 
 
 def check_finite(finite: Flags, rows: Tensor, name: str = "perturbations") -> None:
-    """Refuses images that are not finite.
-
-    Args:
-        finite: Whether each pair's images are finite.
-        rows: Positions of these pairs.
-        name: What made the images, for the message.
-
-    Raises:
-        ValueError: If some are not; the first ten pairs are named.
-    """
+    """Refuses images that are not finite, which some named thing made of the pairs at these positions."""
     bad = rows[~finite.to(rows.device)].tolist()
     if bad:
         listed = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")

@@ -44,10 +44,6 @@ class RandomFeatures:
 
     References:
         Naeem et al., *Reliable fidelity and diversity metrics for generative models*, 2020, sec. 5 (random embeddings).
-
-    Example:
-        >>> RandomFeatures()(torch.rand(4, 3, 32, 32)).shape
-        torch.Size([4, 160])
     """
 
     def __init__(self, width: int = 16, *, seed: int = 0) -> None:
@@ -148,12 +144,7 @@ def frechet_distance(first: Float[Tensor, "M F"], second: Float[Tensor, "N G"]) 
     digits for singular covariances, as with fewer images than features. With features of InceptionV3 this is the
     Fréchet inception distance. It falls with the number of images: compare only equal numbers.
 
-    Args:
-        first: Features of one set of images, a row each.
-        second: Features of the other.
-
-    Returns:
-        The distance, 0 or more, in the square of the features' unit.
+    Each row holds the features of one image. The unit is the square of theirs.
 
     Raises:
         ValueError: If a set has fewer than two rows, the features differ in number, or one is not finite.
@@ -180,11 +171,7 @@ def frechet_distance(first: Float[Tensor, "M F"], second: Float[Tensor, "N G"]) 
 
 
 def check_features(first: Tensor, second: Tensor) -> None:
-    """Refuses features that differ in number or are not finite.
-
-    Raises:
-        ValueError: If they do.
-    """
+    """Refuses features that differ in number or are not finite."""
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"features must be equally many, got {first.shape[1]} and {second.shape[1]}")
     if not bool(first.isfinite().all() and second.isfinite().all()):

@@ -24,22 +24,13 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
 
     .. math:: \frac{\sum_i v_i}{\sum_i w_i}
 
-    Args:
-        values: One number per pair :math:`v`.
-        source: Source of each pair; pairs of one source are not independent.
-        over: Denominators :math:`w`; ones if not given.
-
-    Returns:
-        ``mean``, ``low`` and ``high``. All are ``None`` where the denominator is 0, and the interval where
-        :func:`perturbsets.intervals.mean_interval` gives none, as below 5 sources.
+    Values v and denominators w, ones if not given, are one per pair. ``mean``, ``low`` and ``high`` are ``None`` where
+    the denominator is 0, and the interval where :func:`perturbsets.intervals.mean_interval` gives none.
 
     Example:
         >>> import torch
-        >>> source = torch.tensor([0, 0, 1])
-        >>> figure(torch.ones(3), source, over=torch.full((3,), 4.0))
+        >>> figure(torch.ones(3), torch.tensor([0, 0, 1]), over=torch.full((3,), 4.0))
         {'mean': 0.25, 'low': None, 'high': None}
-        >>> figure(torch.ones(3), source, over=torch.zeros(3))
-        {'mean': None, 'low': None, 'high': None}
     """
     if over is not None and not float(over.cpu().double().sum()) > 0:
         return {"mean": None, "low": None, "high": None}
@@ -47,9 +38,7 @@ def figure(values: Tensor, source: Tensor, over: Tensor | None = None) -> Figure
 
 
 def holding(values: Tensor, share: float) -> float:
-    r"""The smallest value that at least a share q in (0, 1] of the values do not exceed.
-
-    .. math:: v_{(k)}, \qquad k = \lceil q\, n \rceil
+    r"""The smallest value that at least a share q in (0, 1] of n do not exceed: :math:`v_{(\lceil qn \rceil)}`.
 
     Example:
         >>> import torch
@@ -101,10 +90,7 @@ class NecessaryCurve:
 
 
 def curve_radii(radius: OneOrEach, shares: Sequence[float]) -> tuple[tuple[float, ...], int]:
-    """Rising radii of a curve, given as shares of the set's own, and the position of the latter.
-
-    Raises:
-        ValueError: If the radius is not one finite number.
+    """Rising radii of a curve, given as shares of the set's own finite one, and the position of the latter.
 
     Example:
         >>> curve_radii(4.0, (0.5, 2.0))
@@ -120,11 +106,7 @@ def curve_radii(radius: OneOrEach, shares: Sequence[float]) -> tuple[tuple[float
 
 
 def check_shares(shares: Sequence[float]) -> None:
-    """Refuses shares that are not above 0, finite and rising.
-
-    Raises:
-        ValueError: If they are not.
-    """
+    """Refuses shares that are not above 0, finite and rising."""
     if not all(0 < share < math.inf for share in shares):  # NaN fails too
         raise ValueError(
             f"curve must hold shares of the set's radius above 0 and finite, got {list(shares)}: for example (0.5, 2.0)"

@@ -72,13 +72,9 @@ def by_group(
     """
 
     def entry(rows: Tensor) -> dict[str, Any]:
-        share = {} if over is None else named(figure(values[rows], source[rows], over[rows]), "share")
-        return {
-            "pairs": len(rows),
-            "sources": len(source[rows].unique()),
-            **figure(values[rows], source[rows]),
-            **share,
-        }
+        some, unit = values[rows], source[rows]
+        share = {} if over is None else named(figure(some, unit, over[rows]), "share")
+        return {"pairs": len(rows), "sources": len(unit.unique()), **figure(some, unit), **share}
 
     return {
         way: {name: entry(rows) for name, rows in members(grouping, len(values), way).items()}
@@ -87,11 +83,7 @@ def by_group(
 
 
 def members(grouping: Grouping, count: int, name: str = "grouping") -> dict[str, Tensor]:
-    """Rows of the pairs of each group that has any.
-
-    Raises:
-        ValueError: If numbers are not one per pair, or not of a group.
-    """
+    """Rows of the pairs of each group that has any; refuses numbers that are not one per pair, or not of a group."""
     number, names = grouping
     if number.shape != (count,) or number.is_floating_point():
         raise ValueError(

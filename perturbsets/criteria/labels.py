@@ -46,13 +46,8 @@ class LabelPreservation:
 
     @classmethod
     def joined(cls, parts: Sequence[LabelPreservation]) -> LabelPreservation:
-        """The concatenation of batches.
-
-        Raises:
-            ValueError: If no source has a label.
-        """
-        fields = ("clean", "changed", "samples", "worst", "source")
-        joined = cls(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
+        """The concatenation of batches; refused if no source has a label."""
+        joined = cls(*(torch.cat(columns) for columns in zip(*(vars(part).values() for part in parts), strict=True)))
         if not len(joined.source):
             raise ValueError("pairs must have labels for a reference classifier, got none: leave it out")
         return joined
@@ -67,19 +62,7 @@ def label_preservation(
     *,
     generator: torch.Generator | None = None,
 ) -> LabelPreservation:
-    """Classifies the members of a set around some clean images.
-
-    Args:
-        reference: A classifier, used in evaluation mode and left as it was.
-        perturbations: The set.
-        batch: The pairs of the clean images.
-        samples: Samples of the set around the clean images.
-        ascent: How to attack.
-        generator: For its starts.
-
-    Raises:
-        ValueError: If labels or logits have the wrong shape or type.
-    """
+    """Classifies the members of a set around the clean images of a batch: samples of them, and those of an attack."""
     device = batch.clean.device
     rows = (batch.label >= 0).nonzero()[:, 0].to(device)
     if not len(rows):

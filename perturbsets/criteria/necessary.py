@@ -104,8 +104,7 @@ class NecessaryResult:
             entry = {**figure(errors, self.source), **spread(errors)}
             entry |= named(figure(errors, self.source, identity), "share")
             if name in MATCHED:
-                above = figure(errors - self.floor, self.source, self.identity - self.floor)
-                entry |= named(above, "above_floor")
+                entry |= named(figure(errors - self.floor, self.source, self.identity - self.floor), "above_floor")
             figures[name] = entry
         for name in ("centre_largest", "norms", "excess"):
             figures[name] = {**figure(getattr(self, name), self.source), **spread(getattr(self, name))}
@@ -165,13 +164,9 @@ class NecessarySubset:
         groups: Mapping[str, Grouping] | None = None,
         generator: torch.Generator | None = None,
     ) -> NecessaryResult:
-        """Measures errors per pair.
+        """Measures errors per pair, on pairs that were neither trained on nor used to choose the radius.
 
-        Args:
-            perturbations: The set; its radius must be one finite number.
-            pairs: Pairs that were neither trained on nor used to choose the radius.
-            groups: Groupings of the pairs by name; those that the pairs know themselves if not given.
-            generator: For the random starts.
+        Groupings by name are those that the pairs know themselves if not given.
 
         Raises:
             ValueError: If there are no pairs, the set was fitted on them, they have one source only or no changes,
@@ -207,17 +202,10 @@ class NecessarySubset:
                 "centre_largest": (centre - part.clean).abs().flatten(1).amax(1),
             }
             check_finite(torch.stack(list(errors.values())).isfinite().all(0), rows)
-            best = _decode(perturbations, part.clean, nearest.offsets[main])
-            matched.append(
-                {
-                    **errors,
-                    "excess": cross_entropy_excess(best, part.changed),
-                    "norms": start.norm(dim=1),
-                    "offsets": nearest.offsets[main],
-                    "curve": nearest.errors.T,
-                    "source": part.source,
-                }
-            )
+            offsets = nearest.offsets[main]
+            errors["excess"] = cross_entropy_excess(_decode(perturbations, part.clean, offsets), part.changed)
+            errors |= {"norms": start.norm(dim=1), "offsets": offsets, "curve": nearest.errors.T, "source": part.source}
+            matched.append(errors)
         foreign = []
         for part, rows in _numbered(mismatched(pairs, device=device)):
             start = perturbations.at(part.clean).encode(part.changed)
@@ -245,14 +233,8 @@ def cross_entropy_excess(images: Images, changed: Images) -> PerImage:
     .. math:: \tfrac1m \sum_i \tilde x_i \ln \frac{\tilde x_i}{g_i}
         + (1 - \tilde x_i) \ln \frac{1 - \tilde x_i}{1 - g_i}
 
-    This Kullback-Leibler divergence is zero for equal images, while the cross-entropy of grey values is not.
-
-    Args:
-        images: Images g in [0, 1], clamped to 1e-6 from the bounds.
-        changed: Images x̃ in [0, 1].
-
-    Returns:
-        The divergence per image, in nats per pixel.
+    This Kullback-Leibler divergence, in nats per pixel, is zero for equal images, while the cross-entropy of grey
+    values is not. All images are in [0, 1]; g is clamped to 1e-6 from the bounds.
     """
     near = images.clamp(NEAR, 1 - NEAR)
     least = torch.xlogy(changed, changed) + torch.xlogy(1 - changed, 1 - changed)

@@ -89,7 +89,7 @@ class OverApproximationResult:
     def _diversity(self) -> dict[str, Any]:
         source, real = self.source[self.several], self.real_diversity[self.several]
         entry = {**figure(self.diversity, self.source), "sources": len(source.unique())}
-        if not bool(self.several.any()):
+        if not len(source):
             return {**entry, "real": None, "ratio": None}
         ratio = named(figure(self.diversity[self.several], source, real), "ratio")
         return {**entry, "real": figure(real, source), **ratio}
@@ -119,10 +119,6 @@ class OverApproximation:
 
     References:
         Croce and Hein, *Reliable evaluation of adversarial robustness*, 2020 (the search, APGD).
-
-    Example:
-        >>> OverApproximation(steps=20, restarts=3, draws=8).draws
-        8
     """
 
     steps: int = 20
@@ -144,13 +140,9 @@ class OverApproximation:
         reference: nn.Module | None = None,
         generator: torch.Generator | None = None,
     ) -> OverApproximationResult:
-        """Measures displacements per clean image.
+        """Measures displacements per clean image, on pairs that were not trained on.
 
-        Args:
-            perturbations: The set.
-            pairs: Pairs that were not trained on.
-            reference: A classifier of images in [0, 1], for label preservation.
-            generator: For starts and draws.
+        A reference classifier of images in [0, 1] measures label preservation.
 
         Raises:
             ValueError: If there are no pairs, the set was fitted on them, members are not finite, or labels or logits
@@ -180,12 +172,11 @@ class OverApproximation:
                 moved = squared_difference(sample, clean)  # a sample may be farther than the search result
                 farthest = torch.where((moved > reach)[:, None], offsets, farthest)
                 reach = reach.maximum(moved)
-            swing = squared_difference(region.decode(farthest), region.decode(middle))
             real.add(batch.changed - batch.clean, batch.member)
             columns.append(
                 {
                     "reach": reach,
-                    "swing": swing,
+                    "swing": squared_difference(region.decode(farthest), region.decode(middle)),
                     "sampled": members.displacement(),
                     "real": real.displacement(),
                     "real_reach": real.largest,
@@ -212,9 +203,6 @@ class Diversity:
 
     Only sums are kept, in float64 as their difference cancels. The mean does not depend on n, so that few real changes
     can be compared with many samples.
-
-    Args:
-        groups: Number of groups.
 
     Attributes:
         count: Number of differences of each group.

@@ -47,13 +47,8 @@ class PairBatch(NamedTuple):
 
 
 def batches(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
-    """Batches of all pairs in order, on a device; sources stay on the CPU.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    if not len(pairs):
-        raise ValueError("pairs must hold at least one pair, got none: choose another split")
+    """Batches of all pairs in order, on a device; sources stay on the CPU. Refuses an empty split."""
+    _check_any(pairs)
     for rows in torch.arange(len(pairs)).split(size):
         clean, changed, source, *_ = pairs.batch(rows)
         yield PairBatch(floats(clean, device), floats(changed, device), source)
@@ -62,13 +57,10 @@ def batches(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cp
 def mismatched(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
     """The same changed images, each with the clean image of another source.
 
-    The clean image is that of the pair half of all pairs further on, or of the next one of another source.
-
-    Raises:
-        ValueError: If all pairs have one source.
+    The clean image is that of the pair half of all pairs further on, or of the next one of another source. Pairs of
+    one source only are refused.
     """
-    count = len(pairs)
-    source = torch.cat([batch.source for batch in batches(pairs, size=size)])
+    count, source = len(pairs), sources_of(pairs)
     if len(source.unique()) < 2:
         raise ValueError(
             "pairs must come from at least two sources to be mismatched, got one: measure on pairs of more sources"
@@ -112,14 +104,8 @@ class SourceBatch(NamedTuple):
 def by_clean_image(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[SourceBatch]:
     """Batches that hold all pairs of each of their clean images, in the order of these.
 
-    Args:
-        pairs: The pairs; each source counts as one clean image unless they have ``clean_rows``, as
-            :class:`augment.PairStore` does.
-        size: Largest number of pairs in a batch, unless a clean image has more.
-        device: Device of the images; numbers and labels stay on the CPU.
-
-    Raises:
-        ValueError: If there are no pairs.
+    Each source counts as one clean image unless pairs have ``clean_rows``, as :class:`augment.PairStore` does. A batch
+    holds more pairs than its size only if a clean image has more. Numbers and labels stay on the CPU.
     """
     source, label = sources_of(pairs), labels_of(pairs)
     image = getattr(pairs, "clean_rows", source)
@@ -137,31 +123,27 @@ def by_clean_image(pairs: Pairs, *, size: int = BATCH, device: torch.device | st
 
 
 def sources_of(pairs: Pairs) -> Labels:
-    """Source number of each pair.
-
-    Raises:
-        ValueError: If there are no pairs.
-    """
+    """Source number of each pair."""
     return _column(pairs, "sources", 2)
 
 
 def labels_of(pairs: Pairs) -> Labels:
-    """Class of each pair, -1 where there is none.
-
-    Raises:
-        ValueError: If there are no pairs.
-    """
+    """Class of each pair, -1 where there is none."""
     return _column(pairs, "labels", 3)
 
 
 def _column(pairs: Pairs, name: str, position: int) -> Labels:
     """An attribute of the pairs, or else a part of what their batches return."""
-    if not len(pairs):
-        raise ValueError("pairs must hold at least one pair, got none: choose another split")
+    _check_any(pairs)
     stored = getattr(pairs, name, None)
     if isinstance(stored, Tensor):
         return stored.long()
     return torch.cat([pairs.batch(rows)[position] for rows in torch.arange(len(pairs)).split(BATCH)]).long()
+
+
+def _check_any(pairs: Pairs) -> None:
+    if not len(pairs):
+        raise ValueError("pairs must hold at least one pair, got none: choose another split")
 
 
 def _blocks(counts: Tensor, size: int) -> Iterator[Tensor]:
@@ -178,13 +160,9 @@ def _blocks(counts: Tensor, size: int) -> Iterator[Tensor]:
 def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
     """Refuses pairs that a set was fitted on.
 
-    Images are compared, not files, so that copies and other splits are recognised. Pairs other than
-    :class:`augment.PairStore`, and sets without a record of their images, pass: holding pairs out is then up to the
-    caller.
-
-    Args:
-        perturbations: The set; all sets inside it count.
-        pairs: The pairs to evaluate it on.
+    Images are compared, not files, so that copies and other splits are recognised; all sets inside the set count. Pairs
+    other than :class:`augment.PairStore`, and sets without a record of their images, pass: holding pairs out is then up
+    to the caller.
 
     Raises:
         ValueError: If it was fitted on more than 1 % of their images; the message names the splits that can be used.
@@ -200,12 +178,8 @@ def check_held_out(perturbations: PerturbationSet, pairs: Pairs) -> None:
     if max(shares.values()) <= COPIES:
         return
     owed = ", ".join(f"{share:.0%} to its {name}" for name, share in shares.items() if share > COPIES)
-    free = [split for split in pairs.splits if _is_free(pairs, split, used)]
-    remedy = (
-        f"take the split {' or '.join(map(repr, free))}"
-        if free
-        else "no split is free of them, make pairs of other images"
-    )
+    free = " or ".join(repr(split) for split in pairs.splits if _is_free(pairs, split, used))
+    remedy = f"take the split {free}" if free else "no split is free of them, make pairs of other images"
     raise ValueError(
         f"pairs must be held out, but of the images in {pairs.path} that were given, the set owes {owed}: {remedy}"
     )

@@ -41,7 +41,7 @@ def precision_recall(
     Args:
         real: Features of real images, a row each.
         samples: Features of samples.
-        neighbours: Number k of neighbours, at least 1.
+        neighbours: Number k, at least 1.
 
     Raises:
         ValueError: If a set has no more than k rows, or features differ in number or are not finite.
@@ -67,9 +67,8 @@ def precision_recall(
 
 def _within(points: Tensor, centres: Tensor, neighbours: int) -> Flags:
     """Whether each point lies in the ball of a centre."""
-    radii = torch.cat(
-        [torch.cdist(block, centres).kthvalue(neighbours + 1, dim=1).values for block in centres.split(BLOCK)]
-    )
+    blocks = (torch.cdist(block, centres) for block in centres.split(BLOCK))
+    radii = torch.cat([distances.kthvalue(neighbours + 1, dim=1).values for distances in blocks])
     return torch.cat([(torch.cdist(block, centres) <= radii).any(1) for block in points.split(BLOCK)])
 
 
@@ -135,12 +134,7 @@ class SetQuality:
     def __call__(
         self, perturbations: PerturbationSet, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> QualityResult:
-        """Compares samples and real changed images.
-
-        Args:
-            perturbations: The set.
-            pairs: Pairs that were not trained on.
-            generator: For the draws.
+        """Compares samples and real changed images of pairs that were not trained on.
 
         Raises:
             ValueError: If there are no pairs, the set was fitted on them, or there are too few for the neighbours.
@@ -149,7 +143,8 @@ class SetQuality:
         features = self.features or RandomFeatures()
         parts = list(batches(pairs, device=getattr(perturbations, "device", "cpu")))
         source = torch.cat([part.source for part in parts])
-        held = _half(source)
+        held = torch.zeros(len(source), dtype=torch.bool)
+        held[source.argsort(stable=True)[::2]] = True
         reference, real, clean, samples = [], [], [], []
         for part, mine in zip(parts, held.split([len(part.source) for part in parts]), strict=True):
             reference.append(features(part.changed[mine.to(part.changed.device)]))
@@ -160,12 +155,5 @@ class SetQuality:
             clean.append(features(other.clean))
         first, *others = (torch.cat(blocks) for blocks in (reference, samples, clean, real))
         sampled, unchanged, perfect = (frechet_distance(first, other) for other in others)
-        precise, recalled = precision_recall(first, others[0], neighbours=self.neighbours)
-        return QualityResult(sampled, unchanged, perfect, precise, recalled, source[~held], source[held])
-
-
-def _half(source: Tensor) -> Flags:
-    """Whether each pair is in the first half: every second one, in the order of their sources."""
-    half = torch.zeros(len(source), dtype=torch.bool)
-    half[source.argsort(stable=True)[::2]] = True
-    return half
+        flags = precision_recall(first, others[0], neighbours=self.neighbours)
+        return QualityResult(sampled, unchanged, perfect, *flags, source[~held], source[held])

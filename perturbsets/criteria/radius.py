@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from cvae import CVAE
 from perturbsets._types import Offsets
@@ -15,14 +16,11 @@ from perturbsets.criteria.pairs import Pairs, batches, sources_of
 
 @torch.no_grad()
 def encodings(model: CVAE, pairs: Pairs) -> Offsets:
-    r"""Encodings of pairs in prior standard deviations, :math:`u = (\mu_q - \mu_p) / \sigma_p`.
+    r"""Encodings of pairs in prior standard deviations, :math:`u = (\mu_q - \mu_p) / \sigma_p`, on the CPU.
 
     Args:
         model: A fitted model, in evaluation mode.
         pairs: Pairs of images.
-
-    Returns:
-        Offsets ``[N, Z]`` on the CPU.
 
     Raises:
         ValueError: If there are no pairs, or an encoding is not finite.
@@ -76,17 +74,11 @@ def radius_by_group(
     groups = groups_of(pairs) if groups is None else groups
     rows_of = {way: members(grouping, len(pairs), way) for way, grouping in groups.items()}
     norms, source = encodings(model, pairs).norm(dim=1), sources_of(pairs)
-    return {
-        way: {
-            name: {
-                "radius": holding(norms[rows], quantile),
-                "pairs": len(rows),
-                "sources": len(source[rows].unique()),
-            }
-            for name, rows in by_name.items()
-        }
-        for way, by_name in rows_of.items()
-    }
+
+    def entry(rows: Tensor) -> dict[str, float]:
+        return {"radius": holding(norms[rows], quantile), "pairs": len(rows), "sources": len(source[rows].unique())}
+
+    return {way: {name: entry(rows) for name, rows in by_name.items()} for way, by_name in rows_of.items()}
 
 
 def _check_quantile(quantile: float) -> None:

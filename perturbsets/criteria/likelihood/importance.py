@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from augment.double_precision import in_double
@@ -40,13 +40,8 @@ def log_weights(target: LogWeights, proposals: Sequence[LogWeights], counts: Seq
     Every draw is weighted against all proposals, whichever it came from. A proposal that is good in one place only does
     no harm elsewhere: a weight never exceeds :math:`n / n_j` times that under proposal j alone.
 
-    Args:
-        target: :math:`\ln f` at all draws.
-        proposals: :math:`\ln r_j` at all draws, one table per proposal.
-        counts: Number of draws from each, :math:`n_j \ge 1`.
-
-    Returns:
-        The logarithms :math:`\ln w_i`, ``-inf`` where the target is zero.
+    The target is :math:`\ln f`, the proposals are :math:`\ln r_j`, each at all draws; weights are ``-inf`` where the
+    target is zero.
 
     References:
         Veach and Guibas, *Optimally combining sampling techniques for Monte Carlo rendering*, 1995.
@@ -86,9 +81,6 @@ def pareto_k(table: LogWeights) -> PerImage:
     Moments of order :math:`1/k` and above do not exist. Below ½ the variance is finite; up to 0.7 the mean can be
     trusted; above, the number of draws needed grows out of reach; above 1 there is no mean, as far as the draws show.
 
-    Args:
-        table: Logarithms of weights, ``-inf`` for zero.
-
     Returns:
         The estimate of k, with a prior on ½ worth ten weights; ``inf`` where there are fewer than 25 draws or the tail
         is too steep for doubles, -1 (bounded weights) where the largest are all the same.
@@ -96,11 +88,6 @@ def pareto_k(table: LogWeights) -> PerImage:
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry, *Pareto smoothed importance sampling*, 2024, sec. 3;
         Zhang and Stephens, *A new and efficient estimation method for the generalized Pareto distribution*, 2009.
-
-    Example:
-        >>> normal = torch.randn(1000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        >>> bool(pareto_k(0.1 * normal) < 0.7), bool(pareto_k(10 * normal) > 0.7)
-        (True, True)
     """
     count = len(table)
     tail = min(count // 5, math.ceil(3 * math.sqrt(count)))
@@ -119,13 +106,8 @@ def generalised_pareto_shape(excess: LogWeights) -> PerImage:
     r"""Shape k of generalised Pareto distributions, from draws of each.
 
     The profile likelihood is averaged over a grid of :math:`b = -k/\sigma` (with the sign of k as in the density
-    :math:`(1 + k w/\sigma)^{-1/k - 1}/\sigma`), without iteration.
-
-    Args:
-        excess: Draws above 0 in ascending order, one column per distribution.
-
-    Returns:
-        The shapes, with a prior on ½ worth ten draws, for small samples.
+    :math:`(1 + k w/\sigma)^{-1/k - 1}/\sigma`), without iteration, with a prior on ½ worth ten draws. Draws are above 0
+    in ascending order, one column per distribution.
 
     References:
         Zhang and Stephens, *A new and efficient estimation method for the generalized Pareto distribution*, 2009;
@@ -148,13 +130,7 @@ def _quartile(count: int) -> int:
 
 
 class OffsetLikelihood:
-    r"""The likelihood :math:`p(\tilde x \mid u, x)` of pairs, for many offsets u of each.
-
-    Args:
-        region: The set, bound to the clean images.
-        changed: The changed images.
-        numbers: Number of each pair, for messages.
-    """
+    r"""The likelihood :math:`p(\tilde x \mid u, x)` of numbered pairs, for many offsets u of each."""
 
     def __init__(self, region: LatentRegion, changed: Images, numbers: Rows) -> None:
         self.region, self.changed, self.numbers = region, changed, numbers
@@ -163,22 +139,27 @@ class OffsetLikelihood:
     def select(self, rows: Rows) -> OffsetLikelihood:
         """The likelihood of selected pairs, which may repeat."""
         rows = rows.to(self.changed.device)
-        return OffsetLikelihood(
-            self.region.select(rows), self.changed[rows], self.numbers[rows.to(self.numbers.device)]
-        )
+        numbers = self.numbers[rows.to(self.numbers.device)]
+        return OffsetLikelihood(self.region.select(rows), self.changed[rows], numbers)
 
     def __call__(self, offsets: Draws) -> tuple[LogWeights, LogWeights]:
         """Log-likelihood in nats, in float64, and mean squared error per pixel, at offsets in the ball.
 
-        Raises:
-            ValueError: If the generator returns NaN or infinity there; the message names the pairs.
+        Pairs whose images are NaN or infinite there are refused.
         """
         values, errors = [], []
         changed = self.changed.flatten(1)
         for images in self._decode(offsets):
             target = changed.expand_as(images)
             errors.append((images - target).square().mean(2))
-            self._refuse(~errors[-1].isfinite())
+            bad = (~errors[-1].isfinite()).any(0)
+            if bool(bad.any()):
+                pairs = self.numbers[bad.to(self.numbers.device)].tolist()
+                raise ValueError(
+                    f"perturbations must decode to finite images, got NaN or infinity inside the ball on {len(pairs)} "
+                    f"pairs, numbers {', '.join(map(str, pairs[:NAMED]))}{', ...' if len(pairs) > NAMED else ''}: look "
+                    "at these pairs, then fit the model again or choose a smaller radius"
+                )
             both = (part.reshape(-1, *self.model.shape) for part in (images, target))
             statistic = in_double(self.model.likelihood.statistic(*both))
             values.append(self.model.likelihood.log_prob(statistic, self.model.pixels).view(images.shape[:2]))
@@ -202,12 +183,8 @@ class OffsetLikelihood:
         """Slopes of all pixels along all coordinates, by differences over steps of given lengths.
 
         Differences rather than derivatives: they span the uncertainty of an offset and so the kinks of interpolated and
-        clipped images, need no forward derivatives of layers, and are several times as fast in small models.
-
-        Args:
-            offsets: Where.
-            lengths: Length of the step along each coordinate.
-            sides: 1 for one-sided differences, 2 for central ones.
+        clipped images, need no forward derivatives of layers, and are several times as fast in small models. They are
+        central, or one-sided where ``sides`` is 1.
         """
         steps = torch.diag_embed(lengths).transpose(0, 1)
         ahead = torch.cat(list(self._decode(offsets + steps)))
@@ -220,12 +197,3 @@ class OffsetLikelihood:
         for some in offsets.to(self.changed.device, self.region.dtype).split(max(1, TOGETHER // pairs)):
             many = self.region.select(torch.arange(pairs, device=some.device).repeat(len(some)))
             yield many.decode(some.flatten(0, 1)).flatten(1).unflatten(0, some.shape[:2])
-
-    def _refuse(self, bad: Bool[Tensor, "N B"]) -> None:
-        if bool(bad.any()):
-            pairs = self.numbers[bad.any(0).to(self.numbers.device)].tolist()
-            raise ValueError(
-                f"perturbations must decode to finite images, got NaN or infinity inside the ball on {len(pairs)} "
-                f"pairs, numbers {', '.join(map(str, pairs[:NAMED]))}{', ...' if len(pairs) > NAMED else ''}: look at "
-                "these pairs, then fit the model again or choose a smaller radius"
-            )

@@ -44,9 +44,7 @@ class Transport:
 
     .. math:: \ln \tau' = (d - 1) \ln \tfrac r\tau - \tfrac{r^2 - \tau^2}2 + \ln F(\epsilon).
 
-    Args:
-        radii: Radii of the balls, 0 to infinity, float64.
-        size: Number of coordinates d.
+    Radii of the balls are 0 to infinity, in float64.
     """
 
     def __init__(self, radii: PerImage, size: int) -> None:
@@ -87,11 +85,6 @@ class Transport:
 
         .. math:: J (\nabla^2 h) J + m' (n e^\top + e n^\top)
             + (e^\top y) \big(m'' n n^\top + \tfrac{m'}r (I - n n^\top)\big) + I, \qquad e = \nabla h
-
-        Args:
-            points: Points y.
-            gradients: Gradients e at T(y).
-            curvature: Second derivatives of h at T(y), or an approximation.
         """
         norms = self._norms(points)
         ratio, slope, bend = self._slopes(norms)
@@ -127,16 +120,8 @@ def likeliest(likelihood: OffsetLikelihood, start: Offsets, lengths: Offsets, *,
     r"""The offset in the ball where :math:`\ln p(\tilde x \mid u, x) - \frac12 \|u\|^2` is highest, by damped steps.
 
     Each step goes to the best point of the ball for the linearised generator. (To project an unconstrained step would
-    end far below it, where curvatures differ between directions.)
-
-    Args:
-        likelihood: The likelihood of the pairs.
-        start: First offsets; projected onto the ball.
-        lengths: Lengths of the secants.
-        steps: Largest number of steps; each decodes one image per coordinate, and two.
-
-    Returns:
-        The best offsets found, each at least as good as the start.
+    end far below it, where curvatures differ between directions.) The best offsets are at least as good as the start,
+    projected onto the ball. Each step decodes one image per coordinate, and two.
 
     References:
         Nocedal and Wright, *Numerical optimization*, 2006, sec. 10.3 (Levenberg-Marquardt) and 4.3 (best point of a
@@ -175,13 +160,8 @@ class LinearPosterior:
     .. math:: -h\big(T(y)\big) - \tfrac12 \|y\|^2, \qquad
         h(u) = e^\top (u - u_0) + \tfrac12 (u - u_0)^\top H\, (u - u_0)
 
-    is its logarithm up to a constant: its peak is found without decoding images.
-
-    Args:
-        transport: T.
-        offsets: Offsets :math:`u_0`, float64.
-        gradient: Gradient e of the negative log-likelihood there.
-        curvature: Its Gauss-Newton curvature H.
+    is its logarithm up to a constant, with e the gradient of the negative log-likelihood at :math:`u_0` and H its
+    Gauss-Newton curvature, in float64: the peak is found without decoding images.
     """
 
     transport: Transport
@@ -191,9 +171,8 @@ class LinearPosterior:
 
     def select(self, rows: Rows) -> LinearPosterior:
         """The posterior of selected pairs."""
-        return LinearPosterior(
-            self.transport.select(rows), self.offsets[rows], self.gradient[rows], self.curvature[rows]
-        )
+        parts = (part[rows] for part in (self.offsets, self.gradient, self.curvature))
+        return LinearPosterior(self.transport.select(rows), *parts)
 
     def value(self, points: Points) -> Float[Tensor, "*N B"]:
         """The logarithm, up to a constant."""

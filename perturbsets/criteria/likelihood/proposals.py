@@ -43,11 +43,7 @@ class Proposal(ABC):
 
 @dataclass(frozen=True)
 class StandardNormal(Proposal):
-    r"""The standard normal distribution of points, which is :math:`N_\epsilon` of offsets.
-
-    Args:
-        centre: Zeros in float64, of the shape and device of the points.
-    """
+    r"""The standard normal distribution of points around a centre of zeros, which is :math:`N_\epsilon` of offsets."""
 
     centre: Offsets
 
@@ -68,10 +64,6 @@ class Recognised(Proposal):
 
     with :math:`\mu'` in the direction of :math:`\mu`. The squared norm of an offset is :math:`\rho^2` on average: with
     hundreds of coordinates that is where all draws are.
-
-    Args:
-        mean: Means, float64.
-        log_scale: Logarithms of the standard deviations.
     """
 
     mean: Offsets
@@ -124,14 +116,8 @@ class Ridge(Proposal):
     scales of Laplace's approximation. Without sharp directions and deep inside the ball this is that approximation,
     with heavy tails.
 
-    Args:
-        likelihood: The likelihood of the pairs.
-        transport: The map of points into the ball.
-        mode: The points :math:`y^*`.
-        basis: V.
-        precision: :math:`1 + \Lambda`, ascending.
-        widths: Scales w of the free directions, to either side.
-        gain: :math:`J^\top W`, with the slopes J of the generator at the mode and the information W of the pixels.
+    Fields are the mode :math:`y^*`, the basis V, the precision :math:`1 + \Lambda`, ascending, the widths w to either
+    side, and the gain :math:`J^\top W`, with J the slopes of the generator at the mode and W the information of pixels.
 
     References:
         Tierney and Kadane, *Accurate approximations for posterior moments and marginal densities*, 1986 (Laplace's
@@ -150,14 +136,7 @@ class Ridge(Proposal):
 
     @classmethod
     def at(cls, likelihood: OffsetLikelihood, transport: Transport, offsets: Offsets, lengths: Offsets) -> Ridge:
-        r"""The proposal for the posterior linearised at given offsets.
-
-        Args:
-            likelihood: The likelihood of the pairs.
-            transport: The map of points into the ball.
-            offsets: Likeliest offsets.
-            lengths: Lengths of the secants.
-        """
+        """The proposal for the posterior linearised at the likeliest offsets, by secants of given lengths."""
         gain, pulled, curvature = expand(likelihood, offsets, lengths, sides=2)
         posterior = LinearPosterior(transport, in_double(offsets), pulled, curvature)
         mode = posterior.peak()

@@ -148,8 +148,7 @@ class SufficientResult:
         """Bits per pixel more than another result on the same pairs, with an interval over sources.
 
         Raises:
-            ValueError: If measures or pairs differ, or one result is not to be trusted: lower bounds give no
-                difference.
+            ValueError: If measures or pairs differ, or one result is a lower bound, not to be trusted.
         """
         if self.measure != other.measure:
             raise ValueError(
@@ -189,9 +188,8 @@ class SufficientLikelihood:
 
     The mean logarithm bounds the logarithm of the property's level from below, and the estimate is itself low on
     average: by little where the weights are even, by any amount where a single draw carries them. The shape k of their
-    tail shows which, per pair. The mean is trusted where it is low by at most 0.01 bits per pixel
-    (:attr:`SufficientResult.doubt`); otherwise it is reported as a lower bound. Bernoulli pixels have no density on
-    [0, 1]: the result names its measure, and results of different measures cannot be compared.
+    tail shows which, per pair. A mean that may be low by more than 0.01 bits per pixel (:attr:`SufficientResult.doubt`)
+    is reported as a lower bound. Bernoulli pixels have no density on [0, 1]: the result names its measure.
 
     Args:
         draws: Draws per pair, n. Below 25 the weights cannot be judged, and the estimate is not trusted.
@@ -205,16 +203,6 @@ class SufficientLikelihood:
         Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2016 (the estimate rises with n);
         Wu, Burda, Salakhutdinov and Grosse, *On the quantitative analysis of decoder-based generative models*, 2017
         (recognition networks alone underrate the likelihood).
-
-    Example:
-        >>> from cvae import SpatialCVAE
-        >>> class Still:  # pairs in which nothing changed
-        ...     def __len__(self): return 3
-        ...     def batch(self, rows): return (*torch.zeros(2, len(rows), 1, 8, 8), rows, rows)
-        >>> perturbations = LatentBall(SpatialCVAE(height=8, width=8, latent=2), radius=2.0)
-        >>> result = SufficientLikelihood(draws=40)(perturbations, Still())
-        >>> result.summary()["measure"]
-        'density of images on [0, 1]'
     """
 
     draws: int = 128
@@ -231,15 +219,9 @@ class SufficientLikelihood:
     def __call__(
         self, perturbations: LatentBall, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> SufficientResult:
-        """Estimates the likelihood of each pair.
+        """Estimates the likelihood of each pair, of those neither trained on nor used to choose the radius.
 
-        Args:
-            perturbations: The set; its radius may be infinite, or 0.
-            pairs: Pairs that were neither trained on nor used to choose the radius.
-            generator: For the draws; the global one if not given.
-
-        Returns:
-            Likelihoods and errors per pair.
+        The radius may be infinite, or 0. The global generator draws if none is given.
 
         Raises:
             ValueError: If there are no pairs, the set was fitted on them, or the generator returns NaN or infinity in
@@ -265,8 +247,7 @@ class SufficientLikelihood:
         level, most, errors, effective, heaviness, source = (torch.cat(column) for column in zip(*rows, strict=True))
         gaussian = isinstance(model.likelihood, GaussianLikelihood)
         measure = "density of images on [0, 1]" if gaussian else "relative to Bernoulli pixels"
-        estimates = (level, most, errors, effective, heaviness)
-        return SufficientResult(*estimates, source, measure, self.draws, model.pixels)
+        return SufficientResult(level, most, errors, effective, heaviness, source, measure, self.draws, model.pixels)
 
     def _weigh(
         self,
@@ -296,8 +277,6 @@ class SufficientLikelihood:
     def _counts(self, *, follows: bool) -> list[int]:
         """Numbers of draws from the prior, from the recognition distribution and along the ridge."""
         each = max(1, 2 * round(SAFE * self.draws / 2)) if follows else (self.draws + 1) // 2
-        left, counts = self.draws, []
-        for most in (each, each, self.draws):
-            counts.append(min(most, left))
-            left -= counts[-1]
+        second = min(each, self.draws - each)
+        counts = (each, second, self.draws - each - second)
         return [count for count in counts if count]

@@ -16,20 +16,8 @@ from torch import Tensor
 from augment.double_precision import in_double
 from cvae import BernoulliLikelihood, DiagonalGaussian, GaussianLikelihood
 from perturbsets._types import Images, PerImage
-from perturbsets.criteria.theorems.tail import Number, divergence
+from perturbsets.criteria.theorems.tail import Number, divergence, in_float64
 from perturbsets.sets.latent import LatentRegion
-
-
-class Loss(NamedTuple):
-    r"""Average loss of a recognition distribution q against the largest log-likelihood c.
-
-    Attributes:
-        mean: Estimates of :math:`G = \mathbb E_q[c - \ln p(\tilde x \mid z, x)]`, in nats.
-        high: Their upper confidence limits, each by itself.
-    """
-
-    mean: PerImage
-    high: PerImage
 
 
 def from_prior(region: LatentRegion, posterior: DiagonalGaussian) -> DiagonalGaussian:
@@ -48,12 +36,7 @@ def squared_norms(offsets: DiagonalGaussian, vectors: Tensor) -> Tensor:
 
     .. math:: \|\Delta + \rho \odot v\|^2 = \|\Delta\|^2 + 2 \langle \Delta\rho, v \rangle + \langle \rho^2, v^2 \rangle
 
-    Args:
-        offsets: Distributions of means Δ and scales ρ.
-        vectors: Normal vectors ``[N, Z]`` in float64.
-
-    Returns:
-        Squared norms ``[N, B]``.
+    with means Δ and scales ρ; the result is ``[N, B]`` for vectors ``[N, Z]``.
     """
     linear, square = 2 * offsets.mean * offsets.scale, offsets.scale.square()
     return vectors @ linear.T + vectors.square() @ square.T + offsets.mean.square().sum(1)
@@ -62,15 +45,8 @@ def squared_norms(offsets: DiagonalGaussian, vectors: Tensor) -> Tensor:
 def norm_limit(squares: Tensor, outside: float, error: float) -> Tensor:
     """Upper confidence limits of the radii that leave a given share of each distribution outside.
 
-    Order statistics; infinite where there are too few draws.
-
-    Args:
-        squares: Squared norms of independent draws ``[N, B]``.
-        outside: The share, in (0, 1).
-        error: Probability at which a limit may be below the true quantile.
-
-    Returns:
-        Radii, in float64.
+    Order statistics of squared norms of independent draws ``[N, B]``; infinite where there are too few draws. A limit
+    may be below the true quantile with the probability ``error``.
 
     References:
         David and Nagaraja, *Order statistics*, 2003, sec. 7.1.
@@ -90,24 +66,13 @@ def loss(
     draws: int,
     error: float,
     generator: torch.Generator | None,
-) -> Loss:
-    r"""Average loss of images drawn from a recognition distribution, with Student's upper limit.
+) -> tuple[PerImage, PerImage]:
+    r"""Average loss of images drawn from a recognition distribution, in nats, and Student's upper limit of each.
 
     .. math:: \bar G + t_{n-1}(1 - \text{error})\, \frac{s}{\sqrt n}
 
-    The limit is exact for normal and asymptotic for other losses.
-
-    Args:
-        region: The set bound to the clean images.
-        posterior: The recognition distributions.
-        changed: The changed images.
-        largest: Largest log-likelihood c of each, in nats.
-        draws: Draws n per pair, at least 2.
-        error: Probability at which a limit may be below the true loss.
-        generator: For the draws.
-
-    Returns:
-        Mean losses and their limits, in float64.
+    The limit is exact for normal and asymptotic for other losses. The largest log-likelihoods c are in nats, and
+    there are n draws per pair, 2 or more.
     """
     likelihood, pixels = region.perturbations.model.likelihood, region.perturbations.model.pixels
     total, square = torch.zeros_like(largest), torch.zeros_like(largest)
@@ -119,7 +84,7 @@ def loss(
         total, square = total + lost, square + lost.square()
     mean = total / draws
     variance = (square - draws * mean.square()).clamp_min(0) / (draws - 1)
-    return Loss(mean, mean + float(stats.t.ppf(1 - error, draws - 1)) * (variance / draws).sqrt())
+    return mean, mean + float(stats.t.ppf(1 - error, draws - 1)) * (variance / draws).sqrt()
 
 
 def standard_normal(
@@ -149,13 +114,6 @@ def ceiling(likelihood: GaussianLikelihood | BernoulliLikelihood, changed: Image
     Bernoulli pixels c is minus the summed entropy of the pixels, the loss is a sum of binary divergences, and
     :math:`\mathrm{kl}(a \| b) \ge 2 (a - b)^2` gives :math:`\kappa = \tfrac12`.
 
-    Args:
-        likelihood: The model's likelihood.
-        changed: Images x̃ in [0, 1].
-
-    Returns:
-        The ceiling, in float64.
-
     References:
         Cover and Thomas, *Elements of information theory*, 2006, lemma 11.6.1 (Pinsker's inequality).
     """
@@ -171,20 +129,14 @@ def error_bound(distortion: Number, alpha: Number) -> Tensor:
     .. math:: \min_{\|u\| \le \epsilon} \|g(x, u) - \tilde x\|^2
         \le \mathbb E_q\big[\|g - \tilde x\|^2 \,\big|\, \|u\| \le \epsilon\big] \le \frac{D}{1 - \alpha}
 
-    since no error is negative.
-
-    Args:
-        distortion: :math:`D = \kappa G \ge \mathbb E_q\|g - \tilde x\|^2`, summed or averaged over pixels.
-        alpha: Upper bounds of the mass outside.
-
-    Returns:
-        Bounds of the error, in the unit of D; infinite where α is 1.
+    since no error is negative, with :math:`D = \kappa G \ge \mathbb E_q\|g - \tilde x\|^2`, summed or averaged over
+    pixels, and α an upper bound of the mass outside; infinite where α is 1.
 
     References:
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
     """
-    alpha = torch.as_tensor(alpha, dtype=torch.float64)
-    return torch.where(alpha < 1, torch.as_tensor(distortion, dtype=torch.float64) / (1 - alpha), torch.inf)
+    alpha = in_float64(alpha)
+    return torch.where(alpha < 1, in_float64(distortion) / (1 - alpha), torch.inf)
 
 
 def mean_error_bound(distortion: Number, alpha: Number, largest: Number) -> Tensor:
@@ -195,17 +147,9 @@ def mean_error_bound(distortion: Number, alpha: Number, largest: Number) -> Tens
     For one pair :math:`e = \min \|g - \tilde x\|^2` has :math:`(1 - \alpha) e \le D`, thus :math:`e \le D + \alpha e
     \le D + \alpha M`, which is linear in both. The lemma is concave in K, so its value at the mean of K is an
     :math:`\bar\alpha`. Pairs with :math:`\alpha = 1` and others with :math:`\alpha = 0` reach the bound: without an M
-    averages prove nothing.
-
-    Args:
-        distortion: Mean D̄ over pairs.
-        alpha: Mean ᾱ of the mass outside, or an upper bound of it.
-        largest: Largest error M there can be; 1 per pixel for images in [0, 1].
-
-    Returns:
-        Bounds of the mean error, in the unit of D and M.
+    averages prove nothing. For images in [0, 1] it is 1 per pixel.
     """
-    return distortion + largest * torch.as_tensor(alpha, dtype=torch.float64)
+    return distortion + largest * in_float64(alpha)
 
 
 def likelihood_bound(gap: Number, kl: Number, alpha: Number, log_beta: Number, largest: Number) -> Tensor:
@@ -218,18 +162,9 @@ def likelihood_bound(gap: Number, kl: Number, alpha: Number, log_beta: Number, l
     at α = q(‖u‖ > ε). Over :math:`[0, 1)` the right side falls until :math:`\alpha = \beta e^{G + K}` and rises from
     there, so where only a bound of α is known the lesser of the two is taken. It tends to the evidence lower bound
     :math:`R - K` as the ball grows.
-
-    Args:
-        gap: Bounds :math:`G = c - R` in nats.
-        kl: Bounds K of the divergence, in nats.
-        alpha: Upper bounds of the mass of q outside.
-        log_beta: Logarithm of the prior's mass outside.
-        largest: Largest log-likelihoods c in nats.
-
-    Returns:
-        Bounds in nats; ``-inf`` where nothing is proven.
+    All are in nats; ``-inf`` where nothing is proven.
     """
-    gap, kl = torch.as_tensor(gap, dtype=torch.float64), torch.as_tensor(kl, dtype=torch.float64)
-    worst = torch.minimum(torch.as_tensor(alpha, dtype=torch.float64), (log_beta + gap + kl).clamp_max(0).exp())
+    gap, kl = in_float64(gap), in_float64(kl)
+    worst = torch.minimum(in_float64(alpha), (log_beta + gap + kl).clamp_max(0).exp())
     inside = largest - (gap + kl - divergence(worst, log_beta)) / (1 - worst)
     return torch.where(worst < 1, inside, -torch.inf)

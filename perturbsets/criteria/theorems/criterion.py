@@ -102,9 +102,7 @@ class TheoremsResult:
             "rungs": {
                 name: {
                     "outside": float(rung.outside.mean()),
-                    "radius": _proven(rung.radius),
-                    "error": _proven(rung.error),
-                    "bits_per_pixel": _proven(rung.bits_per_pixel),
+                    **{key: _proven(getattr(rung, key)) for key in ("radius", "error", "bits_per_pixel")},
                 }
                 for name, rung in self.rungs.items()
             },
@@ -114,14 +112,13 @@ class TheoremsResult:
         """Bounds against measurements on the same pairs, where bounds are not vacuous.
 
         Measured figures are one-sided too: a search finds no error below the least, and estimates of a log-likelihood
-        are low on average. Where one is worse than its bound, either the measurement is weak or the bound has failed.
-        Bounds rest on draws: each fails with the probability that :attr:`confidence` leaves, and somewhat more often
-        where the losses of few draws are skewed, as the limit of G is asymptotic. Failures on no larger share of the
-        pairs are expected.
+        are low on average. Where one is worse than its bound, either the measurement is weak or the bound has failed,
+        as is expected on the share of the pairs that :attr:`confidence` leaves (on somewhat more where the losses of
+        few draws are skewed).
 
         Args:
-            error: Search errors per pixel, as :attr:`NecessaryResult.search`.
-            bits_per_pixel: Log-likelihoods, as :attr:`SufficientResult.bits_per_pixel`.
+            error: Search errors, as :attr:`NecessaryResult.search`.
+            bits_per_pixel: As :attr:`SufficientResult.bits_per_pixel`.
 
         Returns:
             Per rung and property the means of bound and measurement, and the number of pairs with a worse measurement.
@@ -195,15 +192,9 @@ class Theorems:
     def __call__(
         self, perturbations: LatentBall, pairs: Pairs, *, generator: torch.Generator | None = None
     ) -> TheoremsResult:
-        """Computes the bounds.
+        """Computes the bounds, on pairs that were neither trained on nor used to choose the radius.
 
-        Args:
-            perturbations: The set; its radius must be a finite number.
-            pairs: Pairs that were neither trained on nor used to choose the radius.
-            generator: For the draws; the global one if not given.
-
-        Returns:
-            Bounds per pair.
+        The global generator draws if none is given.
 
         Raises:
             ValueError: If there are no pairs, the set was fitted on them, or the radius or decoded images are not

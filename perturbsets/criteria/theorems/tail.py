@@ -35,19 +35,13 @@ def log_outside(radius: Number, size: int) -> Tensor:
     .. math:: \ln\beta = \ln P(\chi^2_d > \epsilon^2) = \ln Q(\tfrac d2, \tfrac{\epsilon^2}2)
 
     with Q the regularised upper incomplete gamma function; its continued fraction is used where it underflows.
-
-    Args:
-        radius: Radii ε, 0 to infinity, in prior standard deviations.
-        size: Number of dimensions d, at least 1.
-
-    Returns:
-        The logarithms in float64: 0 at radius 0, ``-inf`` at infinity.
+    Radii are 0 to infinity, in prior standard deviations; results are in float64.
 
     References:
         DLMF, *Digital library of mathematical functions*, 8.9.2 (continued fraction).
     """
     a = size / 2
-    x = _double(radius).square().div(2).cpu().numpy()
+    x = in_float64(radius).square().div(2).cpu().numpy()
     inside, outside = special.gammainc(a, x), special.gammaincc(a, x)
     with np.errstate(divide="ignore"):
         direct = np.where(inside < 0.5, np.log1p(-np.minimum(inside, 0.5)), np.log(outside))
@@ -61,18 +55,14 @@ def log_outside(radius: Number, size: int) -> Tensor:
 def radius_at(log_mass: Number, size: int) -> Tensor:
     r"""The radius of the ball outside of which a standard normal vector has a given mass.
 
-    Args:
-        log_mass: Logarithms of the mass, :math:`\ln\beta \le 0`.
-        size: Number of dimensions d, at least 1.
-
-    Returns:
-        Radii ε in float64 with :math:`P(\chi^2_d > \epsilon^2) \le \beta`, the smallest within rounding.
+    The mass is given by its logarithm :math:`\ln\beta \le 0`; of the radii ε with :math:`P(\chi^2_d > \epsilon^2) \le
+    \beta` it is the smallest within rounding, in float64.
 
     References:
         Laurent and Massart, *Adaptive estimation of a quadratic functional by model selection*, 2000, lemma 1 (the
         upper end of the search).
     """
-    target = _double(log_mass).cpu()
+    target = in_float64(log_mass).cpu()
     nats = torch.where(target.isfinite(), -target, 0.0)
     largest = (size + 2 * (size * nats).sqrt() + 2 * nats).sqrt()
     radii = _first(torch.zeros_like(largest), largest, lambda radius: log_outside(radius, size) <= target)
@@ -84,14 +74,9 @@ def divergence(alpha: Number, log_beta: Number) -> Tensor:
 
     .. math:: \mathrm{kl}(\alpha \| \beta) = \alpha \ln\frac\alpha\beta + (1-\alpha) \ln\frac{1-\alpha}{1-\beta}
 
-    Args:
-        alpha: Probabilities in [0, 1].
-        log_beta: Logarithms of the probabilities β.
-
-    Returns:
-        Divergences in float64; infinite where β is 0 and α is not.
+    in float64, with α in [0, 1] and β given by its logarithm; infinite where β is 0 and α is not.
     """
-    alpha, log_beta = _double(alpha), _double(log_beta)
+    alpha, log_beta = in_float64(alpha), in_float64(log_beta)
     excess = torch.where(alpha > 0, alpha.log() - log_beta, -torch.inf)
     known = torch.where(log_beta == -torch.inf, torch.inf, _divergence(excess, log_beta))
     return torch.where(alpha > 0, known, -_log_complement(log_beta))
@@ -105,13 +90,8 @@ def outside_bound(kl: Number, log_beta: Number) -> Tensor:
     by the data processing inequality. A distribution that weights the prior by one constant inside and another outside
     reaches it, so nothing better follows from K alone. The bound is below 1 if and only if :math:`K < \ln(1/\beta)`,
     and concave in K.
-
-    Args:
-        kl: :math:`K \ge \mathrm{KL}(q \| p)`, in nats.
-        log_beta: :math:`\ln\beta`, the prior's own mass outside, from :func:`log_outside`.
-
-    Returns:
-        Bounds of α in float64, rounded upwards; exactly 1 where vacuous.
+    :math:`K \ge \mathrm{KL}(q \| p)` is in nats, :math:`\ln\beta` comes from :func:`log_outside`, and α is rounded
+    upwards; exactly 1 where vacuous.
 
     References:
         Cover and Thomas, *Elements of information theory*, 2006, sec. 2.8 (data processing).
@@ -120,7 +100,7 @@ def outside_bound(kl: Number, log_beta: Number) -> Tensor:
         >>> outside_bound(20.0, log_outside(torch.tensor([8.0, 11.1224, 20.0]), 16)).round(decimals=3)
         tensor([1.0000, 0.5000, 0.1190], dtype=torch.float64)
     """
-    nats, needed = torch.broadcast_tensors(_double(kl), -_double(log_beta))
+    nats, needed = torch.broadcast_tensors(in_float64(kl), -in_float64(log_beta))
     span = torch.where(needed.isfinite(), needed, 1.0)
     excess = _first(torch.zeros_like(span), span, lambda x: _divergence(x, -span) >= nats)
     alpha = torch.where(needed.isfinite(), (excess - span).exp(), 0.0)
@@ -128,21 +108,13 @@ def outside_bound(kl: Number, log_beta: Number) -> Tensor:
 
 
 def radius_needed(kl: Number, alpha: Number, size: int) -> Tensor:
-    """The smallest radius at which the lemma leaves no more than a given mass outside.
-
-    Args:
-        kl: Bounds K of the divergence, in nats.
-        alpha: Mass α outside that is allowed, in (0, 1).
-        size: Number of dimensions d.
-
-    Returns:
-        Radii ε in float64.
+    """The smallest radius at which the lemma leaves no more than a given mass α in (0, 1) outside, in float64.
 
     Example:
         >>> round(radius_needed(20.0, 0.5, 16).item(), 1)
         11.1
     """
-    nats, share = torch.broadcast_tensors(_double(kl), _double(alpha))
+    nats, share = torch.broadcast_tensors(in_float64(kl), in_float64(alpha))
     log_share = share.log()
     # Without the term -(1 - α) ln(1 - β), which is not negative, kl(α‖β) = K is solved by this excess.
     largest = (nats - torch.special.xlog1py(1 - share, -share)) / share
@@ -150,7 +122,8 @@ def radius_needed(kl: Number, alpha: Number, size: int) -> Tensor:
     return radius_at(log_share - excess, size)
 
 
-def _double(value: Number) -> Tensor:
+def in_float64(value: Number) -> Tensor:
+    """A number or numbers as a tensor in float64."""
     return torch.as_tensor(value, dtype=torch.float64)
 
 
@@ -205,17 +178,14 @@ def largest_ratio(kl: Number) -> Tensor:
     method falls to the root, so that every step of it is a bound too. The root is :math:`-W_{-1}(-e^{-1-2K})`,
     Lambert's function.
 
-    Args:
-        kl: :math:`K \ge \mathrm{KL}(q \| p)` of diagonal Gaussians, in nats.
-
-    Returns:
-        Bounds B of :math:`\max_j \sigma_{q,j}/\sigma_{p,j}` in float64.
+    It bounds :math:`B = \max_j \sigma_{q,j}/\sigma_{p,j}` for :math:`K \ge \mathrm{KL}(q \| p)`, in nats, of diagonal
+    Gaussians.
 
     Example:
         >>> round(largest_ratio(20.0).item(), 2), round((1 + 2 * 20**0.5 + 2 * 20) ** 0.5, 2)
         (6.69, 7.07)
     """
-    kl = torch.as_tensor(kl, dtype=torch.float64)
+    kl = in_float64(kl)
     above = 2 * kl.sqrt() + 2 * kl  # t - 1, which keeps its digits near 0
     for _ in range(NEWTON_STEPS):
         step = (above - above.log1p() - 2 * kl) * (1 + above) / above
@@ -228,14 +198,8 @@ def paper_radius(kl: Number, alpha: Number, size: int, ratio: Number | None = No
 
     .. math:: \epsilon = \sqrt{2K} + B r, \qquad P(\chi^2_d > r^2) = \alpha
 
-    Args:
-        kl: Bounds K of the divergence, in nats.
-        alpha: Mass α outside that is allowed, in (0, 1).
-        size: Number of dimensions d.
-        ratio: Bounds B of the ratios of scales; by default those that K gives, :func:`largest_ratio`.
-
-    Returns:
-        Radii ε in float64.
+    K is in nats, α in (0, 1), ε in float64; bounds B of the ratios of scales are by default those that K gives,
+    :func:`largest_ratio`.
 
     References:
         Wong and Kolter, *Learning perturbation sets for robust machine learning*, 2020, sec. 3.
@@ -244,9 +208,9 @@ def paper_radius(kl: Number, alpha: Number, size: int, ratio: Number | None = No
         >>> round(paper_radius(20.0, 0.5, 16).item(), 1)
         32.5
     """
-    kl = torch.as_tensor(kl, dtype=torch.float64)
+    kl = in_float64(kl)
     ratio = largest_ratio(kl) if ratio is None else ratio
-    return (2 * kl).sqrt() + ratio * radius_at(torch.as_tensor(alpha, dtype=torch.float64).log(), size)
+    return (2 * kl).sqrt() + ratio * radius_at(in_float64(alpha).log(), size)
 
 
 def paper_outside(radius: Number, kl: Number, size: int, ratio: Number | None = None) -> Tensor:
@@ -254,15 +218,8 @@ def paper_outside(radius: Number, kl: Number, size: int, ratio: Number | None = 
 
     .. math:: \alpha \le P(\chi^2_d > r^2), \qquad r = \max\Big(0, \frac{\epsilon - \sqrt{2K}}{B}\Big)
 
-    Args:
-        radius: Radii ε.
-        kl: Bounds K of the divergence, in nats.
-        size: Number of dimensions d.
-        ratio: Bounds B of the ratios of scales; by default those that K gives.
-
-    Returns:
-        Bounds of α in float64; 1 where vacuous.
+    It is in float64, and 1 where vacuous.
     """
-    kl = torch.as_tensor(kl, dtype=torch.float64)
+    kl = in_float64(kl)
     ratio = largest_ratio(kl) if ratio is None else ratio
     return log_outside(((radius - (2 * kl).sqrt()) / ratio).clamp_min(0), size).exp()
