@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import Tensor, nn
 
-from cvae.files import atomic_file, atomic_files
+from cvae.files import atomic_file, atomic_files, check_readable, read_tensors
 
 T = TypeVar("T", bound="Pretrained")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -110,6 +110,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
                     f"holds {sorted(path.name for path in file.parent.iterdir())}. Pickled weights (.bin, .pt, "
                     ".pth, .ckpt) are never read: load them where you trust them and call `save_pretrained`"
                 )
+            check_readable(file)
         try:
             config = json.loads(config_file.read_text())
             name = config.pop("architecture")
@@ -125,7 +126,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
                 "defines it before loading"
             )
         try:
-            tensors = safetensors.torch.load_file(weights_file, device=device)
+            tensors = read_tensors(weights_file, device)
         except (safetensors.SafetensorError, OSError) as error:
             raise ValueError(
                 f"{weights_file} is not a whole safetensors file ({error}): it is corrupted, truncated or a "
@@ -207,6 +208,7 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     """
     if not file.exists():
         return TrainingState()
+    check_readable(file)
     try:
         with safetensors.safe_open(file, "pt") as reader:
             about: dict[str, Any] = json.loads((reader.metadata() or {})["checkpoint"])

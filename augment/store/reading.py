@@ -87,6 +87,8 @@ class PairStore(Dataset[Pair]):
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"path must be a pair file, got {self.path}: `write_pairs` makes one")
+        if not os.access(self.path, os.R_OK):
+            raise PermissionError(f"{self.path} is there but may not be read: its owner has to allow it")
         try:
             with h5py.File(self.path, "r") as file:
                 self._read(file, split, conditions)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from cvae import derive_seed
-from cvae.files import atomic_file
+from cvae.files import atomic_file, read_tensors
+from cvae.progress import Progress
 from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
@@ -165,8 +166,6 @@ def evaluate_robustness(
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
-    from rich.progress import Progress
-
     named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
     if not named:
         raise ValueError("sets must hold at least one perturbation set, got none")
@@ -218,7 +217,7 @@ def _stored(file: Path, make: Callable[[], Tensors]) -> Tensors:
     """Tensors from a file if it was finished before; otherwise they are made and written."""
     if file.is_file():
         try:
-            return dict(safetensors.torch.load_file(file))
+            return read_tensors(file)
         except safetensors.SafetensorError as error:
             raise ValueError(f"{file} was damaged ({error}): remove it, and its part is made again") from error
     made = make()

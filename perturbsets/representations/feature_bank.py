@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from augment.provenance import described
 from augment.store.hdf5_layout import Array, UnusableError, locate
 from augment.store.partial import Partial
+from cvae.files import check_readable
 from perturbsets._types import Labels, Rows, Samples
 from perturbsets.fingerprint import digest
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
@@ -56,6 +57,7 @@ class FeatureBank(Bank):
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"path must be a bank of features, got {self.path}: `write_bank` makes one")
+        check_readable(self.path)
         try:
             with h5py.File(self.path, "r") as file:
                 self._open(file)
