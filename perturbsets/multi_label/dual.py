@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from perturbsets.model_call import preserve_state
 from perturbsets.multi_label.objectives import binary_cross_entropy
 from perturbsets.multi_label.training import AdversarialBatch, attack_attainable
 from perturbsets.objectives.classification import check_logits
+from perturbsets.rows import check_choice
 from perturbsets.training.method import DualTargets, OneUpdate, Update, batch_classes_and_states
 
 Consistency = Callable[[Logits, LabelLogits], PerImage]
@@ -279,8 +280,7 @@ class DualS2(AuxiliaryTraining):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_share(self.weight)
-        if self.combine not in get_args(Combination):
-            raise ValueError(f"combine must be one of {list(get_args(Combination))}, got {self.combine!r}")
+        check_choice("combine", self.combine, Combination)
         if self.combine == "added":
             sets = [getattr(each, "perturbations", None) for each in (self.auxiliary_adversary, self.adversary)]
             if None in sets or digest(sets[0]) != digest(sets[1]):

@@ -2,7 +2,6 @@
 
 from perturbsets.representations.attacks import feature_fgrad, feature_linear, feature_opt, label_fgrad, label_opt
 from perturbsets.representations.bank import Bank, Block, MemoryBank
-from perturbsets.representations.description import Description, neighbour_overlap, overlap_share
 from perturbsets.representations.detection import ROC, detection_roc
 from perturbsets.representations.distances import distance_ratio, nearest_in_class, relative_distance, spread_in_class
 from perturbsets.representations.feature_bank import FeatureBank, LabelledImages, write_bank
@@ -14,7 +13,7 @@ from perturbsets.representations.in_class import (
     rank_in_class,
 )
 from perturbsets.representations.inversion import Inversion, InversionResult, alpha_norm, total_variation
-from perturbsets.representations.layer_metrics import LayerMetrics
+from perturbsets.representations.layer_metrics import Description, LayerMetrics, neighbour_overlap, overlap_share
 from perturbsets.representations.neighbours import Neighbourhood, Neighbours, nearest_neighbours, neighbourhoods
 from perturbsets.representations.outcomes import LabelOutcomes, Transfer, label_outcomes, transfer
 from perturbsets.representations.tangent import DimensionChoice, ProbabilisticPCA, choose_dimension, likelihood_drop
