@@ -16,12 +16,14 @@ from perturbsets.intervals import Interval, mean_interval, share_interval
 from perturbsets.representations.bank import Bank
 from perturbsets.representations.distances import (
     distance_ratio,
+    member_distances,
     nearest_distance,
+    nearest_in_predicted_class,
     pair_distance,
     per_class,
+    rank_in_class,
     relative_distance,
 )
-from perturbsets.representations.in_class import member_distances, nearest_in_predicted_class, rank_in_class
 from perturbsets.representations.neighbours import Neighbourhood, nearest_neighbours, neighbourhoods
 from perturbsets.representations.tangent import DimensionChoice, ProbabilisticPCA, choose_dimension, likelihood_drop
 from perturbsets.representations.units import active_overlap, angular_consistency, sparsity_change
