@@ -30,13 +30,7 @@ Combination = Literal["two", "added"]
 
 
 class Example(NamedTuple):
-    """A version of each image of a batch that the classifier, the auxiliary classifier or both learn from.
-
-    Attributes:
-        images: In the order of the batch.
-        class_weight: Weight in the classifier's loss; at 0 the classifier does not see it.
-        label_weight: Weight in the auxiliary classifier's own loss; at 0 it does not learn from it.
-    """
+    """A version of each image of a batch, with its weight in the loss of either classifier, which at 0 skips it."""
 
     images: Samples
     class_weight: float = 0.0
