@@ -29,15 +29,7 @@ from perturbsets.sets import PerturbationSet
 
 
 class LabelAttackResult(NamedTuple):
-    """Result of an attack on some of the images.
-
-    Attributes:
-        rows: Rows of the attacked images.
-        images: Their adversarial images.
-        success: Whether the attack succeeded on each.
-        calls: Forward passes on each; ``None`` for a change that was found on other images.
-        seconds: Time for all of them; likewise.
-    """
+    """Adversarial images for some rows; calls and seconds are ``None`` for a change found on other images."""
 
     rows: Rows
     images: Images

@@ -96,14 +96,9 @@ class Inversion:
         *,
         generator: torch.Generator | None = None,
     ) -> InversionResult:
-        """Inverts a batch of representations; the model is left as it was.
+        """Inverts representations, by layer as of :class:`~perturbsets.LayerOutputs`, to images of a shape (C, H, W).
 
-        Args:
-            model: The network.
-            representations: By name of the layer a matrix with a row per image, as of
-                :class:`~perturbsets.LayerOutputs`.
-            shape: Channels, rows and columns of the images.
-            generator: For the first images; a fresh one, seeded by the system, if not given.
+        The model is left as it was. The generator draws the first images; by default a fresh one, seeded by the system.
 
         Raises:
             ValueError: If representations are not those of the layers, are zero or not finite.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -25,7 +24,7 @@ from perturbsets.multi_label.evaluation import LabelEvaluation
 from perturbsets.recipe import assembly
 from perturbsets.report import console as shown
 from perturbsets.report import write_report
-from perturbsets.representations.experiment import StudySettings, study_representations
+from perturbsets.representations.experiment import study_representations
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
 
@@ -167,7 +166,7 @@ def representations(run: RunFolder, accelerator: Accelerator, console: Console) 
         content, arrays = study_representations(
             model,
             data,
-            StudySettings(**{field.name: getattr(section, field.name) for field in fields(StudySettings)}),
+            section,
             others=others,
             sets={name: sets[name] for name in section.sets},
             ascent=None if section.ascent is None else section.ascent.make(),
