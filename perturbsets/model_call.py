@@ -119,7 +119,7 @@ def _described(returned: Any) -> tuple[str, str]:
 
 
 @contextmanager
-def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
+def preserve_state(model: Model | None, like: Tensor | torch.device, mode: Mode = "eval") -> Iterator[Any]:
     """Leaves a model and the random states as they were after a block, also when it raises.
 
     Training flags of every submodule, running statistics of normalisations and the global random states, those of
@@ -127,7 +127,7 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
 
     Args:
         model: The model to protect, if there is one; for a function the modules that it refers to.
-        device: Device whose random state is protected, as the CPU's is.
+        like: Images, or their device, whose random state is protected, as the CPU's is.
         mode: ``"eval"`` puts the model into evaluation mode for the block, ``"keep"`` leaves its mode alone.
 
     Yields:
@@ -135,8 +135,9 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
         numbers of calls.
 
     Raises:
-        TypeError: If the images that the device comes from are no tensor, or the model cannot be called.
+        TypeError: If the images are no tensor, or the model cannot be called.
     """
+    device = like.device if isinstance(like, Tensor) else like
     if not isinstance(device, torch.device):
         raise TypeError("images must be a torch tensor, got a NumPy array: write torch.from_numpy(images)")
     if model is not None and not callable(model):
