@@ -5,6 +5,10 @@ An adversary searches a perturbation set for the point where an objective is hig
 
 import lazy_loader
 
+from perturbsets.neighbours import check_neighbours
+
+check_neighbours()
+
 __version__ = "0.1.0"
 
 # Names load when first used (they are listed in __init__.pyi), so that `perturbsets --help` need not wait for torch.
