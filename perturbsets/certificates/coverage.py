@@ -31,7 +31,7 @@ from perturbsets.certificates.covering import (
     within_tolerance,
 )
 from perturbsets.criteria.extremes import squared_difference
-from perturbsets.criteria.pairs import Pairs, batches, check_held_out
+from perturbsets.criteria.pairs import Pairs, batches, check_held_out, joined
 from perturbsets.objectives import ApproximationError
 from perturbsets.sets import PerturbationSet
 from perturbsets.sets.latent import LatentRegion
@@ -212,13 +212,12 @@ class Coverage:
         adversary = Adversary(perturbations, ApproximationError(), self._ascent)
         drawn = draw_pairs(pairs, generator=generator)
         check_enough(len(drawn), self.share, self.alpha)
-        rows = []
-        for clean, changed, source in batches(drawn, device=getattr(perturbations, "device", "cpu")):
+        parts = []
+        for clean, changed, source, _ in batches(drawn, device=getattr(perturbations, "device", "cpu")):
             region = perturbations.at(clean)
             start = region.encode(changed) if isinstance(region, LatentRegion) else None
             nearest = adversary(None, clean, changed, start=start, generator=generator)
-            rows.append([-nearest.loss.cpu(), source, squared_difference(clean, changed).cpu()])
-        errors, sources, changes = (torch.cat(column) for column in zip(*rows, strict=True))
-        wanted = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
-        relative_to = changes if self.relative else None
-        return coverage(errors, sources, **wanted, changes=relative_to, generator=generator)
+            change = {"changes": squared_difference(clean, changed)} if self.relative else {}
+            parts.append({"errors": -nearest.loss, "sources": source, **change})
+        wanted: dict[str, Any] = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
+        return coverage(**joined(parts), **wanted, generator=generator)
