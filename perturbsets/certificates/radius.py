@@ -63,11 +63,11 @@ class RadiusCertificate:
             return (
                 f"No radius is certified: only {int(self.radii.isfinite().sum())} of {count} held-out sources, one "
                 f"random pair each, have {near} at any radius that was searched, and {covering.rank} would have to for "
-                f"{share} of future pairs with confidence {confidence(covering.alpha)}."
+                f"{share} of pairs drawn like these with confidence {confidence(covering.alpha)}."
             )
         return (
             f"With confidence {confidence(covering.alpha)}, a radius of {at_most(self.radius)} prior standard "
-            f"deviations suffices for at least {share} of future pairs to have {near}: it does for "
+            f"deviations suffices for at least {share} of pairs drawn like these to have {near}: it does for "
             f"{int((self.radii <= self.radius).sum())} of {count} held-out sources, one random pair each."
         )
 
