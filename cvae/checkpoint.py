@@ -78,7 +78,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
             FileNotFoundError: If the folder or one of its files is missing.
             ValueError: If a file is corrupted, of another format, or does not fit the architecture.
         """
-        signature(hf_hub_download).bind_partial(**options)
+        signature(hf_hub_download).bind("repository", "file", **options)  # refuses what is unknown
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
             if folder.exists() or len(folder.parts) != 2 or folder.is_absolute() or ".." in folder.parts:
