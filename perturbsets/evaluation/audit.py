@@ -11,9 +11,10 @@ from torch import Tensor
 from perturbsets._types import Model, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation import checks
-from perturbsets.evaluation.accuracy import BATCH, initial_seed
+from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.evaluation.checks import AttackSession, Check
 from perturbsets.intervals import Interval, ends, share_interval
+from perturbsets.model_call import initial_seed
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from cvae.progress import Progress
 from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
-from perturbsets.evaluation.accuracy import BATCH, correct_under, initial_seed
+from perturbsets.evaluation.accuracy import BATCH, correct_under
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
-from perturbsets.model_call import class_logits, preserve_state
+from perturbsets.model_call import class_logits, initial_seed, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.classification import class_numbers
 from perturbsets.rows import check_count

@@ -16,7 +16,7 @@ from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.rows import check_choice
+from perturbsets.rows import check_choice, check_weights
 from perturbsets.sets.pixel import PixelBall
 
 GREY = 0.5  # centre and radius of the box [0, 1] of all images
@@ -84,9 +84,7 @@ class Inversion:
         check_choice("activation", self.activation, Activation)
         if not 1 <= self.alpha < math.inf:
             raise ValueError(f"alpha must be a finite number of 1 or more, got {self.alpha}: it is an exponent")
-        for name in ("alpha_weight", "variation_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number of 0 or more, got {getattr(self, name)}")
+        check_weights(alpha_weight=self.alpha_weight, variation_weight=self.variation_weight)
 
     def __call__(
         self,
