@@ -14,14 +14,21 @@ from perturbsets.ascents.projected_gradient import ProjectedGradient
 from perturbsets.model_call import Mode, given_or_fresh, ordinary, preserve_state
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.classification import CrossEntropy
+from perturbsets.printing import Printed, percent
 from perturbsets.rows import PerImageSettings, check_choice
 from perturbsets.sets.base import PerturbationSet, Region
 
 Rank = Literal["success", "value"]
 
 
+def attacked(result: Any) -> str:
+    """A result of attacks in one line: images and successes."""
+    share = f", {percent(float(result.success.float().mean()))} success" if len(result.success) else ""
+    return f"{type(result).__name__}({len(result.images)} images{share})"
+
+
 @dataclass(frozen=True)
-class AttackResult:
+class AttackResult(Printed):
     """Result of an attack, per image.
 
     Attributes:
@@ -43,8 +50,7 @@ class AttackResult:
     bounds: PerImage | None = None
 
     def __repr__(self) -> str:
-        mean = f", {self.success.float().mean():.1%} success" if len(self.success) else ""
-        return f"AttackResult({len(self.images)} images{mean})"
+        return attacked(self)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from perturbsets.ascents.base import slope
 from perturbsets.model_call import ordinary, preserve_state
 from perturbsets.objectives.base import Loss
 from perturbsets.objectives.classification import Margin, class_numbers
+from perturbsets.printing import Printed
 from perturbsets.sets.pixel import BALLS, Norm, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
@@ -127,7 +128,7 @@ def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
 
 
 @dataclass(frozen=True)
-class _Climb:
+class _Climb(Printed):
     """The steps of a batch from given offsets to the smallest misclassified ones."""
 
     norm: str

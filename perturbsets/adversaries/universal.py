@@ -15,6 +15,7 @@ from perturbsets.ascents.base import finite_radii, slope
 from perturbsets.ascents.projected_gradient import shares
 from perturbsets.model_call import given_or_fresh, ordinary, preserve_state
 from perturbsets.objectives.base import Objective
+from perturbsets.printing import Printed
 from perturbsets.rows import as_tensor, batches
 from perturbsets.sets.base import PerturbationSet, Region
 
@@ -22,7 +23,7 @@ Shared = Float[Tensor, "1 Z"]
 
 
 @dataclass(frozen=True)
-class UniversalChange:
+class UniversalChange(Printed):
     """A universal perturbation: one row of offsets for any image.
 
     Attributes:
@@ -130,7 +131,7 @@ def find_universal(
 
 
 @dataclass(frozen=True)
-class _Search:
+class _Search(Printed):
     """Values and gradients of shared offsets on images."""
 
     perturbations: PerturbationSet

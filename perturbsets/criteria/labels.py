@@ -17,11 +17,12 @@ from perturbsets.criteria.pairs import SourceBatch
 from perturbsets.evaluation.accuracy import correct_under
 from perturbsets.intervals import independent, share_interval
 from perturbsets.objectives import Margin
+from perturbsets.printing import Result
 from perturbsets.sets.base import PerturbationSet
 
 
 @dataclass(frozen=True)
-class LabelPreservation:
+class LabelPreservation(Result):
     """Correct predictions of a classifier for each clean image with a label, on the CPU.
 
     Attributes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from perturbsets._types import Classes, Flags, Model, PerImage, Samples
@@ -16,6 +17,7 @@ from perturbsets.intervals import Interval, difference_interval, independent, sh
 from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
+from perturbsets.printing import Result, crossed, percent_interval
 from perturbsets.rows import as_tensor, batches, check_count, check_rows, take_rows
 
 BATCH = 256
@@ -27,7 +29,7 @@ def initial_seed(generator: torch.Generator | None) -> int:
 
 
 @dataclass(frozen=True)
-class AccuracyTable:
+class AccuracyTable(Result):
     """Which images were classified correctly, for each classifier (row) and adversary (column).
 
     Attributes:
@@ -68,6 +70,20 @@ class AccuracyTable:
             if row != control
         }
         return {"control": control, "rows": rows}
+
+    @property
+    def sentence(self) -> str:
+        """The size of the table, or its one figure."""
+        count = next(iter(self.correct.values())).shape[1]
+        if len(self.correct) > 1:
+            return f"Accuracy of {len(self.rows)} models under {len(self.columns)} adversaries on {count} images"
+        [(row, column)] = self.correct
+        return f"Accuracy of {row} under {column} {percent_interval(self.accuracy(row, column))} of {count}"
+
+    def table(self) -> Table:
+        """Accuracies in percent with their intervals."""
+        cells = {key: percent_interval(self.accuracy(*key)).replace(" % [", " %\n[") for key in self.correct}
+        return crossed("accuracy\n95 % interval", cells)
 
     def summary(self) -> dict[str, Any]:
         """The table as plain values."""

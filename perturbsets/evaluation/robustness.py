@@ -11,6 +11,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from cvae import derive_seed
@@ -24,6 +25,7 @@ from perturbsets.intervals import Interval, independent, share_interval
 from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.classification import class_numbers
+from perturbsets.printing import Printed, Result, percent, percent_interval
 from perturbsets.rows import check_count
 from perturbsets.sets.base import PerturbationSet
 
@@ -32,7 +34,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(Printed):
     """One attack of the ensemble, named by set and attack; attacks that differ in their target only share a name."""
 
     name: str
@@ -40,7 +42,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Robustness:
+class Robustness(Result):
     """Robust accuracy under an ensemble, image by image.
 
     Attributes:
@@ -72,6 +74,22 @@ class Robustness:
     def broken(self) -> dict[str, int]:
         """Number of images on which each attack succeeded after all earlier ones had failed."""
         return {name: int((self.broken_by == number).sum()) for number, name in enumerate(self.members)}
+
+    @property
+    def sentence(self) -> str:
+        """Robust accuracy with its interval, the number of images, and clean accuracy."""
+        robust, clean = percent_interval(self.accuracy), percent(self.clean.mean)
+        return f"Robust accuracy {robust} of {len(self.broken_by)}, clean {clean}"
+
+    def table(self) -> Table:
+        """Accuracy before the attacks, and after each of them with the number of images that it broke."""
+        table, left = Table("attack", "broken", "accuracy after it"), int((self.broken_by != MISCLASSIFIED).sum())
+        table.add_row("none", "", percent_interval(self.clean))
+        for name, count in self.broken.items():
+            left -= count
+            table.add_row(name, str(count), percent(left / len(self.broken_by)))
+        table.add_row("all", str(sum(self.broken.values())), percent_interval(self.accuracy))
+        return table
 
     def summary(self) -> dict[str, Any]:
         """The result as plain values."""

@@ -12,10 +12,11 @@ from augment import MultiLabelSource
 from perturbsets._types import Images, LabelLogits, States
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.model_call import logits, preserve_state
+from perturbsets.printing import Printed
 
 
 @dataclass(frozen=True)
-class WithStates:
+class WithStates(Printed):
     """Images with their classes and the states of their labels.
 
     Args:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from perturbsets._types import Labels, PerImage
 from perturbsets.intervals import Interval, mean_interval, share_interval
+from perturbsets.printing import Result
 
 QUANTILES = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
 NEAREST = 3  # neighbours by which adversary and guide are compared: Sabour et al., 2016, sec. 3
@@ -19,7 +20,7 @@ PER_PAIR = ("ratio", "guide_ratio", "source_ratio", "shared", "rank_change", "sp
 
 
 @dataclass(frozen=True)
-class Description:
+class Description(Result):
     """All measures of the representations of some adversaries at one layer, a row per pair.
 
     Attributes:

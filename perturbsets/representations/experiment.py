@@ -19,6 +19,7 @@ from perturbsets.ascents import Ascent, ProjectedLBFGS
 from perturbsets.layer_outputs import Activation
 from perturbsets.models import randomized
 from perturbsets.objectives import FeatureDistance
+from perturbsets.printing import Printed
 from perturbsets.representations.attacks import feature_fgrad, feature_linear, feature_opt, label_fgrad, label_opt
 from perturbsets.representations.detection import detection_roc
 from perturbsets.representations.feature_bank import write_bank
@@ -35,7 +36,7 @@ Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
-class StudySettings:
+class StudySettings(Printed):
     """Settings of :func:`study_representations`.
 
     Args:

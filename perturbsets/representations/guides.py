@@ -12,10 +12,11 @@ from augment import Source, group_numbers
 from augment.splits import joined
 from perturbsets._types import Images, Labels, Rows
 from perturbsets.model_call import class_logits, preserve_state
+from perturbsets.printing import Printed
 
 
 @dataclass(frozen=True)
-class GuidedPairs:
+class GuidedPairs(Printed):
     """Sources and their guides, one guide of another class for each source.
 
     Attributes:
