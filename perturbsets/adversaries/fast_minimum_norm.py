@@ -13,7 +13,7 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import slope
-from perturbsets.model_call import ordinary, preserve_state
+from perturbsets.model_call import check_call, ordinary, preserve_state
 from perturbsets.objectives.base import Loss
 from perturbsets.objectives.classification import Margin, class_numbers
 from perturbsets.printing import Printed
@@ -83,6 +83,7 @@ def fast_minimum_norm(
         >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
+    check_call(model, images)
     if steps < 1 or not step_size > 0 or not 0 < rate < 1:
         raise ValueError(
             "steps must be at least 1, step_size above 0 and rate in (0, 1), got "

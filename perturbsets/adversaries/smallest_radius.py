@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary, Rank
-from perturbsets.model_call import ordinary, preserve_state
+from perturbsets.model_call import check_call, ordinary, preserve_state
 from perturbsets.objectives.general import Penalized
 from perturbsets.printing import Printed
 from perturbsets.rows import check_choice, take_rows
@@ -101,6 +101,7 @@ def bisect(
         >>> result.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape
         torch.Size([3])
     """
+    check_call(model, images)
     _check(adversary, largest, over, rounds)
     # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the weight.
     top = largest if over == "radius" else HALVINGS

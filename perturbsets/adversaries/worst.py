@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary, Rank, attacked
-from perturbsets.model_call import preserve_state
+from perturbsets.model_call import check_call, preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import Margin
 from perturbsets.printing import Printed
@@ -96,6 +96,7 @@ class Worst(PerImageSettings):
         Raises:
             ValueError: As :meth:`Adversary.__call__`.
         """
+        check_call(model, images)
         check_choice("rank", rank, Rank)
         count, device = len(images), images.device
         if self.drop_successes:

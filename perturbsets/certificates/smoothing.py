@@ -24,7 +24,7 @@ from augment.functional.counter import draw_seeds
 from perturbsets._types import Labels, Model, Offsets, Samples
 from perturbsets.certificates.votes import Prediction, VoteCounter, agreements_needed
 from perturbsets.intervals import independent, share_interval
-from perturbsets.model_call import given_or_fresh, ordinary, preserve_state, unwrapped
+from perturbsets.model_call import check_call, given_or_fresh, ordinary, preserve_state, unwrapped
 from perturbsets.printing import Printed, Result
 from perturbsets.rows import batches
 from perturbsets.sets.base import PerturbationSet
@@ -216,6 +216,7 @@ class Smoothing(Printed, ABC, Generic[Certificates]):
             ValueError: If an argument is out of range or of another shape, the draws cannot certify anything, or
                 decoded images or outputs under noise are not finite.
         """
+        check_call(self.model, images)
         selection = self.SELECTION if selection is None else selection
         draws = self.DRAWS if draws is None else draws
         check_chance("alpha", alpha)

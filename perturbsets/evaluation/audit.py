@@ -15,6 +15,7 @@ from perturbsets.evaluation import checks
 from perturbsets.evaluation.accuracy import BATCH, initial_seed
 from perturbsets.evaluation.checks import AttackSession, Check
 from perturbsets.intervals import Interval, share_interval
+from perturbsets.model_call import check_call
 from perturbsets.printing import Result, percent_interval
 
 
@@ -105,6 +106,7 @@ def audit(
         >>> [check.name for check in result.failures]
         []
     """
+    check_call(model, images)
     first = adversary.perturbations.select(torch.zeros(1, dtype=torch.long)).at(images[:1])
     if not bool(first.ball.radii(images[:1]).isfinite().all()):
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
 from perturbsets.evaluation.accuracy import BATCH, correct_under, initial_seed
+from perturbsets.evaluation.data import whole
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
-from perturbsets.model_call import class_logits, preserve_state
+from perturbsets.model_call import check_call, class_logits, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.classification import class_numbers
 from perturbsets.printing import Printed, Result, percent, percent_interval
@@ -138,10 +139,11 @@ def ensemble(
 
 def evaluate_robustness(
     model: Model,
-    images: Samples,
-    labels: Any,
-    sets: PerturbationSet | Mapping[str, PerturbationSet],
+    images: Any,
+    labels: Any = None,
+    sets: PerturbationSet | Mapping[str, PerturbationSet] | None = None,
     *,
+    fields: Sequence[str] | None = None,
     steps: int = 100,
     queries: int = 5000,
     targets: int = 9,
@@ -155,9 +157,10 @@ def evaluate_robustness(
 
     Args:
         model: The classifier; evaluated in evaluation mode and left as it was.
-        images: Clean samples.
-        labels: Their classes ``[B]``.
+        images: Clean samples; or a data set or data loader of images and labels.
+        labels: Their classes ``[B]``; left out where they come with the images, ``(model, data, sets)``.
         sets: A set, or several by name: an image counts as robust if it is so against every one.
+        fields: Of a data set of mappings, the names of image and label.
         steps: Steps of each APGD.
         queries: Model calls of Square for each image.
         targets: Largest number of wrong classes that targeted APGD aims at.
@@ -171,6 +174,7 @@ def evaluate_robustness(
         Robust accuracy, an upper bound (see :func:`audit`), the attack that succeeded on each image, and model calls.
 
     Raises:
+        TypeError: If images are neither a tensor nor data, or sets are none.
         ValueError: If samples, labels or logits are not as they must be, the folder holds another evaluation, or a set
             has an infinite radius.
 
@@ -185,6 +189,15 @@ def evaluate_robustness(
     """
     from rich.progress import Progress
 
+    if sets is None:
+        labels, sets = None, labels
+    if not (isinstance(sets, Mapping) or hasattr(sets, "at")):
+        raise TypeError(
+            f"sets must be a perturbation set or several by name, got {type(sets).__name__}: write (model, images, "
+            "labels, sets), or (model, data, sets) for a data set or data loader"
+        )
+    images, labels, groups = whole(model, images, labels, fields, groups)
+    check_call(model, images)
     named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
     if not named:
         raise ValueError("sets must hold at least one perturbation set, got none")
