@@ -129,11 +129,19 @@ def check_shape(channels: int, size: tuple[int, int] | None) -> None:
         raise ValueError(f"size must be (height, width) of at least {SMALLEST} pixels each, got {tuple(size)}")
 
 
-def list_images(root: Path | str) -> list[Path]:
-    """Image files below a folder, as paths relative to it, in order of name, without hidden files and folders."""
+def list_images(root: Path | str, argument: str = "root") -> list[Path]:
+    """Image files below a folder, as paths relative to it, in order of name, without hidden files and folders.
+
+    Args:
+        root: The folder.
+        argument: What the caller's user calls it.
+
+    Raises:
+        ValueError: If it is no folder.
+    """
     root = Path(root)
     if not root.is_dir():
-        raise ValueError(f"root must be a folder of images, got {root}")
+        raise ValueError(f"{argument} must be a folder of images, got {root}")
     paths = []
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]

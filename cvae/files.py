@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import safetensors.torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with _temporary(path, path.parent, folder=False) as temporary:
         yield temporary
-        temporary.chmod(0o644)
+        open_as_usual(temporary)
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -40,8 +42,8 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with _temporary(path, path.parent, folder=True) as temporary:
         yield temporary
-        temporary.chmod(0o755)
-        for file in temporary.rglob("*"):
+        for file in (temporary, *temporary.rglob("*")):
+            open_as_usual(file)
             _sync(file)
         retired = temporary.with_name(f"{temporary.name}.old")
         if path.exists():
@@ -62,6 +64,7 @@ def atomic_files(folder: Path | str) -> Iterator[Path]:
         yield temporary
         written = list(temporary.iterdir())
         for file in written:
+            open_as_usual(file)
             _sync(file)
         for file in written:
             file.replace(folder / file.name)
@@ -100,6 +103,35 @@ def _temporary(path: Path, parent: Path, *, folder: bool) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         elif temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def open_as_usual(path: Path) -> None:
+    """Gives a file or folder the permissions of a new one: temporary files and those of safetensors are private."""
+    mask = os.umask(0o077)  # there is no other way to ask for it
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def check_readable(file: Path) -> None:
+    """Refuses a file that is there but closed to this user, which safetensors and HDF5 call absent or damaged.
+
+    Raises:
+        PermissionError: If it cannot be read.
+    """
+    if file.exists() and not os.access(file, os.R_OK):
+        raise PermissionError(errno.EACCES, "it is there but may not be read: its owner has to allow it", str(file))
+
+
+def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        PermissionError: If it may not be read.
+        OSError: If it is not there.
+        SafetensorError: If it is damaged.
+    """
+    check_readable(file)
+    return dict(safetensors.torch.load_file(file, device=device))
 
 
 def _sync(path: Path) -> None:

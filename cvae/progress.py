@@ -1,15 +1,46 @@
-"""Records of a training as JSON lines, and its progress bar."""
+"""Records of a training as JSON lines, and progress bars."""
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import rich.progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
 from cvae.files import append, atomic_file
 
 Record = dict[str, int | float]
+
+EVERY = 30.0
+"""Seconds between two lines of progress in the log of a job."""
+
+
+class Progress(rich.progress.Progress):
+    """The bars of rich; where the output is no terminal, lines at intervals."""
+
+    def start(self) -> None:
+        """Begins to show the bars."""
+        super().start()
+        self._ended = threading.Event()
+        if not self.disable and not self.console.is_terminal:
+            threading.Thread(target=self._log, daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends."""
+        self._ended.set()
+        super().stop()
+
+    def _log(self) -> None:
+        while not self._ended.wait(EVERY):
+            for task in self.tasks:
+                share = "" if task.total is None else f" {task.completed:,.0f} of {task.total:,.0f},"
+                newest = task.fields.get("newest", "")
+                self.console.print(f"{task.description}:{share} {task.elapsed or 0:,.0f} s {newest}".rstrip())
 
 
 class MetricLog:
@@ -45,13 +76,19 @@ def read_records(file: Path) -> list[Record]:
 
 
 @contextmanager
+def busy(title: str, console: Console) -> Iterator[None]:
+    """Shows that something of unknown length is under way."""
+    with Progress(console=console, transient=True) as display:
+        display.add_task(title, total=None)
+        yield
+
+
+@contextmanager
 def progress_bar(title: str, total: int, start: int, *, shown: bool) -> Iterator[Callable[[int, list[Record]], None]]:
     """Shows how far a training has come, and its newest loss: yields a function of the steps done and the records."""
     if not shown:
         yield lambda step, records: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     title_column, newest_column = TextColumn("{task.description}"), TextColumn("{task.fields[newest]}")
     with Progress(title_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), newest_column) as display:
         task = display.add_task(title, total=total, completed=start, newest="")

@@ -7,6 +7,8 @@ from pathlib import Path as _Path
 
 import lazy_loader
 
+__version__ = "0.1.0"
+
 # Names load when first used (they are listed in __init__.pyi), so that `perturbsets --help` need not wait for torch.
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

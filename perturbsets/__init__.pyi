@@ -1,3 +1,5 @@
+__version__: str
+
 from . import attacks as attacks
 from .adversaries import Adversary as Adversary
 from .adversaries import AttackResult as AttackResult

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from cvae.files import atomic_folder
+from cvae.files import atomic_folder, read_tensors
 from perturbsets.sets.latent import LatentBall
 
 PRETRAINED = Path(__file__).parent / "pretrained_sets"
@@ -93,9 +93,8 @@ def pack(run: Path | str, folder: Path | str, *, title: str, command: str) -> Pa
             if file.suffix == ".json":
                 shutil.copyfile(file, made / file.name)
             elif file.exists():
-                tensors = {key: _half(tensor) for key, tensor in safetensors.torch.load_file(file).items()}
+                tensors = {key: _half(tensor) for key, tensor in read_tensors(file).items()}
                 safetensors.torch.save_file(tensors, made / file.name, metadata={"format": "pt"})
-                (made / file.name).chmod(0o644)  # safetensors keeps its files to their owner
         recipe = yaml.safe_load((run / "recipe.yaml").read_text())
         recipe = {name: recipe[name] for name in SECTIONS if recipe.get(name) is not None}
         (made / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))

@@ -196,6 +196,11 @@ def given_or_fresh(generator: torch.Generator | None) -> torch.Generator:
     return generator
 
 
+def initial_seed(generator: torch.Generator | None) -> int:
+    """The seed that a generator began with, 0 if there is none: what is drawn then depends on no earlier draws."""
+    return 0 if generator is None else generator.initial_seed()
+
+
 def ordinary(given: Any) -> Any:
     """A copy of what was made in inference mode, since autograd refuses it; anything else itself."""
     return given.clone() if isinstance(given, Tensor) and given.is_inference() else given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from numbers import Number
@@ -250,3 +251,14 @@ def check_choice(name: str, value: str, choices: Any) -> None:
     """
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {list(get_args(choices))}, got {value!r}")
+
+
+def check_weights(**weights: float) -> None:
+    """Checks weights of terms of a loss, by name.
+
+    Raises:
+        ValueError: If one is no finite number of 0 or more.
+    """
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"{name} must be a finite number of 0 or more, got {weight}")

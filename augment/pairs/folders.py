@@ -48,14 +48,18 @@ class PairedFolders(PairedFiles):
 
     def _pairs(self) -> list[FilePair]:
         changed = self.changed if isinstance(self.changed, Mapping) else {Path(self.changed).name: self.changed}
-        clean = _by_name(self.clean)
+        clean = _by_name(self.clean, "clean")
         named = named_splits(list(clean.values()))
         groups = {name: name if self.group == "file" else path.parent.as_posix() for name, path in clean.items()}
         splits: dict[str, str] = {}
         if named:
             assigned = assigned_splits(named, list(groups.values()), self.shares, self.seed)
             splits = dict(zip(clean, assigned, strict=True))
-        partners = {condition: _matched(clean, Path(self.clean), Path(folder)) for condition, folder in changed.items()}
+        several = isinstance(self.changed, Mapping)
+        partners = {
+            name: _matched(clean, Path(self.clean), Path(folder), f"changed.{name}" if several else "changed")
+            for name, folder in changed.items()
+        }
         return [
             FilePair(Path(self.clean) / path, others[name], condition, groups[name], splits.get(name))
             for name, path in clean.items()
@@ -63,10 +67,10 @@ class PairedFolders(PairedFiles):
         ]
 
 
-def _by_name(folder: Path | str) -> dict[str, Path]:
+def _by_name(folder: Path | str, argument: str) -> dict[str, Path]:
     """Relative paths of a folder's images by their names without extension."""
     paths: dict[str, Path] = {}
-    for path in list_images(folder):
+    for path in list_images(folder, argument):
         name = path.with_suffix("").as_posix()
         if name in paths:
             raise ValueError(f"{folder} must hold one image of each name, got {paths[name]} and {path}")
@@ -74,9 +78,9 @@ def _by_name(folder: Path | str) -> dict[str, Path]:
     return paths
 
 
-def _matched(clean: Mapping[str, Path], root: Path, folder: Path) -> dict[str, Path]:
+def _matched(clean: Mapping[str, Path], root: Path, folder: Path, argument: str) -> dict[str, Path]:
     """The changed files by name; refuses files without a partner."""
-    changed = _by_name(folder)
+    changed = _by_name(folder, argument)
     lonely = {root: [path for name, path in clean.items() if name not in changed]}
     lonely[folder] = [path for name, path in changed.items() if name not in clean]
     if any(lonely.values()):

@@ -82,7 +82,9 @@ def _save(sheet: Image.Image, picture: Path) -> None:
             sheet.save(stream, "PNG")
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
+        mask = os.umask(0o077)  # there is no other way to ask for it
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         temporary.replace(picture)
     finally:
         temporary.unlink(missing_ok=True)

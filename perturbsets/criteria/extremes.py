@@ -74,11 +74,8 @@ def nearest_members(
         for place in range(main + 1, len(radii)):
             best[place] = walk(regions[place], loss, start=best[place - 1].offsets)
     ordered = [best[place] for place in range(len(radii))]
-    errors, offsets = -torch.stack([each.loss for each in ordered]), torch.stack([each.offsets for each in ordered])
-    for place in range(1, len(radii)):
-        nearer = errors[place - 1] < errors[place]
-        errors[place] = torch.where(nearer, errors[place - 1], errors[place])
-        offsets[place] = torch.where(nearer[:, None], offsets[place - 1], offsets[place])
+    errors, nearest = (-torch.stack([each.loss for each in ordered])).cummin(0)
+    offsets = torch.stack([each.offsets for each in ordered]).take_along_dim(nearest[..., None], 0)
     return Nearest(errors, offsets, torch.stack([each.finite for each in ordered]).all(0))
 
 

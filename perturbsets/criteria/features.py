@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from augment.double_precision import in_double
+from cvae.files import read_tensors
 from perturbsets._types import Images
 
 Features = Float[Tensor, "B F"]
@@ -127,9 +128,7 @@ def _network(weights: str | None) -> nn.Module:
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
     if file.suffix == ".safetensors":
-        import safetensors.torch
-
-        return safetensors.torch.load_file(file)
+        return read_tensors(file)
     loaded: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     return loaded
 

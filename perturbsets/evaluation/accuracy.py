@@ -15,18 +15,13 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.evaluation.data import whole
 from perturbsets.intervals import Interval, difference_interval, independent, share_interval
-from perturbsets.model_call import check_call, class_logits, preserve_state
+from perturbsets.model_call import check_call, class_logits, initial_seed, preserve_state
 from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
 from perturbsets.printing import Result, crossed, percent_interval
 from perturbsets.rows import as_tensor, batches, check_count, check_rows, take_rows
 
 BATCH = 256
-
-
-def initial_seed(generator: torch.Generator | None) -> int:
-    """The seed that a generator began with, 0 if there is none: what is drawn then depends on no earlier draws."""
-    return 0 if generator is None else generator.initial_seed()
 
 
 @dataclass(frozen=True)

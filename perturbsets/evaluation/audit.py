@@ -12,10 +12,10 @@ from torch import Tensor
 from perturbsets._types import Model, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation import checks
-from perturbsets.evaluation.accuracy import BATCH, initial_seed
+from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.evaluation.checks import AttackSession, Check
 from perturbsets.intervals import Interval, share_interval
-from perturbsets.model_call import check_call
+from perturbsets.model_call import check_call, initial_seed
 from perturbsets.printing import Result, percent_interval
 
 

@@ -15,15 +15,16 @@ from rich.table import Table
 from torch import Tensor
 
 from cvae import derive_seed
-from cvae.files import atomic_file
+from cvae.files import atomic_file, read_tensors
+from cvae.progress import Progress
 from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
-from perturbsets.evaluation.accuracy import BATCH, correct_under, initial_seed
+from perturbsets.evaluation.accuracy import BATCH, correct_under
 from perturbsets.evaluation.data import whole
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
-from perturbsets.model_call import check_call, class_logits, preserve_state
+from perturbsets.model_call import check_call, class_logits, initial_seed, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.classification import class_numbers
 from perturbsets.printing import Printed, Result, percent, percent_interval
@@ -187,8 +188,6 @@ def evaluate_robustness(
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
-    from rich.progress import Progress
-
     if sets is None:
         labels, sets = None, labels
     if not (isinstance(sets, Mapping) or hasattr(sets, "at")):
@@ -249,7 +248,7 @@ def _stored(file: Path, make: Callable[[], Tensors]) -> Tensors:
     """Tensors from a file if it was finished before; otherwise they are made and written."""
     if file.is_file():
         try:
-            return dict(safetensors.torch.load_file(file))
+            return read_tensors(file)
         except safetensors.SafetensorError as error:
             raise ValueError(f"{file} was damaged ({error}): remove it, and its part is made again") from error
     made = make()

@@ -18,14 +18,8 @@ Flag = TypeVar("Flag", bool, Tensor)
 def holds(formula: Formula, known: Callable[[LabelIs], Flag]) -> Flag:
     """Whether a formula holds whatever the unknown states are; of its negation, whether it fails.
 
-    Labels are judged one by one: that ``a or not a`` holds is not recognised while a is unknown.
-
-    Args:
-        formula: The formula.
-        known: Whether a label is known to be in a state: one flag, or one per image.
-
-    Returns:
-        Flags of the same kind.
+    Labels are judged one by one: that ``a or not a`` holds is not recognised while a is unknown. One flag, or one per
+    image, says whether a label is known to be in a state.
     """
     if isinstance(formula, LabelIs):
         return known(formula)
@@ -70,11 +64,7 @@ def implies(first: Formula, second: Formula) -> bool:
 
 
 def _propagate(held: frozenset[LabelIs], demands: Sequence[Formula]) -> tuple[frozenset[LabelIs], list[Or]] | None:
-    """Unit propagation: all states of labels that follow from those held and from formulas to meet.
-
-    Returns:
-        The states and the choices left, which name no fixed label; ``None`` if they contradict.
-    """
+    """Unit propagation: all states that follow and the choices left, of no fixed label; ``None`` if they contradict."""
     while True:
         fixed, choices, pending, known = set(held), list[Or](), list(demands), held
         while pending:

@@ -17,8 +17,9 @@ from perturbsets.intervals import independent, share_interval
 from perturbsets.knowledge.bound_rules import BoundRules
 from perturbsets.knowledge.rejection import rejection_threshold
 from perturbsets.knowledge.rule_penalized import RulePenalized
-from perturbsets.model_call import class_logits, logits, preserve_state
+from perturbsets.model_call import class_logits, initial_seed, logits, preserve_state
 from perturbsets.representations import detection_roc
+from perturbsets.rows import batches
 
 FEWEST = 2  # independent scores of each kind that a curve needs
 
@@ -49,7 +50,7 @@ class RuleDetector:
         generator: torch.Generator | None = None,
     ) -> None:
         self.model, self.auxiliary, self.rules = model, auxiliary, rules
-        self.seed = 0 if generator is None else generator.initial_seed()
+        self.seed = initial_seed(generator)
         self.threshold = rejection_threshold(self.predict(natural)[2], share=share)
 
     def predict(self, images: Images) -> tuple[Labels, Tensor, Tensor]:
@@ -98,22 +99,14 @@ class RuleDetector:
         }
         for name, adversary in adversaries.items():
             plain = self._attack(adversary, images, labels)
-            adaptive = [
-                self._attack(
-                    replace(
-                        adversary,
-                        objective=RulePenalized(
-                            adversary.objective, self.rules, self.auxiliary, weight=weight, limit=self.threshold
-                        ),
-                    ),
-                    images,
-                    labels,
-                )
-                for weight in weights
-            ]
+            attempts = [plain]
+            for weight in weights:
+                known = self.rules, self.auxiliary
+                objective = RulePenalized(adversary.objective, *known, weight=weight, limit=self.threshold)
+                attempts.append(self._attack(replace(adversary, objective=objective), images, labels))
             content["adversaries"][name] = {
                 "plain": self._detection(plain, labels, scores, groups),
-                "adaptive": self._detection(self._worst([plain, *adaptive], labels), labels, scores, groups),
+                "adaptive": self._detection(self._worst(attempts, labels), labels, scores, groups),
             }
         return content
 
@@ -121,7 +114,7 @@ class RuleDetector:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "labels", "detector"))
         parts = [
             adversary.select(rows)(self.model, images[rows], labels[rows], generator=generator).images
-            for rows in torch.arange(len(images), device=images.device).split(BATCH)
+            for rows in batches(images, BATCH)
         ]
         return torch.cat(parts)
 

@@ -12,6 +12,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torchvision.ops import FrozenBatchNorm2d
 
+from perturbsets.model_call import given_or_fresh
+
 COMPUTED = ("_g", "_v", "_orig")  # suffixes of the parameters of torch's older weight and spectral norm
 NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -52,9 +54,7 @@ def randomized(model: nn.Module, *, orthonormal: bool = False, generator: torch.
         >>> torch.linalg.svdvals(randomized(model, orthonormal=True)[1].weight.detach()).round(decimals=3)
         tensor([1., 1., 1., 1.])
     """
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
+    generator = given_or_fresh(generator)
     _check_parameters(model)
     made = copy.deepcopy(model)
     for module in list(made.modules()):

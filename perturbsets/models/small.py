@@ -23,8 +23,7 @@ class SmallConvNet(Pretrained):
         classes: Number of classes K, at least 2.
         hidden: Width of the last hidden layer.
         widths: Channels of each convolution.
-        kernel: Kernel size, 3 or 4. With widths of (16, 32), kernel 4 and 100 hidden units this is the network of Wong,
-            Rice and Kolter for MNIST.
+        kernel: 3 or 4. Widths of (16, 32), kernel 4 and 100 hidden units are Wong, Rice and Kolter's for MNIST.
 
     Raises:
         ValueError: If a size is too small.

@@ -13,16 +13,12 @@ from perturbsets._types import Images, LabelLogits, States
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.model_call import logits, preserve_state
 from perturbsets.printing import Printed
+from perturbsets.rows import batches
 
 
 @dataclass(frozen=True)
 class WithStates(Printed):
-    """Images with their classes and the states of their labels.
-
-    Args:
-        source: The images.
-        classes: Whether items hold classes, between image and states.
-    """
+    """Images, perhaps their classes, and the states of their labels."""
 
     source: MultiLabelSource
     classes: bool = True
@@ -34,7 +30,7 @@ class WithStates(Printed):
         return tuple(part[0] for part in self.batch([index]))
 
     def batch(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, ...]:
-        """Images in [0, 1], perhaps classes, and states."""
+        """The same of some images, in [0, 1]."""
         rows = torch.as_tensor(indices).tolist()
         images, classes = self.source.batch(rows)
         states = self.source.states(rows)
@@ -50,14 +46,9 @@ def label_logits(model: nn.Module, images: Images) -> LabelLogits:
 def predict_source(
     model: nn.Module, source: MultiLabelSource, device: torch.device | None = None
 ) -> tuple[LabelLogits, States]:
-    """Logits and states of all images of a source, on the CPU.
-
-    Args:
-        model: A multi-label classifier, on the device.
-        source: The images.
-        device: Where the model is; the CPU if not given.
-    """
-    parts = []
-    for rows in torch.arange(len(source)).split(BATCH):
-        parts.append(label_logits(model, source.batch(rows.tolist())[0].to(device or "cpu")).cpu())
-    return torch.cat(parts), source.states(range(len(source)))
+    """Logits and states of all images of a source, on the CPU; the model may be on another device."""
+    states = source.states(range(len(source)))
+    parts = [
+        label_logits(model, source.batch(rows.tolist())[0].to(device or "cpu")).cpu() for rows in batches(states, BATCH)
+    ]
+    return torch.cat(parts), states

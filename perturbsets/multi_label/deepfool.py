@@ -148,7 +148,7 @@ class _Dual:
         self.rows, self.needed, self.low, self.high = rows, needed, low, high
 
     def offsets(self, multipliers: Tensor) -> Tensor:
-        """The vectors w of multipliers."""
+        """The vectors w."""
         return self._pull(multipliers).clamp(self.low, self.high)
 
     def value(self, multipliers: Tensor) -> PerImage:

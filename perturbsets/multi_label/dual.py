@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,7 @@ from perturbsets.model_call import preserve_state
 from perturbsets.multi_label.objectives import binary_cross_entropy
 from perturbsets.multi_label.training import AdversarialBatch, attack_attainable
 from perturbsets.objectives.classification import check_logits
+from perturbsets.rows import check_choice, check_weights
 from perturbsets.training.method import DualTargets, OneUpdate, Update, batch_classes_and_states
 
 Consistency = Callable[[Logits, LabelLogits], PerImage]
@@ -29,13 +29,7 @@ Combination = Literal["two", "added"]
 
 
 class Example(NamedTuple):
-    """A version of each image of a batch that the classifier, the auxiliary classifier or both learn from.
-
-    Attributes:
-        images: In the order of the batch.
-        class_weight: Weight in the classifier's loss; at 0 the classifier does not see it.
-        label_weight: Weight in the auxiliary classifier's own loss; at 0 it does not learn from it.
-    """
+    """A version of each image of a batch, with its weight in the loss of either classifier, which at 0 skips it."""
 
     images: Samples
     class_weight: float = 0.0
@@ -98,9 +92,7 @@ class AuxiliaryTraining(OneUpdate):
     rules_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("auxiliary_weight", "rules_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number of 0 or more, got {getattr(self, name)}")
+        check_weights(auxiliary_weight=self.auxiliary_weight, rules_weight=self.rules_weight)
         if self.auxiliary is not None and self.auxiliary_adversarial:
             raise ValueError(
                 "auxiliary_adversarial must be False with a frozen auxiliary classifier, got True: leave auxiliary out"
@@ -279,8 +271,7 @@ class DualS2(AuxiliaryTraining):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_share(self.weight)
-        if self.combine not in get_args(Combination):
-            raise ValueError(f"combine must be one of {list(get_args(Combination))}, got {self.combine!r}")
+        check_choice("combine", self.combine, Combination)
         if self.combine == "added":
             sets = [getattr(each, "perturbations", None) for each in (self.auxiliary_adversary, self.adversary)]
             if None in sets or digest(sets[0]) != digest(sets[1]):

@@ -103,20 +103,8 @@ def least_change(
     and leaves as much of a margin that was there; the second stays inside. So no result lies on a boundary within
     rounding. A better result has to be nearer by a thousandth; an image without one in 3 rounds is done.
 
-    Args:
-        model: The multi-label classifier; run in evaluation mode and left as it was.
-        images: Clean samples.
-        targets: Target states, NaN where a label is free.
-        perturbations: The set.
-        solve: Gives the least vectors in a box that meet linear constraints.
-        norm: What is minimised.
-        steps: Largest number of rounds.
-        overshoot: Share η.
-        margin: Margin γ, in logits.
-
-    Raises:
-        ValueError: If a setting is outside its range, the set has no offsets to search, or samples, targets or logits
-            do not fit.
+    The solver gives the least vectors in a box that meet linear constraints, and the norm is what it minimises; all
+    else is as for :func:`multi_label_deepfool`, which runs it with the Euclidean norm.
     """
     if steps < 1 or not 0 < overshoot < 1 or not margin >= 0:
         raise ValueError(

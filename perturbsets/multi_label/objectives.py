@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from perturbsets import model_call
 from perturbsets._types import Flags, LabelLogits, Model, Offsets, PerImage, PerLabel, Rows, Samples, States
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.rows import check_choice
 
 Wrong = Literal["any", "all"]
 """Which of an image's known labels must be wrong for a success: at least one, or each."""
@@ -81,10 +82,7 @@ class _PatternObjective(MultiLabelObjective):
     goal: Wrong = "any"
 
     def __post_init__(self) -> None:
-        if self.goal not in get_args(Wrong):
-            raise ValueError(
-                f"goal must be one of {list(get_args(Wrong))}, got {self.goal!r}: which known labels must be wrong"
-            )
+        check_choice("goal", self.goal, Wrong)
 
     def success(self, logits: LabelLogits, states: States) -> Flags:
         wrong: Bool[Tensor, "B L"] = (logits > 0) != (states == 1)
@@ -216,8 +214,7 @@ class LabelMargin(_PatternObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scores not in get_args(Scores):
-            raise ValueError(f"scores must be one of {list(get_args(Scores))}, got {self.scores!r}")
+        check_choice("scores", self.scores, Scores)
         most = math.inf if self.scores == "logits" else 0.5
         if not 0 <= self.confidence < most:  # NaN fails too
             raise ValueError(f"confidence must be in [0, {most:g}) for {self.scores}, got {self.confidence}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.multi_label.objectives import MultiLabelObjective, binary_cross_entropy
 from perturbsets.objectives.classification import check_finite
 from perturbsets.objectives.general import Penalized
+from perturbsets.rows import check_choice
 from perturbsets.training.method import Classifier, OneUpdate, Update, batch_states
 
 Metric = Literal["f1", "balanced_accuracy"]
@@ -91,12 +92,7 @@ def _label_weights(name: str, weights: tuple[float, ...] | Tensor | None, states
 
 
 class AdversarialBatch(NamedTuple):
-    """An adversarial example of each image of a batch, the clean image where its states leave nothing to attain.
-
-    Attributes:
-        images: The adversarial examples.
-        offsets: Their offsets in the set, 0 for clean ones; ``None`` of several adversaries.
-    """
+    """Adversarial examples and their offsets in the set: 0 for an image left clean, ``None`` of several adversaries."""
 
     images: Samples
     offsets: Offsets | None
@@ -194,8 +190,7 @@ def choose_thresholds(logits: LabelLogits, states: Tensor, *, metric: Metric = "
         >>> choose_thresholds(logits, torch.tensor([[0.0], [1.0], [1.0], [1.0]]))
         tensor([-2.5000])
     """
-    if metric not in get_args(Metric):
-        raise ValueError(f"metric must be one of {list(get_args(Metric))}, got {metric!r}")
+    check_choice("metric", metric, Metric)
     states = label_states(states, len(states), each_known=False)
     check_label_logits(logits, states)
     check_finite(logits)

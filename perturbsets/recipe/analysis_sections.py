@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 from cvae import LoopSettings
 from perturbsets.certificates import Coverage, CoveringRadius
 from perturbsets.recipe.parts import part, section
-from perturbsets.recipe.sections import LABEL_ADVERSARY, Count, Different, Name, Radius, Section, Share, label_objective
+from perturbsets.recipe.sections import LABEL_ADVERSARY, Count, Name, Section, Share, label_objective
+from perturbsets.representations.experiment import Different, StudySettings
 
 Chance = Annotated[float, Field(gt=0, lt=1)]
 
@@ -158,11 +159,7 @@ class LabelsSection(Section):
     shown: Count = Field(8, description="Images in the report's pictures.")
 
 
-Split = Literal["train", "validation", "test"]
-LEVEL = 1 / 255
-
-
-class RepresentationsSection(Section):
+class RepresentationsSection(StudySettings):
     """Feature adversaries of a classifier, and measures of its representations."""
 
     classifier: Name | None = Field(
@@ -171,33 +168,9 @@ class RepresentationsSection(Section):
     network: part("classifier") | None = Field(  # type: ignore[valid-type]
         None, description="A network that needs no training, such as a published one, instead of a trained classifier."
     )
-    layers: Annotated[list[str], Field(min_length=1), Different] = Field(
-        description="Layers by name or glob, in the order of the network; the last is studied in most detail."
-    )
-    activation: Literal["relu", "none"] = Field("relu", description="Activation after the layers.")
-    pairs: Count = Field(
-        100, description="Pairs of a source and a guide of different classes, for each split of guides."
-    )
-    right: bool = Field(True, description="Whether the network classifies all sources and guides correctly.")
-    guides: Annotated[list[Split], Field(min_length=1), Different] = Field(
-        ["train"], description="Splits that guides come from; all but the comparison of splits use the first."
-    )
-    reference: Count | None = Field(
-        None, description="Number of training images whose representations count as natural; all by default."
-    )
-    radius: Radius = Field(10 * LEVEL, description="L-inf radius.")
-    radii: list[Radius] = Field(
-        [2 * LEVEL, 5 * LEVEL, 10 * LEVEL, 15 * LEVEL, 25 * LEVEL],
-        description="L-inf radii at which layers are compared.",
-    )
-    steps: Count = Field(500, description="Steps of each search.")
-    random: bool = Field(True, description="Whether to repeat it on networks with random weights.")
     sets: Annotated[list[Name], Different] = Field(
         [], description="Sets of the section `sets` in which the same guides are used."
     )
     ascent: part("ascent") | None = Field(  # type: ignore[valid-type]
         None, description="The ascent in these sets; projected L-BFGS by default."
-    )
-    shown: Count = Field(
-        6, description="Pairs in the report's pictures, with reconstructions from their representations."
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,7 +162,28 @@ def _faults(content: dict[str, Any]) -> list[str]:
                 break
             for fault in fresh:
                 _remove(rest, _place(fault).split("."))
-    return [f"  {place}: {reason}" for place, reason in faults]
+    return [f"  {place}: {reason}{_near(content, place, reason)}" for place, reason in faults]
+
+
+def _near(content: dict[str, Any], place: str, reason: str) -> str:
+    """A name that was meant by an unknown key: one that resembles it and is known in its place."""
+    *parents, last = place.split(".")
+    if not reason.startswith("unknown key"):
+        return ""
+    schema = Recipe.model_json_schema()
+    names = {name for model in (schema, *schema["$defs"].values()) for name in model.get("properties", ())}
+    for name in difflib.get_close_matches(last, names):
+        trial = copy.deepcopy(content)
+        section = reduce(lambda inside, key: inside[key], parents, trial)
+        section.setdefault(name, section.pop(last))
+        try:
+            Recipe.model_validate(trial)
+        except ValidationError as error:
+            unknown = {_place(fault) for fault in error.errors() if fault["type"] == "extra_forbidden"}
+            if ".".join([*parents, name]) in unknown:
+                continue
+        return f": did you mean {name}?"
+    return ""
 
 
 def _known(fault: Any, places: list[str]) -> bool:

@@ -21,16 +21,6 @@ Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-def _different(given: list[str]) -> list[str]:
-    if len(set(given)) < len(given):
-        raise ValueError(f"names must differ, got {given}")
-    return given
-
-
-Different = AfterValidator(_different)
-"""The check of a list whose names must differ."""
-
-
 class Section(BaseModel):
     """A section: unknown keys are refused."""
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 from torch import Tensor
 
+from cvae import files
 from cvae.progress import Record, read_records
 from perturbsets.report.drawing import Chart
 from perturbsets.report.pictures import Grid
@@ -37,7 +37,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file; a damaged one is refused."""
     try:
-        return dict(safetensors.torch.load_file(file))
+        return files.read_tensors(file)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{file} is damaged ({error}): run the stage that wrote it again") from error
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from augment import Portion, Source, group_numbers
@@ -17,9 +17,9 @@ from perturbsets._types import Images, Labels, Rows
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import Ascent, ProjectedLBFGS
 from perturbsets.layer_outputs import Activation
+from perturbsets.model_call import initial_seed
 from perturbsets.models import randomized
 from perturbsets.objectives import FeatureDistance
-from perturbsets.printing import Printed
 from perturbsets.representations.attacks import feature_fgrad, feature_linear, feature_opt, label_fgrad, label_opt
 from perturbsets.representations.detection import detection_roc
 from perturbsets.representations.feature_bank import write_bank
@@ -35,35 +35,49 @@ DIMENSIONS = (1, 2, 4, 8, 12)  # of the tangent, for its sensitivity
 Split = Literal["train", "validation", "test"]
 
 
-@dataclass(frozen=True)
-class StudySettings(Printed):
-    """Settings of :func:`study_representations`.
+Radius = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LEVEL = 1 / 255
 
-    Args:
-        layers: Names or globs of layers, in the order of the network; the last is studied in most detail.
-        activation: Activation after the layers.
-        pairs: Pairs of a source and a guide of different classes, for each split of guides.
-        right: Whether the network classifies all sources and guides correctly.
-        guides: Splits that guides come from; all but the comparison of splits use the first.
-        reference: Number of training images whose representations count as natural; all if ``None``.
-        radius: L-inf radius.
-        radii: L-inf radii at which layers are compared.
-        steps: Steps of each search.
-        random: Whether to repeat it on networks with random weights.
-        shown: Pairs whose images and reconstructions are returned.
-    """
 
-    layers: list[str]
-    activation: Activation = "relu"
-    pairs: int = 100
-    right: bool = True
-    guides: list[Split] | tuple[Split, ...] = ("train",)
-    reference: int | None = None
-    radius: float = 10 / 255
-    radii: list[float] | tuple[float, ...] = (2 / 255, 5 / 255, 10 / 255, 15 / 255, 25 / 255)
-    steps: int = 500
-    random: bool = True
-    shown: int = 6
+def _different(given: list[str]) -> list[str]:
+    if len(set(given)) < len(given):
+        raise ValueError(f"names must differ, got {given}")
+    return given
+
+
+Different = AfterValidator(_different)
+"""The check of a list whose names must differ."""
+
+
+class StudySettings(BaseModel):
+    """Settings of :func:`study_representations`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    layers: Annotated[list[str], Field(min_length=1), Different] = Field(
+        description="Layers by name or glob, in the order of the network; the last is studied in most detail."
+    )
+    activation: Activation = Field("relu", description="Activation after the layers.")
+    pairs: int = Field(
+        100, ge=1, description="Pairs of a source and a guide of different classes, for each split of guides."
+    )
+    right: bool = Field(True, description="Whether the network classifies all sources and guides correctly.")
+    guides: Annotated[list[Split], Field(min_length=1), Different] = Field(
+        ["train"], description="Splits that guides come from; all but the comparison of splits use the first."
+    )
+    reference: int | None = Field(
+        None, ge=1, description="Number of training images whose representations count as natural; all by default."
+    )
+    radius: Radius = Field(10 * LEVEL, description="L-inf radius.")
+    radii: list[Radius] = Field(
+        [2 * LEVEL, 5 * LEVEL, 10 * LEVEL, 15 * LEVEL, 25 * LEVEL],
+        description="L-inf radii at which layers are compared.",
+    )
+    steps: int = Field(500, ge=1, description="Steps of each search.")
+    random: bool = Field(True, description="Whether to repeat it on networks with random weights.")
+    shown: int = Field(
+        6, ge=1, description="Pairs in the report's pictures, with reconstructions from their representations."
+    )
 
 
 def study_representations(
@@ -103,7 +117,7 @@ def study_representations(
         Sabour et al., *Adversarial manipulation of deep representations*, 2016.
     """
     with tempfile.TemporaryDirectory(prefix=".banks-", dir=folder) as banks:
-        seed = 0 if generator is None else generator.initial_seed()
+        seed = initial_seed(generator)
         study = _Study(model, data, settings, others or {}, device or torch.device("cpu"), Path(banks), seed)
         parts: dict[str, Callable[[], Any]] = {
             "by_layer": study.by_layer,

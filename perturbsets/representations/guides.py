@@ -11,22 +11,15 @@ from torch import nn
 from augment import Source, group_numbers
 from augment.splits import joined
 from perturbsets._types import Images, Labels, Rows
-from perturbsets.model_call import class_logits, preserve_state
+from perturbsets.model_call import class_logits, given_or_fresh, preserve_state
 from perturbsets.printing import Printed
 
 
 @dataclass(frozen=True)
 class GuidedPairs(Printed):
-    """Sources and their guides, one guide of another class for each source.
+    """Sources, images in [0, 1] to change, and for each a guide of another class, whose representation is wanted.
 
-    Attributes:
-        sources: Images to change, in [0, 1].
-        source_labels: Their classes.
-        source_rows: Their rows in their data.
-        guides: Images whose representation is wanted.
-        guide_labels: Their classes.
-        guide_rows: Their rows in their data.
-        groups: Number of each pair's independent unit: pairs whose sources or guides belong together share one.
+    Rows are those of the images in their data. Pairs whose sources or guides belong together are of one group.
     """
 
     sources: Images
@@ -76,10 +69,8 @@ def draw_guided_pairs(
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
-    device = torch.device("cpu") if device is None else device
+    generator = given_or_fresh(generator)
+    device = device or torch.device("cpu")
     order = torch.randperm(len(sources), generator=generator, device=generator.device).cpu()
     others = torch.randperm(len(guides), generator=generator, device=generator.device).cpu()
     # Of shared data, sources are taken from one end and guides from the other.
@@ -97,14 +88,11 @@ def draw_guided_pairs(
     guide_images, guide_labels = guides.batch(guide_rows)
     place = "guides" if shared else "sources"
     units = zip(group_numbers(sources)[source_rows].tolist(), group_numbers(guides)[guide_rows].tolist(), strict=True)
+    groups = joined([((place, source), ("guides", guide)) for source, guide in units])
     return GuidedPairs(
-        sources=source_images.to(device),
-        source_labels=source_labels.to(device),
-        source_rows=torch.tensor(source_rows),
-        guides=guide_images.to(device),
-        guide_labels=guide_labels.to(device),
-        guide_rows=torch.tensor(guide_rows),
-        groups=torch.tensor(joined([((place, source), ("guides", guide)) for source, guide in units])),
+        *(source_images.to(device), source_labels.to(device), torch.tensor(source_rows)),
+        *(guide_images.to(device), guide_labels.to(device), torch.tensor(guide_rows)),
+        groups=torch.tensor(groups),
     )
 
 

@@ -17,7 +17,7 @@ from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.printing import Printed
-from perturbsets.rows import check_choice
+from perturbsets.rows import check_choice, check_weights
 from perturbsets.sets.pixel import PixelBall
 
 GREY = 0.5  # centre and radius of the box [0, 1] of all images
@@ -85,9 +85,7 @@ class Inversion(Printed):
         check_choice("activation", self.activation, Activation)
         if not 1 <= self.alpha < math.inf:
             raise ValueError(f"alpha must be a finite number of 1 or more, got {self.alpha}: it is an exponent")
-        for name in ("alpha_weight", "variation_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number of 0 or more, got {getattr(self, name)}")
+        check_weights(alpha_weight=self.alpha_weight, variation_weight=self.variation_weight)
 
     def __call__(
         self,
@@ -97,14 +95,9 @@ class Inversion(Printed):
         *,
         generator: torch.Generator | None = None,
     ) -> InversionResult:
-        """Inverts a batch of representations; the model is left as it was.
+        """Inverts representations, by layer as of :class:`~perturbsets.LayerOutputs`, to images of a shape (C, H, W).
 
-        Args:
-            model: The network.
-            representations: By name of the layer a matrix with a row per image, as of
-                :class:`~perturbsets.LayerOutputs`.
-            shape: Channels, rows and columns of the images.
-            generator: For the first images; a fresh one, seeded by the system, if not given.
+        The model is left as it was. The generator draws the first images; by default a fresh one, seeded by the system.
 
         Raises:
             ValueError: If representations are not those of the layers, are zero or not finite.

@@ -15,24 +15,18 @@ from perturbsets.intervals import mean_interval
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
 from perturbsets.model_call import class_logits, preserve_state
 from perturbsets.representations.bank import Bank
-from perturbsets.representations.description import Description
 from perturbsets.representations.distances import distance_ratio
 from perturbsets.representations.guides import GuidedPairs
-from perturbsets.representations.layer_metrics import LayerMetrics
+from perturbsets.representations.layer_metrics import Description, LayerMetrics
 from perturbsets.representations.outcomes import LabelOutcomes, label_outcomes, transfer
 
 BATCH = 256  # images in one forward pass
 TOGETHER = 64  # pairs attacked at once
-SMALL = 1e-3  # least |value| for a relative gap, in squared distances of the source
+SMALL = 1e-3  # least |loss| for a relative gap, in squared distances of the source
 
 
 class ProbeResult(NamedTuple):
-    """Adversaries at one layer.
-
-    Attributes:
-        description: Their representations.
-        outcomes: Their labels.
-    """
+    """What adversaries at one layer have as representations and as labels."""
 
     description: Description
     outcomes: LabelOutcomes
@@ -73,41 +67,21 @@ class LayerProbe:
     def guided(self, layer: str, images: Images, pairs: GuidedPairs, own: Labels, **settings: Any) -> ProbeResult:
         """Describes adversaries whose target was their guide's representation.
 
-        Args:
-            layer: The layer.
-            images: The adversaries.
-            pairs: Their sources and guides.
-            own: Row of each guide among the natural images, -1 for none.
-            **settings: ``dimension`` of the tangents and ``generator``.
+        The row of each guide among the natural images is its own, -1 for none; settings are the ``dimension`` of the
+        tangents and the ``generator``.
         """
+        adversary, source, guide = (self.features(some, layer) for some in (images, pairs.sources, pairs.guides))
+        settings |= {"exclude": own.to(images.device), "groups": pairs.groups}
         description = self.natural[layer].describe(
-            self.features(images, layer),
-            self.features(pairs.sources, layer),
-            self.features(pairs.guides, layer),
-            pairs.source_labels,
-            pairs.guide_labels,
-            exclude=own.to(images.device),
-            groups=pairs.groups,
-            **settings,
+            adversary, source, guide, pairs.source_labels, pairs.guide_labels, **settings
         )
         return ProbeResult(description, self.outcomes(images, pairs))
 
     def unguided(self, layer: str, images: Images, pairs: GuidedPairs, **settings: Any) -> ProbeResult:
-        """Describes adversaries whose target was their guide's label, each against its nearest natural neighbour.
-
-        Args:
-            layer: The layer.
-            images: The adversaries.
-            pairs: Their sources, and the target labels.
-            **settings: ``dimension`` of the tangents and ``generator``.
-        """
+        """Describes adversaries whose target was their guide's label, each against its nearest natural neighbour."""
+        adversary, source = (self.features(some, layer) for some in (images, pairs.sources))
         description = self.natural[layer].describe_alone(
-            self.features(images, layer),
-            self.features(pairs.sources, layer),
-            pairs.source_labels,
-            self.predictions(images),
-            groups=pairs.groups,
-            **settings,
+            adversary, source, pairs.source_labels, self.predictions(images), groups=pairs.groups, **settings
         )
         return ProbeResult(description, self.outcomes(images, pairs))
 
@@ -128,40 +102,26 @@ class LayerProbe:
 
 
 class BatchResult(NamedTuple):
-    """Results of an adversary for all pairs.
-
-    Attributes:
-        images: Its images.
-        values: The objective there.
-        bounds: Upper bounds of the objective in the set; infinite where none are proven.
-    """
+    """Images and losses of an adversary for all pairs, and bounds of the losses: infinite where none are proven."""
 
     images: Images
-    values: PerImage
+    loss: PerImage
     bounds: PerImage
 
     @classmethod
     def of(
         cls, adversary: Adversary, model: nn.Module, sources: Images, targets: Tensor, generator: torch.Generator
     ) -> BatchResult:
-        """Attacks some images at a time.
-
-        Args:
-            adversary: The adversary.
-            model: The network.
-            sources: Images to change.
-            targets: Guides, or labels.
-            generator: For all draws.
-        """
+        """Attacks some images at a time, towards guides or labels."""
         parts: list[AttackResult] = [
             adversary(model, some, target, generator=generator)
             for some, target in zip(sources.split(TOGETHER), targets.split(TOGETHER), strict=True)
         ]
         bounds = [torch.full_like(part.loss, math.inf) if part.bounds is None else part.bounds for part in parts]
-        images, values = ([getattr(part, name) for part in parts] for name in ("images", "loss"))
-        return cls(torch.cat(images), torch.cat(values), torch.cat(bounds))
+        images, loss = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "loss"))
+        return cls(images, loss, torch.cat(bounds))
 
     def gap(self) -> dict[str, float]:
-        """The optimality gap, relative to the value where that is at least a thousandth."""
-        gaps = ((self.bounds - self.values) / self.values.abs().clamp_min(SMALL)).cpu().double()
+        """The optimality gap, relative to the loss where that is at least a thousandth."""
+        gaps = ((self.bounds - self.loss) / self.loss.abs().clamp_min(SMALL)).cpu().double()
         return {"median": float(gaps.median()), "largest": float(gaps.max())}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perturbsets._types import Labels, Rows
 from perturbsets.representations.bank import Bank, Block, block_rows, not_finite
-from perturbsets.rows import named_rows
+from perturbsets.rows import batches, check_choice, named_rows
 
 Metric = Literal["euclidean", "cosine"]
 SPARE = 8  # candidates beyond those wanted, so that a few ties need no second search
@@ -60,8 +60,7 @@ def nearest_neighbours(
         >>> nearest.rows.tolist(), nearest.distances.tolist()
         ([[1, 2], [1, 0]], [[1.0, 2.0], [0.0, 1.0]])
     """
-    if metric not in get_args(Metric):
-        raise ValueError(f"metric must be one of {list(get_args(Metric))}, got {metric!r}")
+    check_choice("metric", metric, Metric)
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     if exclude is not None and exclude.shape != queries.shape[:1]:
@@ -77,7 +76,7 @@ def nearest_neighbours(
     seen = 0
     if isinstance(blocks, Tensor):
         size = block_rows(blocks.shape[1])
-        blocks = map(Block, torch.arange(len(blocks)).split(size), blocks.split(size))
+        blocks = map(Block, batches(blocks, size), blocks.split(size))
     for rows, features in blocks:
         if features.shape[1] != queries.shape[1]:
             raise ValueError(f"blocks must have {queries.shape[1]} features as queries have, got {features.shape[1]}")
@@ -186,10 +185,7 @@ def _embedded(features: Tensor, metric: Metric, name: str) -> Float[Tensor, "N D
 class Neighbourhood(NamedTuple):
     """Rows of a bank around each guide, nearest first; ``bank.features(layer, rows)`` gives their features.
 
-    Attributes:
-        reference: Near ones to which models of the neighbourhood are fitted.
-        close: Near ones that are held out from the fit.
-        far: Further ones.
+    Models of the neighbourhood are fitted to the reference; the close ones, as near, are held out.
     """
 
     reference: Int64[Tensor, "B R"]

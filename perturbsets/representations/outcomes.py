@@ -16,13 +16,7 @@ from perturbsets.rows import named_rows
 
 @dataclass(frozen=True)
 class LabelOutcomes(Result):
-    """Whether each adversary is classified as its guide or still as its source.
-
-    Attributes:
-        takes_guide: Whether its label is the guide's.
-        keeps_source: Whether it is still the source's.
-        groups: Number of each pair's independent unit; by default every pair is its own.
-    """
+    """Whether each adversary is classified as its guide or still as its source, and each pair's independent unit."""
 
     takes_guide: Flags
     keeps_source: Flags
@@ -39,13 +33,7 @@ class LabelOutcomes(Result):
 
 @dataclass(frozen=True)
 class Transfer(Result):
-    """Outcomes of the same adversaries on the network they were made on, and on a second.
-
-    Attributes:
-        first: Outcomes on the network they were made on.
-        second: Outcomes on the second network.
-        ratios: Distance ratios d(a, g) / d(s, g) of the second network's features, by layer.
-    """
+    """Outcomes of the same adversaries on the network they were made on, and on a second, with its distance ratios."""
 
     first: LabelOutcomes
     second: LabelOutcomes

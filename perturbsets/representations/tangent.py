@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
@@ -13,7 +13,7 @@ from torch import Tensor
 from augment.double_precision import in_double
 from perturbsets.printing import Printed
 from perturbsets.representations.units import check_features
-from perturbsets.rows import named_rows
+from perturbsets.rows import check_choice, named_rows
 
 Scatter = Literal["centre", "mean"]
 
@@ -176,8 +176,7 @@ def _squared_distance(pca: ProbabilisticPCA, points: Float[Tensor, "B m D"]) -> 
 
 
 def _check_scatter(neighbours: Tensor, centre: Tensor | None, scatter: str) -> None:
-    if scatter not in get_args(Scatter):
-        raise ValueError(f"scatter must be one of {', '.join(get_args(Scatter))}, got {scatter!r}")
+    check_choice("scatter", scatter, Scatter)
     check_features(neighbours=neighbours, **({} if centre is None else {"centre": centre}))
 
 

@@ -119,10 +119,7 @@ def active_overlap(
 
 
 def check_features(**named: Tensor) -> None:
-    """Checks that features, given by name, fit together and are finite.
-
-    Args:
-        **named: Features ``[B, D]`` or ``[B, m, D]``.
+    """Checks that features ``[B, D]`` or ``[B, m, D]``, given by name, fit together and are finite.
 
     Raises:
         TypeError: If features are no floating point numbers.

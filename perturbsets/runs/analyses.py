@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from augment import group_numbers
+from cvae.progress import Progress, busy
 from perturbsets import evaluation
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD
@@ -25,7 +24,7 @@ from perturbsets.multi_label.evaluation import LabelEvaluation
 from perturbsets.recipe import assembly
 from perturbsets.report import console as shown
 from perturbsets.report import write_report
-from perturbsets.representations.experiment import StudySettings, study_representations
+from perturbsets.representations.experiment import study_representations
 from perturbsets.runs import build
 from perturbsets.runs.folder import RunFolder
 
@@ -120,33 +119,36 @@ def certify(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     content: dict[str, Any] = {"smoothing": {}}
     arrays: dict[str, Tensor] = {}
     held = needed = None
-    if settings.coverage is not None or settings.radius is not None:
-        learned, stored = build.learned_set(run, device), build.store(run, "test")
-        check_held_out(learned, stored)
-        held = draw_pairs(stored, generator=run.generator("certify pairs"))
-        if settings.coverage is not None:
-            covered = settings.coverage.make()(learned, held, generator=run.generator("certify coverage"))
-            content["coverage"], arrays["coverage/errors"] = covered.summary(), covered.errors
-        if settings.radius is not None:
-            needed = settings.radius.make()(learned, held, generator=run.generator("certify radius"))
-            content["radius"], arrays["radius/radii"] = needed.summary(), needed.radii
-    sets, models = (build.perturbation_sets(run), build.classifiers(run, device)) if settings.smoothing else ({}, {})
-    for name, section in settings.smoothing.items():
-        source, draws = partial(build.source, recipe, "test"), run.generator("certify certified images")
-        images, labels, groups, rows = held_out_images(held, source, section.images, draws)
-        content["smoothing"][name], found = certify_votes(
-            models[section.classifier][0],
-            images.to(device),
-            labels.to(device),
-            perturbations=sets[section.set],
-            needed=needed,
-            rows=rows,
-            groups=groups,
-            generator=run.generator(f"certify smoothing {name}"),
-            **section.model_dump(include={"sigma", "contradictions", "selection", "draws", "alpha"}),
+    with busy("certify", console):
+        if settings.coverage is not None or settings.radius is not None:
+            learned, stored = build.learned_set(run, device), build.store(run, "test")
+            check_held_out(learned, stored)
+            held = draw_pairs(stored, generator=run.generator("certify pairs"))
+            if settings.coverage is not None:
+                covered = settings.coverage.make()(learned, held, generator=run.generator("certify coverage"))
+                content["coverage"], arrays["coverage/errors"] = covered.summary(), covered.errors
+            if settings.radius is not None:
+                needed = settings.radius.make()(learned, held, generator=run.generator("certify radius"))
+                content["radius"], arrays["radius/radii"] = needed.summary(), needed.radii
+        sets, models = (
+            (build.perturbation_sets(run), build.classifiers(run, device)) if settings.smoothing else ({}, {})
         )
-        content["smoothing"][name] |= {"classifier": section.classifier, "set": section.set}
-        arrays |= {f"smoothing/{name}/{key}": one for key, one in found.items()}
+        for name, section in settings.smoothing.items():
+            source, draws = partial(build.source, recipe, "test"), run.generator("certify certified images")
+            images, labels, groups, rows = held_out_images(held, source, section.images, draws)
+            content["smoothing"][name], found = certify_votes(
+                models[section.classifier][0],
+                images.to(device),
+                labels.to(device),
+                perturbations=sets[section.set],
+                needed=needed,
+                rows=rows,
+                groups=groups,
+                generator=run.generator(f"certify smoothing {name}"),
+                **section.model_dump(include={"sigma", "contradictions", "selection", "draws", "alpha"}),
+            )
+            content["smoothing"][name] |= {"classifier": section.classifier, "set": section.set}
+            arrays |= {f"smoothing/{name}/{key}": one for key, one in found.items()}
     run.write_tensors("certificates/arrays.safetensors", arrays)
     run.write_json("certificates/certificates.json", content)
     shown.sentences(console, shown.certificates(content))
@@ -164,7 +166,7 @@ def representations(run: RunFolder, accelerator: Accelerator, console: Console) 
         content, arrays = study_representations(
             model,
             data,
-            StudySettings(**{field.name: getattr(section, field.name) for field in fields(StudySettings)}),
+            section,
             others=others,
             sets={name: sets[name] for name in section.sets},
             ascent=None if section.ascent is None else section.ascent.make(),
@@ -201,7 +203,7 @@ def labels(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
     names = {"labels": list(test.label_names), "classes": list(test.classes), "seed": recipe.seeds[0]}
     content: dict[str, Any] = {**names, **bench.clean(), "attacks": {}, "least": {}, "universal": {}, "detector": None}
     one: Any
-    with console.status("attacks on labels"):
+    with busy("attacks on labels", console):
         for name, one in section.attacks.items():
             entry = bench.attack(name, assembly.adversary(one, sets), hide=one.hide, show=one.show)
             content["attacks"][name] = {**entry, "objective": one.objective.described()}
@@ -219,7 +221,7 @@ def labels(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
         natural = held.batch(range(len(held)))[0].to(device)
         adversaries = {name: assembly.adversary(recipe.adversaries[name], sets) for name in settings.adversaries}
         content["detector"] = {"share": settings.share, "weights": settings.weights, "classifiers": {}}
-        with console.status("detection by rules"):
+        with busy("detection by rules", console):
             for name in settings.classifiers:
                 detector = RuleDetector(models[name][0], network, rules, natural, share=settings.share, generator=seed)
                 content["detector"]["classifiers"][name] = detector.evaluate(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +19,64 @@ from cvae import derive_seed
 from cvae.files import atomic_file
 from perturbsets.provenance import provenance
 from perturbsets.recipe import Recipe
+from perturbsets.stages import STAGES, depending
 
 _REMEDY = "bring it back, remove the folder, or choose another one by output=..."
 
 
 class RunFolder:
-    """A folder with one recipe's results, its ``output``.
+    """A folder with one recipe's results.
+
+    The recipe may change as long as no result that is there depends on what changed; it may gain sets, classifiers and
+    adversaries.
+
+    Args:
+        recipe: The recipe; the folder is its ``output``.
+        repeat: A stage that will be carried out anew, so that its results may come from another recipe.
+        remove: Whether to remove its results, and those of the stages that depend on it.
 
     Raises:
-        ValueError: If the folder belongs to another recipe, or holds files but no recipe.
+        ValueError: If other results in the folder come from another recipe, or it holds files but no recipe.
         OSError: If it cannot be written.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, repeat: str | None = None, *, remove: bool = False) -> None:
         self.recipe, self.path = recipe, Path(recipe.output)
-        resolved = recipe.resolved()
-        held = self.path / "recipe.yaml"
+        stamp, resolved, held = self.path / "recipe.yaml", recipe.resolved(), None
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"output must be a folder, got {self.path}, which is a file: choose another output=...")
-        if held.is_file():
-            differences = _differences(_parsed(held, yaml.safe_load, yaml.YAMLError), resolved)
-            if differences:
-                raise ValueError(
-                    f"output folder {self.path} belongs to another recipe: {'; '.join(differences[:5])}"
-                    f"{'; ...' if len(differences) > 5 else ''}. Choose another one by output=..., or remove it"
-                )
-        else:
-            strangers = sorted(item.name for item in self.path.iterdir()) if self.path.is_dir() else []
-            if strangers:
-                raise ValueError(
-                    f"output folder {self.path} holds files of something else ({', '.join(strangers[:3])}, ...) and "
-                    "no recipe.yaml. Choose another one by output=..."
-                )
-            with atomic_file(held) as file:
-                file.write_text(yaml.safe_dump(resolved, sort_keys=False))
-        if not os.access(self.path, os.W_OK):
+        if stamp.is_file():
+            held = _parsed(stamp, yaml.safe_load, yaml.YAMLError)
+        elif strangers := sorted(item.name for item in self.path.iterdir()) if self.path.is_dir() else []:
+            raise ValueError(
+                f"output folder {self.path} holds files of something else ({', '.join(strangers[:3])}, ...) and "
+                "no recipe.yaml. Choose another one by output=..."
+            )
+        if self.path.is_dir() and not os.access(self.path, os.W_OK):
             raise PermissionError(f"output folder {self.path} is not writable: choose another one by output=...")
+        changed = {} if held is None else _differences(held, resolved)
+        added = [key for key in changed if held is not None and _is_added(key, held)]
+        again = [] if repeat is None else depending([repeat])
+        stale = [name for name in depending(keys=changed.keys() - added) if name not in again and self._begun(name)]
+        if stale not in ([], ["report"]):
+            told = [sentence for key, sentence in changed.items() if key not in added]
+            raise ValueError(
+                f"results in {self.path} come from another recipe: {'; '.join(told[:5])}{'; ...' * (len(told) > 5)}. "
+                f"Stages that depend on it: {', '.join(stale)}. Remove their results and repeat them by "
+                f"`perturbsets run ... --restart {stale[0]}`, or choose another folder by output=..."
+            )
+        if unfinished := {*again, *stale, *depending(keys=added)}.intersection(self.about["stages"]):
+            stages = {name: entry for name, entry in self.about["stages"].items() if name not in unfinished}
+            self.write_json("run.json", {**self.about, "stages": stages})
+        for path in (self.path / name for stage in again for name in STAGES[stage].writes if remove):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if changed or held is None:
+            with atomic_file(stamp) as file:
+                file.write_text(yaml.safe_dump(resolved, sort_keys=False))
+
+    def _begun(self, stage: str) -> bool:
+        """Whether results of a stage are there, perhaps unfinished ones."""
+        return any((self.path / name).exists() for name in STAGES[stage].writes)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -65,8 +88,9 @@ class RunFolder:
         """Whether a stage was finished."""
         return stage in self.about["stages"]
 
-    def finish(self, stage: str, seconds: float, later: Sequence[str], *, processes: int) -> None:
-        """Records a stage as finished, and the later ones, which used its former result, as unfinished."""
+    def finish(self, stage: str, seconds: float, *, processes: int) -> None:
+        """Records a stage as finished, and those that depend on it, which used its former result, as unfinished."""
+        later = depending([stage])
         stages = {name: entry for name, entry in self.about["stages"].items() if name not in later}
         command = shlex.join(["perturbsets", *sys.argv[1:]])
         stages[stage] = {"seconds": round(seconds, 2), "processes": processes, "command": command}
@@ -116,12 +140,21 @@ def _parsed(file: Path, parse: Callable[[str], Any], fault: type[Exception]) -> 
     return content
 
 
-def _differences(held: Any, wanted: Any, place: str = "") -> list[str]:
+def _is_added(key: str, held: Mapping[str, Any]) -> bool:
+    """Whether a key is a new set, classifier or adversary, which no former result knows."""
+    section, _, name = key.partition(".")
+    return (
+        section in ("sets", "classifiers", "adversaries") and name not in (held.get(section) or {}) and "." not in name
+    )
+
+
+def _differences(held: Any, wanted: Any, place: str = "") -> dict[str, str]:
+    """The keys whose values differ, with a sentence for each."""
     if isinstance(held, dict) and isinstance(wanted, dict):
-        return [
-            line
-            for key in {**held, **wanted}
-            if (place, key) != ("", "output")
-            for line in _differences(held.get(key), wanted.get(key), f"{place}.{key}" if place else str(key))
-        ]
-    return [] if held == wanted else [f"{place} is {held!r} there and {wanted!r} here"]
+        return {
+            key: sentence
+            for name in {**held, **wanted}
+            if (place, name) != ("", "output")
+            for key, sentence in _differences(held.get(name), wanted.get(name), f"{place}.{name}".lstrip(".")).items()
+        }
+    return {} if held == wanted else {place: f"{place} is {held!r} there and {wanted!r} here"}

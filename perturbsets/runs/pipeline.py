@@ -8,35 +8,42 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from perturbsets.recipe import Recipe
-from perturbsets.recipe.data_validation import classifier_misfits, label_misfits
-from perturbsets.runs import analyses, build, stages
+from perturbsets.runs import analyses, stages
+from perturbsets.runs.data_validation import check_data
 from perturbsets.runs.folder import RunFolder
 from perturbsets.stages import STAGES
 
 MODULES = {"stages": stages, "analyses": analyses}
 
 
-def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
+def execute(recipe: Recipe, only: str | None = None, *, restart: str | None = None, quiet: bool = False) -> RunFolder:
     """Carries out a recipe in its run folder, from the first stage that is not finished.
 
     Args:
         recipe: The recipe.
         only: One stage to carry out alone, again if it was finished; a finished fit or training is kept as it is.
+        restart: A stage to repeat, with those that depend on it: their results are removed first.
+        quiet: Whether to print nothing.
 
     Raises:
-        ValueError: If the output folder belongs to another recipe, the recipe has no such stage, or as a stage raises.
+        ValueError: If results in the output folder come from another recipe, there is no such stage, or as a stage
+            raises.
         OSError: If the folder cannot be written.
     """
     names = recipe.stages
-    if only is not None and only not in names:
-        raise ValueError(f"recipe must have sections for the stage {only}, got none: its stages are {', '.join(names)}")
-    _check_data(recipe)
+    for stage in {only, restart} - {None, *names}:
+        raise ValueError(
+            f"recipe must have sections for the stage {stage}, got none: its stages are {', '.join(names)}"
+        )
+    check_data(recipe)
     learning = recipe.fit if "fit" in names else recipe.train  # where there are both, they have one precision
     accelerator = Accelerator(mixed_precision=learning.mixed_precision)
-    console = Console(quiet=not accelerator.is_main_process)
+    console = Console(quiet=quiet or not accelerator.is_main_process)
+    repeat = restart if only is None or STAGES[only].shared else only
     with accelerator.main_process_first():
-        run = RunFolder(recipe)
-    for number, name in enumerate(names):
+        remove = restart is not None and accelerator.is_main_process
+        run = RunFolder(recipe, repeat if accelerator.is_main_process else None, remove=remove)
+    for name in names:
         if only not in (None, name) or (only is None and run.done(name)):
             continue
         console.print(f"[bold]{name}[/bold]")
@@ -46,16 +53,6 @@ def execute(recipe: Recipe, only: str | None = None) -> RunFolder:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             seconds = time.perf_counter() - begun
-            run.finish(name, seconds, names[number + 1 :], processes=accelerator.num_processes)
+            run.finish(name, seconds, processes=accelerator.num_processes)
         accelerator.wait_for_everyone()
     return run
-
-
-def _check_data(recipe: Recipe) -> None:
-    """Checks a recipe against its data and the run whose classifiers it takes, before any work."""
-    faults = list(classifier_misfits(recipe, build.methods(recipe)))
-    if recipe.auxiliary is not None or recipe.labels is not None:
-        build.rules(recipe)  # which must fit labels and classes
-        faults += label_misfits(recipe, build.labelled(recipe, "test"))
-    if faults:
-        raise ValueError("recipe must fit its data, got:\n" + "\n".join(f"  {fault}" for fault in faults))

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 import cvae
 from augment import contact_sheet, group_numbers, write_pairs
 from cvae import LoopSettings, Pretrained
+from cvae.progress import Progress, busy
 from perturbsets.criteria import SetQuality, encodings, radius_by_group, radius_from_pairs
 from perturbsets.criteria.check import check_set
 from perturbsets.criteria.figures import holding
@@ -66,7 +66,7 @@ def fit(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
         recipe.fit.make(seed=run.seed("fit")),
         folder=run.path / "fit",
         accelerator=accelerator,
-        progress=True,
+        progress=not console.quiet,
         identity=f"pairs={digest.hexdigest()[:16]}",
     )
     if not accelerator.is_main_process:
@@ -104,15 +104,16 @@ def check(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
             content["quality"]["features"] = features.build.rsplit(".", 1)[1]
         return content, arrays
 
-    content, arrays = measure(test, None if settings.quantile is None else holding(norms, settings.quantile))
+    with busy("check", console):
+        content, arrays = measure(test, None if settings.quantile is None else holding(norms, settings.quantile))
+        if "unseen" in test.splits:
+            content["unseen"], _ = measure(build.store(run, "unseen"))
     content["radius"] = {
         "value": learned.radius,
         "quantile": recipe.set.quantile if recipe.set.radius is None else None,
         "pairs": len(norms),
         "groups": radius_by_group(learned.model, held, quantile=recipe.set.quantile),
     }
-    if "unseen" in test.splits:
-        content["unseen"], _ = measure(build.store(run, "unseen"))
     run.write_tensors("checks/arrays.safetensors", {"norms": norms, **arrays})
     run.write_json("checks/checks.json", content)
     console.print(shown.criteria(content))
@@ -132,8 +133,8 @@ def _train(
 ) -> None:
     """Trains one classifier and saves it."""
     path = run.path / folder
-    others |= {"title": f"{path.parent.name} ({path.name})", "progress": True}
-    train_classifier(model, data, method, settings, folder=path, accelerator=accelerator, **others)
+    title = f"{path.parent.name} ({path.name})"
+    train_classifier(model, data, method, settings, folder=path, accelerator=accelerator, title=title, **others)
     if accelerator.is_main_process:
         model.save_pretrained(path)
 
@@ -147,7 +148,7 @@ def auxiliary(run: RunFolder, accelerator: Accelerator, console: Console) -> Non
     for seed in recipe.seeds:
         model, folder = build.auxiliary_network(run, data, seed), f"auxiliary/{seed}"
         settings = (section.train or recipe.train).make(seed=run.seed("auxiliary", seed))
-        _train(run, accelerator, model, images, method, settings, folder)
+        _train(run, accelerator, model, images, method, settings, folder, progress=not console.quiet)
         if accelerator.is_main_process:
             thresholds = torch.zeros(len(data.label_names))
             if section.thresholds != "none":
@@ -180,7 +181,7 @@ def train(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
             model, method = build.classifier(run, part, data, seed), build.method(part, sets, network, rules)
             settings, folder = recipe.train.make(seed=run.seed("train", seed)), f"classifiers/{name}/{seed}"
             how = {"validation": validation, "schedule": assembly.schedule(recipe.schedule, recipe.train.steps)}
-            _train(run, accelerator, model, items, method, settings, folder, **how)
+            _train(run, accelerator, model, items, method, settings, folder, progress=not console.quiet, **how)
             if accelerator.is_main_process and name not in costs:
                 rows = range(min(len(items), recipe.train.batch))
                 images, *labels = (one.to(accelerator.device) for one in items.batch(list(rows)))

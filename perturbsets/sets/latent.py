@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cvae import CVAE, DiagonalGaussian
 from cvae._types import Features
-from cvae.files import atomic_folder
+from cvae.files import atomic_folder, read_tensors
 from perturbsets._types import Images, Offsets, OneOrEach, Rows
 from perturbsets.rows import check_choice, one_number, set_per_image
 from perturbsets.sets.balls import L2Ball
@@ -197,7 +197,7 @@ class LatentBall(PerturbationSet):
         bank = None
         if (folder / "bank.safetensors").exists():
             try:
-                bank = safetensors.torch.load_file(folder / "bank.safetensors")["bank"]
+                bank = read_tensors(folder / "bank.safetensors")["bank"]
             except (safetensors.SafetensorError, KeyError) as error:
                 raise ValueError(f"{folder / 'bank.safetensors'} is corrupted ({error}); save the set again") from error
         return cls(CVAE.from_pretrained(folder), radius, bank=bank, draw=draw, learned_from=read(said, folder))

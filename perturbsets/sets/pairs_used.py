@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from augment import PairStore
+from cvae.files import check_readable, read_tensors
 from perturbsets.model_call import reachable
 
 FILE = "learned_from.safetensors"
@@ -64,8 +65,9 @@ def read(said: Sequence[dict[str, Any]], folder: Path) -> tuple[PairsUsed, ...]:
     """Reads what :func:`written` wrote; a file that is missing or corrupted is refused."""
     if not said:
         return ()
+    check_readable(folder / FILE)
     try:
-        images = safetensors.torch.load_file(folder / FILE)
+        images = read_tensors(folder / FILE)
         return tuple(PairsUsed(use["purpose"], tuple(use["splits"]), images[use["purpose"]]) for use in said)
     except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
         raise ValueError(

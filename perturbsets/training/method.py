@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -146,12 +145,6 @@ class OneUpdate(Method):
         passes.
         """
         return cross_entropy(model, prepared, labels)
-
-
-def check_weight(name: str, weight: float) -> None:
-    """Refuses a weight of a term of the loss that is no finite number of 0 or more."""
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"{name} must be a finite number of 0 or more, got {weight}")
 
 
 def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update:

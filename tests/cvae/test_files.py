@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from cvae.files import append, atomic_file, atomic_files, atomic_folder
+from cvae.files import append, atomic_file, atomic_files, atomic_folder, read_tensors
 
 
 def test_file_is_whole_or_absent(tmp_path: Path) -> None:
@@ -101,3 +102,29 @@ def test_files_join_those_of_a_folder(tmp_path: Path) -> None:
         "one": "one",
         "two": "two",
     }
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_what_is_written_is_as_open_as_any_new_file(tmp_path: Path, mask: int) -> None:
+    former = os.umask(mask)
+    try:
+        in_a_file(tmp_path / "file")
+        (tmp_path / "files").mkdir()
+        in_files(tmp_path / "files")
+        in_a_folder(tmp_path / "folder")
+    finally:
+        os.umask(former)
+
+    for path in [tmp_path / "file", *tmp_path.glob("files/*"), *tmp_path.glob("folder/*")]:
+        assert path.stat().st_mode & 0o777 == 0o666 & ~mask, path
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_a_file_that_may_not_be_read_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_a_file(tmp_path / "file")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+    with pytest.raises(PermissionError, match=r"there but may not be read.*file'"):
+        read_tensors(tmp_path / "file")
+    with pytest.raises(FileNotFoundError):
+        read_tensors(tmp_path / "none")

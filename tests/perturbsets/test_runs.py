@@ -213,14 +213,80 @@ def test_second_run_does_nothing(finished: RunFolder) -> None:
     assert again.about == about
 
 
-def test_folder_of_another_recipe_is_refused_with_the_keys_that_differ(finished: RunFolder) -> None:
-    overrides = ["fit.steps=5", "adversaries.more={set: pixels, ascent: {build: perturbsets.OneStep}}"]
-    message = r"belongs to another recipe: fit\.steps is 4 there and 5 here; adversaries\.more is None there"
+def test_results_of_another_recipe_are_refused_with_keys_stages_and_remedies(finished: RunFolder) -> None:
+    message = (
+        r"come from another recipe: fit\.steps is 4 there and 5 here; check\.necessary\.steps is 2 there and 3 here\. "
+        r"Stages that depend on it: fit, check, auxiliary, train, .*`perturbsets run \.\.\. --restart fit`.*output="
+    )
 
     with pytest.raises(ValueError, match=message):
-        execute(read_recipe(finished.path, overrides))
-    with pytest.raises(ValueError, match=r"Choose another one by output=\.\.\., or remove it"):
+        execute(read_recipe(finished.path, ["fit.steps=5", "check.necessary.steps=3"]))
+    with pytest.raises(ValueError, match=r"seed is 0 there and 9 here\. Stages that depend on it: pairs, fit"):
         execute(read_recipe(finished.path, ["seed=9"]), "fit")
+    with pytest.raises(ValueError, match=r"depend on it: labels\. .*--restart labels"):
+        execute(read_recipe(finished.path, ["labels.images=9"]), "check")
+
+
+def test_a_recipe_may_change_where_no_result_depends_on_it(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path / "run")
+    run = execute(recipe, "pairs")
+    RunFolder(read_recipe(run.path, ["fit.steps=5", "check.necessary.steps=3"]))
+
+    assert run.done("pairs")
+    assert read_recipe(run.path).fit.steps == 5
+    with pytest.raises(ValueError, match=r"depend on it: pairs\."):
+        RunFolder(read_recipe(run.path, ["change.rotation=10"]))
+
+
+def test_sets_classifiers_and_adversaries_may_be_added(tmp_path: Path) -> None:
+    run = RunFolder(recipe_for(tmp_path / "run"))
+    for name, stage in STAGES.items():
+        run.finish(name, 1.0, processes=1)
+        run.write_json(f"{stage.writes[0]}/of.json" if "." not in stage.writes[0] else stage.writes[0], {})
+    more = "{set: pixels, ascent: {build: perturbsets.OneStep}}"
+
+    RunFolder(read_recipe(run.path, [f"adversaries.more={more}"]))
+    assert list(run.about["stages"]) == ["pairs", "fit", "check", "auxiliary", "train", "certify", "representations"]
+    RunFolder(read_recipe(run.path, ["classifiers.more={build: perturbsets.StandardTraining}"]))
+    assert list(run.about["stages"]) == ["pairs", "fit", "check", "auxiliary"]
+    assert (run.path / "classifiers").is_dir()
+
+
+def test_a_restart_removes_the_results_that_depend_on_a_stage(tmp_path: Path) -> None:
+    run = RunFolder(recipe_for(tmp_path / "run"))
+    for name, stage in STAGES.items():
+        run.finish(name, 1.0, processes=1)
+        run.write_json(f"{stage.writes[0]}/of.json" if "." not in stage.writes[0] else stage.writes[0], {})
+
+    RunFolder(read_recipe(run.path, ["train.steps=3"]), "auxiliary", remove=True)
+
+    assert list(run.about["stages"]) == ["pairs", "fit", "check"]
+    assert {path.name for path in run.path.iterdir()} == {"recipe.yaml", "run.json", "pairs.h5", "fit", "checks"}
+    with pytest.raises(ValueError, match=r"for the stage stir, got none: its stages are pairs, fit"):
+        execute(read_recipe(run.path), restart="stir")
+
+
+def test_every_section_of_a_recipe_is_read_by_a_stage() -> None:
+    read = {key.split(".")[0] for stage in STAGES.values() for key in stage.reads}
+
+    assert read == set(Recipe.model_fields) - {"seed", "output"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["pairs.of={build: augment.PairedFolders, clean: nowhere, changed: .}"], r"pairs\.of\.clean must be a folder"),
+        (["pairs.path=none.h5"], r"pairs\.path: path must be a pair file, got none\.h5"),
+    ],
+)
+def test_files_are_checked_before_the_folder_is_made(tmp_path: Path, overrides: list[str], fault: str) -> None:
+    recipe = tmp_path / "small.yaml"
+    kept = ("source", "change", "pairs", "model", "fit")
+    recipe.write_text(yaml.safe_dump({**{key: SMALL[key] for key in kept}, "output": str(tmp_path / "run")}))
+
+    with pytest.raises(ValueError, match=rf"recipe must fit its data, got:\n  {fault}"):
+        execute(read_recipe(recipe, overrides))
+    assert not (tmp_path / "run").exists()
 
 
 def test_moved_run_folder_is_still_the_same_run(finished: RunFolder) -> None:
@@ -233,8 +299,8 @@ def test_rerun_stage_marks_later_ones_unfinished(tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path / "run")
     run = RunFolder(recipe)
     names = list(STAGES)
-    for number, name in enumerate(names):
-        run.finish(name, 1.0, names[number + 1 :], processes=1)
+    for name in names:
+        run.finish(name, 1.0, processes=1)
     assert list(run.about["stages"]) == names
 
     execute(recipe, "pairs")

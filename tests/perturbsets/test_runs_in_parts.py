@@ -145,7 +145,7 @@ def test_classifiers_of_another_run_are_judged_alike(folder: Path) -> None:
 def test_a_run_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
     sections = {"source": DIGITS, "adversaries": {}}
 
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(ValueError, match=r"trained: .*nowhere"):
         run(tmp_path, "judged", trained=str(tmp_path / "nowhere"), **sections)
     with pytest.raises(FileNotFoundError, match=r"classifiers/plain/7 is not there yet"):
         run(tmp_path, "other", trained=str(folder / "trained"), seeds=[7], **sections)

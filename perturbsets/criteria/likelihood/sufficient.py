@@ -241,11 +241,9 @@ class SufficientLikelihood(Printed):
         unit = math.log(2) * model.pixels
         rows: list[list[Tensor]] = []
         size = max(1, min(PAIRS, ROOM // (model.pixels * model.latent)))
-        first = 0
-        for clean, changed, source in batches(pairs, size=size, device=perturbations.device):
+        for clean, changed, source, row in batches(pairs, size=size, device=perturbations.device):
             region = perturbations.at(clean)
-            likelihood = OffsetLikelihood(region, changed, torch.arange(first, first + len(clean)))
-            first += len(clean)
+            likelihood = OffsetLikelihood(region, changed, row)
             transport = Transport(region.ball.radii(in_double(region.centre()))[:, 0], region.size)
             recognised = Recognised.of(model.recognition(clean, changed), region.prior, transport)
             table, errors = self._weigh(likelihood, transport, recognised, generator)

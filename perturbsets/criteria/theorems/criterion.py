@@ -215,7 +215,7 @@ class Theorems(Printed):
         vectors = vectors.to(double_device(perturbations.device), torch.float64)
         error = (1 - self.confidence) / 2
         rows: list[list[Tensor]] = []
-        for clean, changed, source in batches(pairs, device=perturbations.device):
+        for clean, changed, source, _ in batches(pairs, device=perturbations.device):
             region = perturbations.at(clean)
             posterior = model.recognition(clean, changed)
             offsets = from_prior(region, posterior)

@@ -13,7 +13,9 @@ def test_a_study_needs_a_network_and_data_alone() -> None:
     torch.manual_seed(0)
     model = SmallConvNet(1, 8, 8, classes=10, hidden=16, widths=(4, 8)).eval()
     data = {split: Digits(split, size=8, digit=8) for split in ("train", "test")}
-    settings = StudySettings(["layers.6"], pairs=4, right=False, radius=0.2, radii=[], steps=3, random=False, shown=1)
+    settings = StudySettings(
+        layers=["layers.6"], pairs=4, right=False, radius=0.2, radii=[], steps=3, random=False, shown=1
+    )
     parts: list[str] = []
 
     content, arrays = study_representations(

@@ -209,7 +209,7 @@ def test_neighbours_in_a_plane_are_refused_by_row(dtype: torch.dtype, dead: bool
 
 def test_an_unknown_scatter_is_refused() -> None:
     fit = inspect.unwrap(ProbabilisticPCA.fit.__func__)  # type: ignore[attr-defined]  # its hints refuse it first
-    with pytest.raises(ValueError, match="scatter must be one of centre, mean, got 'median'"):
+    with pytest.raises(ValueError, match=r"scatter must be one of \['centre', 'mean'\], got 'median'"):
         fit(ProbabilisticPCA, cloud(2, 15, 9), 2, scatter="median")
 
 

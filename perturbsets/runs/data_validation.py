@@ -1,16 +1,69 @@
-"""Faults of names in a recipe that only its data and other runs know: labels and trained classifiers."""
+"""Faults of a recipe that only its files, its data and other runs show, found before any work."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from augment import MultiLabelSource
+from augment import ImageError, MultiLabelSource, PairStore
+from perturbsets.loading import load
+from perturbsets.recipe import Recipe
 from perturbsets.recipe.assembly import auxiliary_kind
-from perturbsets.recipe.schema import Recipe
+from perturbsets.runs import build
+
+
+def check_data(recipe: Recipe) -> None:
+    """Checks a recipe against its files and data, and against the runs that it names.
+
+    Raises:
+        ValueError: If they do not fit; all faults are named, by the recipe's keys.
+    """
+    faults = list(_file_faults(recipe))
+    if not faults:
+        faults += classifier_misfits(recipe, build.methods(recipe))
+    if not faults and (recipe.auxiliary is not None or recipe.labels is not None):
+        build.rules(recipe)  # which must fit labels and classes
+        faults += label_misfits(recipe, build.labelled(recipe, "test"))
+    if faults:
+        raise ValueError("recipe must fit its data, got:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _file_faults(recipe: Recipe) -> Iterator[str]:
+    """Files and folders that are not there or not what they should be."""
+    stages, pairs, opened = recipe.stages, recipe.pairs, list[tuple[str, Any, Callable[[], object]]]()
+    learning = ("pairs" in stages and pairs.of is None) or not {"auxiliary", "train"}.isdisjoint(stages)
+    if recipe.source is not None:
+        splits = build.SPLITS if learning else ("test",)
+        opened += [("source", recipe.source, partial(_first_image, recipe, split)) for split in splits]
+    if "pairs" in stages and pairs.of is not None:
+        opened.append(("pairs.of", pairs.of, pairs.of.make().plan))
+    if pairs.path is not None:
+        opened.append(("pairs.path", None, partial(PairStore, pairs.path)))
+    if recipe.learned is not None:
+        opened.append(("learned", None, partial(load, recipe.learned)))
+    if recipe.trained is not None:
+        opened.append(("trained", None, partial(build.methods, recipe)))
+    said = set[str]()
+    for place, part, open_it in opened:
+        try:
+            open_it()
+        except (ValueError, OSError, ImageError) as error:
+            argument = str(error).split(" ", 1)[0].split(".", 1)[0]
+            if str(error) not in said:
+                yield (
+                    f"{place}.{error}"
+                    if part is not None and argument in type(part).model_fields
+                    else f"{place}: {error}"
+                )
+            said.add(str(error))
+
+
+def _first_image(recipe: Recipe, split: str) -> None:
+    build.source(recipe, split).batch([0])
 
 
 def classifier_misfits(recipe: Recipe, known: Collection[str]) -> Iterator[str]:
