@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from perturbsets.attack_command import attack
 from perturbsets.stages import STAGES
 
 app = typer.Typer(
     help="Learn perturbation sets from pairs of images, check them, and train and evaluate classifiers with them.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -25,34 +27,69 @@ Overrides = Annotated[
 ]
 
 
+Restart = Annotated[
+    str | None,
+    typer.Option(help="A stage to repeat, with those that depend on it: their results are removed.", metavar="STAGE"),
+]
+
+
+@dataclass
+class _Printing:
+    quiet: bool = False
+    verbose: bool = False
+
+
+printing = _Printing()
+
+
+def _print_version(asked: bool) -> bool:
+    if asked:
+        from perturbsets import __version__
+
+        typer.echo(f"perturbsets {__version__}")
+        raise typer.Exit
+    return asked
+
+
 @app.callback()
 def _settings(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the traceback of every error.")] = False,
     tune_malloc: Annotated[bool, typer.Option(help="Let glibc keep freed memory, which is faster on CPUs.")] = True,
 ) -> None:
+    printing.quiet, printing.verbose = quiet, verbose
     if tune_malloc:
         from perturbsets.memory import keep_freed_memory
 
         keep_freed_memory()
 
 
-def _execute(recipe: Path, overrides: list[str] | None, only: str | None = None) -> None:
+def _execute(recipe: Path, overrides: list[str] | None, only: str | None = None, restart: str | None = None) -> None:
     """Carries out a recipe or one stage; errors that the user can correct take one line, without a traceback."""
     try:
         from perturbsets.recipe import read_recipe
         from perturbsets.runs import execute
 
-        folder = execute(read_recipe(recipe, overrides or ()), only).path
+        folder = execute(read_recipe(recipe, overrides or ()), only, restart=restart, quiet=printing.quiet).path
     except (ValueError, OSError, FloatingPointError) as error:
+        if printing.verbose:
+            raise
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(2) from error
-    if only in (None, "report"):
+    except KeyboardInterrupt as error:
+        typer.secho("interrupted: the same command continues where this one ended", err=True)
+        raise typer.Exit(130) from error
+    if only in (None, "report") and not printing.quiet:
         typer.echo(f"report: {(folder / 'report.html').resolve()}")
 
 
 @app.command()
-def run(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+def run(recipe: RecipeArgument, overrides: Overrides = None, restart: Restart = None) -> None:
     """Carry out a whole recipe, continuing at the first stage that is not finished."""
-    _execute(recipe, overrides)
+    _execute(recipe, overrides, restart=restart)
 
 
 def _stage_command(name: str) -> Callable[..., None]:
@@ -64,6 +101,17 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 for stage in STAGES.values():
     app.command(stage.name, help=stage.help)(_stage_command(stage.name))
+
+
+app.command()(attack)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, threads and optional parts."""
+    from perturbsets.doctor import lines
+
+    typer.echo("\n".join(lines()))
 
 
 @app.command()

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
+import perturbsets
 from perturbsets import cli, memory
 from perturbsets.recipe import Recipe, read_recipe
 from perturbsets.runs.pipeline import MODULES
@@ -20,7 +22,7 @@ from perturbsets.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "perturbsets"]
-COMMANDS = [*STAGES, "run", "recipes", "schema"]
+COMMANDS = [*STAGES, "run", "recipes", "schema", "doctor", "attack"]
 SMALL: dict[str, Any] = {
     "source": {"build": "augment.Digits", "size": 8, "digit": 8},
     "change": {"build": "augment.SpatialChange"},
@@ -168,7 +170,7 @@ def test_program_ends_with_status_2_and_one_error(tmp_path: Path) -> None:
 def test_bugs_keep_their_traceback(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import perturbsets.runs
 
-    def broken(*arguments: Any) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(perturbsets.runs, "execute", broken)
@@ -192,3 +194,38 @@ def test_malloc_is_set_by_the_program_unless_told_not_to(small: Path, malloc_cal
 
     invoke("run", "none.yaml")
     assert malloc_calls == ["called"]
+
+
+def test_the_version_and_the_machine_are_printed() -> None:
+    assert invoke("--version").stdout == f"perturbsets {perturbsets.__version__}\n"
+    assert invoke("-h").stdout == invoke("--help").stdout
+    printed = invoke("doctor").stdout.splitlines()
+    assert f"torch {torch.__version__.split('+')[0]}" in " ".join(printed)
+    assert any(line.startswith("devices cpu") for line in printed)
+
+
+def test_an_interruption_says_how_to_continue(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import perturbsets.runs
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(perturbsets.runs, "execute", interrupted)
+    shown = invoke("run", small)
+
+    assert shown.exit_code == 130
+    assert shown.stderr == "interrupted: the same command continues where this one ended\n"
+
+
+def test_quiet_prints_nothing_and_verbose_the_traceback(small: Path) -> None:
+    assert invoke("-q", "pairs", small).output == ""
+    assert isinstance(invoke("-v", "check", small).exception, FileNotFoundError)
+
+
+def test_unknown_keys_come_with_near_ones_that_are_known_there(small: Path) -> None:
+    shown = invoke("run", small, "fit.stepz=3", "chek.necessary.steps=1", "sets.learned.radiu=1", "fit.radius=1")
+
+    assert "fit.stepz: unknown key, got 3: did you mean steps?" in shown.stderr
+    assert "chek: unknown key, got {'necessary': {'steps': 1}}: did you mean check?" in shown.stderr
+    assert "sets.learned.radiu: unknown key, got 1: did you mean radius?" in shown.stderr
+    assert "fit.radius: unknown key, got 1\n" in shown.stderr
