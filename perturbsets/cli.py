@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from perturbsets.attack_command import attack
 from perturbsets.stages import STAGES
 
 app = typer.Typer(
@@ -100,6 +101,9 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 for stage in STAGES.values():
     app.command(stage.name, help=stage.help)(_stage_command(stage.name))
+
+
+app.command()(attack)
 
 
 @app.command()

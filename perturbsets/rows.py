@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import OneOrEach, PerImage, Rows
+from perturbsets.printing import Printed
 
 SHOWN = 8  # row numbers named in an error
 Kind = TypeVar("Kind", bound="PerImageSettings")
@@ -84,7 +85,7 @@ def check_rows(name: str, given: Any, count: int) -> None:
         )
 
 
-class PerImageSettings:
+class PerImageSettings(Printed):
     """Settings of sets, objectives, ascents and adversaries, of which some may hold one number for each image.
 
     Attributes:

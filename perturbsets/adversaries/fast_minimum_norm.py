@@ -13,9 +13,10 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import slope
-from perturbsets.model_call import ordinary, preserve_state
+from perturbsets.model_call import check_call, ordinary, preserve_state
 from perturbsets.objectives.base import Loss
 from perturbsets.objectives.classification import Margin, class_numbers
+from perturbsets.printing import Printed
 from perturbsets.sets.pixel import BALLS, Norm, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
@@ -82,6 +83,7 @@ def fast_minimum_norm(
         >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
+    check_call(model, images)
     if steps < 1 or not step_size > 0 or not 0 < rate < 1:
         raise ValueError(
             "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
@@ -127,7 +129,7 @@ def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
 
 
 @dataclass(frozen=True)
-class _Climb:
+class _Climb(Printed):
     """The steps of a batch from given offsets to the smallest misclassified ones."""
 
     norm: str

@@ -33,12 +33,13 @@ from perturbsets.certificates.covering import (
 from perturbsets.criteria.extremes import squared_difference
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out, joined
 from perturbsets.objectives import ApproximationError
+from perturbsets.printing import Printed, Result
 from perturbsets.sets import PerturbationSet
 from perturbsets.sets.latent import LatentRegion
 
 
 @dataclass(frozen=True)
-class CoverageCertificate:
+class CoverageCertificate(Result):
     """With confidence 1 − α, at least a share p of future pairs lies within tolerance τ of the set.
 
     Attributes:
@@ -167,7 +168,7 @@ def coverage(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coverage:
+class Coverage(Printed):
     """Searches the nearest member for one random pair of every held-out source, and certifies coverage.
 
     Two of tolerance, share and alpha are given and the third follows, as in :func:`coverage`. Classic sets can be

@@ -28,11 +28,12 @@ from perturbsets.certificates.covering import (
 from perturbsets.criteria.extremes import squared_difference
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out, joined
 from perturbsets.objectives import ApproximationError
+from perturbsets.printing import Printed, Result
 from perturbsets.sets import LatentBall
 
 
 @dataclass(frozen=True)
-class RadiusCertificate:
+class RadiusCertificate(Result):
     """With confidence 1 − α, this radius suffices for a share p of future pairs to lie within tolerance.
 
     Attributes:
@@ -178,7 +179,7 @@ def needed_radii(
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoveringRadius:
+class CoveringRadius(Printed):
     """Searches the radius that one random pair of every held-out source needs, and certifies one for future pairs.
 
     The statement of :class:`~perturbsets.Coverage`, solved for the radius of the ball. A set whose radius was chosen

@@ -12,13 +12,14 @@ from perturbsets._types import Flags, Images, Offsets, PerImage
 from perturbsets.ascents import Ascent, Best, ProjectedLBFGS, RandomSearch
 from perturbsets.model_call import given_or_fresh, preserve_state
 from perturbsets.objectives import ApproximationError, FunctionObjective, Loss
+from perturbsets.printing import Printed
 from perturbsets.sets import LatentBall, PerturbationSet, Region
 
 HELD = 1e-3  # share of the identity error below which further starts could gain little
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Nearest(Printed):
     """The nearest members found in balls of R rising radii.
 
     Attributes:

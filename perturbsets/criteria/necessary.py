@@ -14,7 +14,8 @@ from perturbsets.criteria.extremes import Nearest, check_finite, nearest_members
 from perturbsets.criteria.figures import NecessaryCurve, check_shares, curve_radii, figure, named, spread
 from perturbsets.criteria.groups import Grouping, by_group, groups_of, members
 from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out, joined, mismatched
-from perturbsets.intervals import share_interval
+from perturbsets.intervals import mean_interval, share_interval
+from perturbsets.printing import Printed, Result, percent_interval
 from perturbsets.sets.latent import LatentBall
 
 MATCHED = ("identity", "reconstruction", "encoding", "search")
@@ -25,7 +26,7 @@ NEAR = 1e-6  # least distance of a probability from 0 and 1, where a single wron
 
 
 @dataclass(frozen=True)
-class NecessaryResult:
+class NecessaryResult(Result):
     """Errors per pair, on the CPU: mean squared differences per pixel, but for the excess.
 
     Attributes:
@@ -89,6 +90,12 @@ class NecessaryResult:
         level = SLACK * min(max(float(self.left.median()), CLOSE), HALF)
         return _left(self.mismatched_search, self.mismatched_identity) <= level, level
 
+    @property
+    def sentence(self) -> str:
+        """What remains of the change at the nearest member."""
+        rest = percent_interval(mean_interval(self.search, self.source, over=self.identity))
+        return f"Error of the nearest member {rest} of the change, mean of {len(self.source)} pairs"
+
     def summary(self) -> dict[str, Any]:
         """Means, quantiles, and two kinds of shares, with intervals over sources.
 
@@ -120,7 +127,7 @@ class NecessaryResult:
 
 
 @dataclass(frozen=True)
-class NecessarySubset:
+class NecessarySubset(Printed):
     r"""Measures the error of the nearest members of a latent ball to held-out changed images.
 
     .. math:: \delta = \mathbb E_{x, \tilde x} \min_{\|u\| \le \epsilon} \tfrac1m \|g(x, u) - \tilde x\|^2

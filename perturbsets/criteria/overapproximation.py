@@ -17,15 +17,16 @@ from perturbsets.criteria.extremes import check_finite, climbing, farthest_membe
 from perturbsets.criteria.figures import figure, named, spread
 from perturbsets.criteria.pairs import Pairs, SourceBatch, by_clean_image, check_held_out, joined
 from perturbsets.evaluation.accuracy import correct_under
-from perturbsets.intervals import independent, share_interval
+from perturbsets.intervals import ends, independent, mean_interval, share_interval
 from perturbsets.objectives import Margin
+from perturbsets.printing import Printed, Result
 from perturbsets.sets.base import PerturbationSet
 
 UNMOVED = 0.01  # of the mean squared real change, below which no difference is visible
 
 
 @dataclass(frozen=True)
-class LabelPreservation:
+class LabelPreservation(Result):
     """Correct predictions of a classifier for each clean image with a label, on the CPU.
 
     Attributes:
@@ -58,7 +59,7 @@ class LabelPreservation:
 
 
 @dataclass(frozen=True)
-class OverApproximationResult:
+class OverApproximationResult(Result):
     """Displacements around each clean image x by the set and by real changes, on the CPU.
 
     Displacements and distances are mean squared differences per pixel.
@@ -103,6 +104,13 @@ class OverApproximationResult:
         level = UNMOVED * self.real.mean()
         return ~self.still & (self.swing <= level) & (self.diversity <= level)
 
+    @property
+    def sentence(self) -> str:
+        """How far the farthest member lies, against the largest real changes."""
+        ratio, low, high = mean_interval(self.reach, self.source, over=self.real_reach)
+        between = ends(low, high, "{:.3g}".format, ", ")
+        return f"Farthest member {ratio:.3g} [{between}] × the largest real changes, mean of {len(self.source)} images"
+
     def summary(self) -> dict[str, Any]:
         """Means with intervals over sources, and ratios to the real changes.
 
@@ -132,7 +140,7 @@ class OverApproximationResult:
 
 
 @dataclass(frozen=True)
-class OverApproximation:
+class OverApproximation(Printed):
     r"""Measures how far a set reaches beyond real changes.
 
     .. math:: \operatorname{reach}(x) = \max_{u \in B} \tfrac1m \|g(x, u) - x\|^2, \qquad

@@ -14,6 +14,7 @@ from perturbsets._types import Flags
 from perturbsets.criteria.features import FeatureExtractor, RandomFeatures, check_features, frechet_distance
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out, sources_of
 from perturbsets.intervals import share_interval
+from perturbsets.printing import Printed, Result
 from perturbsets.sets.base import PerturbationSet
 
 BLOCK = 1024  # rows whose distances to all others are held at a time
@@ -73,7 +74,7 @@ def _within(points: Tensor, centres: Tensor, neighbours: int) -> Flags:
 
 
 @dataclass(frozen=True)
-class QualityResult:
+class QualityResult(Result):
     """Distances between sets of images, with one half of the real changed images as the reference.
 
     Attributes:
@@ -94,6 +95,14 @@ class QualityResult:
     sample_source: Tensor
     reference_source: Tensor
 
+    @property
+    def sentence(self) -> str:
+        """The Fréchet distances."""
+        return (
+            f"Fréchet distance {self.samples:.3g} of {len(self.precise)} samples, {self.clean:.3g} of clean images, "
+            f"{self.real:.3g} of real changes"
+        )
+
     def summary(self) -> dict[str, Any]:
         """Distances, and shares with intervals over sources."""
         return {
@@ -106,7 +115,7 @@ class QualityResult:
 
 
 @dataclass(frozen=True)
-class SetQuality:
+class SetQuality(Printed):
     """Compares samples of a set with real changed images, in feature space.
 
     Pairs are halved, every second one in the order of their sources: sources with several pairs are in both halves, so

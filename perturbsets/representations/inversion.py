@@ -16,6 +16,7 @@ from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
+from perturbsets.printing import Printed
 from perturbsets.rows import check_choice, check_weights
 from perturbsets.sets.pixel import PixelBall
 
@@ -23,7 +24,7 @@ GREY = 0.5  # centre and radius of the box [0, 1] of all images
 
 
 @dataclass(frozen=True)
-class InversionResult:
+class InversionResult(Printed):
     """Images reconstructed from representations.
 
     Attributes:
@@ -39,7 +40,7 @@ class InversionResult:
 
 
 @dataclass(frozen=True)
-class Inversion:
+class Inversion(Printed):
     r"""Searches for a natural image with a given representation.
 
     .. math:: \min_{x \in [0, 1]^{CHW}}

@@ -15,6 +15,7 @@ from perturbsets.label_states import label_states
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.objectives.segmentation import check_maps, pixel_cross_entropy, right
+from perturbsets.printing import Printed
 
 Classifier = Callable[[Samples], Tensor]
 Update = tuple[PerImage, Tensor]
@@ -88,7 +89,7 @@ def accuracy(logits: Tensor, targets: Targets) -> Tensor:
     return right(logits.argmax(1), targets).float().mean()
 
 
-class Method(ABC):
+class Method(Printed, ABC):
     """A way to train; one frozen dataclass each."""
 
     @abstractmethod
