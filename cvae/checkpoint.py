@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -66,11 +67,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
         pretrained_model_name_or_path: str | Path,
         *,
         device: str | torch.device = "cpu",
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
+        **options: Any,
     ) -> T:
         """Loads a model, in evaluation mode; called on a base class, the subclass that the folder names.
 
@@ -81,6 +78,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
             FileNotFoundError: If the folder or one of its files is missing.
             ValueError: If a file is corrupted, of another format, or does not fit the architecture.
         """
+        signature(hf_hub_download).bind("repository", "file", **options)  # refuses what is unknown
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
             if folder.exists() or len(folder.parts) != 2 or folder.is_absolute() or ".." in folder.parts:
@@ -89,15 +87,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="perturbsets", ta
                     f"owner/name of a hub repository, got {str(folder)!r}, which is neither"
                 )
             for name in (CONFIG, WEIGHTS):
-                file = hf_hub_download(
-                    repo_id=folder.as_posix(),
-                    filename=name,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
+                file = hf_hub_download(repo_id=folder.as_posix(), filename=name, **options)
             folder = Path(file).parent
         return cls._read(folder / CONFIG, folder / WEIGHTS, str(device))
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from perturbsets.attack_command import attack
 from perturbsets.stages import STAGES
 
 app = typer.Typer(
@@ -120,6 +121,9 @@ for stage in STAGES.values():
     app.command(stage.name, help=stage.help)(_stage_command(stage.name))
 
 
+app.command()(attack)
+
+
 @app.command()
 def doctor() -> None:
     """Print versions, devices, threads and optional parts."""
@@ -137,6 +141,24 @@ def recipes() -> None:
     width = max(map(len, found), default=0)
     for name, file in found.items():
         typer.echo(f"{name:{width}}  {description(file)}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the set; the file is NAME.yaml.")],
+    pairs: Annotated[tuple[Path, Path], typer.Option(help="Two folders of images, before and after the change.")],
+) -> None:
+    """Write a commented recipe that learns a set from two folders of pairs, with settings that fit them."""
+    from perturbsets.recipe.from_folders import write_recipe
+
+    try:
+        file = write_recipe(name, *pairs)
+    except (ValueError, OSError) as error:
+        if printing.verbose:
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(f"wrote {file}; next: perturbsets run {file}")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from perturbsets._types import Samples
 from perturbsets.model_call import output
+from perturbsets.printing import Printed
 from perturbsets.rows import check_choice
 
 Activation = Literal["relu", "none"]
@@ -152,7 +153,7 @@ def layer_names(model: nn.Module, layers: str | Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _Layer(Printed):
     """A call of a layer: its place in the network, its name, and which call, if given."""
 
     place: int

@@ -118,8 +118,34 @@ def _described(returned: Any) -> tuple[str, str]:
     return kind, "".join(f".{name}" for name in list(getattr(returned, "__dict__", {}))[:1])
 
 
+def check_call(model: Any, images: Any) -> None:
+    """Refuses what is no model, or no tensor of images, and says what to write instead.
+
+    Raises:
+        TypeError: Naming the argument.
+    """
+    if model is not None and not callable(model):
+        raise TypeError(f"model must be callable, got {type(model).__name__}: the order is (model, images, labels)")
+    if isinstance(images, Tensor):
+        return
+    advice = "give a batch of floating-point values"
+    if isinstance(images, np.ndarray):
+        advice = "write torch.from_numpy(images), and where channels are last .permute(0, 3, 1, 2) after it"
+    elif isinstance(images, list | tuple):
+        advice = "write torch.stack(images) where they are tensors of one shape"
+    elif isinstance(images, nn.Module | FunctionType):
+        advice = "the order is (model, images, labels)"
+    elif hasattr(images, "__len__") or hasattr(images, "__iter__"):
+        advice = (
+            "take one batch, `images, labels = next(iter(DataLoader(...)))`; evaluate, evaluate_robustness and "
+            "attacks.autoattack take all data in place of images and labels"
+        )
+    kind = "NumPy array" if isinstance(images, np.ndarray) else type(images).__name__
+    raise TypeError(f"images must be a torch tensor, got a {kind}: {advice}")
+
+
 @contextmanager
-def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
+def preserve_state(model: Model | None, like: Tensor | torch.device, mode: Mode = "eval") -> Iterator[Any]:
     """Leaves a model and the random states as they were after a block, also when it raises.
 
     Training flags of every submodule, running statistics of normalisations and the global random states, those of
@@ -127,7 +153,7 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
 
     Args:
         model: The model to protect, if there is one; for a function the modules that it refers to.
-        device: Device whose random state is protected, as the CPU's is.
+        like: Images, or their device, whose random state is protected, as the CPU's is.
         mode: ``"eval"`` puts the model into evaluation mode for the block, ``"keep"`` leaves its mode alone.
 
     Yields:
@@ -135,12 +161,11 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
         numbers of calls.
 
     Raises:
-        TypeError: If the images that the device comes from are no tensor, or the model cannot be called.
+        TypeError: If the images are no tensor, or the model cannot be called.
     """
-    if not isinstance(device, torch.device):
-        raise TypeError("images must be a torch tensor, got a NumPy array: write torch.from_numpy(images)")
-    if model is not None and not callable(model):
-        raise TypeError(f"model must be callable, got {type(model).__name__}: the order is (model, images, labels)")
+    if not isinstance(like, torch.device):
+        check_call(model, like)
+    device = like.device if isinstance(like, Tensor) else like
     python, numpy = random.getstate(), np.random.get_state()
     tops = roots(model)
     called = unwrapped(model, tops)
@@ -175,6 +200,11 @@ def given_or_fresh(generator: torch.Generator | None) -> torch.Generator:
         generator = torch.Generator()
         generator.seed()
     return generator
+
+
+def initial_seed(generator: torch.Generator | None) -> int:
+    """The seed that a generator began with, 0 if there is none: what is drawn then depends on no earlier draws."""
+    return 0 if generator is None else generator.initial_seed()
 
 
 def ordinary(given: Any) -> Any:

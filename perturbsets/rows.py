@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from numbers import Number
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import OneOrEach, PerImage, Rows
+from perturbsets.printing import Printed
 
 SHOWN = 8  # row numbers named in an error
 Kind = TypeVar("Kind", bound="PerImageSettings")
@@ -83,7 +85,7 @@ def check_rows(name: str, given: Any, count: int) -> None:
         )
 
 
-class PerImageSettings:
+class PerImageSettings(Printed):
     """Settings of sets, objectives, ascents and adversaries, of which some may hold one number for each image.
 
     Attributes:
@@ -249,3 +251,14 @@ def check_choice(name: str, value: str, choices: Any) -> None:
     """
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {list(get_args(choices))}, got {value!r}")
+
+
+def check_weights(**weights: float) -> None:
+    """Checks weights of terms of a loss, by name.
+
+    Raises:
+        ValueError: If one is no finite number of 0 or more.
+    """
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"{name} must be a finite number of 0 or more, got {weight}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -50,41 +51,45 @@ class Digits(LabelledImages):
     _: KW_ONLY
     size: int = 28
     digit: int = 16
-    images: Images = field(init=False, repr=False)
-    labels: Labels = field(init=False, repr=False)
-    indices: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_digits(self.split, self.size, self.digit)
-        scans, labels, indices = read_scans(self.split)
-        object.__setattr__(self, "images", framed(scans, self.size, self.digit))
-        object.__setattr__(self, "labels", labels)
-        object.__setattr__(self, "indices", indices)
+        if self.split not in _ROWS:
+            raise ValueError(f"split must be one of {', '.join(_ROWS)}, got {self.split!r}.")
+        if self.digit < 8:
+            raise ValueError(
+                f"digit must be 8 or more, got {self.digit}: the scans have 8×8 pixels, and shrinking them loses "
+                "strokes."
+            )
+        if self.size < self.digit:
+            raise ValueError(
+                f"size must be at least digit ({self.digit}), got {self.size}: the image holds the whole digit. "
+                "Give a larger size or a smaller digit."
+            )
 
+    @cached_property
+    def _scans(self) -> tuple[Float[Tensor, "N 1 8 8"], Labels, Indices]:
+        """Scans of the split in [0, 1], their digits, and their rows in scikit-learn's arrays."""
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow to import
 
-def check_digits(split: str, size: int, digit: int) -> None:
-    """Checks the arguments of :class:`Digits`."""
-    if split not in _ROWS:
-        raise ValueError(f"split must be one of {', '.join(_ROWS)}, got {split!r}.")
-    if digit < 8:
-        raise ValueError(
-            f"digit must be 8 or more, got {digit}: the scans have 8×8 pixels, and shrinking them loses strokes."
-        )
-    if size < digit:
-        raise ValueError(
-            f"size must be at least digit ({digit}), got {size}: the image holds the whole digit. "
-            "Give a larger size or a smaller digit."
-        )
+        every, rows = load_digits(), _ROWS[self.split]
+        scans = torch.from_numpy(every.images[rows.start : rows.stop]).float()[:, None] / 16
+        labels = torch.from_numpy(every.target[rows.start : rows.stop].astype(np.int64))
+        return scans, labels, torch.arange(rows.start, rows.stop)
 
+    @cached_property
+    def images(self) -> Images:
+        """All images of the split, float32 in [0, 1]."""
+        return framed(self._scans[0], self.size, self.digit)
 
-def read_scans(split: str) -> tuple[Float[Tensor, "B 1 8 8"], Labels, Indices]:
-    """Scans of a split in [0, 1], their digits, and their rows in scikit-learn's arrays."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow to import
+    @cached_property
+    def labels(self) -> Labels:
+        """Their digits."""
+        return self._scans[1]
 
-    every, rows = load_digits(), _ROWS[split]
-    scans = torch.from_numpy(every.images[rows.start : rows.stop]).float()[:, None] / 16
-    labels = torch.from_numpy(every.target[rows.start : rows.stop].astype(np.int64))
-    return scans, labels, torch.arange(rows.start, rows.stop)
+    @cached_property
+    def indices(self) -> Indices:
+        """Their rows in scikit-learn's arrays."""
+        return self._scans[2]
 
 
 def framed(scans: Float[Tensor, "B 1 8 8"], size: int, digit: int) -> Float[Tensor, "B 1 {size} {size}"]:

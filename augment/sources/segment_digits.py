@@ -16,8 +16,7 @@ from torch.nn.functional import avg_pool2d
 from augment._types import Images, Indices, Labels, Parameters, States
 from augment.functional.spatial import rotate_translate_scale
 from augment.functional.stroke import thicken
-from augment.sources.digits import check_digits, framed, read_scans
-from augment.sources.source import LabelledImages
+from augment.sources.digits import Digits, framed
 
 _LIT = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")
 
@@ -30,7 +29,7 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentDigits(LabelledImages):
+class SegmentDigits(Digits):
     r"""Multi-label digits: the scans of :class:`Digits` with random rotation, scale, shift and stroke width.
 
     Eleven labels: the segments ``a`` to ``g`` that a seven-segment display lights for the digit, which are a function
@@ -74,15 +73,11 @@ class SegmentDigits(LabelledImages):
     """
 
     name: ClassVar[str] = "segment digits"
-    classes: ClassVar[tuple[str, ...]] = tuple(SEGMENTS)
     segments: ClassVar[tuple[str, ...]] = tuple("abcdefg")
     attributes: ClassVar[tuple[str, ...]] = ("tilted", "large", "shifted", "bold")
     label_names: ClassVar[tuple[str, ...]] = (*segments, *attributes)
 
-    split: str = "train"
     _: KW_ONLY
-    size: int = 28
-    digit: int = 16
     seed: int = 0
     copies: int = 1
     rotation: float = 30.0
@@ -92,7 +87,7 @@ class SegmentDigits(LabelledImages):
     unsure: float = 0.2
 
     def __post_init__(self) -> None:
-        check_digits(self.split, self.size, self.digit)
+        super().__post_init__()
         if self.copies < 1:
             raise ValueError(f"copies must be 1 or more, got {self.copies}.")
         for name in ("rotation", "shift"):
@@ -115,10 +110,6 @@ class SegmentDigits(LabelledImages):
     def _times(self) -> int:
         """Images of each scan of the split."""
         return self.copies if self.split == "train" else 1
-
-    @cached_property
-    def _scans(self) -> tuple[Float[Tensor, "N 1 8 8"], Labels, Indices]:
-        return read_scans(self.split)
 
     @cached_property
     def parameters(self) -> Parameters:

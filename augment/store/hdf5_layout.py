@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +31,31 @@ class Place(NamedTuple):
 
 class UnusableError(Exception):
     """Why a file cannot be used."""
+
+
+@contextmanager
+def opened(path: Path, kind: str, maker: str, form: tuple[str, int]) -> Iterator[h5py.File]:
+    """A file of a format and its version, open for reading; an :class:`UnusableError` of the block names the file.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        PermissionError: If it may not be read.
+        ValueError: If it is truncated, not HDF5, of another format, or the block finds it unusable.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"path must be a {kind}, got {path}: `{maker}` makes one")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, "it is there but may not be read: its owner has to allow it", str(path))
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.attrs.get("format"), file.attrs.get("version")
+            if found != form:
+                raise UnusableError("its format is {} version {}, expected {} version {}".format(*found, *form))
+            yield file
+    except (OSError, UnusableError) as error:
+        reason = f"it cannot be read as HDF5 ({error}); it is truncated or of another kind"
+        reason = str(error) if isinstance(error, UnusableError) else reason
+        raise ValueError(f"{path} is no usable {kind}: {reason}. Make it again with `{maker}`") from error
 
 
 def locate(

@@ -26,6 +26,7 @@ from augment.store.hdf5_layout import (
     image_digests,
     index_fault,
     locate,
+    opened,
 )
 
 BLOCK = 1 << 24  # values that are checked at a time
@@ -85,29 +86,13 @@ class PairStore(Dataset[Pair]):
 
     def __init__(self, path: Path | str, split: str | None = None, *, conditions: Sequence[str] | None = None) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"path must be a pair file, got {self.path}: `write_pairs` makes one")
-        if not os.access(self.path, os.R_OK):
-            raise PermissionError(f"{self.path} is there but may not be read: its owner has to allow it")
-        try:
-            with h5py.File(self.path, "r") as file:
-                self._read(file, split, conditions)
+        with opened(self.path, "pair file", "write_pairs", (FORMAT, VERSION)) as file:
+            self._read(file, split, conditions)
             self._process: int | None = None
             for name in IMAGES:
                 self._check_values(name)
-        except OSError as error:
-            reason = f"it cannot be read as HDF5 ({error}); it is truncated or of another kind"
-            raise self._refused(reason) from error
-        except UnusableError as refusal:
-            raise self._refused(str(refusal)) from refusal
-
-    def _refused(self, reason: str) -> ValueError:
-        return ValueError(f"{self.path} is no usable pair file: {reason}. Make it again with `write_pairs`")
 
     def _read(self, file: h5py.File, split: str | None, conditions: Sequence[str] | None) -> None:
-        if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-            actual = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
-            raise UnusableError(f"its format is {actual}, expected {FORMAT} version {VERSION}")
         length = self.path.stat().st_size
         places = {name: locate(file, name, length, *table, mapped=name in IMAGES) for name, table in TABLES.items()}
         arrays = {name: file[name][()] for name in (*CLEAN_ROWS, *PAIR_ROWS)}

@@ -11,17 +11,32 @@ from torch import Tensor
 from perturbsets._types import Flags, Model, Offsets, PerImage, Samples
 from perturbsets.ascents.base import Ascent, Best
 from perturbsets.ascents.projected_gradient import ProjectedGradient
-from perturbsets.model_call import Mode, given_or_fresh, ordinary, preserve_state
+from perturbsets.model_call import Mode, check_call, given_or_fresh, ordinary, preserve_state
 from perturbsets.objectives.base import ByValue, Objective
 from perturbsets.objectives.classification import CrossEntropy
+from perturbsets.printing import Printed, percent
 from perturbsets.rows import PerImageSettings, check_choice
 from perturbsets.sets.base import PerturbationSet, Region
 
 Rank = Literal["success", "value"]
 
 
+PARTS = {
+    "perturbations": ("at", 'PixelBall("linf", 8 / 255)'),
+    "objective": ("at", "CrossEntropy()"),
+    "ascent": ("misfit", "ProjectedGradient(20)"),
+}
+"""What the parts of an adversary have, and an example of each."""
+
+
+def attacked(result: Any) -> str:
+    """A result of attacks in one line: images and successes."""
+    share = f", {percent(float(result.success.float().mean()))} success" if len(result.success) else ""
+    return f"{type(result).__name__}({len(result.images)} images{share})"
+
+
 @dataclass(frozen=True)
-class AttackResult:
+class AttackResult(Printed):
     """Result of an attack, per image.
 
     Attributes:
@@ -43,8 +58,7 @@ class AttackResult:
     bounds: PerImage | None = None
 
     def __repr__(self) -> str:
-        mean = f", {self.success.float().mean():.1%} success" if len(self.success) else ""
-        return f"AttackResult({len(self.images)} images{mean})"
+        return attacked(self)
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,7 @@ class Adversary(PerImageSettings):
         mode: ``"eval"`` attacks the model in evaluation mode; ``"keep"`` leaves its mode alone.
 
     Raises:
+        TypeError: If a part is of another kind.
         ValueError: If the mode is unknown, or ``"keep"`` comes with an ascent that drops images of a batch.
 
     Example:
@@ -78,6 +93,13 @@ class Adversary(PerImageSettings):
     mode: Mode = "eval"
 
     def __post_init__(self) -> None:
+        for name, (method, example) in PARTS.items():
+            given = getattr(self, name)
+            if isinstance(given, type) or not hasattr(given, method):
+                got = f"the class {given.__name__}" if isinstance(given, type) else f"{given!r:.60}"
+                raise TypeError(
+                    f"{name} must be such as {example}, got {got}: write Adversary(perturbations, objective, ascent)"
+                )
         check_choice("mode", self.mode, Mode)
         if self.mode == "keep" and getattr(self.ascent, "stop_on_success", False):
             raise ValueError('mode="keep" drops no image: set stop_on_success=False in the ascent')
@@ -105,12 +127,14 @@ class Adversary(PerImageSettings):
                 attacks that count successes; ``"value"``, the highest value, for the inner maximum of training.
 
         Raises:
+            TypeError: If images are no tensor, or the model cannot be called.
             ValueError: If samples, labels, start or logits are not as they must be, the rank is unknown, the ascent
                 does not fit the set, or the model returns NaN.
         """
+        check_call(model, images)
         check_choice("rank", rank, Rank)
         generator = given_or_fresh(generator)
-        with preserve_state(model, images.device, self.mode) as model:
+        with preserve_state(model, images, self.mode) as model:
             images, labels = ordinary(images), ordinary(labels)
             region = self.perturbations.at(images.detach())
             reason = self.ascent.misfit(region)

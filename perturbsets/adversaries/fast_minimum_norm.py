@@ -13,9 +13,10 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.smallest_radius import SmallestRadius
 from perturbsets.ascents.apgd import APGD
 from perturbsets.ascents.base import slope
-from perturbsets.model_call import ordinary, preserve_state
+from perturbsets.model_call import check_call, ordinary, preserve_state
 from perturbsets.objectives.base import Loss
 from perturbsets.objectives.classification import Margin, class_numbers
+from perturbsets.printing import Printed
 from perturbsets.sets.pixel import BALLS, Norm, PixelBall, PixelRegion
 
 DUALS = {"l1": math.inf, "l2": 2.0, "linf": 1.0}
@@ -82,6 +83,7 @@ def fast_minimum_norm(
         >>> result.accuracy(torch.tensor([0.0, 0.1])).shape
         torch.Size([2])
     """
+    check_call(model, images)
     if steps < 1 or not step_size > 0 or not 0 < rate < 1:
         raise ValueError(
             "steps must be at least 1, step_size above 0 and rate in (0, 1), got "
@@ -91,7 +93,7 @@ def fast_minimum_norm(
         raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
     if largest is not None and not 0 < largest < math.inf:
         raise ValueError(f"largest must be above 0 and finite, got {largest}")
-    with preserve_state(model, images.device) as model:
+    with preserve_state(model, images) as model:
         images, labels = images.detach().clone(), class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds=bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)
@@ -127,7 +129,7 @@ def _boundary(box: PixelRegion, loss: Loss, far: Offsets) -> Offsets:
 
 
 @dataclass(frozen=True)
-class _Climb:
+class _Climb(Printed):
     """The steps of a batch from given offsets to the smallest misclassified ones."""
 
     norm: str

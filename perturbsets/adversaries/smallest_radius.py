@@ -10,8 +10,9 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary, Rank
-from perturbsets.model_call import ordinary, preserve_state
+from perturbsets.model_call import check_call, ordinary, preserve_state
 from perturbsets.objectives.general import Penalized
+from perturbsets.printing import Printed
 from perturbsets.rows import check_choice, take_rows
 
 Over = Literal["radius", "weight"]
@@ -19,7 +20,7 @@ HALVINGS = 20.0  # of the largest weight: down to a millionth of it
 
 
 @dataclass(frozen=True)
-class SmallestRadius:
+class SmallestRadius(Printed):
     """The smallest radius at which the attack on each image succeeds.
 
     At radius 0 a set has one member, that at offset 0. Of a pixel or spatial set it is the clean sample; of a learned
@@ -37,6 +38,11 @@ class SmallestRadius:
     images: Samples
     calls: Tensor
     clean: Flags
+
+    def __repr__(self) -> str:
+        found = self.radii[self.radii.isfinite()]
+        median = f", median radius {float(found.median()):.4g}" if len(found) else ""
+        return f"SmallestRadius({len(found)} successes on {len(self.radii)} images{median})"
 
     def accuracy(self, radius: Tensor) -> Tensor:
         """Robust accuracy at radii: the whole curve from one search.
@@ -95,6 +101,7 @@ def bisect(
         >>> result.accuracy(torch.tensor([0.0, 0.5, 1.0])).shape
         torch.Size([3])
     """
+    check_call(model, images)
     _check(adversary, largest, over, rounds)
     # Levels rise from what is hardest for the adversary: a radius itself, or halvings of the weight.
     top = largest if over == "radius" else HALVINGS
@@ -133,7 +140,7 @@ def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: A
     """Whether clean samples are successes, and the forward passes spent on each."""
     if not len(images):
         return torch.zeros(0, dtype=torch.bool, device=images.device), 0
-    with preserve_state(model, images.device, adversary.mode) as bare, torch.no_grad():
+    with preserve_state(model, images, adversary.mode) as bare, torch.no_grad():
         samples = ordinary(images).detach()
         loss = adversary.objective.at(bare, samples, ordinary(labels))
         _, success = loss(samples, adversary.perturbations.at(samples).centre())

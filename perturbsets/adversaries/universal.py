@@ -13,8 +13,9 @@ from torch import Tensor
 from perturbsets._types import Flags, Model, Offsets, PerImage, Rows, Samples
 from perturbsets.ascents.base import finite_radii, slope
 from perturbsets.ascents.projected_gradient import shares
-from perturbsets.model_call import given_or_fresh, ordinary, preserve_state
+from perturbsets.model_call import check_call, given_or_fresh, ordinary, preserve_state
 from perturbsets.objectives.base import Objective
+from perturbsets.printing import Printed
 from perturbsets.rows import as_tensor, batches
 from perturbsets.sets.base import PerturbationSet, Region
 
@@ -22,7 +23,7 @@ Shared = Float[Tensor, "1 Z"]
 
 
 @dataclass(frozen=True)
-class UniversalChange:
+class UniversalChange(Printed):
     """A universal perturbation: one row of offsets for any image.
 
     Attributes:
@@ -101,6 +102,7 @@ def find_universal(
         >>> change.images(torch.rand(5, 1, 2, 2)).shape
         torch.Size([5, 1, 2, 2])
     """
+    check_call(model, images)
     if epochs < 1 or batch < 1 or not len(images) or (step_size is not None and not step_size > 0):
         raise ValueError(
             "epochs, batch and the number of images must be at least 1 and step_size above 0, got "
@@ -109,7 +111,7 @@ def find_universal(
     if torch.as_tensor(getattr(perturbations, "radius", 0.0)).ndim:
         raise ValueError("perturbations must have one radius for a change that is shared, got one for each image")
     generator = given_or_fresh(generator)
-    with preserve_state(model, images.device) as model:
+    with preserve_state(model, images) as model:
         images, labels = ordinary(images).detach(), as_tensor(ordinary(labels)).to(images.device)
         region = perturbations.at(images[:1])
         if not region.searchable:
@@ -130,7 +132,7 @@ def find_universal(
 
 
 @dataclass(frozen=True)
-class _Search:
+class _Search(Printed):
     """Values and gradients of shared offsets on images."""
 
     perturbations: PerturbationSet

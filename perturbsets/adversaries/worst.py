@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from perturbsets._types import Flags, Model, PerImage, Samples
-from perturbsets.adversaries.adversary import Adversary, Rank
-from perturbsets.model_call import preserve_state
+from perturbsets.adversaries.adversary import Adversary, Rank, attacked
+from perturbsets.model_call import check_call, preserve_state
 from perturbsets.objectives.base import Objective
 from perturbsets.objectives.classification import Margin
+from perturbsets.printing import Printed
 from perturbsets.rows import PerImageSettings, check_choice, check_count, check_rows, take_rows
 
 
 @dataclass(frozen=True)
-class WorstResult:
+class WorstResult(Printed):
     """Result of several adversaries, per image.
 
     Attributes:
@@ -34,6 +35,9 @@ class WorstResult:
     success: Flags
     member: Tensor
     calls: Tensor
+
+    def __repr__(self) -> str:
+        return attacked(self)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Worst(PerImageSettings):
         Raises:
             ValueError: As :meth:`Adversary.__call__`.
         """
+        check_call(model, images)
         check_choice("rank", rank, Rank)
         count, device = len(images), images.device
         if self.drop_successes:

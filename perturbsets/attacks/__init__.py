@@ -15,7 +15,6 @@ A radius or step size is one number, or one per image.
 An attack of other parts is an :class:`~perturbsets.Adversary` of any set, objective and ascent.
 """
 
-import difflib
 from typing import NoReturn
 
 from perturbsets.attacks.ensembles import apgd_t, autoattack
@@ -23,19 +22,11 @@ from perturbsets.attacks.gradient import apgd, bim, fgsm, mi_fgsm, pgd, r_fgsm
 from perturbsets.attacks.representation import feature_adversary, latent_pgd
 from perturbsets.attacks.search import random_search, spatial, square
 from perturbsets.attacks.smallest_change import carlini_wagner, deepfool, fmn, lbfgs
-
-OTHER_NAMES = {
-    "auto_attack": "autoattack",
-    "cw": "carlini_wagner",
-    "ffgsm": "r_fgsm",
-    "ifgsm": "bim",
-    "rotation": "spatial",
-}
-"""Names under which other libraries have these attacks."""
+from perturbsets.guesses import nearest as _nearest
 
 
 def __getattr__(name: str) -> NoReturn:
     names = [each for each in globals() if each.islower() and callable(globals()[each]) and each[0] != "_"]
-    near = OTHER_NAMES.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), names)), None)
+    near = _nearest(name, names)
     advice = f"did you mean {near}" if near else f"there are {', '.join(names)}"
     raise AttributeError(f"perturbsets.attacks has no {name}: {advice}")

@@ -11,11 +11,13 @@ from perturbsets.adversaries import Adversary, Worst
 from perturbsets.ascents import APGD
 from perturbsets.attacks.gradient import classifier_objective, pixel_ball
 from perturbsets.evaluation import Robustness, evaluate_robustness
+from perturbsets.guesses import answering
 from perturbsets.objectives import StrongestWrong
 from perturbsets.sets import PerturbationSet
 from perturbsets.sets.pixel import Norm
 
 
+@answering
 def apgd_t(
     *,
     norm: Norm = "linf",
@@ -63,6 +65,7 @@ def apgd_t(
     return Worst([Adversary(ball, objective, ascent) for objective in objectives], drop_successes=True)
 
 
+@answering
 def autoattack(
     *,
     norm: Norm = "linf",

@@ -9,6 +9,7 @@ import torch
 from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary
 from perturbsets.ascents import APGD, OneStep, ProjectedGradient
+from perturbsets.guesses import answering
 from perturbsets.objectives import DLR, CrossEntropy, Margin, Objective
 from perturbsets.sets import PixelBall
 from perturbsets.sets.pixel import Norm
@@ -18,6 +19,7 @@ RADII = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
 SMALLEST_STEP = 1e-12  # where the radius is 0
 
 
+@answering
 def fgsm(*, norm: Norm = "linf", radius: OneOrEach | None = None, targeted: bool = False) -> Adversary:
     r"""Fast gradient sign method; in L2 and L1 the fast gradient method, with the norm's steepest step.
 
@@ -49,6 +51,7 @@ def fgsm(*, norm: Norm = "linf", radius: OneOrEach | None = None, targeted: bool
     return Adversary(pixel_ball(norm, radius), CrossEntropy(targeted=targeted), OneStep(keep_best=False))
 
 
+@answering
 def r_fgsm(
     *, norm: Norm = "linf", radius: OneOrEach | None = None, step_size: OneOrEach | None = None, targeted: bool = False
 ) -> Adversary:
@@ -83,6 +86,7 @@ def r_fgsm(
     return Adversary(ball, CrossEntropy(targeted=targeted), OneStep(step_size=step, starts="uniform", keep_best=False))
 
 
+@answering
 def bim(
     *,
     norm: Norm = "linf",
@@ -124,6 +128,7 @@ def bim(
     return Adversary(ball, CrossEntropy(targeted=targeted), ascent)
 
 
+@answering
 def pgd(
     *,
     norm: Norm = "linf",
@@ -167,6 +172,7 @@ def pgd(
     return Adversary(pixel_ball(norm, radius), CrossEntropy(targeted=targeted), ascent)
 
 
+@answering
 def mi_fgsm(
     *,
     norm: Norm = "linf",
@@ -211,6 +217,7 @@ def mi_fgsm(
     return Adversary(ball, CrossEntropy(targeted=targeted), ascent)
 
 
+@answering
 def apgd(
     *,
     norm: Norm = "linf",

@@ -10,6 +10,7 @@ from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary
 from perturbsets.ascents import ProjectedGradient
 from perturbsets.attacks.gradient import step_or_share
+from perturbsets.guesses import answering
 from perturbsets.layer_outputs import Activation
 from perturbsets.loading import load
 from perturbsets.objectives import CrossEntropy
@@ -17,6 +18,7 @@ from perturbsets.representations import feature_opt
 from perturbsets.sets import LatentBall
 
 
+@answering
 def latent_pgd(
     perturbations: LatentBall | Path | str,
     *,
@@ -66,6 +68,7 @@ def latent_pgd(
     return Adversary(ball, CrossEntropy(targeted=targeted), ascent)
 
 
+@answering
 def feature_adversary(
     layers: str | Sequence[str], *, radius: OneOrEach = 10 / 255, activation: Activation = "relu", steps: int = 500
 ) -> Adversary:

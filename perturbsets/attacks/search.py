@@ -9,10 +9,12 @@ from perturbsets._types import OneOrEach
 from perturbsets.adversaries import Adversary
 from perturbsets.ascents import Ascent, GridSearch, RandomSearch, Square
 from perturbsets.attacks.gradient import pixel_ball
+from perturbsets.guesses import answering
 from perturbsets.objectives import CrossEntropy, Margin
 from perturbsets.sets import PerturbationSet, SpatialBox
 
 
+@answering
 def square(
     *,
     norm: Literal["l2", "linf"] = "linf",
@@ -57,6 +59,7 @@ def square(
     return Adversary(pixel_ball(norm, radius), objective, ascent)
 
 
+@answering
 def spatial(
     *,
     rotation: float = 30.0,
@@ -103,6 +106,7 @@ def spatial(
     return Adversary(box, CrossEntropy(targeted=targeted), ascent)
 
 
+@answering
 def random_search(perturbations: PerturbationSet, *, draws: int = 10, targeted: bool = False) -> Adversary:
     r"""The worst of random draws from any perturbation set; a check of stronger attacks, which must not lose to it.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from perturbsets._types import Labels, Model, Samples
 from perturbsets.adversaries import Adversary, SmallestRadius, bisect, fast_minimum_norm
 from perturbsets.ascents import Ascent, ProjectedAdam, ProjectedLBFGS
+from perturbsets.guesses import answering
 from perturbsets.model_call import class_logits, ordinary, preserve_state
 from perturbsets.multi_label import multi_label_deepfool
 from perturbsets.objectives import CrossEntropy, Margin, Objective, Penalized
@@ -24,6 +25,7 @@ SmallestChange = Callable[..., SmallestRadius]
 """An attack that gives for each image the smallest change found, and its norm."""
 
 
+@answering
 def lbfgs(*, steps: int = 50, rounds: int = 10, largest: float = 1e4, targeted: bool = False) -> SmallestChange:
     r"""The first attack on neural networks: L-BFGS on cross-entropy with a penalty on the squared change.
 
@@ -55,6 +57,7 @@ def lbfgs(*, steps: int = 50, rounds: int = 10, largest: float = 1e4, targeted: 
     return _penalized(CrossEntropy(targeted=targeted), ProjectedLBFGS(steps=steps), largest, rounds)
 
 
+@answering
 def carlini_wagner(
     *, steps: int = 1000, step_size: float = 0.01, rounds: int = 9, largest: float = 1e4, targeted: bool = False
 ) -> SmallestChange:
@@ -91,6 +94,7 @@ def carlini_wagner(
     return _penalized(Margin(targeted=targeted), ascent, largest, rounds)
 
 
+@answering
 def fmn(
     *, norm: Norm = "l2", steps: int = 100, step_size: float = 1.0, rate: float = 0.05, targeted: bool = False
 ) -> SmallestChange:
@@ -134,6 +138,7 @@ def fmn(
     return attack
 
 
+@answering
 def deepfool(*, steps: int = 50, overshoot: float = 0.02, candidates: int = 10) -> SmallestChange:
     r"""DeepFool: the least Euclidean change to a linear model of the classifier, repeated where it leads.
 
@@ -173,7 +178,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, candidates: int = 10) 
         images, labels = ordinary(images).detach(), class_numbers(ordinary(labels), images)
         nearest = images.new_full((len(images),), math.inf, dtype=torch.promote_types(images.dtype, torch.float32))
         best, calls = images.clone(), torch.ones_like(labels)
-        with preserve_state(model, images.device) as model:
+        with preserve_state(model, images) as model:
             wrong, clean = _wrong_classes(model, images, labels, candidates)
             for column in wrong.T:
                 for target, label in torch.stack([column, labels], 1).unique(dim=0).tolist():

@@ -18,13 +18,14 @@ from perturbsets.certificates.votes import agreements_needed
 from perturbsets.model_call import class_logits, given_or_fresh
 from perturbsets.objectives.base import Loss, Objective
 from perturbsets.objectives.classification import CrossEntropy
+from perturbsets.printing import Result
 from perturbsets.sets.base import Region
 from perturbsets.sets.standardized import Standardized
 from perturbsets.share_bounds import check_chance, share_at_most
 
 
 @dataclass(frozen=True)
-class Contradictions:
+class Contradictions(Result):
     """Votes at the worst offset found inside the certified radius of each certified image.
 
     Attributes:

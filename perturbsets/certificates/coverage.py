@@ -31,14 +31,15 @@ from perturbsets.certificates.covering import (
     within_tolerance,
 )
 from perturbsets.criteria.extremes import squared_difference
-from perturbsets.criteria.pairs import Pairs, batches, check_held_out
+from perturbsets.criteria.pairs import Pairs, batches, check_held_out, joined
 from perturbsets.objectives import ApproximationError
+from perturbsets.printing import Printed, Result
 from perturbsets.sets import PerturbationSet
 from perturbsets.sets.latent import LatentRegion
 
 
 @dataclass(frozen=True)
-class CoverageCertificate:
+class CoverageCertificate(Result):
     """With confidence 1 − α, at least a share p of future pairs lies within tolerance τ of the set.
 
     Attributes:
@@ -81,20 +82,21 @@ class CoverageCertificate:
         near = f"a member of the set {within_tolerance(self.tolerance, relative=self.relative, up=solved == 'limit')}"
         if solved == "alpha":
             return (
-                f"If fewer than {share} of future pairs had {near}, {rank} or more of {count} held-out sources, one "
-                f"random pair each, would have one with a chance of at most {at_most(self.alpha)} (p-value)."
+                f"If fewer than {share} of pairs drawn like these had {near}, {rank} or more of {count} held-out "
+                f"sources, one random pair each, would have one with a chance of at most {at_most(self.alpha)} "
+                "(p-value)."
             )
         if solved == "share" and not rank:
             return f"No share is certified: none of {count} held-out sources, one random pair each, has {near}."
         if math.isinf(self.tolerance):
             return (
                 f"No tolerance is certified: only {int(self.errors.isfinite().sum())} of {count} held-out sources, one "
-                f"random pair each, have a finite error, and {rank} would have to for {share} of future pairs with "
-                f"confidence {confidence(self.alpha)}."
+                f"random pair each, have a finite error, and {rank} would have to for {share} of pairs drawn like "
+                f"these with confidence {confidence(self.alpha)}."
             )
         return (
-            f"With confidence {confidence(self.alpha)}, at least {share} of future pairs have {near}: {self.within} of "
-            f"{count} held-out sources have one, one random pair each."
+            f"With confidence {confidence(self.alpha)}, at least {share} of pairs drawn like these have {near}: "
+            f"{self.within} of {count} held-out sources have one, one random pair each."
         )
 
     def __str__(self) -> str:
@@ -151,8 +153,8 @@ def coverage(
 
     Example:
         >>> errors, sources = torch.linspace(0, 0.01, 101), torch.arange(101)
-        >>> print(coverage(errors, sources, share=0.9, alpha=0.05).sentence[:58])
-        With confidence 95 %, at least 90 % of future pairs have a
+        >>> print(coverage(errors, sources, share=0.9, alpha=0.05).sentence[:68])
+        With confidence 95 %, at least 90 % of pairs drawn like these have a
     """
     check_two(limit=tolerance, share=share, alpha=alpha, name="tolerance")
     counted = checked_values(errors, sources, "errors")
@@ -166,7 +168,7 @@ def coverage(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coverage:
+class Coverage(Printed):
     """Searches the nearest member for one random pair of every held-out source, and certifies coverage.
 
     Two of tolerance, share and alpha are given and the third follows, as in :func:`coverage`. Classic sets can be
@@ -212,13 +214,12 @@ class Coverage:
         adversary = Adversary(perturbations, ApproximationError(), self._ascent)
         drawn = draw_pairs(pairs, generator=generator)
         check_enough(len(drawn), self.share, self.alpha)
-        rows = []
-        for clean, changed, source in batches(drawn, device=getattr(perturbations, "device", "cpu")):
+        parts = []
+        for clean, changed, source, _ in batches(drawn, device=getattr(perturbations, "device", "cpu")):
             region = perturbations.at(clean)
             start = region.encode(changed) if isinstance(region, LatentRegion) else None
             nearest = adversary(None, clean, changed, start=start, generator=generator)
-            rows.append([-nearest.loss.cpu(), source, squared_difference(clean, changed).cpu()])
-        errors, sources, changes = (torch.cat(column) for column in zip(*rows, strict=True))
-        wanted = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
-        relative_to = changes if self.relative else None
-        return coverage(errors, sources, **wanted, changes=relative_to, generator=generator)
+            change = {"changes": squared_difference(clean, changed)} if self.relative else {}
+            parts.append({"errors": -nearest.loss, "sources": source, **change})
+        wanted: dict[str, Any] = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
+        return coverage(**joined(parts), **wanted, generator=generator)

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from perturbsets._types import Labels, PerImage, Rows
 from perturbsets.criteria.pairs import Pairs, sources_of
+from perturbsets.printing import Printed
 from perturbsets.share_bounds import chance_of_at_least, check_chance, share_at_least
 
 DIGITS = 3  # of rounded bounds in sentences
@@ -125,7 +126,7 @@ def draw_pairs(pairs: Pairs, *, generator: torch.Generator | None = None) -> Sel
 
 
 @dataclass(frozen=True)
-class Covering:
+class Covering(Printed):
     """A limit, the share of future numbers within it, and the chance that this is wrong.
 
     Attributes:

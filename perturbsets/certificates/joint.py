@@ -21,11 +21,12 @@ from torch import Tensor
 
 from perturbsets._types import Flags, PerImage
 from perturbsets.certificates.covering import at_least, confidence, within_tolerance
+from perturbsets.printing import Result
 from perturbsets.share_bounds import check_chance, share_at_least
 
 
 @dataclass(frozen=True)
-class JointStatement:
+class JointStatement(Result):
     """A lower bound on the share of future sources with a near member whose vote is the true class.
 
     Attributes:

@@ -26,13 +26,14 @@ from perturbsets.certificates.covering import (
     within_tolerance,
 )
 from perturbsets.criteria.extremes import squared_difference
-from perturbsets.criteria.pairs import Pairs, batches, check_held_out
+from perturbsets.criteria.pairs import Pairs, batches, check_held_out, joined
 from perturbsets.objectives import ApproximationError
+from perturbsets.printing import Printed, Result
 from perturbsets.sets import LatentBall
 
 
 @dataclass(frozen=True)
-class RadiusCertificate:
+class RadiusCertificate(Result):
     """With confidence 1 − α, this radius suffices for a share p of future pairs to lie within tolerance.
 
     Attributes:
@@ -63,11 +64,11 @@ class RadiusCertificate:
             return (
                 f"No radius is certified: only {int(self.radii.isfinite().sum())} of {count} held-out sources, one "
                 f"random pair each, have {near} at any radius that was searched, and {covering.rank} would have to for "
-                f"{share} of future pairs with confidence {confidence(covering.alpha)}."
+                f"{share} of pairs drawn like these with confidence {confidence(covering.alpha)}."
             )
         return (
             f"With confidence {confidence(covering.alpha)}, a radius of {at_most(self.radius)} prior standard "
-            f"deviations suffices for at least {share} of future pairs to have {near}: it does for "
+            f"deviations suffices for at least {share} of pairs drawn like these to have {near}: it does for "
             f"{int((self.radii <= self.radius).sum())} of {count} held-out sources, one random pair each."
         )
 
@@ -178,7 +179,7 @@ def needed_radii(
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoveringRadius:
+class CoveringRadius(Printed):
     """Searches the radius that one random pair of every held-out source needs, and certifies one for future pairs.
 
     The statement of :class:`~perturbsets.Coverage`, solved for the radius of the ball. A set whose radius was chosen
@@ -224,16 +225,15 @@ class CoveringRadius:
         check_held_out(perturbations, pairs)
         drawn = draw_pairs(pairs, generator=generator)
         check_enough(len(drawn), self.share, self.alpha)
-        rows = []
-        for clean, changed, source in batches(drawn, device=perturbations.device):
+        parts = []
+        for clean, changed, source, _ in batches(drawn, device=perturbations.device):
             change = squared_difference(clean, changed)
             tolerance = self.tolerance * (change if self.relative else torch.ones_like(change))
             search = {"steps": self.steps, "restarts": self.restarts, "rounds": self.rounds}
             radii = needed_radii(perturbations, clean, changed, tolerance, **search, generator=generator)
-            rows.append([radii.cpu(), source])
-        radii, sources = (torch.cat(column) for column in zip(*rows, strict=True))
-        wanted = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
-        return covering_radius(radii, sources, **wanted, relative=self.relative, generator=generator)
+            parts.append({"radii": radii, "sources": source})
+        wanted: dict[str, Any] = {"tolerance": self.tolerance, "share": self.share, "alpha": self.alpha}
+        return covering_radius(**joined(parts), **wanted, relative=self.relative, generator=generator)
 
 
 def _check(tolerance: float, share: float, alpha: float) -> None:

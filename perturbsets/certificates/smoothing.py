@@ -24,7 +24,8 @@ from augment.functional.counter import draw_seeds
 from perturbsets._types import Labels, Model, Offsets, Samples
 from perturbsets.certificates.votes import Prediction, VoteCounter, agreements_needed
 from perturbsets.intervals import independent, share_interval
-from perturbsets.model_call import given_or_fresh, ordinary, preserve_state, unwrapped
+from perturbsets.model_call import check_call, given_or_fresh, ordinary, preserve_state, unwrapped
+from perturbsets.printing import Printed, Result
 from perturbsets.rows import batches
 from perturbsets.sets.base import PerturbationSet
 from perturbsets.sets.standardized import Standardized
@@ -35,7 +36,7 @@ ABSTAIN = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothingResult(ABC):
+class SmoothingResult(Result, ABC):
     """Certificates of images; a place is an image, a label of it, or a pixel of it.
 
     Tensors lie on the images' device, or on the CPU if that has no float64.
@@ -126,11 +127,11 @@ class SmoothedRadii(SmoothingResult):
         return figures
 
 
-Result = TypeVar("Result", bound=SmoothingResult)
+Certificates = TypeVar("Certificates", bound=SmoothingResult)
 
 
 @dataclass(frozen=True)
-class Smoothing(ABC, Generic[Result]):
+class Smoothing(Printed, ABC, Generic[Certificates]):
     """A model's vote under normal noise in the offsets of a set; subclasses say what is voted on.
 
     Args:
@@ -178,7 +179,7 @@ class Smoothing(ABC, Generic[Result]):
         """Labels as whole numbers; refuses those of other images or of the wrong kind."""
 
     @abstractmethod
-    def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Result:
+    def _conclude(self, guesses: Tensor, votes: dict[str, Any]) -> Certificates:
         """The certificates that follow from guesses and from what :class:`SmoothingResult` holds but for classes."""
 
     def _level(self, alpha: float, places: int) -> float:
@@ -196,7 +197,7 @@ class Smoothing(ABC, Generic[Result]):
         groups: Tensor | None = None,
         seeds: Tensor | None = None,
         generator: torch.Generator | None = None,
-    ) -> Result:
+    ) -> Certificates:
         """Certifies the vote at each place of each image, or abstains there.
 
         Args:
@@ -215,6 +216,7 @@ class Smoothing(ABC, Generic[Result]):
             ValueError: If an argument is out of range or of another shape, the draws cannot certify anything, or
                 decoded images or outputs under noise are not finite.
         """
+        check_call(self.model, images)
         selection = self.SELECTION if selection is None else selection
         draws = self.DRAWS if draws is None else draws
         check_chance("alpha", alpha)
@@ -224,7 +226,7 @@ class Smoothing(ABC, Generic[Result]):
         if labels is not None:
             labels = self._check_labels(labels, images)
         parts = []
-        with preserve_state(self.model, images.device), torch.no_grad():
+        with preserve_state(self.model, images), torch.no_grad():
             for counter in self._counters(images, seeds, generator):
                 guesses = counter.counts("selection", selection).argmax(-1)
                 needed = agreements_needed(draws, self.share, self._level(alpha, guesses[0].numel()))
@@ -252,7 +254,7 @@ class Smoothing(ABC, Generic[Result]):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Votes for each class at each place, ``[B, *place, K]``, of draws around offsets (0 if not given)."""
-        with preserve_state(self.model, images.device), torch.no_grad():
+        with preserve_state(self.model, images), torch.no_grad():
             counters = self._counters(images, seeds, generator, centre)
             return torch.cat([counter.counts(stream, draws) for counter in counters])
 

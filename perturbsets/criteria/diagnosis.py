@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perturbsets.printing import Result
+
 MOST_COPIED = 0.25
 """Largest share of mismatched pairs that may be as near as a typical real change. It is about a half or more for a set
 that treats foreign images like real changes (by the definition of a median); for a set learned from digits it was none
@@ -17,7 +19,7 @@ as a black image under a change of contrast."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Result):
     """One way in which a set is degenerate.
 
     Attributes:

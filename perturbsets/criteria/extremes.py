@@ -12,13 +12,14 @@ from perturbsets._types import Flags, Images, Offsets, PerImage
 from perturbsets.ascents import Ascent, Best, ProjectedLBFGS, RandomSearch
 from perturbsets.model_call import given_or_fresh, preserve_state
 from perturbsets.objectives import ApproximationError, FunctionObjective, Loss
+from perturbsets.printing import Printed
 from perturbsets.sets import LatentBall, PerturbationSet, Region
 
 HELD = 1e-3  # share of the identity error below which further starts could gain little
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Nearest(Printed):
     """The nearest members found in balls of R rising radii.
 
     Attributes:
@@ -73,11 +74,8 @@ def nearest_members(
         for place in range(main + 1, len(radii)):
             best[place] = walk(regions[place], loss, start=best[place - 1].offsets)
     ordered = [best[place] for place in range(len(radii))]
-    errors, offsets = -torch.stack([each.loss for each in ordered]), torch.stack([each.offsets for each in ordered])
-    for place in range(1, len(radii)):
-        nearer = errors[place - 1] < errors[place]
-        errors[place] = torch.where(nearer, errors[place - 1], errors[place])
-        offsets[place] = torch.where(nearer[:, None], offsets[place - 1], offsets[place])
+    errors, nearest = (-torch.stack([each.loss for each in ordered])).cummin(0)
+    offsets = torch.stack([each.offsets for each in ordered]).take_along_dim(nearest[..., None], 0)
     return Nearest(errors, offsets, torch.stack([each.finite for each in ordered]).all(0))
 
 

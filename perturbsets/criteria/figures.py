@@ -14,6 +14,7 @@ from torch import Tensor
 
 from perturbsets._types import OneOrEach, PerImage
 from perturbsets.intervals import mean_interval
+from perturbsets.printing import Printed
 from perturbsets.rows import one_number
 
 Figure = dict[str, float | None]
@@ -60,7 +61,7 @@ def named(figures: Figure, name: str) -> Figure:
 
 
 @dataclass(frozen=True)
-class NecessaryCurve:
+class NecessaryCurve(Printed):
     """Errors of the nearest members found at several radii; no pair's error rises with the radius.
 
     Attributes:

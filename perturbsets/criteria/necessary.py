@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ from perturbsets._types import Flags, Images, Offsets, PerImage
 from perturbsets.criteria.extremes import Nearest, check_finite, nearest_members, squared_difference
 from perturbsets.criteria.figures import NecessaryCurve, check_shares, curve_radii, figure, named, spread
 from perturbsets.criteria.groups import Grouping, by_group, groups_of, members
-from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out, mismatched
-from perturbsets.intervals import share_interval
+from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out, joined, mismatched
+from perturbsets.intervals import mean_interval, share_interval
+from perturbsets.printing import Printed, Result, percent_interval
 from perturbsets.sets.latent import LatentBall
 
 MATCHED = ("identity", "reconstruction", "encoding", "search")
@@ -26,7 +26,7 @@ NEAR = 1e-6  # least distance of a probability from 0 and 1, where a single wron
 
 
 @dataclass(frozen=True)
-class NecessaryResult:
+class NecessaryResult(Result):
     """Errors per pair, on the CPU: mean squared differences per pixel, but for the excess.
 
     Attributes:
@@ -90,6 +90,12 @@ class NecessaryResult:
         level = SLACK * min(max(float(self.left.median()), CLOSE), HALF)
         return _left(self.mismatched_search, self.mismatched_identity) <= level, level
 
+    @property
+    def sentence(self) -> str:
+        """What remains of the change at the nearest member."""
+        rest = percent_interval(mean_interval(self.search, self.source, over=self.identity))
+        return f"Error of the nearest member {rest} of the change, mean of {len(self.source)} pairs"
+
     def summary(self) -> dict[str, Any]:
         """Means, quantiles, and two kinds of shares, with intervals over sources.
 
@@ -121,7 +127,7 @@ class NecessaryResult:
 
 
 @dataclass(frozen=True)
-class NecessarySubset:
+class NecessarySubset(Printed):
     r"""Measures the error of the nearest members of a latent ball to held-out changed images.
 
     .. math:: \delta = \mathbb E_{x, \tilde x} \min_{\|u\| \le \epsilon} \tfrac1m \|g(x, u) - \tilde x\|^2
@@ -156,6 +162,7 @@ class NecessarySubset:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         check_shares(self.curve)
 
+    @torch.no_grad()
     def __call__(
         self,
         perturbations: LatentBall,
@@ -179,39 +186,38 @@ class NecessarySubset:
         for name, grouping in groups.items():
             members(grouping, len(pairs), name)
 
-        def search(part: PairBatch, rows: Tensor, start: Offsets) -> Nearest:
-            check_finite(start.isfinite().all(1), rows, "encodings")
+        def search(part: PairBatch, start: Offsets) -> Nearest:
+            check_finite(start.isfinite().all(1), part.row, "encodings")
             settings = {"steps": self.steps, "restarts": self.restarts, "curve_steps": self.curve_steps}
             nearest = nearest_members(
                 perturbations, part.clean, part.changed, radii, main, start=start, **settings, generator=generator
             )
-            check_finite(nearest.finite, rows)
+            check_finite(nearest.finite, part.row)
             return nearest
 
-        unlimited = replace(perturbations, radius=math.inf)
         matched = []
-        for part, rows in _numbered(batches(pairs, device=device)):
-            start = perturbations.at(part.clean).encode(part.changed)
-            nearest = search(part, rows, start)
-            centre = _decode(perturbations, part.clean, torch.zeros_like(start))
+        for part in batches(pairs, device=device):
+            region = perturbations.at(part.clean)
+            start = region.encode(part.changed)
+            nearest = search(part, start)
+            offsets, centre = nearest.offsets[main], region.decode(region.centre())
             errors = {
                 "identity": squared_difference(part.clean, part.changed),
-                "reconstruction": squared_difference(_decode(unlimited, part.clean, start), part.changed),
-                "encoding": squared_difference(_decode(perturbations, part.clean, start), part.changed),
+                "reconstruction": squared_difference(region.decode(start), part.changed),
+                "encoding": squared_difference(region.decode(region.project(start)), part.changed),
                 "centre": squared_difference(centre, part.clean),
                 "centre_largest": (centre - part.clean).abs().flatten(1).amax(1),
             }
-            check_finite(torch.stack(list(errors.values())).isfinite().all(0), rows)
-            offsets = nearest.offsets[main]
-            errors["excess"] = cross_entropy_excess(_decode(perturbations, part.clean, offsets), part.changed)
+            check_finite(torch.stack(list(errors.values())).isfinite().all(0), part.row)
+            errors["excess"] = cross_entropy_excess(region.decode(region.project(offsets)), part.changed)
             errors |= {"norms": start.norm(dim=1), "offsets": offsets, "curve": nearest.errors.T, "source": part.source}
             matched.append(errors)
         foreign = []
-        for part, rows in _numbered(mismatched(pairs, device=device)):
+        for part in mismatched(pairs, device=device):
             start = perturbations.at(part.clean).encode(part.changed)
             identity = squared_difference(part.clean, part.changed)
-            foreign.append({"identity": identity, "curve": search(part, rows, start).errors.T})
-        columns, others = _joined(matched), _joined(foreign)
+            foreign.append({"identity": identity, "curve": search(part, start).errors.T})
+        columns, others = joined(matched), joined(foreign)
         if not float(columns["identity"].sum()) > 0:
             raise ValueError(
                 "pairs must hold changes, got changed images that all equal the clean ones: look at how they were made"
@@ -241,24 +247,6 @@ def cross_entropy_excess(images: Images, changed: Images) -> PerImage:
     return (least - torch.xlogy(changed, near) - torch.xlogy(1 - changed, 1 - near)).flatten(1).mean(1)
 
 
-@torch.no_grad()
-def _decode(perturbations: LatentBall, clean: Images, offsets: Offsets) -> Images:
-    region = perturbations.at(clean)
-    return region.decode(region.project(offsets))
-
-
 def _left(errors: PerImage, identity: PerImage) -> PerImage:
     least = max(float(identity.mean()) / 100, torch.finfo(identity.dtype).tiny)
     return errors / identity.clamp_min(least)
-
-
-def _numbered(parts: Iterator[PairBatch]) -> Iterator[tuple[PairBatch, Tensor]]:
-    """Batches with the positions of their pairs among all."""
-    begin = 0
-    for part in parts:
-        yield part, torch.arange(begin, begin + len(part.source))
-        begin += len(part.source)
-
-
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -9,20 +10,56 @@ import torch
 from torch import Tensor, nn
 
 from augment.double_precision import in_double
-from perturbsets._types import Offsets, PerImage, Samples
-from perturbsets.ascents import APGD
-from perturbsets.criteria.extremes import check_finite, farthest_members, squared_difference
+from perturbsets._types import Flags, Images, Offsets, PerImage, Samples
+from perturbsets.adversaries.adversary import Adversary
+from perturbsets.ascents import APGD, Ascent
+from perturbsets.criteria.extremes import check_finite, climbing, farthest_members, squared_difference
 from perturbsets.criteria.figures import figure, named, spread
-from perturbsets.criteria.labels import LabelPreservation, label_preservation
-from perturbsets.criteria.pairs import Pairs, by_clean_image, check_held_out
-from perturbsets.intervals import independent, share_interval
+from perturbsets.criteria.pairs import Pairs, SourceBatch, by_clean_image, check_held_out, joined
+from perturbsets.evaluation.accuracy import correct_under
+from perturbsets.intervals import ends, independent, mean_interval, share_interval
+from perturbsets.objectives import Margin
+from perturbsets.printing import Printed, Result
 from perturbsets.sets.base import PerturbationSet
 
 UNMOVED = 0.01  # of the mean squared real change, below which no difference is visible
 
 
 @dataclass(frozen=True)
-class OverApproximationResult:
+class LabelPreservation(Result):
+    """Correct predictions of a classifier for each clean image with a label, on the CPU.
+
+    Attributes:
+        clean: Whether the clean image is classified correctly.
+        changed: Share of the image's real changed ones that are.
+        samples: Share of the set's samples that are.
+        worst: Whether an attack in the set fails; its mean bounds the true robust accuracy from above.
+        source: Source number of each clean image.
+    """
+
+    clean: Flags
+    changed: PerImage
+    samples: PerImage
+    worst: Flags
+    source: Tensor
+
+    def summary(self) -> dict[str, Any]:
+        """Accuracies with intervals over sources."""
+        kinds = ("clean", "changed", "samples", "worst")
+        shares = {name: share_interval(getattr(self, name), self.source)._asdict() for name in kinds}
+        return {"sources": independent(len(self.source), self.source), "images": len(self.source), **shares}
+
+    @classmethod
+    def joined(cls, parts: Sequence[LabelPreservation]) -> LabelPreservation:
+        """The concatenation of batches; refused if no source has a label."""
+        whole = cls(**joined([vars(part) for part in parts]))
+        if not len(whole.source):
+            raise ValueError("pairs must have labels for a reference classifier, got none: leave it out")
+        return whole
+
+
+@dataclass(frozen=True)
+class OverApproximationResult(Result):
     """Displacements around each clean image x by the set and by real changes, on the CPU.
 
     Displacements and distances are mean squared differences per pixel.
@@ -67,6 +104,13 @@ class OverApproximationResult:
         level = UNMOVED * self.real.mean()
         return ~self.still & (self.swing <= level) & (self.diversity <= level)
 
+    @property
+    def sentence(self) -> str:
+        """How far the farthest member lies, against the largest real changes."""
+        ratio, low, high = mean_interval(self.reach, self.source, over=self.real_reach)
+        between = ends(low, high, "{:.3g}".format, ", ")
+        return f"Farthest member {ratio:.3g} [{between}] × the largest real changes, mean of {len(self.source)} images"
+
     def summary(self) -> dict[str, Any]:
         """Means with intervals over sources, and ratios to the real changes.
 
@@ -96,7 +140,7 @@ class OverApproximationResult:
 
 
 @dataclass(frozen=True)
-class OverApproximation:
+class OverApproximation(Printed):
     r"""Measures how far a set reaches beyond real changes.
 
     .. math:: \operatorname{reach}(x) = \max_{u \in B} \tfrac1m \|g(x, u) - x\|^2, \qquad
@@ -191,8 +235,8 @@ class OverApproximation:
             if reference is not None:
                 attack = APGD(self.steps, restarts=self.restarts, stop_on_success=True)
                 labels.append(label_preservation(reference, perturbations, batch, samples, attack, generator=generator))
-        joined = {name: torch.cat([part[name] for part in columns]).cpu() for name in columns[0]}
-        return OverApproximationResult(**joined, labels=LabelPreservation.joined(labels) if labels else None)
+        preserved = LabelPreservation.joined(labels) if labels else None
+        return OverApproximationResult(**joined(columns), labels=preserved)
 
 
 class Diversity:
@@ -245,3 +289,33 @@ class Diversity:
             return torch.zeros_like(self.largest)
         rest = self._squares - self._sum.square().mean(1) / self.count.clamp_min(1)
         return (2 * rest.clamp_min(0) / (self.count - 1).clamp_min(1)).float() * (self.count > 1)
+
+
+def label_preservation(
+    reference: nn.Module,
+    perturbations: PerturbationSet,
+    batch: SourceBatch,
+    samples: Sequence[Images],
+    ascent: Ascent,
+    *,
+    generator: torch.Generator | None = None,
+) -> LabelPreservation:
+    """Classifies the members of a set around the clean images of a batch: samples of them, and those of an attack."""
+    device = batch.clean.device
+    rows = (batch.label >= 0).nonzero()[:, 0].to(device)
+    if not len(rows):
+        none = torch.zeros(0)
+        return LabelPreservation(none.bool(), none, none, none.bool(), batch.source[:0])
+    label, clean = batch.label.to(device)[rows], batch.clean[batch.first][rows]
+    labelled = perturbations.select(rows)
+    attack = Adversary(labelled, Margin(), climbing(labelled.at(clean), ascent))
+    worst = correct_under(reference, attack, clean, label, generator=generator)
+    right = correct_under(reference, None, clean, label)
+    sampled = torch.stack([correct_under(reference, None, sample[rows], label) for sample in samples])
+    own = batch.label.to(device)[batch.member]
+    known = own >= 0
+    real = correct_under(reference, None, batch.changed[known], own[known]).float()
+    sums = real.new_zeros(len(batch.source)).index_add_(0, batch.member[known], real)
+    counts = torch.bincount(batch.member, minlength=len(batch.source))
+    columns = (right, (sums / counts)[rows], sampled.float().mean(0), worst, batch.source[rows.cpu()])
+    return LabelPreservation(*(column.cpu() for column in columns))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -39,19 +39,21 @@ class PairBatch(NamedTuple):
         clean: Images x in [0, 1].
         changed: Images x̃ in [0, 1].
         source: Number of the source image of each pair.
+        row: Position of each pair among all pairs.
     """
 
     clean: Images
     changed: Images
     source: Labels
+    row: Labels
 
 
 def batches(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
-    """Batches of all pairs in order, on a device; sources stay on the CPU. Refuses an empty split."""
+    """Batches of all pairs in order, on a device; numbers stay on the CPU. Refuses an empty split."""
     _check_any(pairs)
     for rows in torch.arange(len(pairs)).split(size):
         clean, changed, source, *_ = pairs.batch(rows)
-        yield PairBatch(floats(clean, device), floats(changed, device), source)
+        yield PairBatch(floats(clean, device), floats(changed, device), source, rows)
 
 
 def mismatched(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
@@ -71,7 +73,12 @@ def mismatched(pairs: Pairs, *, size: int = BATCH, device: torch.device | str = 
     for rows in torch.arange(count).split(size):
         clean, *_ = pairs.batch(partner[rows])
         _, changed, own, *_ = pairs.batch(rows)
-        yield PairBatch(floats(clean, device), floats(changed, device), own)
+        yield PairBatch(floats(clean, device), floats(changed, device), own, rows)
+
+
+def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Columns of batches by name, each concatenated, on the CPU."""
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 
 def floats(images: Tensor, device: torch.device | str) -> Images:

@@ -12,8 +12,9 @@ from torch import Tensor
 from augment.double_precision import in_double
 from perturbsets._types import Flags
 from perturbsets.criteria.features import FeatureExtractor, RandomFeatures, check_features, frechet_distance
-from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out
+from perturbsets.criteria.pairs import Pairs, batches, check_held_out, sources_of
 from perturbsets.intervals import share_interval
+from perturbsets.printing import Printed, Result
 from perturbsets.sets.base import PerturbationSet
 
 BLOCK = 1024  # rows whose distances to all others are held at a time
@@ -73,7 +74,7 @@ def _within(points: Tensor, centres: Tensor, neighbours: int) -> Flags:
 
 
 @dataclass(frozen=True)
-class QualityResult:
+class QualityResult(Result):
     """Distances between sets of images, with one half of the real changed images as the reference.
 
     Attributes:
@@ -94,6 +95,14 @@ class QualityResult:
     sample_source: Tensor
     reference_source: Tensor
 
+    @property
+    def sentence(self) -> str:
+        """The Fréchet distances."""
+        return (
+            f"Fréchet distance {self.samples:.3g} of {len(self.precise)} samples, {self.clean:.3g} of clean images, "
+            f"{self.real:.3g} of real changes"
+        )
+
     def summary(self) -> dict[str, Any]:
         """Distances, and shares with intervals over sources."""
         return {
@@ -106,7 +115,7 @@ class QualityResult:
 
 
 @dataclass(frozen=True)
-class SetQuality:
+class SetQuality(Printed):
     """Compares samples of a set with real changed images, in feature space.
 
     Pairs are halved, every second one in the order of their sources: sources with several pairs are in both halves, so
@@ -141,18 +150,17 @@ class SetQuality:
         """
         check_held_out(perturbations, pairs)
         features = self.features or RandomFeatures()
-        parts = list(batches(pairs, device=getattr(perturbations, "device", "cpu")))
-        source = torch.cat([part.source for part in parts])
+        source = sources_of(pairs)
         held = torch.zeros(len(source), dtype=torch.bool)
         held[source.argsort(stable=True)[::2]] = True
         reference, real, clean, samples = [], [], [], []
-        for part, mine in zip(parts, held.split([len(part.source) for part in parts]), strict=True):
-            reference.append(features(part.changed[mine.to(part.changed.device)]))
-            other = PairBatch(*(value[~mine.to(value.device)] for value in part))
-            region = perturbations.at(other.clean)
+        for part in batches(pairs, device=getattr(perturbations, "device", "cpu")):
+            mine = held[part.row].to(part.clean.device)
+            reference.append(features(part.changed[mine]))
+            region = perturbations.at(part.clean[~mine])
             samples.append(features(region.decode(region.sample(generator=generator))))
-            real.append(features(other.changed))
-            clean.append(features(other.clean))
+            real.append(features(part.changed[~mine]))
+            clean.append(features(part.clean[~mine]))
         first, *others = (torch.cat(blocks) for blocks in (reference, samples, clean, real))
         sampled, unchanged, perfect = (frechet_distance(first, other) for other in others)
         flags = precision_recall(first, others[0], neighbours=self.neighbours)

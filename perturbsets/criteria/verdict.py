@@ -63,7 +63,7 @@ STRANGERS = 0.95
 """Difference of the images of a pair over that of images of different pairs, from which on they look unrelated."""
 
 MOVED = 0.1
-"""Share by which the validation error has to fall in the last quarter of the steps, or to rise after its best, to count."""
+"""Share by which the validation error must fall in the last quarter of the steps, or rise after its best, to count."""
 
 OVERFIT = 0.5
 """Error on trained pairs over that on held-out ones, below which more pairs help."""

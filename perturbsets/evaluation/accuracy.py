@@ -7,27 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from perturbsets._types import Classes, Flags, Model, PerImage, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
+from perturbsets.evaluation.data import whole
 from perturbsets.intervals import Interval, difference_interval, independent, share_interval
-from perturbsets.model_call import class_logits, preserve_state
+from perturbsets.model_call import check_call, class_logits, initial_seed, preserve_state
 from perturbsets.objectives.classification import check_finite, check_logits, class_numbers
 from perturbsets.objectives.segmentation import check_counted, check_maps, label_maps, share_right
+from perturbsets.printing import Result, crossed, percent_interval
 from perturbsets.rows import as_tensor, batches, check_count, check_rows, take_rows
 
 BATCH = 256
 
 
-def initial_seed(generator: torch.Generator | None) -> int:
-    """The seed that a generator began with, 0 if there is none: what is drawn then depends on no earlier draws."""
-    return 0 if generator is None else generator.initial_seed()
-
-
 @dataclass(frozen=True)
-class AccuracyTable:
+class AccuracyTable(Result):
     """Which images were classified correctly, for each classifier (row) and adversary (column).
 
     Attributes:
@@ -69,6 +67,20 @@ class AccuracyTable:
         }
         return {"control": control, "rows": rows}
 
+    @property
+    def sentence(self) -> str:
+        """The size of the table, or its one figure."""
+        count = next(iter(self.correct.values())).shape[1]
+        if len(self.correct) > 1:
+            return f"Accuracy of {len(self.rows)} models under {len(self.columns)} adversaries on {count} images"
+        [(row, column)] = self.correct
+        return f"Accuracy of {row} under {column} {percent_interval(self.accuracy(row, column))} of {count}"
+
+    def table(self) -> Table:
+        """Accuracies in percent with their intervals."""
+        cells = {key: percent_interval(self.accuracy(*key)).replace(" % [", " %\n[") for key in self.correct}
+        return crossed("accuracy\n95 % interval", cells)
+
     def summary(self) -> dict[str, Any]:
         """The table as plain values."""
         first = next(iter(self.correct.values()))
@@ -109,6 +121,7 @@ def correct_under(
     Raises:
         ValueError: If labels or logits are not as they must be, NaN included, or there are no images.
     """
+    check_call(model, images)
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
     check_rows("labels", labels, len(images))
@@ -162,7 +175,7 @@ def predictions(model: Model, images: Samples) -> Classes:
 
 
 def _finite_logits(model: Model, images: Samples) -> Tensor:
-    with preserve_state(model, images.device) as bare, torch.no_grad():
+    with preserve_state(model, images) as bare, torch.no_grad():
         logits = class_logits(bare, images)
     check_finite(logits.flatten(1))
     return logits
@@ -171,9 +184,10 @@ def _finite_logits(model: Model, images: Samples) -> Tensor:
 def evaluate(
     models: Mapping[str, Model | Sequence[Model]],
     adversaries: Mapping[str, Adversary | Worst | None],
-    images: Samples,
-    labels: Any,
+    images: Any,
+    labels: Any = None,
     *,
+    fields: Sequence[str] | None = None,
     groups: Tensor | None = None,
     generator: torch.Generator | None = None,
     advance: Callable[[], None] = lambda: None,
@@ -183,8 +197,9 @@ def evaluate(
     Args:
         models: Name to classifier, or to several trained from different seeds.
         adversaries: Name to adversary; ``None`` for the clean images.
-        images: Clean test images.
-        labels: As for :func:`correct_under`.
+        images: Clean test images; or a data set or data loader of images and labels.
+        labels: As for :func:`correct_under`; left out where they come with the images.
+        fields: Of a data set of mappings, the names of image and label.
         groups: Number of each image's independent unit, its photograph, scene or person (``source.groups`` of many
             sources). Intervals are over these; by default every image is its own.
         generator: Gives the seed of the adversaries' draws, its initial one (0 without a generator): every classifier
@@ -194,9 +209,10 @@ def evaluate(
     Raises:
         ValueError: As :func:`correct_under`.
     """
+    models_of = {row: list(given) if isinstance(given, Sequence) else [given] for row, given in models.items()}
+    images, labels, groups = whole(next(iter(models_of.values()), [None])[0], images, labels, fields, groups)
     correct = {}
-    for row, given in models.items():
-        trained = list(given) if isinstance(given, Sequence) else [given]
+    for row, trained in models_of.items():
         for column, adversary in adversaries.items():
             flags = []
             for number, model in enumerate(trained):

@@ -6,18 +6,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from perturbsets._types import Model, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.evaluation import checks
-from perturbsets.evaluation.accuracy import BATCH, initial_seed
+from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.evaluation.checks import AttackSession, Check
-from perturbsets.intervals import Interval, ends, share_interval
+from perturbsets.intervals import Interval, share_interval
+from perturbsets.model_call import check_call, initial_seed
+from perturbsets.printing import Result, percent_interval
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Result):
     """Result of the audit of one attack on one model: robust accuracy, with its interval over units, and checks."""
 
     accuracy: Interval
@@ -37,11 +40,20 @@ class Audit:
         """The audit as plain values."""
         return {"accuracy": self.accuracy._asdict(), "checks": [asdict(check) for check in self.checks]}
 
-    def __str__(self) -> str:
-        """A line for the accuracy and one for each check."""
-        mean, low, high = self.accuracy
-        between = ends(low, high, lambda share: f"{100 * share:.1f}")
-        return "\n".join([f"robust accuracy {100 * mean:.1f} % ({between})", *map(str, self.checks)])
+    @property
+    def sentence(self) -> str:
+        """The accuracy, and which checks failed."""
+        failed = ", ".join(check.name for check in self.failures) or "none"
+        applied = sum(check.passed is not None for check in self.checks)
+        return f"Robust accuracy {percent_interval(self.accuracy)}, of {applied} checks failed: {failed}"
+
+    def table(self) -> Table:
+        """The accuracy, and a row for each check with what was measured."""
+        table = Table("check", "passed", "measured")
+        table.add_row("robust accuracy", "", percent_interval(self.accuracy))
+        for check in self.checks:
+            table.add_row(check.name, {True: "yes", False: "NO", None: "not applicable"}[check.passed], check.figure)
+        return table
 
 
 def audit(
@@ -94,6 +106,7 @@ def audit(
         >>> [check.name for check in result.failures]
         []
     """
+    check_call(model, images)
     first = adversary.perturbations.select(torch.zeros(1, dtype=torch.long)).at(images[:1])
     if not bool(first.ball.radii(images[:1]).isfinite().all()):
         raise ValueError("adversary must search a set of finite radius to be audited, got an infinite one")

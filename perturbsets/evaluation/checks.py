@@ -16,12 +16,13 @@ from perturbsets.ascents import OneStep, ProjectedGradient, RandomSearch
 from perturbsets.intervals import Interval
 from perturbsets.model_call import logits, preserve_state
 from perturbsets.objectives.segmentation import check_counted, label_maps
+from perturbsets.printing import Printed
 from perturbsets.rows import batches, check_count, check_rows, take_rows
 from perturbsets.sets.pixel import PixelBall
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Printed):
     """Whether an attack of an audit failed on each image, and the worst samples."""
 
     robust: Flags
@@ -103,7 +104,7 @@ MANY = ProjectedGradient(20, stop_on_success=True)  # what one step or a random 
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Printed):
     """One check.
 
     Attributes:

@@ -13,9 +13,10 @@ from torch import Tensor
 from perturbsets._types import Images, Labels, Model
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import GridSearch, RandomSearch
-from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, initial_seed, predictions
+from perturbsets.evaluation.accuracy import AccuracyTable, correct_under, predictions
 from perturbsets.evaluation.audit import Audit, audit
 from perturbsets.evaluation.robustness import ROBUST, evaluate_robustness
+from perturbsets.model_call import initial_seed
 from perturbsets.sets import PerturbationSet
 
 ENSEMBLE = "ensemble"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from cvae import derive_seed
@@ -19,12 +20,14 @@ from cvae.progress import Progress
 from perturbsets._types import Labels, Model, Rows, Samples
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import APGD, RandomSearch, Square
-from perturbsets.evaluation.accuracy import BATCH, correct_under, initial_seed
+from perturbsets.evaluation.accuracy import BATCH, correct_under
+from perturbsets.evaluation.data import whole
 from perturbsets.fingerprint import digest
 from perturbsets.intervals import Interval, independent, share_interval
-from perturbsets.model_call import class_logits, preserve_state
+from perturbsets.model_call import check_call, class_logits, initial_seed, preserve_state
 from perturbsets.objectives import DLR, CrossEntropy, Margin, StrongestWrong
 from perturbsets.objectives.classification import class_numbers
+from perturbsets.printing import Printed, Result, percent, percent_interval
 from perturbsets.rows import check_count
 from perturbsets.sets.base import PerturbationSet
 
@@ -33,7 +36,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(Printed):
     """One attack of the ensemble, named by set and attack; attacks that differ in their target only share a name."""
 
     name: str
@@ -41,7 +44,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Robustness:
+class Robustness(Result):
     """Robust accuracy under an ensemble, image by image.
 
     Attributes:
@@ -73,6 +76,22 @@ class Robustness:
     def broken(self) -> dict[str, int]:
         """Number of images on which each attack succeeded after all earlier ones had failed."""
         return {name: int((self.broken_by == number).sum()) for number, name in enumerate(self.members)}
+
+    @property
+    def sentence(self) -> str:
+        """Robust accuracy with its interval, the number of images, and clean accuracy."""
+        robust, clean = percent_interval(self.accuracy), percent(self.clean.mean)
+        return f"Robust accuracy {robust} of {len(self.broken_by)}, clean {clean}"
+
+    def table(self) -> Table:
+        """Accuracy before the attacks, and after each of them with the number of images that it broke."""
+        table, left = Table("attack", "broken", "accuracy after it"), int((self.broken_by != MISCLASSIFIED).sum())
+        table.add_row("none", "", percent_interval(self.clean))
+        for name, count in self.broken.items():
+            left -= count
+            table.add_row(name, str(count), percent(left / len(self.broken_by)))
+        table.add_row("all", str(sum(self.broken.values())), percent_interval(self.accuracy))
+        return table
 
     def summary(self) -> dict[str, Any]:
         """The result as plain values."""
@@ -121,10 +140,11 @@ def ensemble(
 
 def evaluate_robustness(
     model: Model,
-    images: Samples,
-    labels: Any,
-    sets: PerturbationSet | Mapping[str, PerturbationSet],
+    images: Any,
+    labels: Any = None,
+    sets: PerturbationSet | Mapping[str, PerturbationSet] | None = None,
     *,
+    fields: Sequence[str] | None = None,
     steps: int = 100,
     queries: int = 5000,
     targets: int = 9,
@@ -138,9 +158,10 @@ def evaluate_robustness(
 
     Args:
         model: The classifier; evaluated in evaluation mode and left as it was.
-        images: Clean samples.
-        labels: Their classes ``[B]``.
+        images: Clean samples; or a data set or data loader of images and labels.
+        labels: Their classes ``[B]``; left out where they come with the images, ``(model, data, sets)``.
         sets: A set, or several by name: an image counts as robust if it is so against every one.
+        fields: Of a data set of mappings, the names of image and label.
         steps: Steps of each APGD.
         queries: Model calls of Square for each image.
         targets: Largest number of wrong classes that targeted APGD aims at.
@@ -154,6 +175,7 @@ def evaluate_robustness(
         Robust accuracy, an upper bound (see :func:`audit`), the attack that succeeded on each image, and model calls.
 
     Raises:
+        TypeError: If images are neither a tensor nor data, or sets are none.
         ValueError: If samples, labels or logits are not as they must be, the folder holds another evaluation, or a set
             has an infinite radius.
 
@@ -166,6 +188,15 @@ def evaluate_robustness(
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
+    if sets is None:
+        labels, sets = None, labels
+    if not (isinstance(sets, Mapping) or hasattr(sets, "at")):
+        raise TypeError(
+            f"sets must be a perturbation set or several by name, got {type(sets).__name__}: write (model, images, "
+            "labels, sets), or (model, data, sets) for a data set or data loader"
+        )
+    images, labels, groups = whole(model, images, labels, fields, groups)
+    check_call(model, images)
     named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
     if not named:
         raise ValueError("sets must hold at least one perturbation set, got none")
@@ -228,7 +259,7 @@ def _stored(file: Path, make: Callable[[], Tensors]) -> Tensors:
 
 def _class_count(model: Model, images: Samples) -> int:
     """Number of classes of a classifier of images."""
-    with preserve_state(model, images.device) as bare, torch.no_grad():
+    with preserve_state(model, images) as bare, torch.no_grad():
         logits = class_logits(bare, images)
     if logits.ndim != 2:
         raise ValueError(

@@ -17,12 +17,13 @@ from perturbsets.knowledge.formula import Formula, LabelIs, log_truth, negated
 from perturbsets.knowledge.logic import holds, implications, winning_rules
 from perturbsets.label_states import label_states
 from perturbsets.objectives.classification import class_numbers
+from perturbsets.printing import Printed
 
 UNDECIDED = -1  # class number where states imply no class, or several
 
 
 @dataclass(frozen=True)
-class BoundRules:
+class BoundRules(Printed):
     r"""A rule for each class, over the columns of states and logits; :meth:`Rules.bind` makes it.
 
     A label with logit z is on with probability :math:`\sigma(z)`; the truth :math:`t_c` of the rule of class c is by

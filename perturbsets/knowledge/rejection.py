@@ -10,6 +10,7 @@ from torch import Tensor
 
 from perturbsets._types import Flags, PerImage
 from perturbsets.intervals import Interval, share_interval, share_of
+from perturbsets.printing import Result
 from perturbsets.rows import named_rows
 
 
@@ -45,7 +46,7 @@ def rejection_threshold(natural: Float[Tensor, " N"], *, share: float = 0.05) ->
 
 
 @dataclass(frozen=True)
-class Rejection:
+class Rejection(Result):
     """Shares of images accepted, right and wrong where high scores are rejected, with exact intervals at 95 %.
 
     Attributes:

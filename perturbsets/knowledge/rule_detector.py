@@ -17,7 +17,7 @@ from perturbsets.intervals import independent, share_interval
 from perturbsets.knowledge.bound_rules import BoundRules
 from perturbsets.knowledge.rejection import rejection_threshold
 from perturbsets.knowledge.rule_penalized import RulePenalized
-from perturbsets.model_call import class_logits, logits, preserve_state
+from perturbsets.model_call import class_logits, initial_seed, logits, preserve_state
 from perturbsets.representations import detection_roc
 from perturbsets.rows import batches
 
@@ -50,7 +50,7 @@ class RuleDetector:
         generator: torch.Generator | None = None,
     ) -> None:
         self.model, self.auxiliary, self.rules = model, auxiliary, rules
-        self.seed = 0 if generator is None else generator.initial_seed()
+        self.seed = initial_seed(generator)
         self.threshold = rejection_threshold(self.predict(natural)[2], share=share)
 
     def predict(self, images: Images) -> tuple[Labels, Tensor, Tensor]:

@@ -14,12 +14,13 @@ import yaml
 from perturbsets.knowledge.bound_rules import BoundRules
 from perturbsets.knowledge.formula import Formula, labels_of, read_formula, renamed
 from perturbsets.knowledge.logic import contradictions
+from perturbsets.printing import Printed
 
 TABLES: Mapping[str, str] = {"ck+": "ck_plus.yaml", "emfacs": "emfacs.yaml", "segments": "segments.yaml"}
 
 
 @dataclass(frozen=True)
-class Rules:
+class Rules(Printed):
     """For each class a formula over the labels of its images.
 
     Args:

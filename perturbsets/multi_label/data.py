@@ -12,11 +12,12 @@ from augment import MultiLabelSource
 from perturbsets._types import Images, LabelLogits, States
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.model_call import logits, preserve_state
+from perturbsets.printing import Printed
 from perturbsets.rows import batches
 
 
 @dataclass(frozen=True)
-class WithStates:
+class WithStates(Printed):
     """Images, perhaps their classes, and the states of their labels."""
 
     source: MultiLabelSource

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -22,7 +21,7 @@ from perturbsets.model_call import preserve_state
 from perturbsets.multi_label.objectives import binary_cross_entropy
 from perturbsets.multi_label.training import AdversarialBatch, attack_attainable
 from perturbsets.objectives.classification import check_logits
-from perturbsets.rows import check_choice
+from perturbsets.rows import check_choice, check_weights
 from perturbsets.training.method import DualTargets, OneUpdate, Update, batch_classes_and_states
 
 Consistency = Callable[[Logits, LabelLogits], PerImage]
@@ -93,9 +92,7 @@ class AuxiliaryTraining(OneUpdate):
     rules_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("auxiliary_weight", "rules_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number of 0 or more, got {getattr(self, name)}")
+        check_weights(auxiliary_weight=self.auxiliary_weight, rules_weight=self.rules_weight)
         if self.auxiliary is not None and self.auxiliary_adversarial:
             raise ValueError(
                 "auxiliary_adversarial must be False with a frozen auxiliary classifier, got True: leave auxiliary out"

@@ -18,7 +18,7 @@ from perturbsets.adversaries.universal import find_universal
 from perturbsets.evaluation.accuracy import BATCH
 from perturbsets.intervals import independent, share_interval
 from perturbsets.label_states import target_labels
-from perturbsets.model_call import preserve_state
+from perturbsets.model_call import initial_seed, preserve_state
 from perturbsets.multi_label.data import label_logits
 from perturbsets.multi_label.deepfool import multi_label_deepfool
 from perturbsets.multi_label.flips import flips, success_at_k, target_outcomes
@@ -81,7 +81,7 @@ class LabelEvaluation:
         self.model, self.images, self.states, self.names = model, images, states, list(names)
         self.groups = torch.arange(len(images)) if groups is None else groups
         self.top, self.shown = top, shown
-        self.seed = 0 if generator is None else generator.initial_seed()
+        self.seed = initial_seed(generator)
         self.logits = label_logits(model, images)
         self.arrays: dict[str, Tensor] = {}
 

@@ -13,10 +13,11 @@ from perturbsets._types import Flags
 from perturbsets.intervals import Interval, independent, share_interval, share_of
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.classification import check_finite
+from perturbsets.printing import Result
 
 
 @dataclass(frozen=True)
-class Flips:
+class Flips(Result):
     """Which labels of which images an attack turned on or off.
 
     Attributes:
@@ -94,7 +95,7 @@ def _compared(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class TargetOutcomes:
+class TargetOutcomes(Result):
     """What a targeted attack on labels attained, counted per image.
 
     Attributes:

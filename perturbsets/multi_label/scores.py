@@ -13,10 +13,11 @@ from perturbsets._types import PerImage
 from perturbsets.intervals import Interval, independent, share_interval, share_of
 from perturbsets.label_states import check_label_logits, label_states
 from perturbsets.objectives.classification import check_finite
+from perturbsets.printing import Result
 
 
 @dataclass(frozen=True)
-class MultiLabelScores:
+class MultiLabelScores(Result):
     """How well a classifier predicts which labels are on; intervals are over independent units, at 95 %.
 
     Attributes:

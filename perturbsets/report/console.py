@@ -7,15 +7,15 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.panel import Panel
-from rich.table import Column, Table
+from rich.table import Table
 
-from perturbsets.evaluation import AccuracyTable, Audit
+from perturbsets.evaluation import Audit
 from perturbsets.intervals import ends
+from perturbsets.printing import crossed
 from perturbsets.report.findings import between, key_figures, likelihood, share, share_interval, times, with_interval
 
 Content = Mapping[str, Any]
 MARKS = {True: "✓", False: "✗"}
-MOST_COLUMNS = 6  # of attacks in 80 characters; more are put in rows
 SCORES = {"mean_average_precision": "mAP", "macro_f1": "macro F1", "exact_match": "all states right"}
 KEPT = {"clean": "clean images", "changed": "real changes", "samples": "samples", "worst": "worst members found"}
 
@@ -102,15 +102,6 @@ def _radii(entries: list[dict[str, Any]]) -> list[Table | str]:
 # Classifiers.
 
 
-def accuracies(table: AccuracyTable) -> Table:
-    """Accuracies of classifiers under attacks."""
-    cells = {}
-    for row, column in table.correct:
-        mean, low, high = table.accuracy(row, column)
-        cells[row, column] = f"{100 * mean:.1f}\n{ends(low, high, lambda share: f'{100 * share:.0f}', '-')}"
-    return _crossed("accuracy in %\n95 % interval", cells)
-
-
 def audits(console: Console, results: Mapping[str, Mapping[str, Audit]]) -> None:
     """Prints how many checks each attack passed on each classifier, and those that it failed."""
     cells, failures = {}, []
@@ -120,19 +111,8 @@ def audits(console: Console, results: Mapping[str, Mapping[str, Audit]]) -> None
             cells[row, column] = f"{MARKS[audit.passed]} {passed} of {passed + len(audit.failures)}"
             failures += [f"{row} under {column}: {check}" for check in audit.failures]
     if cells:
-        console.print(_crossed("audit\nchecks passed", cells))
+        console.print(crossed("audit\nchecks passed", cells))
     sentences(console, failures)
-
-
-def _crossed(corner: str, cells: dict[tuple[str, str], str]) -> Table:
-    """Classifiers in rows and attacks in columns, or the other way round where there are many attacks."""
-    rows, columns = (list(dict.fromkeys(key[side] for key in cells)) for side in (0, 1))
-    if len(columns) > MOST_COLUMNS:
-        rows, columns, cells = columns, rows, {(column, row): cell for (row, column), cell in cells.items()}
-    table = Table(Column(corner, no_wrap=True), *(Column(name, overflow="fold") for name in columns))
-    for row in rows:
-        table.add_row(row, *(cells[row, column] for column in columns))
-    return table
 
 
 def labels_kept(name: str, kept: Content) -> str:

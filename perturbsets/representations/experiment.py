@@ -17,6 +17,7 @@ from perturbsets._types import Images, Labels, Rows
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import Ascent, ProjectedLBFGS
 from perturbsets.layer_outputs import Activation
+from perturbsets.model_call import initial_seed
 from perturbsets.models import randomized
 from perturbsets.objectives import FeatureDistance
 from perturbsets.representations.attacks import feature_fgrad, feature_linear, feature_opt, label_fgrad, label_opt
@@ -116,7 +117,7 @@ def study_representations(
         Sabour et al., *Adversarial manipulation of deep representations*, 2016.
     """
     with tempfile.TemporaryDirectory(prefix=".banks-", dir=folder) as banks:
-        seed = 0 if generator is None else generator.initial_seed()
+        seed = initial_seed(generator)
         study = _Study(model, data, settings, others or {}, device or torch.device("cpu"), Path(banks), seed)
         parts: dict[str, Callable[[], Any]] = {
             "by_layer": study.by_layer,

@@ -16,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from augment.provenance import described
-from augment.store.hdf5_layout import Array, UnusableError, locate
+from augment.store.hdf5_layout import Array, UnusableError, locate, opened
 from augment.store.partial import Partial
-from cvae.files import check_readable
 from perturbsets._types import Labels, Rows, Samples
 from perturbsets.fingerprint import digest
 from perturbsets.layer_outputs import Activation, LayerOutputs, layer_names
@@ -55,25 +54,10 @@ class FeatureBank(Bank):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"path must be a bank of features, got {self.path}: `write_bank` makes one")
-        check_readable(self.path)
-        try:
-            with h5py.File(self.path, "r") as file:
-                self._open(file)
-        except OSError as error:
-            reason = f"it cannot be read as HDF5 ({error}); it is truncated or of another kind"
-            raise self._refused(reason) from error
-        except UnusableError as refusal:
-            raise self._refused(str(refusal)) from refusal
-
-    def _refused(self, reason: str) -> ValueError:
-        return ValueError(f"{self.path} is no usable bank of features: {reason}. Make it again with `write_bank`")
+        with opened(self.path, "bank of features", "write_bank", (FORMAT, VERSION)) as file:
+            self._open(file)
 
     def _open(self, file: h5py.File) -> None:
-        if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-            got = f"{file.attrs.get('format')} version {file.attrs.get('version')}"
-            raise UnusableError(f"its format is {got}, expected {FORMAT} version {VERSION}")
         try:
             self.layers = tuple(str(name) for name in file.attrs["layers"])
             self.classes = tuple(str(name) for name in file.attrs["classes"])

@@ -12,10 +12,11 @@ from augment import Source, group_numbers
 from augment.splits import joined
 from perturbsets._types import Images, Labels, Rows
 from perturbsets.model_call import class_logits, given_or_fresh, preserve_state
+from perturbsets.printing import Printed
 
 
 @dataclass(frozen=True)
-class GuidedPairs:
+class GuidedPairs(Printed):
     """Sources, images in [0, 1] to change, and for each a guide of another class, whose representation is wanted.
 
     Rows are those of the images in their data. Pairs whose sources or guides belong together are of one group.

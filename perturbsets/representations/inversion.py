@@ -16,14 +16,15 @@ from perturbsets.ascents.projected_lbfgs import ProjectedLBFGS
 from perturbsets.layer_outputs import Activation, Features, LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.base import Loss, Objective
-from perturbsets.rows import check_choice
+from perturbsets.printing import Printed
+from perturbsets.rows import check_choice, check_weights
 from perturbsets.sets.pixel import PixelBall
 
 GREY = 0.5  # centre and radius of the box [0, 1] of all images
 
 
 @dataclass(frozen=True)
-class InversionResult:
+class InversionResult(Printed):
     """Images reconstructed from representations.
 
     Attributes:
@@ -39,7 +40,7 @@ class InversionResult:
 
 
 @dataclass(frozen=True)
-class Inversion:
+class Inversion(Printed):
     r"""Searches for a natural image with a given representation.
 
     .. math:: \min_{x \in [0, 1]^{CHW}}
@@ -84,9 +85,7 @@ class Inversion:
         check_choice("activation", self.activation, Activation)
         if not 1 <= self.alpha < math.inf:
             raise ValueError(f"alpha must be a finite number of 1 or more, got {self.alpha}: it is an exponent")
-        for name in ("alpha_weight", "variation_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number of 0 or more, got {getattr(self, name)}")
+        check_weights(alpha_weight=self.alpha_weight, variation_weight=self.variation_weight)
 
     def __call__(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from perturbsets._types import Labels, PerImage
 from perturbsets.intervals import Interval, mean_interval, share_interval
+from perturbsets.printing import Result
 from perturbsets.representations.bank import Bank
 from perturbsets.representations.distances import (
     distance_ratio,
@@ -38,7 +39,7 @@ POINTS = ("adversary", "random", "close", "far")
 
 
 @dataclass(frozen=True)
-class Description:
+class Description(Result):
     """All measures of the representations of some adversaries at one layer, a row per pair.
 
     Attributes:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from perturbsets._types import Flags, Labels, PerImage
 from perturbsets.intervals import independent, mean_interval, share_interval, share_of
+from perturbsets.printing import Result
 from perturbsets.rows import named_rows
 
 
 @dataclass(frozen=True)
-class LabelOutcomes:
+class LabelOutcomes(Result):
     """Whether each adversary is classified as its guide or still as its source, and each pair's independent unit."""
 
     takes_guide: Flags
@@ -31,7 +32,7 @@ class LabelOutcomes:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(Result):
     """Outcomes of the same adversaries on the network they were made on, and on a second, with its distance ratios."""
 
     first: LabelOutcomes

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from augment.double_precision import in_double
+from perturbsets.printing import Printed
 from perturbsets.representations.units import check_features
 from perturbsets.rows import check_choice, named_rows
 
@@ -18,7 +19,7 @@ Scatter = Literal["centre", "mean"]
 
 
 @dataclass(frozen=True)
-class ProbabilisticPCA:
+class ProbabilisticPCA(Printed):
     r"""Probabilistic PCA of each guide's neighbours: a normal density along a plane of dimension q.
 
     .. math:: L(z) = -\tfrac12 \Big[ D \ln 2\pi + \sum_{j=1}^q \ln \lambda_j + (D - q) \ln \sigma^2

@@ -57,7 +57,7 @@ def evaluate(run: RunFolder, accelerator: Accelerator, console: Console) -> None
     correct = {f"{row}/{column}": flags for (row, column), flags in table.correct.items()}
     run.write_tensors("evaluation/correct.safetensors", correct)
     run.write_json("evaluation/evaluation.json", content)
-    console.print(shown.accuracies(table))
+    console.print(table.table())
     if labels.ndim > 1:  # the others are about one class per image
         return
     ensemble, firsts = settings.robustness, {name: seeds[0] for name, seeds in models.items()}

@@ -127,8 +127,13 @@ class LatentBall(PerturbationSet):
         object.__setattr__(self, "model", _frozen(self.model))
 
     def __repr__(self) -> str:
+        one = isinstance(self.radius, float)
+        radius = f"radius {self.radius:.4g}" if one else "a radius per image"
         bank = "" if self.bank is None else f", bank of {len(self.bank)}"
-        return f"LatentBall({type(self.model).__name__}, radius={self.radius}{bank}, draw={self.draw!r})"
+        return (
+            f"LatentBall({type(self.model).__name__}, {radius} in {self.model.latent} latents, "
+            f"images {'×'.join(map(str, self.model.shape))}{bank}, draw {self.draw!r})"
+        )
 
     @property
     def dtype(self) -> torch.dtype:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
@@ -70,6 +72,10 @@ class PixelBall(PerturbationSet):
     Raises:
         ValueError: If the norm is unknown, the radius negative or NaN, or the bounds are not in order.
 
+    Warns:
+        UserWarning: If a finite radius is larger than every change within the bounds: in L1 and L2, where that depends
+            on the number of values, when the ball is bound to samples.
+
     References:
         Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015;
         Madry et al., *Towards deep learning models resistant to adversarial attacks*, 2018.
@@ -90,6 +96,24 @@ class PixelBall(PerturbationSet):
         if not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds must be (smallest, largest), got {self.bounds}")
         object.__setattr__(self, "radius", BALLS[self.norm](self.radius).radius)
+        if self.norm == "linf":  # whatever the number of pixels
+            self._warn(1)
+
+    def _warn(self, size: int) -> None:
+        """Warns of a finite radius that no two samples of so many values within the bounds are apart."""
+        largest = (self.bounds[1] - self.bounds[0]) * {"l1": size, "l2": math.sqrt(size), "linf": 1}[self.norm]
+        radii = torch.as_tensor(self.radius)
+        wide = radii[radii.isfinite() & (radii > (1 + 1e-6) * largest)]
+        if len(wide.flatten()):
+            radius, (low, high) = float(wide.max()), self.bounds
+            hint = f"did you mean {radius:g}/255? " if (low, high) == (0, 1) and radius <= 255 else ""
+            warnings.warn(
+                f"radius {radius:g} is no limit in {self.norm}: no change within the bounds [{low:g}, {high:g}] is "
+                f"larger than {largest:.4g}. {hint}Write radius=inf for no limit",
+                stacklevel=4,
+            )
 
     def at(self, images: Tensor) -> PixelRegion:
+        if self.norm != "linf" and len(images):
+            self._warn(images[:1].numel())
         return PixelRegion(check_bounds(images, self.bounds), BALLS[self.norm](self.radius), self.bounds)

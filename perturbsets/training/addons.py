@@ -15,8 +15,9 @@ from torch.func import functional_call
 from perturbsets._types import Labels, Logits, Offsets, PerImage, Samples
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
+from perturbsets.rows import check_weights
 from perturbsets.sets.base import PerturbationSet
-from perturbsets.training.method import Classifier, OneUpdate, Update, check_weight
+from perturbsets.training.method import Classifier, OneUpdate, Update
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class GradientAlignment(OneUpdate):
     weight: float = 0.2
 
     def __post_init__(self) -> None:
-        check_weight("weight", self.weight)
+        check_weights(weight=self.weight)
         if isinstance(self.method, AdversarialWeightPerturbation):
             raise ValueError(
                 "method must not move weights, got AdversarialWeightPerturbation: write "

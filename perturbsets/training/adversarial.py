@@ -16,17 +16,9 @@ from perturbsets.ascents.base import finite_radii, set_step_size
 from perturbsets.ascents.projected_gradient import GradientAscent
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.classification import KLDivergence, divergence
-from perturbsets.rows import for_each
+from perturbsets.rows import check_weights, for_each
 from perturbsets.sets.base import PerturbationSet
-from perturbsets.training.method import (
-    Classifier,
-    Method,
-    OneUpdate,
-    Update,
-    check_weight,
-    cross_entropy,
-    paired_forward,
-)
+from perturbsets.training.method import Classifier, Method, OneUpdate, Update, cross_entropy, paired_forward
 
 
 @dataclass(frozen=True)
@@ -218,7 +210,7 @@ class TRADES(AdversarialTraining):
                 "adversary must not stop on success, since the divergence may be higher elsewhere, got "
                 "stop_on_success=True: write dataclasses.replace(ascent, stop_on_success=False)"
             )
-        check_weight("beta", self.beta)
+        check_weights(beta=self.beta)
 
     def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
         clean, changed = paired_forward(model, images, prepared, labels)
@@ -250,7 +242,7 @@ class MART(AdversarialTraining):
     beta: float = 5.0
 
     def __post_init__(self) -> None:
-        check_weight("beta", self.beta)
+        check_weights(beta=self.beta)
 
     def losses(self, model: Classifier, images: Samples, prepared: Samples, labels: Labels) -> Update:
         clean, changed = paired_forward(model, images, prepared, labels)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from perturbsets._types import Samples
 from perturbsets.label_states import label_branch
 from perturbsets.model_call import given_or_fresh, preserve_state
+from perturbsets.printing import Printed
 from perturbsets.training.method import Method, Targets
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Printed):
     """Passes that one step on a batch takes through the classifier and the auxiliary multi-label one.
 
     They are means per image, over those of attacks and those of the update.
@@ -70,7 +71,7 @@ def gradients_per_image(
 
 
 @dataclass
-class _Passes:
+class _Passes(Printed):
     """Images that went through a module, and those whose gradient came back."""
 
     forward: int = 0

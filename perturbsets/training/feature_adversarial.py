@@ -14,7 +14,8 @@ from perturbsets.layer_outputs import LayerOutputs
 from perturbsets.model_call import preserve_state
 from perturbsets.objectives.classification import class_numbers
 from perturbsets.objectives.feature_distance import FeatureDistance, LinearFeatureDistance, square
-from perturbsets.training.method import Classifier, OneUpdate, Update, check_weight, paired_forward
+from perturbsets.rows import check_weights
+from perturbsets.training.method import Classifier, OneUpdate, Update, paired_forward
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class FeatureAdversarialTraining(OneUpdate):
                 "adversary must have the objective FeatureDistance or LinearFeatureDistance, got "
                 f"{type(objective).__name__}: write Adversary(perturbations, FeatureDistance(layers), ascent)"
             )
-        check_weight("weight", self.weight)
+        check_weights(weight=self.weight)
 
     def prepare(self, bare: nn.Module, images: Samples, labels: Classes, generator: torch.Generator) -> Samples:
         labels = class_numbers(labels, images)

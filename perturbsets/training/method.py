@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from perturbsets.label_states import label_states
 from perturbsets.model_call import class_logits
 from perturbsets.objectives.classification import check_logits
 from perturbsets.objectives.segmentation import check_maps, pixel_cross_entropy, right
+from perturbsets.printing import Printed
 
 Classifier = Callable[[Samples], Tensor]
 Update = tuple[PerImage, Tensor]
@@ -89,7 +89,7 @@ def accuracy(logits: Tensor, targets: Targets) -> Tensor:
     return right(logits.argmax(1), targets).float().mean()
 
 
-class Method(ABC):
+class Method(Printed, ABC):
     """A way to train; one frozen dataclass each."""
 
     @abstractmethod
@@ -145,12 +145,6 @@ class OneUpdate(Method):
         passes.
         """
         return cross_entropy(model, prepared, labels)
-
-
-def check_weight(name: str, weight: float) -> None:
-    """Refuses a weight of a term of the loss that is no finite number of 0 or more."""
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"{name} must be a finite number of 0 or more, got {weight}")
 
 
 def cross_entropy(model: Classifier, images: Samples, labels: Classes) -> Update:

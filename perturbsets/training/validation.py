@@ -16,12 +16,13 @@ from perturbsets.adversaries.adversary import Adversary
 from perturbsets.adversaries.worst import Worst
 from perturbsets.evaluation import correct_under
 from perturbsets.objectives.classification import class_numbers
+from perturbsets.printing import Printed
 
 ROUNDING = 1e-9  # accuracies are counts divided: their differences are not exact
 
 
 @dataclass(frozen=True)
-class RobustValidation:
+class RobustValidation(Printed):
     r"""Accuracy under an adversary on validation images, for ``train(validate=...)``.
 
     The score is one minus the robust accuracy, so the weights of the best robust accuracy are kept. Training against

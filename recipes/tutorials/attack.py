@@ -4,6 +4,7 @@ Any module that maps images in [0, 1] to logits can be attacked; what it wants o
 `Normalized(model, mean, std)`. Here a small network stands for yours. Nothing is downloaded; one minute on one core.
 """
 
+import rich
 import torch
 
 from augment import Digits
@@ -61,7 +62,7 @@ robustness = attacks.autoattack(norm="linf", radius=0.1, steps=SEARCH, queries=Q
 print(f"ensemble: {robustness.accuracy.mean:.1%} robust; images broken by each attack: {robustness.broken}")
 
 # The audit looks for signs that an attack fails for other reasons than the model's strength.
-print(audit(attack, model, images[:64], labels[:64]))
+rich.print(audit(attack, model, images[:64], labels[:64]).table())
 
 # ## How large must a change be?
 #

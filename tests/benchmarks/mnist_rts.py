@@ -61,7 +61,7 @@ def fitted(path: Path, settings: FitSettings) -> tuple[SpatialCVAE, float]:
 def at_encodings(ball: LatentBall, pairs: First) -> tuple[Tensor, Tensor]:
     """Per pair the floor, and the excess over it at the encoding within the ball."""
     floors, excesses = [], []
-    for clean, changed, _ in batches(pairs):
+    for clean, changed, *_ in batches(pairs):
         region = ball.at(clean)
         member = region.decode(region.project(region.encode(changed)))
         own = torch.xlogy(changed, changed) + torch.xlogy(1 - changed, 1 - changed)

@@ -242,6 +242,14 @@ def test_missing_folder_is_no_download(tmp_path: Path) -> None:
         CVAE.from_pretrained(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("option", ["filename", "revison"])
+def test_an_option_of_the_hub_is_known_before_it_is_passed_on(tmp_path: Path, option: str) -> None:
+    folder = saved(tmp_path)
+
+    with pytest.raises(TypeError, match=option):
+        CVAE.from_pretrained(folder, **{option: "main"})
+
+
 def test_prior_of_a_batch_is_a_distribution() -> None:
     assert isinstance(SpatialCVAE().prior(torch.zeros(1, 32)), DiagonalGaussian)
 

@@ -194,7 +194,7 @@ def test_one_label_of_a_network_flips_as_near_as_fast_minimum_norm_finds(norm: A
 
 
 def test_patterns_of_a_network_are_as_near_as_halving_finds() -> None:
-    model, x = network().eval(), torch.rand(20, 1, 6, 6)
+    model, x = network().eval(), torch.rand(8, 1, 6, 6)
     targets = 1.0 * (model(x) > 0)
     targets[:, :2] = 1 - targets[:, :2]
 

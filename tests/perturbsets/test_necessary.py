@@ -104,7 +104,7 @@ def test_mismatched_pairs_never_share_a_source(memory_pairs: Any, source: list[i
     numbers = torch.tensor(source)
     images = (numbers / 10)[:, None, None, None].expand(-1, 1, 2, 2)  # a clean image tells its source
     own = 0
-    for clean, changed, given in mismatched(memory_pairs(images, images, numbers), size=size):
+    for clean, changed, given, _ in mismatched(memory_pairs(images, images, numbers), size=size):
         assert ((clean - changed).flatten(1).abs().amax(1) > 0).all()
         assert given.tolist() == source[own : own + len(given)]
         own += len(given)

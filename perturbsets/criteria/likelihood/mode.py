@@ -13,6 +13,7 @@ from torch import Tensor
 from augment.double_precision import in_double
 from perturbsets._types import Offsets, PerImage, Rows
 from perturbsets.criteria.likelihood.importance import Gain, OffsetLikelihood
+from perturbsets.printing import Printed
 from perturbsets.sets.balls import chi_quantile, log_chi_cdf, norms_in_ball
 
 LEAST_NORM = 1e-4  # below it the map is linear
@@ -154,7 +155,7 @@ def expand(
 
 
 @dataclass(frozen=True)
-class LinearPosterior:
+class LinearPosterior(Printed):
     r"""The posterior of points y for the generator linearised around offsets :math:`u_0`.
 
     .. math:: -h\big(T(y)\big) - \tfrac12 \|y\|^2, \qquad

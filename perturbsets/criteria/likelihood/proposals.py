@@ -19,6 +19,7 @@ from perturbsets._types import Draws, LogWeights, Offsets
 from perturbsets.criteria.likelihood.importance import Gain, OffsetLikelihood
 from perturbsets.criteria.likelihood.mode import LinearPosterior, Transport, expand
 from perturbsets.criteria.theorems.bounds import standard_normal
+from perturbsets.printing import Printed
 
 LOG_2PI = math.log(2 * math.pi)
 SHORTEST, LONGEST = 1e-3, 0.3  # secants, in prior standard deviations
@@ -29,7 +30,7 @@ SPLIT = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)  # scales from the mode at which the widt
 FLATTEST = 1e-3  # nats that the posterior falls there at least
 
 
-class Proposal(ABC):
+class Proposal(Printed, ABC):
     """A distribution of points per pair, with its density."""
 
     @abstractmethod

@@ -24,7 +24,8 @@ from perturbsets.criteria.likelihood.mode import Transport, likeliest
 from perturbsets.criteria.likelihood.proposals import LONGEST, SHORTEST, Proposal, Recognised, Ridge, StandardNormal
 from perturbsets.criteria.pairs import Pairs, batches, check_held_out
 from perturbsets.criteria.theorems.bounds import ceiling
-from perturbsets.intervals import Interval, mean_interval
+from perturbsets.intervals import Interval, ends, mean_interval
+from perturbsets.printing import Printed, Result
 from perturbsets.sets.latent import LatentBall
 
 TOLERANCE = 0.01  # bits per pixel that a trusted mean may be low by
@@ -35,7 +36,7 @@ STEPS = 12  # of the search for the likeliest offset
 
 
 @dataclass(frozen=True)
-class SufficientResult:
+class SufficientResult(Result):
     r"""Likelihood and error per pair, with diagnostics of the importance draws.
 
     Attributes:
@@ -128,6 +129,14 @@ class SufficientResult:
             f"{self.at_least:.3f} on these pairs, with confidence {CONFIDENCE:.0%}; more draws increase it."
         )
 
+    @property
+    def sentence(self) -> str:
+        """The mean likelihood, and whether it is to be trusted."""
+        mean, low, high = mean_interval(self.bits_per_pixel, self.source)
+        between = ends(low, high, "{:.3f}".format, ", ")
+        doubt = "" if self.trusted else " (a lower bound: see `warning`)"
+        return f"Log-likelihood {mean:.3f} [{between}] bits per pixel of {len(self.source)} pairs{doubt}"
+
     def summary(self) -> dict[str, Any]:
         """Means with intervals over sources, and whether the likelihood is to be trusted."""
         bits = mean_interval(self.bits_per_pixel, self.source)
@@ -171,7 +180,7 @@ class SufficientResult:
 
 
 @dataclass(frozen=True)
-class SufficientLikelihood:
+class SufficientLikelihood(Printed):
     r"""Measures the likelihood of held-out changed images, with the prior conditioned on the ball.
 
     .. math:: \mathbb E_{x, \tilde x} \ln \mathbb E_{u \sim N_\epsilon} p(\tilde x \mid u, x)
@@ -232,11 +241,9 @@ class SufficientLikelihood:
         unit = math.log(2) * model.pixels
         rows: list[list[Tensor]] = []
         size = max(1, min(PAIRS, ROOM // (model.pixels * model.latent)))
-        first = 0
-        for clean, changed, source in batches(pairs, size=size, device=perturbations.device):
+        for clean, changed, source, row in batches(pairs, size=size, device=perturbations.device):
             region = perturbations.at(clean)
-            likelihood = OffsetLikelihood(region, changed, torch.arange(first, first + len(clean)))
-            first += len(clean)
+            likelihood = OffsetLikelihood(region, changed, row)
             transport = Transport(region.ball.radii(in_double(region.centre()))[:, 0], region.size)
             recognised = Recognised.of(model.recognition(clean, changed), region.prior, transport)
             table, errors = self._weigh(likelihood, transport, recognised, generator)

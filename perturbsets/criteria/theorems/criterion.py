@@ -25,6 +25,7 @@ from perturbsets.criteria.theorems.bounds import (
     standard_normal,
 )
 from perturbsets.criteria.theorems.tail import log_outside, outside_bound, paper_outside, paper_radius, radius_needed
+from perturbsets.printing import Printed, Result
 from perturbsets.rows import one_number
 from perturbsets.sets.latent import LatentBall
 from perturbsets.share_bounds import share_at_most
@@ -50,7 +51,7 @@ class Rung(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TheoremsResult:
+class TheoremsResult(Result):
     r"""Bounds per pair, from the sharpest to the one with the weakest assumptions.
 
     Attributes:
@@ -87,6 +88,12 @@ class TheoremsResult:
     def rungs(self) -> dict[str, Rung]:
         """The rungs by name, sharpest first."""
         return {name: getattr(self, name) for name in ("exact", "lemma", "paper_ratios", "paper")}
+
+    @property
+    def sentence(self) -> str:
+        """What the sharpest rung proves."""
+        proven = f"{int(self.exact.error.isfinite().sum())} of {len(self.source)}"
+        return f"Error bounds for {proven} pairs in the set of radius {self.radius:.4g} ({self.confidence:.0%})"
 
     def summary(self) -> dict[str, Any]:
         """Per rung the mean of its bounds that are not vacuous (a confidence bound too), and the number that are."""
@@ -142,7 +149,7 @@ class TheoremsResult:
 
 
 @dataclass(frozen=True)
-class Theorems:
+class Theorems(Printed):
     r"""Computes proven bounds of a latent ball's error and likelihood on held-out pairs.
 
     With q the recognition distribution of a pair and α its mass outside of the ball,
@@ -208,7 +215,7 @@ class Theorems:
         vectors = vectors.to(double_device(perturbations.device), torch.float64)
         error = (1 - self.confidence) / 2
         rows: list[list[Tensor]] = []
-        for clean, changed, source in batches(pairs, device=perturbations.device):
+        for clean, changed, source, _ in batches(pairs, device=perturbations.device):
             region = perturbations.at(clean)
             posterior = model.recognition(clean, changed)
             offsets = from_prior(region, posterior)

@@ -36,8 +36,9 @@ def test_the_tolerance_is_said_in_words_and_rounded_up() -> None:
 
     assert found.tolerance == 0.279  # the 279th of 300: P(Bin(300, 0.9) >= 279) = 0.041, of 278 it is 0.063
     assert str(found) == (
-        "With confidence 95 %, at least 90 % of future pairs have a member of the set within a mean squared error of "
-        "0.279 per pixel (root: 135 of 255 grey levels): 279 of 300 held-out sources have one, one random pair each."
+        "With confidence 95 %, at least 90 % of pairs drawn like these have a member of the set within a mean squared "
+        "error of 0.279 per pixel (root: 135 of 255 grey levels): 279 of 300 held-out sources have one, "
+        "one random pair each."
     )
 
 
@@ -46,7 +47,8 @@ def test_the_share_is_said_in_words_and_rounded_down() -> None:
 
     assert found.within == 250
     assert found.share == float(share_at_least(250, 300, 0.01))
-    assert f"With confidence 99 %, at least {math.floor(found.share * 1000) / 10:g} % of future pairs" in str(found)
+    share = math.floor(found.share * 1000) / 10
+    assert f"With confidence 99 %, at least {share:g} % of pairs drawn like these" in str(found)
     assert "within a mean squared error of 0.25 per pixel (root: 128 of 255 grey levels)" in str(found)
 
 
@@ -55,9 +57,9 @@ def test_the_chance_is_a_p_value_and_rounded_up() -> None:
 
     assert found.alpha == pytest.approx(stats.binom.sf(249, 300, 0.8), rel=1e-9)
     assert str(found) == (
-        "If fewer than 80 % of future pairs had a member of the set within a mean squared error of 0.25 per pixel "
-        "(root: 128 of 255 grey levels), 250 or more of 300 held-out sources, one random pair each, would have one "
-        f"with a chance of at most {math.ceil(found.alpha * 1e4) / 1e4:g} (p-value)."
+        "If fewer than 80 % of pairs drawn like these had a member of the set within a mean squared error of 0.25 per "
+        "pixel (root: 128 of 255 grey levels), 250 or more of 300 held-out sources, one random pair each, would have "
+        f"one with a chance of at most {math.ceil(found.alpha * 1e4) / 1e4:g} (p-value)."
     )
 
 
@@ -72,7 +74,7 @@ def test_nothing_certified_is_said_plainly() -> None:
     assert math.isinf(unlimited.tolerance)
     assert str(unlimited) == (
         "No tolerance is certified: only 200 of 300 held-out sources, one random pair each, have a finite error, and "
-        "279 would have to for 90 % of future pairs with confidence 95 %."
+        "279 would have to for 90 % of pairs drawn like these with confidence 95 %."
     )
 
 

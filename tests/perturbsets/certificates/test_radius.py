@@ -68,9 +68,9 @@ def test_the_certified_radius_is_an_order_statistic(generator: torch.Generator) 
 
     assert found.radius == pytest.approx(2.79)
     assert str(found) == (
-        "With confidence 95 %, a radius of 2.79 prior standard deviations suffices for at least 90 % of future pairs "
-        "to have a member within a mean squared error of 0.01 per pixel (root: 25.5 of 255 grey levels): it does for "
-        "279 of 300 held-out sources, one random pair each."
+        "With confidence 95 %, a radius of 2.79 prior standard deviations suffices for at least 90 % of pairs drawn "
+        "like these to have a member within a mean squared error of 0.01 per pixel (root: 25.5 of 255 grey levels): "
+        "it does for 279 of 300 held-out sources, one random pair each."
     )
     assert json.loads(json.dumps(found.summary(), allow_nan=False))["within"] == 279
 
@@ -84,8 +84,8 @@ def test_pairs_out_of_reach_need_an_infinite_radius() -> None:
     assert math.isinf(found.radius)
     assert str(found) == (
         "No radius is certified: only 250 of 300 held-out sources, one random pair each, have a member within 50 % of "
-        "their own squared change at any radius that was searched, and 279 would have to for 90 % of future pairs with "
-        "confidence 95 %."
+        "their own squared change at any radius that was searched, and 279 would have to for 90 % of pairs drawn like "
+        "these with confidence 95 %."
     )
     said = json.loads(json.dumps(found.summary(), allow_nan=False))
     assert (said["radius"], said["out_of_reach"], said["within"]) == (None, 50, 0)
