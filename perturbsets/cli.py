@@ -32,6 +32,8 @@ Restart = Annotated[
     typer.Option(help="A stage to repeat, with those that depend on it: their results are removed.", metavar="STAGE"),
 ]
 
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 3 if the set is not good.")]
+
 
 @dataclass
 class _Printing:
@@ -67,13 +69,23 @@ def _settings(
         keep_freed_memory()
 
 
-def _execute(recipe: Path, overrides: list[str] | None, only: str | None = None, restart: str | None = None) -> None:
+def _execute(
+    recipe: Path,
+    overrides: list[str] | None,
+    only: str | None = None,
+    restart: str | None = None,
+    strict: bool = False,
+) -> None:
     """Carries out a recipe or one stage; errors that the user can correct take one line, without a traceback."""
     try:
         from perturbsets.recipe import read_recipe
         from perturbsets.runs import execute
 
-        folder = execute(read_recipe(recipe, overrides or ()), only, restart=restart, quiet=printing.quiet).path
+        content = read_recipe(recipe, overrides or ())
+        if strict and "check" not in content.stages:
+            raise ValueError(f"--strict needs a recipe that checks a set, got the stages {', '.join(content.stages)}")
+        done = execute(content, only, restart=restart, quiet=printing.quiet)
+        failed = strict and done.grade() == "not good"
     except (ValueError, OSError, FloatingPointError) as error:
         if printing.verbose:
             raise
@@ -83,20 +95,26 @@ def _execute(recipe: Path, overrides: list[str] | None, only: str | None = None,
         typer.secho("interrupted: the same command continues where this one ended", err=True)
         raise typer.Exit(130) from error
     if only in (None, "report") and not printing.quiet:
-        typer.echo(f"report: {(folder / 'report.html').resolve()}")
+        typer.echo(f"report: {(done.path / 'report.html').resolve()}")
+    if failed:
+        typer.secho(f"the set is not good: {done.path / 'checks' / 'checks.json'} says why", fg="red", err=True)
+        raise typer.Exit(3)
 
 
 @app.command()
-def run(recipe: RecipeArgument, overrides: Overrides = None, restart: Restart = None) -> None:
+def run(recipe: RecipeArgument, overrides: Overrides = None, restart: Restart = None, strict: Strict = False) -> None:
     """Carry out a whole recipe, continuing at the first stage that is not finished."""
-    _execute(recipe, overrides, restart=restart)
+    _execute(recipe, overrides, restart=restart, strict=strict)
 
 
 def _stage_command(name: str) -> Callable[..., None]:
     def command(recipe: RecipeArgument, overrides: Overrides = None) -> None:
         _execute(recipe, overrides, name)
 
-    return command
+    def judging(recipe: RecipeArgument, overrides: Overrides = None, strict: Strict = False) -> None:
+        _execute(recipe, overrides, name, strict=strict)
+
+    return judging if name == "check" else command
 
 
 for stage in STAGES.values():

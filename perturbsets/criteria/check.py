@@ -15,6 +15,7 @@ from perturbsets.criteria.overapproximation import OverApproximation, OverApprox
 from perturbsets.criteria.pairs import Pairs
 from perturbsets.criteria.quality import SetQuality
 from perturbsets.criteria.theorems import Theorems
+from perturbsets.criteria.verdict import judge
 from perturbsets.rows import one_number
 from perturbsets.sets import LatentBall
 
@@ -39,7 +40,8 @@ def check_set(
     second radius may be given to compare.
 
     Returns:
-        The figures as plain values, and tensors: errors of each pair, and offsets of the worst and farthest members.
+        The figures and the verdict as plain values, and tensors: errors of each pair, and offsets of the worst and
+        farthest members.
     """
     radius = one_number(learned.radius, "radius")
     necessary, quality = necessary or NecessarySubset(), quality or SetQuality()
@@ -71,6 +73,7 @@ def check_set(
         ]
     if len(pairs) // 2 > quality.neighbours:  # fewer cannot be compared
         content["quality"] = quality(learned, pairs, generator=generator).summary()
+    content["verdict"] = judge(content).summary()
     worst, farthest = nearest.worst(SHOWN), around.reach.argsort(descending=True, stable=True)[:SHOWN]
     return content, {
         "encoding_error": nearest.encoding,

@@ -55,6 +55,7 @@ MENU = {  # file -> name of its page, without ".html"
         "perturbsets/knowledge/README.md": "rules",
         "perturbsets/representations/README.md": "representations",
         "perturbsets/criteria/theorems/README.md": "theorems",
+        "perturbsets/docs/not-good.md": "not-good",
         "perturbsets/docs/bad-input.md": "bad-input",
         "CONTRIBUTING.md": "contributing",
         "CHANGELOG.md": "changelog",

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console, Group
+from rich.panel import Panel
 from rich.table import Table
 
 from perturbsets.evaluation import Audit
 from perturbsets.intervals import ends
 from perturbsets.printing import crossed
-from perturbsets.report.findings import between, likelihood, share, share_interval, times, with_interval
+from perturbsets.report.findings import between, key_figures, likelihood, share, share_interval, times, with_interval
 
 Content = Mapping[str, Any]
 MARKS = {True: "✓", False: "✗"}
@@ -49,6 +50,7 @@ def criteria(content: Content) -> Group:
     reach, diversity = (content["overapproximation"][name]["ratio"] for name in ("reach", "diversity"))
     findings = [f"{finding['name'].upper()}: {finding['sentence']}" for finding in content["findings"]]
     return Group(
+        verdict_box(content),
         table,
         "centre: the member at offset 0, the only one at radius 0, against the clean image itself; a pixel differs by "
         f"up to {largest['max']:.2g}",
@@ -58,9 +60,22 @@ def criteria(content: Content) -> Group:
         f"farthest member at {times(reach)} the largest real changes, samples differ {times(diversity)} as much as "
         "real changes of a source do",
         _quality(content.get("quality")),
-        *(findings or ["no sign of cheating: it does not return everything, nor only x, nor ignore its offsets"]),
+        *findings,
         *_radii(content.get("radii", [])),
     )
+
+
+def verdict_box(content: Content) -> Panel:
+    """The verdict, what decided, the next knobs, and the key figures with their marks."""
+    verdict = content["verdict"]
+    lines = [f"• {reason['sentence']}" for reason in verdict["reasons"]]
+    lines += [f"→ {advice['knob']}: {advice['sentence']}" for advice in verdict["advice"]]
+    if "radius" in content:
+        figures = key_figures(content, None)
+        lines.append(
+            ", ".join(f"{each.label} {each.value}{' (not to be trusted)' * bool(each.mark)}" for each in figures)
+        )
+    return Panel("\n".join(lines), title=f"The set is {verdict['grade']}", title_align="left")
 
 
 def _quality(quality: Content | None) -> str:

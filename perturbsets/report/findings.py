@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ Content = Mapping[str, Any]
 
 
 class KeyFigure(NamedTuple):
-    """A number for the top of the page, with its interval and sample size."""
+    """A number for the top of the page, with its interval, its sample size, and why it is not to be trusted, if so."""
 
     label: str
     value: str
     detail: str
+    mark: str = ""
 
 
 def percent(value: float) -> str:
@@ -142,11 +144,21 @@ def key_figures(checks: Content | None, evaluation: Content | None, features: Co
         size = f"{necessary['pairs']:,} pairs, {necessary['sources']:,} sources"
         bits, bits_interval = likelihood(checks["sufficient"])
         matched, mismatched = necessary["search"], necessary["mismatched_search"]
+        marks = defaultdict(str, checks.get("verdict", {}).get("marks", {}))
         figures = [
-            KeyFigure("error of the nearest member", share(matched), f"{share_interval(matched)}; {size}"),
-            KeyFigure("on mismatched pairs", share(mismatched), f"{share_interval(mismatched)}; {size}"),
-            KeyFigure("bits per pixel", bits, f"{bits_interval}; {size}"),
-            KeyFigure("radius", f"{radius['value']:.2f}", f"prior standard deviations, {_origin(radius)}"),
+            KeyFigure(
+                "error of the nearest member",
+                share(matched),
+                f"{share_interval(matched)}; {size}",
+                marks["nearest member"],
+            ),
+            KeyFigure(
+                "on mismatched pairs", share(mismatched), f"{share_interval(mismatched)}; {size}", marks["mismatched"]
+            ),
+            KeyFigure("bits per pixel", bits, f"{bits_interval}; {size}", marks["bits per pixel"]),
+            KeyFigure(
+                "radius", f"{radius['value']:.2f}", f"prior standard deviations, {_origin(radius)}", marks["radius"]
+            ),
         ]
     if evaluation is not None and (attack := headline_attack(evaluation)) is not None:
         cells = [evaluation["accuracy"][row][attack] for row in evaluation["rows"]]

@@ -81,6 +81,7 @@ def write_report(run: Path) -> Path:
         run=shlex.quote(str(run)),
         about={"versions": {}, "stages": {}, **about},
         commands=list(dict.fromkeys(made_by)),
+        verdict=(checks or {}).get("verdict"),
         summary=findings.summary(checks, evaluation, about, stages, features),
         figures=findings.key_figures(checks, evaluation, features),
         sections=sections,

@@ -96,6 +96,13 @@ class RunFolder:
         stages[stage] = {"seconds": round(seconds, 2), "processes": processes, "command": command}
         self.write_json("run.json", {"seed": self.recipe.seed, **provenance(), "stages": stages})
 
+    def grade(self) -> str:
+        """The verdict of the check stage on the set: ``"good"``, ``"usable"`` or ``"not good"``."""
+        checks = _parsed(need(self.path, "checks/checks.json", "check"), json.loads, json.JSONDecodeError)
+        if "verdict" not in checks:
+            raise ValueError(f"{self.path} was checked without a verdict: run `perturbsets check {self.path}` again")
+        return str(checks["verdict"]["grade"])
+
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file, whole or not at all."""
         with atomic_file(self.path / name) as file:

@@ -17,11 +17,13 @@ from torch import Tensor
 import cvae
 from augment import contact_sheet, group_numbers, write_pairs
 from cvae import LoopSettings, Pretrained
-from cvae.progress import Progress, busy
+from cvae.progress import Progress, busy, read_records
 from perturbsets.criteria import SetQuality, encodings, radius_by_group, radius_from_pairs
 from perturbsets.criteria.check import check_set
 from perturbsets.criteria.figures import holding
+from perturbsets.criteria.fitted import fitted_figures
 from perturbsets.criteria.pairs import Pairs
+from perturbsets.criteria.verdict import judge
 from perturbsets.intervals import independent
 from perturbsets.multi_label import DualTargets, choose_thresholds, multi_label_scores
 from perturbsets.multi_label.data import WithStates, predict_source
@@ -112,8 +114,12 @@ def check(run: RunFolder, accelerator: Accelerator, console: Console) -> None:
         "value": learned.radius,
         "quantile": recipe.set.quantile if recipe.set.radius is None else None,
         "pairs": len(norms),
+        "sources": len(held.sources.unique()),
         "groups": radius_by_group(learned.model, held, quantile=recipe.set.quantile),
     }
+    records = read_records(run.path / "fit" / "metrics.jsonl")
+    content["fitted"] = fitted_figures(learned.model, build.store(run, "train"), records, batch=recipe.fit.batch)
+    content["verdict"] = judge(content).summary()
     run.write_tensors("checks/arrays.safetensors", {"norms": norms, **arrays})
     run.write_json("checks/checks.json", content)
     console.print(shown.criteria(content))

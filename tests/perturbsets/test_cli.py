@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import perturbsets
 from perturbsets import cli, memory
 from perturbsets.recipe import Recipe, read_recipe
+from perturbsets.runs.folder import RunFolder
 from perturbsets.runs.pipeline import MODULES
 from perturbsets.stages import STAGES
 
@@ -229,3 +230,47 @@ def test_unknown_keys_come_with_near_ones_that_are_known_there(small: Path) -> N
     assert "chek: unknown key, got {'necessary': {'steps': 1}}: did you mean check?" in shown.stderr
     assert "sets.learned.radiu: unknown key, got 1: did you mean radius?" in shown.stderr
     assert "fit.radius: unknown key, got 1\n" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "grade", "code"), [("run", "usable", 0), ("run", "not good", 3), ("check", "not good", 3)]
+)
+def test_strict_fails_for_a_set_that_is_not_good(
+    small: Path, monkeypatch: pytest.MonkeyPatch, command: str, grade: str, code: int
+) -> None:
+    def judged(recipe: Recipe, only: str | None, **_: Any) -> RunFolder:
+        run = RunFolder(recipe)
+        (run.path / "checks").mkdir()
+        run.write_json("checks/checks.json", {"verdict": {"grade": grade}})
+        return run
+
+    monkeypatch.setattr("perturbsets.runs.execute", judged)
+
+    assert invoke(command, small).exit_code == 0
+    (small.parent / "run" / "checks" / "checks.json").unlink()
+    (small.parent / "run" / "checks").rmdir()
+    result = invoke(command, small, "--strict")
+
+    assert result.exit_code == code
+    assert ("checks.json says why" in result.output) == (code == 3)
+
+
+def test_strict_needs_a_set_that_is_checked(small: Path) -> None:
+    plain = {
+        key: value for key, value in SMALL.items() if key not in ("pairs", "change", "model", "sets", "adversaries")
+    }
+    small.write_text(yaml.safe_dump({**plain, "output": str(small.parent / "run")}))
+
+    result = invoke("run", small, "--strict")
+
+    assert result.exit_code == 2
+    assert "--strict needs a recipe that checks a set, got the stages" in result.output
+
+
+def test_a_run_checked_before_verdicts_says_so(small: Path) -> None:
+    run = RunFolder(read_recipe(small))
+    (run.path / "checks").mkdir()
+    run.write_json("checks/checks.json", {})
+
+    with pytest.raises(ValueError, match="checked without a verdict: run `perturbsets check"):
+        run.grade()
