@@ -19,6 +19,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from augment._types import Images, Parameters
+from augment.extras import extra
 from augment.functional.counter import SEED_NAMES, draw_seeds, from_columns, to_columns
 
 
@@ -176,7 +177,8 @@ class AlbumentationsChange(PipelineChange):
     @cached_property
     def _own(self) -> Any:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import calls out otherwise
-        import albumentations  # type: ignore[import-untyped]
+        with extra("albumentations", type(self).__name__):
+            import albumentations  # type: ignore[import-untyped]
 
         own = copy.deepcopy(self.pipeline)
         return own if isinstance(own, albumentations.BaseCompose) else albumentations.Compose([own])

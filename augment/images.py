@@ -173,7 +173,7 @@ def _decoded(path: Path) -> Image.Image:
     """The upright image in the mode of its file."""
     try:
         with Image.open(path) as image:
-            deep = any(_deep(tile.codec_name, tile.args) for tile in image.tile)
+            deep = any(_deep(tile[0], tile[3]) for tile in image.tile)
             image.load()
             upright = ImageOps.exif_transpose(image)
     except MemoryError:

@@ -126,7 +126,9 @@ class SpatialChange(ChangeTransform):
                 f"sample holds {type(target).__name__} and a batch of {len(rows)} images, so it is unknown which "
                 "image each of them belongs to: change the samples before they are collated"
             )
-        return _moved_points(target, rows) if isinstance(target, tv_tensors.KeyPoints) else _moved_boxes(target, rows)
+        return (
+            _moved_boxes(target, rows) if isinstance(target, tv_tensors.BoundingBoxes) else _moved_points(target, rows)
+        )
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, mask_fill={self.mask_fill!r}"

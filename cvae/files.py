@@ -147,7 +147,7 @@ def _explained(error: OSError | SafetensorError, path: Path) -> Exception:
     if isinstance(error, OSError):
         number = error.errno
     else:
-        match = re.search(r"os error (\d+)", str(error))
+        match = re.search(r"(?:os error|code:) (\d+)", str(error))  # its releases differ
         number = int(match[1]) if match else None
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         reason = "the disk (or the quota, or the file-size limit) is full; free some room and run again"

@@ -7,6 +7,10 @@ from pathlib import Path as _Path
 
 import lazy_loader
 
+from perturbsets.neighbours import check_neighbours
+
+check_neighbours()
+
 __version__ = "0.1.0"
 
 # Names load when first used (they are listed in __init__.pyi), so that `perturbsets --help` need not wait for torch.

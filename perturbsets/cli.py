@@ -126,6 +126,24 @@ def recipes() -> None:
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the set; the file is NAME.yaml.")],
+    pairs: Annotated[tuple[Path, Path], typer.Option(help="Two folders of images, before and after the change.")],
+) -> None:
+    """Write a commented recipe that learns a set from two folders of pairs, with settings that fit them."""
+    from perturbsets.recipe.from_folders import write_recipe
+
+    try:
+        file = write_recipe(name, *pairs)
+    except (ValueError, OSError) as error:
+        if printing.verbose:
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(f"wrote {file}; next: perturbsets run {file}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     import json

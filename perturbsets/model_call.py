@@ -145,7 +145,7 @@ def check_call(model: Any, images: Any) -> None:
 
 
 @contextmanager
-def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval") -> Iterator[Any]:
+def preserve_state(model: Model | None, like: Tensor | torch.device, mode: Mode = "eval") -> Iterator[Any]:
     """Leaves a model and the random states as they were after a block, also when it raises.
 
     Training flags of every submodule, running statistics of normalisations and the global random states, those of
@@ -153,13 +153,19 @@ def preserve_state(model: Model | None, device: torch.device, mode: Mode = "eval
 
     Args:
         model: The model to protect, if there is one; for a function the modules that it refers to.
-        device: Device whose random state is protected, as the CPU's is.
+        like: Images, or their device, whose random state is protected, as the CPU's is.
         mode: ``"eval"`` puts the model into evaluation mode for the block, ``"keep"`` leaves its mode alone.
 
     Yields:
         The model to call in the block: the one inside a wrapper for several processes, which may then make different
         numbers of calls.
+
+    Raises:
+        TypeError: If the images are no tensor, or the model cannot be called.
     """
+    if not isinstance(like, torch.device):
+        check_call(model, like)
+    device = like.device if isinstance(like, Tensor) else like
     python, numpy = random.getstate(), np.random.get_state()
     tops = roots(model)
     called = unwrapped(model, tops)

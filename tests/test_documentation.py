@@ -13,6 +13,7 @@ import pytest
 
 from augment import Digits
 from perturbsets import SmallConvNet
+from tests.readme_code import readme_code
 
 TUTORIALS: dict[str, dict[str, int]] = {  # constants that make a script short
     "attack": {"STEPS": 2, "IMAGES": 6, "QUERIES": 5, "SEARCH": 2},
@@ -41,18 +42,7 @@ def run(source: str, name: str, **given: Any) -> dict[str, Any]:
 
 def test_code_of_the_readme_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (root / "README.md").read_text()
-    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
-    shorter = {
-        "steps=500": "steps=2",
-        "NecessarySubset()": "NecessarySubset(steps=1, restarts=1, curve=())",
-        "relative=True": "relative=True, steps=1",
-        "autoattack(": "autoattack(steps=2, queries=5, ",
-        'latent_pgd("digits-rts")': 'latent_pgd("digits-rts", steps=2)',
-    }
-    for long, short in shorter.items():
-        assert long in code
-        code = code.replace(long, short)
+    code = readme_code(root)
     images, labels = Digits("test", size=28, digit=16).batch(range(8))
 
     names = run(code, "README.md", model=SmallConvNet().eval(), images=images, labels=labels)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from albumentations.core.transforms_interface import BaseTransformInitSchema, ImageOnlyTransform
+from pydantic import Field
 
 import augment.corruptions
 from augment.sample_images import unit_batch
@@ -33,6 +35,8 @@ class SeededTransform(ImageOnlyTransform):
     class InitSchema(BaseTransformInitSchema):
         """Types of the arguments, which albumentations checks."""
 
+        always_apply: bool | None = Field(None, exclude=True)  # albumentations 1.4 wants it, and calls it deprecated
+
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p=p)
         self._others: list[str] = []
@@ -46,6 +50,10 @@ class SeededTransform(ImageOnlyTransform):
         """Records other names of targets, of which albumentations keeps only those of images; its hook."""
         super().add_targets(additional_targets)
         self._others += [name for name, kind in additional_targets.items() if kind in TARGETS]
+
+    def get_transform_init_args_names(self) -> tuple[str, ...]:
+        """The arguments that are saved beside `p`; albumentations' hook."""
+        return tuple(name for name in inspect.signature(type(self)).parameters if name != "p")
 
     def get_params(self) -> dict[str, Any]:
         """Draws the seed; albumentations' hook."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +117,8 @@ def _blur_matrix(like: Tensor, length: int, width: float) -> Tensor:
     return (-0.5 * ((position[:, None] - position) / width).square()).softmax(1)
 
 
-class LatentLayout(NamedTuple):
+@dataclass(frozen=True)
+class LatentLayout:
     """The parts of a flat latent: a vector for the whole image, then maps at several scales, fine to coarse.
 
     Maps have channels, rows and columns; 0 channels where there is none.
@@ -172,11 +174,10 @@ class LatentLayout(NamedTuple):
 
     def split(self, latents: Latents) -> tuple[Tensor, dict[int, Tensor]]:
         """The vector of a latent, and its maps by scale."""
-        sizes = [prod(self.maps[scale]) for scale in self.mapped]
+        mapped = self.mapped
+        sizes = [prod(self.maps[scale]) for scale in mapped]
         vector, *parts = latents.split([self.vector, *sizes], 1)
-        return vector, {
-            scale: part.unflatten(1, self.maps[scale]) for scale, part in zip(self.mapped, parts, strict=True)
-        }
+        return vector, {scale: part.unflatten(1, self.maps[scale]) for scale, part in zip(mapped, parts, strict=True)}
 
 
 class LatentHeads(nn.Module):

@@ -134,7 +134,7 @@ class Adversary(PerImageSettings):
         check_call(model, images)
         check_choice("rank", rank, Rank)
         generator = given_or_fresh(generator)
-        with preserve_state(model, images.device, self.mode) as model:
+        with preserve_state(model, images, self.mode) as model:
             images, labels = ordinary(images), ordinary(labels)
             region = self.perturbations.at(images.detach())
             reason = self.ascent.misfit(region)

@@ -93,7 +93,7 @@ def fast_minimum_norm(
         raise ValueError(f"largest must be given where bounds are infinite, got {bounds}: for example largest=10.0")
     if largest is not None and not 0 < largest < math.inf:
         raise ValueError(f"largest must be above 0 and finite, got {largest}")
-    with preserve_state(model, images.device) as model:
+    with preserve_state(model, images) as model:
         images, labels = images.detach().clone(), class_numbers(ordinary(labels), images)
         box = PixelBall(norm, math.inf, bounds=bounds).at(images)
         loss = Margin(targeted=targeted).at(model, images, labels)

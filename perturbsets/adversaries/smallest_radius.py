@@ -140,7 +140,7 @@ def _clean(adversary: Adversary, model: Model | None, images: Samples, labels: A
     """Whether clean samples are successes, and the forward passes spent on each."""
     if not len(images):
         return torch.zeros(0, dtype=torch.bool, device=images.device), 0
-    with preserve_state(model, images.device, adversary.mode) as bare, torch.no_grad():
+    with preserve_state(model, images, adversary.mode) as bare, torch.no_grad():
         samples = ordinary(images).detach()
         loss = adversary.objective.at(bare, samples, ordinary(labels))
         _, success = loss(samples, adversary.perturbations.at(samples).centre())

@@ -111,7 +111,7 @@ def find_universal(
     if torch.as_tensor(getattr(perturbations, "radius", 0.0)).ndim:
         raise ValueError("perturbations must have one radius for a change that is shared, got one for each image")
     generator = given_or_fresh(generator)
-    with preserve_state(model, images.device) as model:
+    with preserve_state(model, images) as model:
         images, labels = ordinary(images).detach(), as_tensor(ordinary(labels)).to(images.device)
         region = perturbations.at(images[:1])
         if not region.searchable:

@@ -178,7 +178,7 @@ def deepfool(*, steps: int = 50, overshoot: float = 0.02, candidates: int = 10) 
         images, labels = ordinary(images).detach(), class_numbers(ordinary(labels), images)
         nearest = images.new_full((len(images),), math.inf, dtype=torch.promote_types(images.dtype, torch.float32))
         best, calls = images.clone(), torch.ones_like(labels)
-        with preserve_state(model, images.device) as model:
+        with preserve_state(model, images) as model:
             wrong, clean = _wrong_classes(model, images, labels, candidates)
             for column in wrong.T:
                 for target, label in torch.stack([column, labels], 1).unique(dim=0).tolist():

@@ -226,7 +226,7 @@ class Smoothing(Printed, ABC, Generic[Certificates]):
         if labels is not None:
             labels = self._check_labels(labels, images)
         parts = []
-        with preserve_state(self.model, images.device), torch.no_grad():
+        with preserve_state(self.model, images), torch.no_grad():
             for counter in self._counters(images, seeds, generator):
                 guesses = counter.counts("selection", selection).argmax(-1)
                 needed = agreements_needed(draws, self.share, self._level(alpha, guesses[0].numel()))
@@ -254,7 +254,7 @@ class Smoothing(Printed, ABC, Generic[Certificates]):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Votes for each class at each place, ``[B, *place, K]``, of draws around offsets (0 if not given)."""
-        with preserve_state(self.model, images.device), torch.no_grad():
+        with preserve_state(self.model, images), torch.no_grad():
             counters = self._counters(images, seeds, generator, centre)
             return torch.cat([counter.counts(stream, draws) for counter in counters])
 

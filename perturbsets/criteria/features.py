@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from augment.double_precision import in_double
+from augment.extras import extra
 from cvae.files import read_tensors
 from perturbsets._types import Images
 
@@ -110,7 +111,8 @@ class InceptionFeatures:
 
 
 def _network(weights: str | None) -> nn.Module:
-    from pytorch_fid import inception
+    with extra("fid", "InceptionFeatures"):
+        from pytorch_fid import inception
 
     try:
         if weights is None:

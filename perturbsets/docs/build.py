@@ -21,17 +21,21 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
 
-import jinja2
-import pdoc.doc
-import pdoc.render
-from latex2mathml.converter import convert as mathml
-from pdoc.render_helpers import to_html, to_markdown
+from augment.extras import extra
+
+with extra("docs", "the documentation"):
+    import jinja2
+    import pdoc.doc
+    import pdoc.render
+    from latex2mathml.converter import convert as mathml
+    from pdoc.render_helpers import to_html, to_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("perturbsets", "augment", "cvae")
 MENU = {  # file -> name of its page, without ".html"
     "Start": {
         "README.md": "index",
+        "perturbsets/docs/install.md": "install",
         "perturbsets/docs/choose.md": "choose",
         "perturbsets/docs/glossary.md": "glossary",
         "perturbsets/docs/overview.md": "overview",

@@ -175,7 +175,7 @@ def predictions(model: Model, images: Samples) -> Classes:
 
 
 def _finite_logits(model: Model, images: Samples) -> Tensor:
-    with preserve_state(model, images.device) as bare, torch.no_grad():
+    with preserve_state(model, images) as bare, torch.no_grad():
         logits = class_logits(bare, images)
     check_finite(logits.flatten(1))
     return logits

@@ -259,7 +259,7 @@ def _stored(file: Path, make: Callable[[], Tensors]) -> Tensors:
 
 def _class_count(model: Model, images: Samples) -> int:
     """Number of classes of a classifier of images."""
-    with preserve_state(model, images.device) as bare, torch.no_grad():
+    with preserve_state(model, images) as bare, torch.no_grad():
         logits = class_logits(bare, images)
     if logits.ndim != 2:
         raise ValueError(

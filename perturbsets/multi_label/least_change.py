@@ -111,7 +111,7 @@ def least_change(
             "steps must be at least 1, overshoot in (0, 1) and margin 0 or more, got "
             f"steps={steps}, overshoot={overshoot}, margin={margin}"
         )
-    with preserve_state(model, images.device) as model:
+    with preserve_state(model, images) as model:
         images = images.detach().clone()
         region = perturbations.at(images)
         if not region.searchable:

@@ -65,7 +65,7 @@ def arguments(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     hinted = constructor if is_dataclass(constructor) else constructor.__init__  # type: ignore[misc]
     hints = get_type_hints(hinted, localns={"Iterable": Iterable})  # torch imports it for type checkers alone
     return {
-        name: (hints[name], _default(constructor, parameter))
+        name: (hints.get(name, Any), _default(constructor, parameter))
         for name, parameter in inspect.signature(constructor).parameters.items()
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from augment.extras import extra
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -152,8 +154,9 @@ def draw_chart(
     height: float = 2.7,
 ) -> Chart:
     """Draws a chart in the report's style, of a size in inches, and leaves matplotlib's settings as they are."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    with extra("report", "a chart"):
+        import matplotlib
+        from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 
+from augment.extras import extra
 from cvae import derive_seed
 from cvae.files import atomic_file
 from cvae.progress import read_records
@@ -211,7 +212,8 @@ def _certificates(run: Path) -> Section:
 
 
 def _render(**content: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    with extra("report", "a report"):
+        from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("perturbsets.report")
     environment = Environment(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from augment.extras import extra
 from perturbsets._types import Images
 from perturbsets.report.drawing import LIGHT
 
@@ -75,8 +76,9 @@ class Grid:
 
     def png(self) -> bytes:
         """The whole grid with labels and headings as a PNG file, in light colours."""
-        import matplotlib
-        from matplotlib.figure import Figure
+        with extra("report", "a picture with labels"):
+            import matplotlib
+            from matplotlib.figure import Figure
 
         canvas, words, centres, middles = self._drawn()
         inches = 0.55 / self.rows[0].images.shape[-1]

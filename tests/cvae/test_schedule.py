@@ -22,6 +22,7 @@ from torch.utils.data import TensorDataset
 from cvae import Draws, LoopSettings, train
 from cvae.batches import Steps
 
+pytestmark = pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")  # SequentialLR of torch 2.6
 STEPS = 12
 SETTINGS = LoopSettings(steps=STEPS, batch=4, learning_rate=0.1, validate_every=3)
 

@@ -22,7 +22,7 @@ from perturbsets.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "perturbsets"]
-COMMANDS = [*STAGES, "run", "recipes", "schema", "doctor", "attack"]
+COMMANDS = [*STAGES, "run", "recipes", "new", "schema", "doctor", "attack"]
 SMALL: dict[str, Any] = {
     "source": {"build": "augment.Digits", "size": 8, "digit": 8},
     "change": {"build": "augment.SpatialChange"},
