@@ -14,8 +14,8 @@ from perturbsets.criteria.extremes import Nearest, check_finite, nearest_members
 from perturbsets.criteria.figures import NecessaryCurve, check_shares, curve_radii, figure, named, spread
 from perturbsets.criteria.groups import Grouping, by_group, groups_of, members
 from perturbsets.criteria.pairs import PairBatch, Pairs, batches, check_held_out, joined, mismatched
-from perturbsets.intervals import mean_interval, share_interval
-from perturbsets.printing import Printed, Result, percent_interval
+from perturbsets.intervals import ends, mean_interval, share_interval
+from perturbsets.printing import Printed, Result
 from perturbsets.sets.latent import LatentBall
 
 MATCHED = ("identity", "reconstruction", "encoding", "search")
@@ -93,8 +93,9 @@ class NecessaryResult(Result):
     @property
     def sentence(self) -> str:
         """What remains of the change at the nearest member."""
-        rest = percent_interval(mean_interval(self.search, self.source, over=self.identity))
-        return f"Error of the nearest member {rest} of the change, mean of {len(self.source)} pairs"
+        rest, low, high = mean_interval(self.search, self.source, over=self.identity).scaled(100)
+        between = ends(low, high, "{:.3g}".format, ", ")
+        return f"Error of the nearest member {rest:.3g} % [{between}] of the change, mean of {len(self.source)} pairs"
 
     def summary(self) -> dict[str, Any]:
         """Means, quantiles, and two kinds of shares, with intervals over sources.

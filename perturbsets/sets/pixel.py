@@ -17,6 +17,7 @@ from perturbsets.sets.base import Ball, LinfBall, PerturbationSet, Region, check
 
 Norm = Literal["l1", "l2", "linf"]
 BALLS: dict[str, type[Ball]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
+FEWEST = 16  # grey levels that anyone would give as a radius in L1 or L2
 INSIDE = 1 - 64 * torch.finfo(torch.float32).eps  # of a change of halves: norms in single precision are rounded too
 
 
@@ -73,8 +74,8 @@ class PixelBall(PerturbationSet):
         ValueError: If the norm is unknown, the radius negative or NaN, or the bounds are not in order.
 
     Warns:
-        UserWarning: If a finite radius is larger than every change within the bounds: in L1 and L2, where that depends
-            on the number of values, when the ball is bound to samples.
+        UserWarning: If one finite radius for [0, 1] exceeds what any two samples differ by: in L1 and L2, where that
+            depends on the number of values, when the ball is bound to samples.
 
     References:
         Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples*, 2015;
@@ -100,16 +101,16 @@ class PixelBall(PerturbationSet):
             self._warn(1)
 
     def _warn(self, size: int) -> None:
-        """Warns of a finite radius that no two samples of so many values within the bounds are apart."""
-        largest = (self.bounds[1] - self.bounds[0]) * {"l1": size, "l2": math.sqrt(size), "linf": 1}[self.norm]
-        radii = torch.as_tensor(self.radius)
-        wide = radii[radii.isfinite() & (radii > (1 + 1e-6) * largest)]
-        if len(wide.flatten()):
-            radius, (low, high) = float(wide.max()), self.bounds
-            hint = f"did you mean {radius:g}/255? " if (low, high) == (0, 1) and radius <= 255 else ""
+        """Warns of one radius in grey levels: above all that two samples of so many values in [0, 1] can differ by.
+
+        Radii for each image come from searches, which may begin beyond that.
+        """
+        largest = {"l1": size, "l2": math.sqrt(size), "linf": 1.0}[self.norm]
+        least = largest if self.norm == "linf" else max(largest, FEWEST)
+        if self.bounds == (0, 1) and isinstance(self.radius, float) and least < self.radius < math.inf:
             warnings.warn(
-                f"radius {radius:g} is no limit in {self.norm}: no change within the bounds [{low:g}, {high:g}] is "
-                f"larger than {largest:.4g}. {hint}Write radius=inf for no limit",
+                f"radius {self.radius:g} is no limit in {self.norm}: images in [0, 1] differ by {largest:.4g} at most. "
+                f"Did you mean {self.radius:g}/255? Write radius=inf for no limit",
                 stacklevel=4,
             )
 
