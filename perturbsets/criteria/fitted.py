@@ -44,7 +44,8 @@ def fitted_figures(
     rows = torch.linspace(0, len(pairs) - 1, min(len(pairs), MOST)).round().long() if len(pairs) else torch.arange(0)
     error = identity = 0.0
     encodings = []
-    for clean, changed, _ in batches(_Some(pairs, rows), device=next(model.parameters()).device):
+    for part in batches(_Some(pairs, rows), device=next(model.parameters()).device):
+        clean, changed = part.clean, part.changed
         offsets = model.encode(clean, changed)
         error += float(squared_difference(model.decode(clean, offsets), changed).sum())
         identity += float(squared_difference(clean, changed).sum())
