@@ -181,7 +181,7 @@ def test_results_are_complete(finished: RunFolder) -> None:
 
     assert checks["radius"]["value"] >= 0
     assert checks["necessary"]["pairs"] == checks["radius"]["pairs"] == 300
-    assert checks["fitted"]["latent"] == LatentBall.load(finished.path / "set").model.latent
+    assert checks["fitted"]["latent"] == load(finished.path).model.latent
     assert f"The set is {finished.grade()}." in (finished.path / "report.html").read_text()
     assert set(table["descriptions"]) == {"clean", "step"}
     assert table["descriptions"]["step"] == "pixels: OneStep()"
