@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from perturbsets.terminal import errors_in_one_line, printing
+
 
 def attack(
-    context: typer.Context,
     model: Annotated[
         str, typer.Option(help="mypackage.mymodule:make_model, a model of images in [0, 1], or what makes it.")
     ],
@@ -32,8 +33,7 @@ def attack(
     file: Annotated[Path | None, typer.Option("--json", help="A file for the figures.")] = None,
 ) -> None:
     """Attack your own model on your own images, and print its clean and robust accuracy."""
-    options = {} if context.parent is None else context.parent.params
-    try:
+    with errors_in_one_line(TypeError, ImportError):
         import torch
 
         from cvae.files import atomic_file
@@ -52,17 +52,12 @@ def attack(
                 steps=steps,
                 queries=queries,
                 batch=batch,
-                progress=not options.get("quiet"),
+                progress=not printing.quiet,
             )
         lines = content.pop("lines")
         if file is not None:
             with atomic_file(file) as temporary:
                 temporary.write_text(json.dumps({"model": model, "data": data, **content}, indent=2) + "\n")
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        if options.get("verbose"):
-            raise
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
-    if not options.get("quiet"):
+    if not printing.quiet:
         for name, words in lines.items():
             typer.echo(f"{name:16} {words}")

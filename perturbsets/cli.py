@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from perturbsets.attack_command import attack
 from perturbsets.stages import STAGES
+from perturbsets.terminal import errors_in_one_line, printing
 
 app = typer.Typer(
     help="Learn perturbation sets from pairs of images, check them, and train and evaluate classifiers with them.",
@@ -33,15 +33,6 @@ Restart = Annotated[
 ]
 
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 3 if the set is not good.")]
-
-
-@dataclass
-class _Printing:
-    quiet: bool = False
-    verbose: bool = False
-
-
-printing = _Printing()
 
 
 def _print_version(asked: bool) -> bool:
@@ -76,8 +67,8 @@ def _execute(
     restart: str | None = None,
     strict: bool = False,
 ) -> None:
-    """Carries out a recipe or one stage; errors that the user can correct take one line, without a traceback."""
-    try:
+    """Carries out a recipe or one stage."""
+    with errors_in_one_line(FloatingPointError):
         from perturbsets.recipe import read_recipe
         from perturbsets.runs import execute
 
@@ -86,14 +77,6 @@ def _execute(
             raise ValueError(f"--strict needs a recipe that checks a set, got the stages {', '.join(content.stages)}")
         done = execute(content, only, restart=restart, quiet=printing.quiet)
         failed = strict and done.grade() == "not good"
-    except (ValueError, OSError, FloatingPointError) as error:
-        if printing.verbose:
-            raise
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt as error:
-        typer.secho("interrupted: the same command continues where this one ended", err=True)
-        raise typer.Exit(130) from error
     if only in (None, "report") and not printing.quiet:
         typer.echo(f"report: {(done.path / 'report.html').resolve()}")
     if failed:
@@ -151,13 +134,8 @@ def new(
     """Write a commented recipe that learns a set from two folders of pairs, with settings that fit them."""
     from perturbsets.recipe.from_folders import write_recipe
 
-    try:
+    with errors_in_one_line():
         file = write_recipe(name, *pairs)
-    except (ValueError, OSError) as error:
-        if printing.verbose:
-            raise
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
     typer.echo(f"wrote {file}; next: perturbsets run {file}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -9,15 +11,7 @@ import torch
 
 from perturbsets.provenance import provenance
 
-OPTIONAL = {
-    "albumentations": "augment.albumentations",
-    "pytorch-fid": "Inception features of the quality check",
-    "scipy": "interpolation and tests",
-    "matplotlib": "figures of reports",
-    "datasets": "images of the Hugging Face hub",
-    "timm": "more networks",
-}
-"""Packages that single features need, and which."""
+PART = re.compile(r"([\w.-]+)[^;]*; *extra == [\"'](\w+)[\"']")
 
 
 def findings() -> dict[str, Any]:
@@ -28,14 +22,14 @@ def findings() -> dict[str, Any]:
     return {**provenance(), "devices": devices, "threads": torch.get_num_threads(), "optional": dict(_optional())}
 
 
-def _optional() -> list[tuple[str, str]]:
-    found = []
-    for package, use in OPTIONAL.items():
+def _optional() -> Iterator[tuple[str, str]]:
+    """The packages that the extras of the distribution name, those for its development apart."""
+    parts = filter(None, map(PART.match, metadata.requires("perturbsets") or ()))
+    for package, extra in (part.groups() for part in parts if part[2] not in ("test", "benchmarks")):
         try:
-            found.append((package, metadata.version(package)))
+            yield package, metadata.version(package)
         except metadata.PackageNotFoundError:
-            found.append((package, f"not installed; needed for: {use}"))
-    return found
+            yield package, f'not installed: pip install "perturbsets[{extra}]"'
 
 
 def lines() -> list[str]:

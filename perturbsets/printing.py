@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,15 +50,15 @@ class Printed:
         return hash((type(self), *(_hashable(getattr(self, name)) for name in _compared(self))))
 
 
-class Result(Printed):
+class Result(Printed, ABC):
     """Base of results with a ``summary``: as a table for the console and for notebooks.
 
     A result whose ``sentence`` says it all is that sentence, in full where it is printed.
     """
 
+    @abstractmethod
     def summary(self) -> dict[str, Any]:
         """The result as plain values."""
-        raise NotImplementedError(f"{type(self).__name__} must have a method summary()")
 
     def __repr__(self) -> str:
         sentence = getattr(self, "sentence", None)

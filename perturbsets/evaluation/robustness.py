@@ -188,25 +188,14 @@ def evaluate_robustness(
         >>> result.accuracy.mean <= result.clean.mean
         True
     """
-    if sets is None:
-        labels, sets = None, labels
-    if not (isinstance(sets, Mapping) or hasattr(sets, "at")):
-        raise TypeError(
-            f"sets must be a perturbation set or several by name, got {type(sets).__name__}: write (model, images, "
-            "labels, sets), or (model, data, sets) for a data set or data loader"
-        )
+    labels, sets = (None, labels) if sets is None else (labels, sets)
+    named = _named(sets)
     images, labels, groups = whole(model, images, labels, fields, groups)
     check_call(model, images)
-    named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
-    if not named:
-        raise ValueError("sets must hold at least one perturbation set, got none")
-    if not len(images):
-        raise ValueError("images must hold at least one image, got none")
     check_count(named, len(images))
     classes, labels = _class_count(model, images[:1]), class_numbers(labels, images)
     members = ensemble(named, images, classes, steps=steps, queries=queries, targets=targets)
-    names = tuple(dict.fromkeys(member.name for member in members))
-    seed = initial_seed(generator)
+    names, seed = tuple(dict.fromkeys(member.name for member in members)), initial_seed(generator)
     if folder is not None:
         _claim(Path(folder), digest([model, images, labels, members, batch, seed]))
     right = correct_under(model, None, images, labels, batch=batch)
@@ -215,8 +204,7 @@ def evaluate_robustness(
     with Progress(disable=not progress) as display:
         task = display.add_task("attacks", total=len(members))
         for number, member in enumerate(members):
-            left = (broken_by == ROBUST).nonzero()[:, 0]
-            chunks = left.split(batch) if len(left) else ()
+            chunks = _left(broken_by, batch)
             for chunk, rows in enumerate(chunks):
                 draws = torch.Generator().manual_seed(derive_seed(seed, number, chunk))
                 attack = partial(_attacked, model, member.adversary, images, labels, rows, draws)
@@ -227,9 +215,28 @@ def evaluate_robustness(
                 adversarial[won] = result["images"].to(images)
                 calls[rows] += result["calls"].to(calls.device)
                 robust = float((broken_by == ROBUST).cpu().double().mean())
-                words, done = f"{member.name}: {robust:.1%} robust", number + (chunk + 1) / len(chunks)
-                display.update(task, completed=done, description=words)
+                done = number + (chunk + 1) / len(chunks)
+                display.update(task, completed=done, description=f"{member.name}: {robust:.1%} robust")
     return Robustness(names, broken_by, adversarial, calls, groups)
+
+
+def _left(broken_by: Tensor, batch: int) -> tuple[Tensor, ...]:
+    """Batches of the images on which no attack succeeded yet."""
+    rows = (broken_by == ROBUST).nonzero()[:, 0]
+    return rows.split(batch) if len(rows) else ()
+
+
+def _named(sets: Any) -> dict[str, PerturbationSet]:
+    """Sets by name; one set has the name of its norm or class."""
+    if not (isinstance(sets, Mapping) or hasattr(sets, "at")):
+        raise TypeError(
+            f"sets must be a perturbation set or several by name, got {type(sets).__name__}: write (model, images, "
+            "labels, sets), or (model, data, sets) for a data set or data loader"
+        )
+    named = dict(sets) if isinstance(sets, Mapping) else {str(getattr(sets, "norm", type(sets).__name__)): sets}
+    if not named:
+        raise ValueError("sets must hold at least one perturbation set, got none")
+    return named
 
 
 def _claim(folder: Path, name: str) -> None:
@@ -259,6 +266,8 @@ def _stored(file: Path, make: Callable[[], Tensors]) -> Tensors:
 
 def _class_count(model: Model, images: Samples) -> int:
     """Number of classes of a classifier of images."""
+    if not len(images):
+        raise ValueError("images must hold at least one image, got none")
     with preserve_state(model, images) as bare, torch.no_grad():
         logits = class_logits(bare, images)
     if logits.ndim != 2:

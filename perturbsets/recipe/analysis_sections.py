@@ -11,7 +11,7 @@ from cvae import LoopSettings
 from perturbsets.certificates import Coverage, CoveringRadius
 from perturbsets.recipe.parts import part, section
 from perturbsets.recipe.sections import LABEL_ADVERSARY, Count, Name, Section, Share, label_objective
-from perturbsets.representations.experiment import Different, StudySettings
+from perturbsets.representations.study_settings import Different, StudySettings
 
 Chance = Annotated[float, Field(gt=0, lt=1)]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from augment import Portion, Source, group_numbers
@@ -16,7 +15,6 @@ from cvae import derive_seed
 from perturbsets._types import Images, Labels, Rows
 from perturbsets.adversaries.adversary import Adversary
 from perturbsets.ascents import Ascent, ProjectedLBFGS
-from perturbsets.layer_outputs import Activation
 from perturbsets.model_call import initial_seed
 from perturbsets.models import randomized
 from perturbsets.objectives import FeatureDistance
@@ -26,58 +24,13 @@ from perturbsets.representations.feature_bank import write_bank
 from perturbsets.representations.guides import GuidedPairs, draw_guided_pairs
 from perturbsets.representations.inversion import Inversion
 from perturbsets.representations.layer_probe import TOGETHER, BatchResult, LayerProbe, ProbeResult
+from perturbsets.representations.study_settings import StudySettings
 from perturbsets.sets import PerturbationSet
 
 LINEAR_STEPS = 10_000  # at most; feature-linear stops when its duality gap is small
 ROUND_STEPS = 50  # at most, of each round in which label-opt halves its penalty
 NETWORKS = {"random": False, "orthonormal": True}  # whether their weights are orthonormal
 DIMENSIONS = (1, 2, 4, 8, 12)  # of the tangent, for its sensitivity
-Split = Literal["train", "validation", "test"]
-
-
-Radius = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-LEVEL = 1 / 255
-
-
-def _different(given: list[str]) -> list[str]:
-    if len(set(given)) < len(given):
-        raise ValueError(f"names must differ, got {given}")
-    return given
-
-
-Different = AfterValidator(_different)
-"""The check of a list whose names must differ."""
-
-
-class StudySettings(BaseModel):
-    """Settings of :func:`study_representations`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    layers: Annotated[list[str], Field(min_length=1), Different] = Field(
-        description="Layers by name or glob, in the order of the network; the last is studied in most detail."
-    )
-    activation: Activation = Field("relu", description="Activation after the layers.")
-    pairs: int = Field(
-        100, ge=1, description="Pairs of a source and a guide of different classes, for each split of guides."
-    )
-    right: bool = Field(True, description="Whether the network classifies all sources and guides correctly.")
-    guides: Annotated[list[Split], Field(min_length=1), Different] = Field(
-        ["train"], description="Splits that guides come from; all but the comparison of splits use the first."
-    )
-    reference: int | None = Field(
-        None, ge=1, description="Number of training images whose representations count as natural; all by default."
-    )
-    radius: Radius = Field(10 * LEVEL, description="L-inf radius.")
-    radii: list[Radius] = Field(
-        [2 * LEVEL, 5 * LEVEL, 10 * LEVEL, 15 * LEVEL, 25 * LEVEL],
-        description="L-inf radii at which layers are compared.",
-    )
-    steps: int = Field(500, ge=1, description="Steps of each search.")
-    random: bool = Field(True, description="Whether to repeat it on networks with random weights.")
-    shown: int = Field(
-        6, ge=1, description="Pairs in the report's pictures, with reconstructions from their representations."
-    )
 
 
 def study_representations(

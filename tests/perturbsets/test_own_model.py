@@ -45,7 +45,6 @@ QUICK = ["--steps", "3", "--queries", "3", "--device", "cpu"]
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a module, and a folder of digits in folders of their classes."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # typer gives the base of the context it asks for
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "my_models", raising=False)
@@ -136,7 +135,10 @@ def test_models_come_as_objects_makers_classes_and_functions(here: Path, name: s
         ({"--set": "digit-rts"}, "did you mean 'digits-rts'?"),
     ],
 )
-def test_mistakes_take_one_line(here: Path, changed: dict[str, str], message: str) -> None:
+def test_mistakes_take_one_line(
+    here: Path, changed: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # these tests check types before the package does
     (here / "empty").mkdir()
     safetensors.torch.save_file({"weight": torch.zeros(1)}, here / "other.safetensors")
     options = {"--model": "my_models:make", "--data": "digits", **changed}

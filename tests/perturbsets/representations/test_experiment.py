@@ -6,7 +6,8 @@ import torch
 
 from augment import Digits
 from perturbsets import SmallConvNet
-from perturbsets.representations.experiment import StudySettings, study_representations
+from perturbsets.representations.experiment import study_representations
+from perturbsets.representations.study_settings import StudySettings
 
 
 def test_a_study_needs_a_network_and_data_alone() -> None:
